@@ -1,0 +1,1 @@
+"""Ground floor: what every stage shares, and the ETL."""

@@ -1,0 +1,169 @@
+"""Configuration: frozen pydantic models read from TOML, with `--set key=value` overrides in TOML syntax."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipelines.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of every configuration: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+C = TypeVar("C", bound=Config)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file into a dict; every failure is a `ConfigError` that names the file (and line)."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path}: is a directory, a TOML file is wanted") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte {error.start})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+
+
+def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of `values` with each `dotted.key=TOML value` set; a bare word counts as a string."""
+    result = _deep_copy(values)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"--set {override!r}: write it as key=value, for example --set split.test_days=14")
+        _set(result, key.strip().split("."), _toml_value(text.strip()), override)
+    return result
+
+
+def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _set(values: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for depth, key in enumerate(keys[:-1], start=1):
+        child = values.setdefault(key, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override!r}: {'.'.join(keys[:depth])} is a value, not a table")
+        values = child
+    values[keys[-1]] = value
+
+
+def parse(cls: type[C], values: Mapping[str, Any], origin: str) -> C:
+    """Validate `values` as a `cls`.
+
+    Raises `ConfigError` that lists every mistake with its path, reason, value and, for an unknown key, the
+    nearest known one. `origin` names where the values came from (a file).
+    """
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(cls, detail) for detail in error.errors()]
+        noun = "mistake" if len(lines) == 1 else "mistakes"
+        raise ConfigError(f"{origin}: {len(lines)} {noun}\n" + "\n".join(f"  - {line}" for line in lines)) from error
+
+
+def _explain(cls: type[BaseModel], detail: Any) -> str:
+    location = tuple(str(part) for part in detail["loc"])
+    path = ".".join(location) or "(the whole)"
+    if detail["type"] == "extra_forbidden":
+        known = sorted({name for model in _models_at(cls, location[:-1]) for name in model.model_fields})
+        near = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"{path}: unknown key; {hint}"
+    if detail["type"] == "missing":
+        return f"{path}: required, and absent"
+    reason = str(detail["msg"])
+    expected = detail.get("ctx", {}).get("expected")
+    near = difflib.get_close_matches(str(detail["input"]), str(expected).replace("'", "").split(", "), n=1)
+    hint = f"; did you mean {near[0]!r}?" if expected and near else ""
+    return f"{path}: {reason[0].lower()}{reason[1:]} (given: {detail['input']!r}){hint}"
+
+
+def _models_at(cls: type[BaseModel], location: Sequence[str]) -> list[type[BaseModel]]:
+    """The models that a path may lead to; union tags and list or dict keys in the path are stepped over."""
+    models = [cls]
+    for part in location:
+        fields = [model.model_fields[part].annotation for model in models if part in model.model_fields]
+        if fields:
+            models = [model for annotation in fields for model in _models_in(annotation)]
+    return models
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif typing.get_origin(annotation) in (Union, types.UnionType, list, tuple, dict, typing.Annotated):
+        for argument in typing.get_args(annotation):
+            yield from _models_in(argument)
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """TOML text of nested tables of scalars, lists and lists of scalars; `None` is left out (TOML has no null)."""
+    return "\n".join(_table(values, ())).strip() + "\n"
+
+
+def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    scalars = {k: v for k, v in values.items() if v is not None and not isinstance(v, Mapping)}
+    if path and (scalars or not values):
+        yield f"\n[{'.'.join(_key(part) for part in path)}]"
+    for key, value in scalars.items():
+        yield f"{_key(key)} = {_scalar(value)}"
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _table(value, (*path, key))
+
+
+def _key(key: str) -> str:
+    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else _scalar(key)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_key(k)} = {_scalar(v)}" for k, v in value.items() if v is not None) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_scalar(item) for item in value) + "]"
+    text = str(value).replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04X}" for c in text) + '"'
+
+
+def find_recipe(name: str, root: Path) -> Path:
+    """The TOML file that `name` means: an existing path, or a recipe under `root` by its relative name.
+
+    Raises `ConfigError` with the nearest known names when there is none.
+    """
+    given = Path(name)
+    if given.suffix == ".toml":
+        if given.is_file():
+            return given
+        raise ConfigError(f"{given}: no such recipe file")
+    known = {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.toml"))}
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known recipes: {', '.join(known) or 'none'}"
+    raise ConfigError(f"{name}: no recipe of that name; {hint} (or give the path of a .toml file)")

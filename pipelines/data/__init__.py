@@ -1,0 +1,1 @@
+"""The dataset directory: its schema, its writer and the handle that reads it."""

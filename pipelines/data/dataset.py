@@ -1,0 +1,194 @@
+"""The dataset directory's writer, and the handle that everyone upstairs reads."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from pipelines.data.queries import Queries, Ragged, Truth
+from pipelines.data.schema import FORMAT_VERSION, DatasetCard, Fold
+from pipelines.errors import ArtifactError
+from pipelines.files import read_json, sha256_of, write_json
+
+CARD = "dataset.json"
+
+
+class Dataset:
+    """A complete dataset directory, read lazily; each file's checksum is verified when it is first read."""
+
+    def __init__(self, path: Path, card: DatasetCard) -> None:
+        self.path = path
+        self.card = card
+
+    @classmethod
+    def open(cls, path: Path) -> Dataset:
+        """Open `path`; raises `ArtifactError` where it is no dataset, or one of another format version."""
+        if not (path / CARD).is_file():
+            raise ArtifactError(f"{path}: not a dataset directory (no {CARD}); `falconer etl RECIPE` writes one")
+        values = read_json(path / CARD)
+        version = values.get("format_version") if isinstance(values, dict) else None
+        if version != FORMAT_VERSION:
+            raise ArtifactError(
+                f"{path / CARD}: format version {version}, this release reads {FORMAT_VERSION}; rebuild it with `falconer etl`"
+            )
+        try:
+            return cls(path, DatasetCard.model_validate(values))
+        except ValidationError as error:
+            raise ArtifactError(f"{path / CARD}: damaged: {error.error_count()} wrong values; rebuild it") from error
+
+    @property
+    def n_users(self) -> int:
+        """Number of users in the vocabulary."""
+        return self.card.n_users
+
+    @property
+    def n_items(self) -> int:
+        """Number of items in the catalogue."""
+        return self.card.n_items
+
+    @cached_property
+    def train(self) -> pa.Table:
+        """The train events, ordered by (time, ordinal): user int32, item int32, ordinal int64 and what else there is."""
+        parts = sorted(name for name in self.card.content if name.startswith("train/"))
+        return pa.concat_tables([self.table(name) for name in parts])
+
+    def train_column(self, name: str) -> NDArray[Any]:
+        """One column of the train events as an array; `ArtifactError` where the dataset has none of that name."""
+        if name not in self.train.column_names:
+            raise ArtifactError(f"{self.path}: train has no column {name!r}, only {', '.join(self.train.column_names)}")
+        return cast(NDArray[Any], self.train.column(name).to_numpy())
+
+    @cached_property
+    def users(self) -> pa.Table:
+        """User table: id, key, label, encoded features; row i is user id i."""
+        return self.table("users.parquet")
+
+    @cached_property
+    def items(self) -> pa.Table:
+        """Item table: id, key, label, encoded features; row i is item id i."""
+        return self.table("items.parquet")
+
+    def has_fold(self, fold: Fold) -> bool:
+        """Whether the split has this fold."""
+        return f"queries/{fold}.parquet" in self.card.content
+
+    def queries(self, fold: Fold) -> Queries:
+        """The fold's queries, with the encoded features of known users joined on (-1 or NaN for unknown users)."""
+        table = self._fold_table("queries", fold)
+        user = table.column("user").to_numpy().astype(np.int32, copy=False)
+        names = set(table.column_names)
+        features = {
+            f.name: self._feature_of(f.name, f.table, table, user) for f in self.card.features if f.table != "item"
+        }
+        return Queries(
+            user=user,
+            history=_ragged(table, "history", np.int32),
+            history_times=_ragged(table, "history_times", np.int64) if "history_times" in names else None,
+            time=table.column("time").to_numpy() if "time" in names else None,
+            features={name: column for name, column in features.items() if column is not None},
+            candidates=_ragged(table, "candidates", np.int32) if "candidates" in names else None,
+        )
+
+    def query_keys(self, fold: Fold) -> pa.Array:
+        """The source's own user id of each query, unique within the fold."""
+        return self._fold_table("queries", fold).column("user_key").combine_chunks()
+
+    def truth(self, fold: Fold) -> Truth:
+        """What happened after each query, row by row beside `queries(fold)`."""
+        table = self._fold_table("truth", fold)
+        return Truth(_ragged(table, "items", np.int32), table.column("n_outside").to_numpy())
+
+    def table(self, name: str) -> pa.Table:
+        """Any parquet file of the directory; `ArtifactError` where it is absent or its checksum differs."""
+        path = self.path / name
+        expected = self.card.content.get(name)
+        if expected is None or not path.is_file():
+            raise ArtifactError(f"{path}: missing from the dataset; rebuild it with `falconer etl`")
+        if sha256_of(path) != expected:
+            raise ArtifactError(
+                f"{path}: damaged (its checksum is not the one in {CARD}); rebuild it with `falconer etl`"
+            )
+        return pq.read_table(path, memory_map=True)
+
+    def verify(self) -> None:
+        """Check every file against its checksum; raises `ArtifactError` for the first that differs."""
+        for name, expected in self.card.content.items():
+            path = self.path / name
+            if not path.is_file() or sha256_of(path) != expected:
+                raise ArtifactError(f"{path}: missing or damaged; rebuild the dataset with `falconer etl`")
+
+    def _fold_table(self, part: str, fold: Fold) -> pa.Table:
+        if not self.has_fold(fold):
+            raise ArtifactError(f"{self.path}: the split {self.card.split.protocol!r} has no fold {fold!r}")
+        return self.table(f"{part}/{fold}.parquet")
+
+    def _feature_of(self, name: str, table: str, queries: pa.Table, user: NDArray[np.int32]) -> NDArray[Any] | None:
+        if table == "event":
+            return queries.column(name).to_numpy() if name in queries.column_names else None
+        values = self.users.column(name).to_numpy()
+        unknown = values.dtype.type(-1) if np.issubdtype(values.dtype, np.integer) else values.dtype.type(np.nan)
+        return np.where(user >= 0, values[user.clip(0)] if len(values) else unknown, unknown)
+
+
+def _ragged(table: pa.Table, name: str, dtype: type[np.generic]) -> Ragged:
+    column = table.column(name).combine_chunks()
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    values = column.values.to_numpy(zero_copy_only=False)[offsets[0] : offsets[-1]]
+    return Ragged(offsets - offsets[0], values.astype(dtype, copy=False))
+
+
+def ragged_column(ragged: Ragged) -> pa.ListArray:
+    """A parquet list column of a `Ragged`."""
+    return pa.ListArray.from_arrays(pa.array(ragged.offsets.astype(np.int32)), pa.array(ragged.values))
+
+
+def write_table(root: Path, name: str, table: pa.Table | Mapping[str, Any]) -> None:
+    """Write one parquet file below `root`, with bytes that depend on the content only."""
+    if not isinstance(table, pa.Table):
+        table = pa.table(dict(table))
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(None), buffer, compression="zstd")
+    path.write_bytes(buffer.getvalue())
+
+
+def write_queries(
+    root: Path,
+    fold: Fold,
+    queries: Queries,
+    keys: pa.Array,
+    truth: Truth,
+    context: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
+    """Write `queries/<fold>.parquet` and `truth/<fold>.parquet`; `keys` are the users' own ids, row by row."""
+    columns: dict[str, Any] = {"user": queries.user, "user_key": keys, "history": ragged_column(queries.history)}
+    if queries.history_times is not None:
+        columns["history_times"] = ragged_column(queries.history_times)
+    if queries.time is not None:
+        columns["time"] = queries.time
+    if queries.candidates is not None:
+        columns["candidates"] = ragged_column(queries.candidates)
+    write_table(root, f"queries/{fold}.parquet", columns | dict(context or {}))
+    write_table(root, f"truth/{fold}.parquet", {"items": ragged_column(truth.items), "n_outside": truth.n_outside})
+
+
+def checksums(root: Path, *, leave_out: Sequence[str] = (CARD,)) -> dict[str, str]:
+    """Relative path -> sha256 of every file below `root`, sorted by path."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    names = {path.relative_to(root).as_posix(): path for path in files}
+    return {name: sha256_of(path) for name, path in names.items() if name not in leave_out}
+
+
+def write_card(root: Path, card: DatasetCard) -> None:
+    """Write `dataset.json`: the last file of a dataset directory."""
+    write_json(root / CARD, card.model_dump(mode="json"))

@@ -1,0 +1,124 @@
+"""A query holds everything known at prediction time, and never the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Rows of different lengths in two arrays: row i is `values[offsets[i]:offsets[i + 1]]`.
+
+    `offsets` int64[n + 1], starts at 0, never falls, ends at `len(values)`; `ValueError` otherwise.
+    """
+
+    offsets: Int64
+    values: NDArray[np.generic]
+
+    def __post_init__(self) -> None:
+        offsets = self.offsets
+        if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(self.values) or (np.diff(offsets) < 0).any():
+            raise ValueError("offsets must start at 0, never fall and end at the number of values")
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]], dtype: type[np.generic] = np.int32) -> Ragged:
+        """From a list of rows."""
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        flat = np.array([value for row in rows for value in row], dtype=dtype)
+        return cls(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), flat)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> NDArray[np.generic]:
+        return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> Int64:
+        """int64[n]: number of values in each row."""
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> Int64:
+        """int64[len(values)]: the row that each value belongs to."""
+        return np.repeat(np.arange(len(self), dtype=np.int64), self.lengths)
+
+    def slice(self, start: int, stop: int) -> Ragged:
+        """Rows `start` to `stop` (a view on the values)."""
+        offsets = self.offsets[start : stop + 1]
+        return Ragged(offsets - offsets[0], self.values[offsets[0] : offsets[-1]])
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> Ragged:
+        """The given rows, in the given order."""
+        lengths = self.lengths[rows]
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        source = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return Ragged(offsets, self.values[source])
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Q questions "what next for this user?", with all that is known when they are asked.
+
+    user           int32[Q]   id in the user vocabulary, -1 = not in it
+    history        Ragged     int32 item ids, oldest first, repeats kept, only items of the catalogue
+    history_times  Ragged     int64 seconds since 1970 UTC beside `history`, or None where the data has no times
+    time           int64[Q]   seconds since 1970 UTC at which the question is asked, or None likewise
+    features       name -> array[Q]: encoded user and context features
+    candidates     Ragged     int32 item ids to rank, where the protocol gives them; None = the whole catalogue
+    """
+
+    user: Int32
+    history: Ragged
+    history_times: Ragged | None = None
+    time: Int64 | None = None
+    features: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
+    candidates: Ragged | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("history", "history_times", "time", "candidates"):
+            part = getattr(self, name)
+            if part is not None and len(part) != len(self.user):
+                raise ValueError(f"{name} has {len(part)} rows, user has {len(self.user)}")
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def slice(self, start: int, stop: int) -> Queries:
+        """Queries `start` to `stop`."""
+
+        def cut(part: Ragged | None) -> Ragged | None:
+            return None if part is None else part.slice(start, stop)
+
+        return replace(
+            self,
+            user=self.user[start:stop],
+            history=self.history.slice(start, stop),
+            history_times=cut(self.history_times),
+            time=None if self.time is None else self.time[start:stop],
+            features={name: column[start:stop] for name, column in self.features.items()},
+            candidates=cut(self.candidates),
+        )
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What happened after each query was asked: known to evaluation only.
+
+    items      Ragged     int32 distinct item ids of the catalogue, in order of first occurrence
+    n_outside  int64[Q]   distinct relevant items that are not in the catalogue, so that none could recommend them
+    """
+
+    items: Ragged
+    n_outside: Int64
+
+    def __len__(self) -> int:
+        return len(self.items)

@@ -1,0 +1,86 @@
+"""The dataset directory's card (`dataset.json`): what is in it, how it came to be, and its three identities.
+
+data/<name>/<dataset_id>/
+    dataset.json
+    train/part-00000.parquet     user int32, item int32, ordinal int64 [, time int64, rating float32, weight float32,
+                                 event features]; ordered by (time, ordinal); only items of the catalogue
+    queries/{valid,test}.parquet user int32 (-1 unknown), user_key, history list<int32> [, history_times list<int64>,
+                                 time int64, context features, candidates list<int32>]
+    truth/{valid,test}.parquet   items list<int32>, n_outside int64; row by row beside queries
+    users.parquet items.parquet  id int32 (0..n-1), key (the source's own id), label string, encoded features
+    vocab/{user,item}.parquet    id int32, value, generation int32, frequency int64
+    encoder/                     encoder.json, vocab-<feature>.parquet: the fitted statistics
+    rejected/<table>.parquet     each refused row as it came, with `reason` and `row` (0-based in the source)
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from pipelines.config import Config
+
+FORMAT_VERSION = 1
+
+Fold = Literal["valid", "test"]
+View = Literal["all", "repeat", "novel"]
+"""Which relevant items count, and which may be recommended: every item; only items of the user's history;
+only items outside it."""
+
+
+class IdSpace(Config):
+    """The vocabularies' lineage: one hash per generation, each of all values up to that generation.
+
+    A later generation only appends, so an id never changes its meaning within a lineage.
+    """
+
+    generations: tuple[str, ...] = Field(min_length=1)
+
+    def descends_from(self, other: IdSpace) -> bool:
+        """True where `other` is this id space or one of its ancestors."""
+        return self.generations[: len(other.generations)] == other.generations
+
+
+class Feature(Config):
+    """One encoded column: `categorical` (int32 ids 0..cardinality-1, -1 unknown or null) or `continuous` (float32)."""
+
+    name: str
+    table: Literal["event", "user", "item"]
+    kind: Literal["categorical", "continuous"]
+    cardinality: int | None = None
+
+
+class SplitCard(Config):
+    """How train, validation and test were told apart, in words and numbers that a report can print."""
+
+    protocol: str
+    parameters: dict[str, Any]
+    description: str
+    views: tuple[View, ...]
+    sampled: bool = False
+
+
+class DatasetCard(Config):
+    """The content of `dataset.json`."""
+
+    format_version: int
+    name: str
+    task: Literal["top_n", "ranking"]
+    dataset_id: str
+    id_space: IdSpace
+    n_users: int
+    n_items: int
+    has_time: bool
+    features: tuple[Feature, ...]
+    split: SplitCard
+    counts: dict[str, int]
+    """Rows and drops by step, for example `rows_read`, `rejected: user is null`, `train_events`, `test_queries`."""
+    sources: dict[str, str]
+    """File name -> sha256 of every file that was read."""
+    config: dict[str, Any]
+    """The whole ETL recipe, all defaults frozen in."""
+    content: dict[str, str]
+    """Relative path -> sha256 of every file of the directory but this one."""
+    notes: tuple[str, ...] = ()
+    """What a reader of a report must know: licence, published protocol, share of test purchases outside the catalogue."""

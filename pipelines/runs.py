@@ -1,0 +1,148 @@
+"""Run directories: what was trained on what, how it went, and where it is.
+
+runs/<utc>-<model>-<backend>-<id>/
+    run.json  config.toml  metrics.jsonl  timing.jsonl  log.txt  model/
+    <view>/recommendations.parquet  <view>/report.json  <view>/per_query.parquet
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import to_toml
+from pipelines.console import say
+from pipelines.errors import ArtifactError
+from pipelines.files import read_json, writable_parent, write_json, write_text
+
+RUN_FILE = "run.json"
+REPORTED_PACKAGES = ("falconer", "numpy", "scipy", "pyarrow", "pandas", "polars", "implicit", "torch", "tensorflow")
+
+
+class Run:
+    """One run's directory. `start` makes one; `Run(path)` reads one that exists."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """An existing run; `ArtifactError` where `path` is none."""
+        if not (path / RUN_FILE).is_file():
+            raise ArtifactError(f"{path}: not a run directory (no {RUN_FILE}); `falconer train` writes one")
+        return cls(path)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The content of `run.json`."""
+        return dict(read_json(self.path / RUN_FILE))
+
+    @property
+    def name(self) -> str:
+        """The directory's name, unique and sortable by time."""
+        return self.path.name
+
+    @property
+    def model_directory(self) -> Path:
+        """Where the trained model is, once the run has finished."""
+        return self.path / "model"
+
+    def update(self, **values: Any) -> None:
+        """Set keys of `run.json`, atomically."""
+        write_json(self.path / RUN_FILE, {**self.info, **values})
+
+    def log(self, text: str) -> None:
+        """A line to standard output and to `log.txt`."""
+        say(text)
+        with (self.path / "log.txt").open("a", encoding="utf-8") as stream:
+            stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
+
+    def log_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one deterministic line to `metrics.jsonl`."""
+        self._append("metrics.jsonl", {"step": step, **values})
+
+    def log_timing(self, **values: float) -> None:
+        """Append one line to `timing.jsonl`: seconds, samples per second and the like, which differ at each run."""
+        self._append("timing.jsonl", values)
+
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        """The parsed lines of `metrics.jsonl` or `timing.jsonl`; empty where there are none yet."""
+        path = self.path / name
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+    def _append(self, name: str, values: Mapping[str, Any]) -> None:
+        with (self.path / name).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(values, allow_nan=False) + "\n")
+
+
+@contextmanager
+def start(
+    root: Path, *, model: str, backend: str, config: Mapping[str, Any], run_id: str | None = None, **facts: Any
+) -> Iterator[Run]:
+    """Make a run directory below `root`, and record how the block ends: finished, failed or interrupted.
+
+    `run_id` is given where the run is a step of a larger job (same step, same id); else it is random.
+    `facts` go into `run.json` (dataset_id, id_space, seed, threads).
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    path = root / f"{stamp}-{model}-{backend}-{run_id or secrets.token_hex(3)}"
+    with writable_parent(path):
+        path.mkdir()
+    write_text(path / "config.toml", to_toml(config))
+    info = {"status": "running", "name": path.name, "model": model, "backend": backend, **facts, **_surroundings()}
+    write_json(path / RUN_FILE, info)
+    run = Run(path)
+    started = time.perf_counter()
+    try:
+        yield run
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        run.update(status=status, error=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
+        raise
+    run.update(status="finished", seconds=time.perf_counter() - started, peak_memory_mb=_peak_memory_mb())
+
+
+def _peak_memory_mb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def _surroundings() -> dict[str, Any]:
+    """When, on what and with what this run is made."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "git": _git_revision(),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "versions": {name: version for name in REPORTED_PACKAGES if (version := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """The commit of the source tree, with `+changes` where it differs; None outside a git checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+changes"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,1 @@
+"""Recommenders: contracts, models, ranking, metrics, evaluation and report."""

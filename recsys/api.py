@@ -1,0 +1,90 @@
+"""The contracts of the recommenders: what a trained model can do, and what makes one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.data.dataset import Dataset
+from pipelines.data.queries import Queries
+from pipelines.runs import Run
+
+
+@runtime_checkable
+class CatalogScorer(Protocol):
+    """A top-n model: it scores the whole catalogue for each query."""
+
+    @property
+    def items_known(self) -> NDArray[np.bool_]:
+        """bool[n_items] of the dataset that it was loaded for; scores are finite exactly there, -inf elsewhere."""
+
+    def score(self, queries: Queries) -> NDArray[np.float32]:
+        """float32[n_queries, n_items]; higher is better. A query's scores do not depend on the other queries."""
+
+    def save(self, directory: Path) -> None:
+        """Write the model's own files into `directory` (which exists): npz, safetensors or JSON, no pickle."""
+
+
+@runtime_checkable
+class FactorScorer(CatalogScorer, Protocol):
+    """A catalogue scorer whose scores are a product, so that top-k can fuse product and selection."""
+
+    def factors(self, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """query factors float32[n_queries, d], item factors float32[n_items, d], item bias float32[n_items]."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of a query and an item: `query` int64[P] is a row of `queries`, `item` int32[P]."""
+
+    queries: Queries
+    query: NDArray[np.int64]
+    item: NDArray[np.int32]
+
+
+@runtime_checkable
+class PairScorer(Protocol):
+    """A ranking (click-through) model, or one that ranks the candidates that a query gives."""
+
+    def score_pairs(self, pairs: Pairs) -> NDArray[np.float32]:
+        """float32[n_pairs]; higher is better."""
+
+    def save(self, directory: Path) -> None:
+        """As for `CatalogScorer`."""
+
+
+class Trainer(Protocol):
+    """Makes a new scorer from train events; it never sees a truth."""
+
+    def __call__(self, config: Any, data: Dataset, run: Run) -> CatalogScorer | PairScorer:
+        """`config` is of the model's config class; progress goes to `run`. Raises `PipelineError` with a remedy."""
+
+
+class Loader(Protocol):
+    """Reads what `save` wrote, for a dataset of the same lineage (it may have items that the model never knew)."""
+
+    def __call__(self, directory: Path, config: Any, data: Dataset) -> CatalogScorer | PairScorer:
+        """Raises `ArtifactError` where files are damaged or do not fit `data`."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Ranked lists beside the truth, for Q queries and lists of length K.
+
+    items       int32[Q, K]   best first, -1 behind the end of a shorter list
+    hits        bool[Q, K]    whether the item at that rank is relevant; False where items is -1
+    n_relevant  int64[Q]      number of relevant items of the query (within the catalogue and the view)
+    """
+
+    items: NDArray[np.int32]
+    hits: NDArray[np.bool_]
+    n_relevant: NDArray[np.int64]
+
+
+Metric = Callable[[Ranked, int], NDArray[np.float64]]
+"""One value a query at cut-off k; NaN where the query has no relevant item and the metric is undefined there."""

@@ -1,0 +1,1 @@
+"""Models, one folder each: `config.py` and one `on_<backend>.py` per backend."""

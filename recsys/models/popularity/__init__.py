@@ -1,0 +1,1 @@
+"""Popularity: the same list for everybody."""

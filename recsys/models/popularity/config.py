@@ -1,0 +1,18 @@
+"""Configuration of popularity."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from recsys.models.config import ModelConfig
+
+
+class PopularityConfig(ModelConfig):
+    """Items by their number of train events, all time or in a recent window."""
+
+    personalised: ClassVar[bool] = False
+
+    window_days: float | None = Field(default=None, gt=0)
+    """Count only events of the last so many days of train; None = all time."""

@@ -1,0 +1,55 @@
+"""Popularity on numpy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.data.dataset import Dataset
+from pipelines.data.queries import Queries
+from pipelines.errors import DataError
+from pipelines.runs import Run
+from recsys.models.arrays import load_arrays, pad_items, save_arrays
+from recsys.models.popularity.config import PopularityConfig
+
+SECONDS_PER_DAY = 86_400
+
+
+class PopularityScorer:
+    """Scores every query with the items' event counts."""
+
+    def __init__(self, counts: NDArray[np.float32], items_known: NDArray[np.bool_]) -> None:
+        self._counts = counts
+        self.items_known = items_known
+
+    def score(self, queries: Queries) -> NDArray[np.float32]:
+        """float32[Q, n_items]: the counts, -inf for items that are not known."""
+        row = np.where(self.items_known, self._counts, np.float32(-np.inf))
+        return np.repeat(row[None, :], len(queries), axis=0)
+
+    def save(self, directory: Path) -> None:
+        """Write `arrays.npz`."""
+        save_arrays(directory, counts=self._counts[self.items_known])
+
+
+def train(config: PopularityConfig, data: Dataset, run: Run) -> PopularityScorer:
+    """Count train events by item. Raises `DataError` where a window is asked for and the dataset has no times."""
+    items = data.train_column("item")
+    if config.window_days is not None:
+        if not data.card.has_time:
+            raise DataError(
+                f"{data.path}: has no times, so popularity cannot take a window; leave out model.window_days"
+            )
+        times = data.train_column("time")
+        items = items[times > times.max() - config.window_days * SECONDS_PER_DAY]
+    counts = np.bincount(items, minlength=data.n_items).astype(np.float32)
+    run.log_metrics(0, {"events_counted": float(len(items))})
+    return PopularityScorer(counts, np.ones(data.n_items, dtype=np.bool_))
+
+
+def load(directory: Path, config: PopularityConfig, data: Dataset) -> PopularityScorer:
+    """Read `arrays.npz`."""
+    counts, known = pad_items(load_arrays(directory, "counts")["counts"], data.n_items)
+    return PopularityScorer(counts, known)

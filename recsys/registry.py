@@ -1,0 +1,124 @@
+"""Every recommender by name: its configuration class, and where each backend's `train` and `load` are.
+
+Adding a model = a folder below `recsys/models`, one line here, one recipe: the contract tests find it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.config import parse
+from pipelines.data.dataset import Dataset
+from pipelines.data.schema import IdSpace
+from pipelines.errors import ArtifactError, ConfigError, MissingExtraError
+from pipelines.files import atomic_directory, read_json, write_json
+from recsys.api import CatalogScorer, Loader, PairScorer, Trainer
+from recsys.models.config import ModelConfig
+from recsys.models.popularity.config import PopularityConfig
+
+MODEL_FORMAT_VERSION = 1
+MODEL_CARD = "model.json"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A registered recommender; `backends` maps a backend's name to the module that holds `train` and `load`.
+
+    The modules are strings so that looking a model up imports no framework.
+    """
+
+    config: type[ModelConfig]
+    backends: Mapping[str, str]
+
+
+MODELS: Mapping[str, Model] = {
+    "popularity": Model(PopularityConfig, {"numpy": "recsys.models.popularity.on_numpy"}),
+}
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """One model on one backend."""
+
+    name: str
+    backend: str
+    config: type[ModelConfig]
+    train: Trainer
+    load: Loader
+
+
+def model_of(name: str) -> Model:
+    """The registered model; `ConfigError` with the nearest name where there is none."""
+    if name in MODELS:
+        return MODELS[name]
+    near = difflib.get_close_matches(name, MODELS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known models: {', '.join(MODELS)}"
+    raise ConfigError(f"no model {name!r}; {hint}")
+
+
+def resolve(name: str, backend: str | None = None) -> Implementation:
+    """Import the implementation; `backend` None takes the first that the registry lists.
+
+    Raises `ConfigError` for an unknown name or backend, `MissingExtraError` where the backend's package is absent.
+    """
+    model = model_of(name)
+    chosen = backend or next(iter(model.backends))
+    if chosen not in model.backends:
+        raise ConfigError(f"model {name!r} has no backend {chosen!r}, only {', '.join(model.backends)}")
+    try:
+        module = importlib.import_module(model.backends[chosen])
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{name} on {chosen} needs the package {error.name!r}, which is not installed; `falconer doctor` says how"
+        ) from error
+    return Implementation(name, chosen, model.config, module.train, module.load)
+
+
+def save_model(
+    target: Path,
+    scorer: CatalogScorer | PairScorer,
+    *,
+    implementation: Implementation,
+    config: ModelConfig,
+    data: Dataset,
+) -> None:
+    """Write a model directory: `model.json` and the scorer's own files; atomic."""
+    with atomic_directory(target) as partial:
+        scorer.save(partial)
+        card = {
+            "format_version": MODEL_FORMAT_VERSION,
+            "name": implementation.name,
+            "backend": implementation.backend,
+            "config": config.model_dump(mode="json"),
+            "dataset_id": data.card.dataset_id,
+            "id_space": data.card.id_space.model_dump(mode="json"),
+            "n_items": data.n_items,
+            "n_users": data.n_users,
+        }
+        write_json(partial / MODEL_CARD, card)
+
+
+def load_model(directory: Path, data: Dataset) -> CatalogScorer | PairScorer:
+    """Load what `save_model` wrote, to score queries of `data`.
+
+    Raises `ArtifactError` where the directory is damaged, or where `data` is of another lineage than the model's.
+    """
+    card: dict[str, Any] = read_json(directory / MODEL_CARD)
+    if card.get("format_version") != MODEL_FORMAT_VERSION:
+        raise ArtifactError(
+            f"{directory / MODEL_CARD}: format version {card.get('format_version')}; train the model anew"
+        )
+    own = IdSpace.model_validate(card["id_space"])
+    if not data.card.id_space.descends_from(own):
+        raise ArtifactError(
+            f"{directory}: the model knows the ids of lineage {own.generations[-1]}, and {data.path} is not a descendant "
+            f"of it; train on this dataset, or build the dataset with `extends` set to the model's own"
+        )
+    implementation = resolve(card["name"], card["backend"])
+    config = parse(implementation.config, card["config"], str(directory / MODEL_CARD))
+    return implementation.load(directory, config, data)

@@ -1,0 +1,87 @@
+"""What an evaluation says: the content of `report.json`, and the comparison of several."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipelines.config import Config
+from pipelines.data.schema import Fold, View
+
+REPORT_FORMAT_VERSION = 1
+
+
+class Estimate(Config):
+    """A mean over queries with its bootstrap interval; the interval is None for what is no mean over queries."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    definition: str
+
+
+class Report(Config):
+    """The content of `report.json`: one list of recommendations judged on one fold and one view."""
+
+    format_version: int = REPORT_FORMAT_VERSION
+    label: str
+    """Short name to print: the model's, or the file's for lists from elsewhere."""
+    run: str | None
+    """Name of the run directory that made the lists, if one did."""
+    dataset_name: str
+    dataset_id: str
+    fold: Fold
+    view: View
+    k: tuple[int, ...]
+    n_queries: int
+    n_evaluated: int
+    """Queries with at least one relevant item in the catalogue and the view: the denominator of every mean."""
+    n_without_list: int
+    """Evaluated queries for which no list was given: they count as misses."""
+    n_relevant: int
+    n_outside: int
+    """Relevant items outside the catalogue, which no list can hold: not counted as misses."""
+    metrics: dict[str, Estimate]
+    """`recall@10` and so on -> estimate, in the order of the metric table."""
+    level: float = 0.95
+    resamples: int
+    seed: int
+    cost: dict[str, float] = Field(default_factory=dict)
+    """`train_seconds`, `recommend_seconds`, where known."""
+    warnings: tuple[str, ...] = ()
+
+
+class PairedDifference(Config):
+    """Mean over queries of (first - second) on one metric, both on the same queries, with its interval."""
+
+    metric: str
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def separated(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.low > 0 or self.high < 0
+
+
+class ViewComparison(Config):
+    """All compared reports of one view, best first by `metric`, and the paired differences to the best."""
+
+    view: View
+    metric: str
+    reports: tuple[Report, ...]
+    differences: tuple[PairedDifference, ...]
+    """Between every pair of labels, on `metric`."""
+    verdict: str
+    """One or two sentences: who leads, by how much, whether a plain baseline wins, what the noise does not let say."""
+
+
+class Comparison(Config):
+    """Several runs on one dataset and fold."""
+
+    dataset_id: str
+    fold: Fold
+    views: tuple[ViewComparison, ...]

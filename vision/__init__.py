@@ -1,0 +1,1 @@
+"""Image classification and object detection. This version holds no trainer yet."""

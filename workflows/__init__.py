@@ -1,0 +1,1 @@
+"""Top floor: the `falconer` command and the jobs composed of several stages."""
