@@ -116,8 +116,8 @@ def load_model(directory: Path, data: Dataset) -> CatalogScorer | PairScorer:
     own = IdSpace.model_validate(card["id_space"])
     if not data.card.id_space.descends_from(own):
         raise ArtifactError(
-            f"{directory}: the model knows the ids of lineage {own.generations[-1]}, and {data.path} is not a descendant "
-            f"of it; train on this dataset, or build the dataset with `extends` set to the model's own"
+            f"{directory}: the model knows the ids of lineage {own.generations[-1]}, and {data.path} does not descend "
+            "from it; train on this dataset, or build the dataset with `extends` set to the model's own dataset"
         )
     implementation = resolve(card["name"], card["backend"])
     config = parse(implementation.config, card["config"], str(directory / MODEL_CARD))

@@ -38,7 +38,8 @@ class Dataset:
         version = values.get("format_version") if isinstance(values, dict) else None
         if version != FORMAT_VERSION:
             raise ArtifactError(
-                f"{path / CARD}: format version {version}, this release reads {FORMAT_VERSION}; rebuild it with `falconer etl`"
+                f"{path / CARD}: format version {version}, this release reads {FORMAT_VERSION}; "
+                "rebuild it with `falconer etl`"
             )
         try:
             return cls(path, DatasetCard.model_validate(values))
@@ -57,7 +58,7 @@ class Dataset:
 
     @cached_property
     def train(self) -> pa.Table:
-        """The train events, ordered by (time, ordinal): user int32, item int32, ordinal int64 and what else there is."""
+        """The train events by (time, ordinal): user int32, item int32, ordinal int64 and what else there is."""
         parts = sorted(name for name in self.card.content if name.startswith("train/"))
         return pa.concat_tables([self.table(name) for name in parts])
 

@@ -83,4 +83,4 @@ class DatasetCard(Config):
     content: dict[str, str]
     """Relative path -> sha256 of every file of the directory but this one."""
     notes: tuple[str, ...] = ()
-    """What a reader of a report must know: licence, published protocol, share of test purchases outside the catalogue."""
+    """What a reader of a report must know: licence, published protocol, share of test events outside the catalogue."""
