@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 import types
 import typing
@@ -84,30 +85,44 @@ def parse(cls: type[C], values: Mapping[str, Any], origin: str) -> C:
 
 
 def _explain(cls: type[BaseModel], detail: Any) -> str:
-    location = tuple(str(part) for part in detail["loc"])
-    path = ".".join(location) or "(the whole)"
+    keys, models = _walk(cls, [str(part) for part in detail["loc"]])
+    path = ".".join(keys) or "(the whole)"
     if detail["type"] == "extra_forbidden":
-        known = sorted({name for model in _models_at(cls, location[:-1]) for name in model.model_fields})
-        near = difflib.get_close_matches(location[-1], known, n=1)
+        known = sorted({name for model in models for name in model.model_fields})
+        near = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"{path}: unknown key; {hint}"
     if detail["type"] == "missing":
         return f"{path}: required, and absent"
     reason = str(detail["msg"])
-    expected = detail.get("ctx", {}).get("expected")
-    near = difflib.get_close_matches(str(detail["input"]), str(expected).replace("'", "").split(", "), n=1)
-    hint = f"; did you mean {near[0]!r}?" if expected and near else ""
+    expected = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
+    near = difflib.get_close_matches(str(detail["input"]), expected, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{path}: {reason[0].lower()}{reason[1:]} (given: {detail['input']!r}){hint}"
 
 
-def _models_at(cls: type[BaseModel], location: Sequence[str]) -> list[type[BaseModel]]:
-    """The models that a path may lead to; union tags and list or dict keys in the path are stepped over."""
-    models = [cls]
+def _walk(cls: type[BaseModel], location: Sequence[str]) -> tuple[list[str], list[type[BaseModel]]]:
+    """The keys of a location as a person wrote them, and the models that hold the last key.
+
+    Pydantic puts the tag of a discriminated union into the location; it narrows the models and is no key.
+    """
+    keys: list[str] = []
+    holders = models = [cls]
     for part in location:
+        tagged = [model for model in models if _has_tag(model, part)]
+        if len(models) > 1 and tagged:
+            models = tagged
+            continue
+        keys.append(part)
+        holders = models
         fields = [model.model_fields[part].annotation for model in models if part in model.model_fields]
-        if fields:
-            models = [model for annotation in fields for model in _models_in(annotation)]
-    return models
+        models = [model for annotation in fields for model in _models_in(annotation)] or models
+    return keys, holders
+
+
+def _has_tag(model: type[BaseModel], tag: str) -> bool:
+    annotations = (field.annotation for field in model.model_fields.values())
+    return any(typing.get_origin(a) is typing.Literal and tag in typing.get_args(a) for a in annotations)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -125,13 +140,13 @@ def to_toml(values: Mapping[str, Any]) -> str:
 
 def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
     scalars = {k: v for k, v in values.items() if v is not None and not isinstance(v, Mapping)}
-    if path and (scalars or not values):
+    tables = {k: v for k, v in values.items() if isinstance(v, Mapping)}
+    if path and (scalars or not tables):
         yield f"\n[{'.'.join(_key(part) for part in path)}]"
     for key, value in scalars.items():
         yield f"{_key(key)} = {_scalar(value)}"
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _table(value, (*path, key))
+    for key, table in tables.items():
+        yield from _table(table, (*path, key))
 
 
 def _key(key: str) -> str:
@@ -148,7 +163,7 @@ def _scalar(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_scalar(item) for item in value) + "]"
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04X}" for c in text) + '"'
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text) + '"'
 
 
 def find_recipe(name: str, root: Path) -> Path:

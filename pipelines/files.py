@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -36,33 +37,48 @@ def _sibling(target: Path) -> Path:
 
 
 @contextmanager
-def writable_parent(target: Path) -> Iterator[None]:
-    """Create `target`'s parent; an operating system refusal becomes a `PipelineError` that names the folder."""
+def _refusals_named(place: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write into a `PipelineError` that names the place."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         yield
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise PipelineError(
-            f"{target.parent}: cannot write there ({error.strerror}); choose another folder or mend its permissions"
-        ) from error
     except OSError as error:
-        if error.filename is None and error.strerror is None:
+        raise PipelineError(
+            f"{place}: cannot write there ({error.strerror}); choose another folder or mend this one"
+        ) from error
+
+
+@contextmanager
+def _full_disk_named(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise PipelineError(f"{target}: cannot be written ({error.strerror}); nothing was left behind") from error
+        raise PipelineError(f"{target}: the disk is full; nothing half-written was left, free some space") from error
+
+
+def make_directory(path: Path) -> None:
+    """Make a new directory and its parents; `PipelineError` that names the parent where that is refused."""
+    with _refusals_named(path.parent):
+        path.mkdir(parents=True)
 
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success it takes `target`'s place, on any exception it goes."""
-    with writable_parent(target):
-        partial = _sibling(target)
-        try:
+    partial = _sibling(target)
+    with _refusals_named(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+    try:
+        with _full_disk_named(target):
             yield partial
             with partial.open("rb") as stream:
                 os.fsync(stream.fileno())
+        with _refusals_named(target):
             partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -71,20 +87,25 @@ def atomic_directory(target: Path) -> Iterator[Path]:
 
     An existing `target` stays untouched if the block fails, and is replaced if it succeeds.
     """
-    with writable_parent(target):
-        partial = _sibling(target)
-        partial.mkdir()
-        try:
+    partial = _sibling(target)
+    make_directory(partial)
+    try:
+        with _full_disk_named(target):
             yield partial
-            if target.exists():
-                retired = _sibling(target)
-                target.rename(retired)
-                partial.rename(target)
-                shutil.rmtree(retired)
-            else:
-                partial.rename(target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with _refusals_named(target):
+            _take_place(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _take_place(partial: Path, target: Path) -> None:
+    if not target.exists():
+        partial.rename(target)
+        return
+    retired = _sibling(target)
+    target.rename(retired)
+    partial.rename(target)
+    shutil.rmtree(retired)
 
 
 def write_text(target: Path, text: str) -> None:

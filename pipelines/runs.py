@@ -24,7 +24,7 @@ from typing import Any
 from pipelines.config import to_toml
 from pipelines.console import say
 from pipelines.errors import ArtifactError
-from pipelines.files import read_json, writable_parent, write_json, write_text
+from pipelines.files import make_directory, read_json, write_json, write_text
 
 RUN_FILE = "run.json"
 REPORTED_PACKAGES = ("falconer", "numpy", "scipy", "pyarrow", "pandas", "polars", "implicit", "torch", "tensorflow")
@@ -97,8 +97,7 @@ def start(
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = root / f"{stamp}-{model}-{backend}-{run_id or secrets.token_hex(3)}"
-    with writable_parent(path):
-        path.mkdir()
+    make_directory(path)
     write_text(path / "config.toml", to_toml(config))
     info = {"status": "running", "name": path.name, "model": model, "backend": backend, **facts, **_surroundings()}
     write_json(path / RUN_FILE, info)
