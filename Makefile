@@ -1,0 +1,41 @@
+# Everything runs from the virtual environment in .venv, which `make setup` (and every other target) makes and mends.
+# PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint bench ui lock clean
+
+help:  ## this list
+	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup:  ## make or mend .venv from the lock files
+	@scripts/setup
+
+demo: setup  ## from raw purchases to a report of the recommenders
+	@.venv/bin/falconer demo
+
+test: setup  ## system packages, lint, and every test that is not slow
+	@scripts/system-packages
+	@$(MAKE) --no-print-directory lint
+	.venv/bin/pytest -m "not slow and not gpu and not benchmark_suite"
+
+test-slow: setup  ## the tests that take long
+	.venv/bin/pytest -m "slow and not gpu and not benchmark_suite"
+
+lint: setup  ## style, types and the import rules
+	.venv/bin/ruff check --quiet .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+bench: setup  ## measure speed and memory on this machine
+	.venv/bin/pytest tests/benchmarks -m benchmark_suite
+
+ui: setup  ## every run in MLflow, on this machine only
+	@.venv/bin/falconer ui
+
+lock: setup  ## compile requirements.in into requirements.lock
+	@scripts/lock
+
+clean:  ## remove caches and what was built; data/, runs/ and .venv stay
+	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
