@@ -1,0 +1,300 @@
+"""Charts as inline SVG: small functions from numbers to markup, with no plotting library.
+
+Every chart is 360 units wide, so that its text stays readable on a phone, where one chart fills the width, and on a
+desk, where several stand side by side. Colours come from the page's style sheet (`.series-0` to `.series-7`), so that
+a chart follows light and dark; a series also has a marker shape of its own, since colour alone must not tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+WIDTH = 360.0
+N_COLOURS = 8
+
+ROW_HEIGHT = 27.0
+DOT_LEFT, DOT_RIGHT = 128.0, 58.0
+LINE_LEFT, LINE_RIGHT = 46.0, 116.0
+LINE_HEIGHT = 200.0
+LABEL_GAP = 15.0
+TOP, BOTTOM = 10.0, 36.0
+LABEL_CHARACTERS = 17
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One row of a dot chart: a value, its interval if it has one, and the colour number of what it belongs to."""
+
+    label: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    series: int = 0
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: points (x, y) in the order of x, and the colour number of what it belongs to."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+    series: int = 0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A map from values to SVG units; `low` and `high` are the ends of the axis, `ticks` lie between them."""
+
+    low: float
+    high: float
+    start: float
+    stop: float
+    ticks: tuple[float, ...]
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """The coordinate of `value`."""
+        low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, value))
+        return self.start + (self.stop - self.start) * (at - low) / (high - low)
+
+
+def nice_ticks(low: float, high: float, *, about: int = 4) -> tuple[float, ...]:
+    """Round numbers from at or below `low` to at or above `high`, in steps of 1, 2 or 5 times a power of ten.
+
+    Equal ends are widened: the axis of a constant still has a length.
+    """
+    if low == high:
+        low, high = min(low, 0.0), max(high, 0.0) if high or low else 1.0
+    raw = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw * 0.999999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return tuple(round(number * step, 12) for number in range(first, last + 1))
+
+
+def number(value: float) -> str:
+    """A tick's text: as few digits as tell it, thousands as k, a real minus sign."""
+    if abs(value) >= 1000 and value % 100 == 0:
+        return f"{value / 1000:g}k".replace("-", "\u2212")
+    return f"{value:.6g}".replace("-", "\u2212")
+
+
+def dot_chart(
+    name: str, rows: Sequence[Dot], *, title: str, description: str, axis: str, digits: int = 3, signed: bool = False
+) -> Markup:
+    """A Cleveland dot chart with interval whiskers, one row a `Dot`, zero always on the axis.
+
+    `name` is unique on the page (it makes the ids); `digits` is for the value printed beside each row, `signed` puts
+    a plus before positive ones. Raises `ValueError` for no rows or a number that is not finite.
+    """
+    if not rows:
+        raise ValueError("a chart needs at least one row")
+    ends = _finite([v for row in rows for v in (row.value, row.low, row.high) if v is not None] + [0.0])
+    ticks = nice_ticks(min(ends), max(ends), about=3)
+    bottom = TOP + ROW_HEIGHT * len(rows)
+    scale = Scale(ticks[0], ticks[-1], DOT_LEFT, WIDTH - DOT_RIGHT, ticks)
+    parts = [_vertical_grid(scale, TOP, bottom), _axis_title(axis, (scale.start + scale.stop) / 2, bottom + 31)]
+    for place, row in enumerate(rows):
+        text = f"{row.value:{'+' if signed else ''}.{digits}f}".replace("-", "\u2212")
+        parts.append(_dot_row(row, TOP + ROW_HEIGHT * (place + 0.5), scale, text))
+    return _svg(name, bottom + BOTTOM, title, description, parts)
+
+
+def line_chart(
+    name: str, lines: Sequence[Series], *, title: str, description: str, axis: str, log: bool = False, zero: bool = True
+) -> Markup:
+    """Lines with a marker at each point and their names at their right ends, moved apart where they would collide.
+
+    `log` takes logarithms of x and puts ticks at the points' own x; `zero` keeps zero on the y axis.
+    Raises `ValueError` for a line without points or a number that is not finite.
+    """
+    if not lines or any(not line.points for line in lines):
+        raise ValueError("a chart needs at least one line, and each line a point")
+    bottom = TOP + max(LINE_HEIGHT, LABEL_GAP * len(lines))
+    x_scale = _x_scale(sorted({float(x) for x in _finite([x for line in lines for x, _ in line.points])}), log=log)
+    values = _finite([y for line in lines for _, y in line.points] + ([0.0] if zero else []))
+    ticks = nice_ticks(min(values), max(values))
+    y_scale = Scale(ticks[0], ticks[-1], bottom, TOP, ticks)
+    parts = [_horizontal_grid(y_scale), _x_ticks(x_scale, bottom)]
+    parts.append(_axis_title(axis, (x_scale.start + x_scale.stop) / 2, bottom + 31))
+    parts += [_line(line, x_scale, y_scale) for line in lines]
+    parts.append(_end_labels(lines, x_scale, y_scale, bottom))
+    return _svg(name, bottom + BOTTOM, title, description, parts)
+
+
+def _finite(values: list[float]) -> list[float]:
+    if not all(math.isfinite(value) for value in values):
+        raise ValueError("a chart takes finite numbers only")
+    return values
+
+
+def _x_scale(values: Sequence[float], *, log: bool) -> Scale:
+    start, stop = LINE_LEFT, WIDTH - LINE_RIGHT
+    if log and values[0] > 0 and len(values) > 1:
+        return Scale(values[0], values[-1], start, stop, tuple(values), log=True)
+    ticks = nice_ticks(values[0], values[-1], about=3)
+    if len(values) == 1:
+        return Scale(ticks[0], ticks[-1], start, stop, (values[0],))
+    inside = tuple(tick for tick in ticks if values[0] <= tick <= values[-1])
+    return Scale(values[0], values[-1], start, stop, inside)
+
+
+def spread(wanted: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:
+    """Places as near to `wanted` as the least `gap` between neighbours allows, within `low` to `high` if they fit."""
+    order = sorted(range(len(wanted)), key=lambda index: (wanted[index], index))
+    places = [0.0] * len(wanted)
+    floor = low
+    for index in order:
+        places[index] = max(wanted[index], floor)
+        floor = places[index] + gap
+    ceiling = high
+    for index in reversed(order):
+        places[index] = min(places[index], ceiling)
+        ceiling = places[index] - gap
+    return places
+
+
+def marker(series: int, x: float, y: float, *, size: float = 3.6) -> Markup:
+    """The marker of a series: shape and colour both follow from its number."""
+    return _tag("path", d=_SHAPES[series % len(_SHAPES)](x, y, size), class_=f"mark {_colour(series)}")
+
+
+def swatch(series: int) -> Markup:
+    """A small drawing of a series' marker, to put beside its name in text; decoration, hidden from screen readers."""
+    drawing = marker(series, 7, 7, size=4.4)
+    return _tag("svg", drawing, class_="swatch", viewBox="0 0 14 14", width="14", height="14", aria_hidden="true")
+
+
+def _circle(x: float, y: float, r: float) -> str:
+    return f"M{_at(x - r)} {_at(y)}a{_at(r)} {_at(r)} 0 1 0 {_at(2 * r)} 0a{_at(r)} {_at(r)} 0 1 0 {_at(-2 * r)} 0z"
+
+
+def _polygon(*corners: tuple[float, float]) -> Callable[[float, float, float], str]:
+    def draw(x: float, y: float, r: float) -> str:
+        return "M" + "L".join(f"{_at(x + dx * r)} {_at(y + dy * r)}" for dx, dy in corners) + "z"
+
+    return draw
+
+
+_SHAPES: tuple[Callable[[float, float, float], str], ...] = (
+    _circle,
+    _polygon((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
+    _polygon((0, -1.2), (1.15, 0.85), (-1.15, 0.85)),
+    _polygon((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
+    _polygon((0, 1.2), (1.15, -0.85), (-1.15, -0.85)),
+    _polygon((-1.2, -0.4), (-0.4, -0.4), (-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4),
+             (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4)),
+    _polygon((-0.6, -1.05), (0.6, -1.05), (1.2, 0), (0.6, 1.05), (-0.6, 1.05), (-1.2, 0)),
+)  # fmt: skip
+"""Seven shapes beside eight colours: together they repeat after 56 series only."""
+
+
+def _dot_row(row: Dot, y: float, scale: Scale, text: str) -> Markup:
+    parts = [_text(DOT_LEFT - 10, y + 4, _short(row.label), class_="label", text_anchor="end")]
+    parts.append(_rule(scale.start, y, scale.stop, y, "leader"))
+    hint = f"{row.label}: {text}"
+    if row.low is not None and row.high is not None:
+        hint += f", interval {number(row.low)} to {number(row.high)}"
+        left, right = scale(row.low), scale(row.high)
+        parts.append(_rule(left, y, right, y, f"whisker {_colour(row.series)}"))
+        parts += [_rule(end, y - 4, end, y + 4, f"whisker {_colour(row.series)}") for end in (left, right)]
+    parts.append(marker(row.series, scale(row.value), y, size=4.4))
+    parts.append(_text(WIDTH - 4, y + 4, text, class_="value", text_anchor="end"))
+    return _tag("g", _tag("title", escape(hint)), *parts)
+
+
+def _line(line: Series, x_scale: Scale, y_scale: Scale) -> Markup:
+    places = [(x_scale(x), y_scale(y)) for x, y in line.points]
+    path = "M" + "L".join(f"{_at(x)} {_at(y)}" for x, y in places)
+    parts = [_tag("title", escape(line.label)), _tag("path", d=path, class_=f"line {_colour(line.series)}")]
+    return _tag("g", *parts, *_markers(line.series, places))
+
+
+def _markers(series: int, places: Sequence[tuple[float, float]], most: int = 12) -> list[Markup]:
+    """A marker at every point of a short line; at the end only of a long one, where they would hide it."""
+    return [marker(series, x, y) for x, y in (places if len(places) <= most else places[-1:])]
+
+
+def _end_labels(lines: Sequence[Series], x_scale: Scale, y_scale: Scale, bottom: float) -> Markup:
+    ends = [(x_scale(line.points[-1][0]), y_scale(line.points[-1][1])) for line in lines]
+    places = spread([y for _, y in ends], gap=LABEL_GAP, low=TOP, high=bottom)
+    left = x_scale.stop + 14
+    parts = []
+    for line, (x, y), place in zip(lines, ends, places, strict=True):
+        parts.append(_rule(x + 5, y, left - 2, place, f"pointer {_colour(line.series)}"))
+        parts.append(_text(left + 1, place + 4, _short(line.label, LABEL_CHARACTERS - 1), class_="label"))
+    return _tag("g", *parts)
+
+
+def _vertical_grid(scale: Scale, top: float, bottom: float) -> Markup:
+    parts = [_rule(scale(tick), top, scale(tick), bottom, "zero" if tick == 0 else "grid") for tick in scale.ticks]
+    return _tag("g", *parts, _x_ticks(scale, bottom))
+
+
+def _x_ticks(scale: Scale, bottom: float) -> Markup:
+    texts = [_text(scale(tick), bottom + 15, number(tick), class_="tick", text_anchor="middle") for tick in scale.ticks]
+    return _tag("g", *texts)
+
+
+def _horizontal_grid(scale: Scale) -> Markup:
+    parts = []
+    for tick in scale.ticks:
+        y = scale(tick)
+        parts.append(_rule(LINE_LEFT, y, WIDTH - LINE_RIGHT, y, "zero" if tick == 0 else "grid"))
+        parts.append(_text(LINE_LEFT - 7, y + 4, number(tick), class_="tick", text_anchor="end"))
+    return _tag("g", *parts)
+
+
+def _axis_title(text: str, x: float, y: float) -> Markup:
+    return _text(x, y, text, class_="axis", text_anchor="middle")
+
+
+def _colour(series: int) -> str:
+    return f"series-{series % N_COLOURS}"
+
+
+def _short(label: str, most: int = LABEL_CHARACTERS) -> str:
+    return label if len(label) <= most else label[: most - 1] + "\u2026"
+
+
+def _rule(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
+    return _tag("line", x1=_at(x1), y1=_at(y1), x2=_at(x2), y2=_at(y2), class_=class_)
+
+
+def _text(x: float, y: float, text: str, **attributes: str) -> Markup:
+    return _tag("text", escape(text), x=_at(x), y=_at(y), **attributes)
+
+
+def _svg(name: str, height: float, title: str, description: str, parts: Sequence[Markup]) -> Markup:
+    heads = (
+        _tag("title", escape(title), id=f"{name}-title"),
+        _tag("desc", escape(description), id=f"{name}-desc"),
+    )
+    return _tag(
+        "svg",
+        *heads,
+        *parts,
+        class_="chart",
+        viewBox=f"0 0 {_at(WIDTH)} {_at(height)}",
+        role="img",
+        aria_labelledby=f"{name}-title {name}-desc",
+    )
+
+
+def _tag(tag: str, *children: Markup, **attributes: str) -> Markup:
+    """An element; attribute names are written in Python's spelling (`class_`, `text_anchor`), values are escaped."""
+    texts = [Markup(' {}="{}"').format(_attribute(name), value) for name, value in attributes.items()]
+    return Markup("<{0}{1}>{2}</{0}>").format(tag, Markup("").join(texts), Markup("").join(children))
+
+
+def _attribute(name: str) -> str:
+    return name if name == "viewBox" else name.rstrip("_").replace("_", "-")
+
+
+def _at(value: float) -> str:
+    """A coordinate with at most two decimals: small files, and the same text on every machine."""
+    return f"{round(value, 2) + 0.0:g}"
