@@ -18,7 +18,11 @@ from pipelines.data.schema import IdSpace
 from pipelines.errors import ArtifactError, ConfigError, MissingExtraError
 from pipelines.files import atomic_directory, read_json, write_json
 from recsys.api import CatalogScorer, Loader, PairScorer, Trainer
+from recsys.models.als.config import AlsConfig
 from recsys.models.config import ModelConfig
+from recsys.models.ease.config import EaseConfig
+from recsys.models.item_knn.config import ItemKnnConfig
+from recsys.models.personal_popularity.config import PersonalPopularityConfig
 from recsys.models.popularity.config import PopularityConfig
 
 MODEL_FORMAT_VERSION = 1
@@ -38,6 +42,10 @@ class Model:
 
 MODELS: Mapping[str, Model] = {
     "popularity": Model(PopularityConfig, {"numpy": "recsys.models.popularity.on_numpy"}),
+    "personal_popularity": Model(PersonalPopularityConfig, {"numpy": "recsys.models.personal_popularity.on_numpy"}),
+    "item_knn": Model(ItemKnnConfig, {"numpy": "recsys.models.item_knn.on_numpy"}),
+    "ease": Model(EaseConfig, {"numpy": "recsys.models.ease.on_numpy"}),
+    "als": Model(AlsConfig, {"implicit": "recsys.models.als.on_implicit"}),
 }
 
 

@@ -32,13 +32,14 @@ def load_arrays(directory: Path, *names: str) -> dict[str, NDArray[Any]]:
         raise ArtifactError(f"{path}: missing or damaged ({error}); train the model anew") from error
 
 
-def pad_items(values: NDArray[Any], n_items: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Extend the first axis with zeros to `n_items`, and say which items the model knew: bool[n_items].
+def mask_new_items(scores: NDArray[np.float32], n_items: int) -> NDArray[np.float32]:
+    """Extend scores float32[Q, n_known] to float32[Q, n_items] with -inf for the items that came after training."""
+    missing = n_items - scores.shape[1]
+    return np.pad(scores, [(0, 0), (0, missing)], constant_values=-np.inf) if missing else scores
 
-    Raises `ArtifactError` where the model knows more items than the dataset has.
-    """
-    if len(values) > n_items:
-        raise ArtifactError(f"the model knows {len(values)} items and the dataset has {n_items}; train the model anew")
-    known = np.arange(n_items) < len(values)
-    padding = [(0, n_items - len(values))] + [(0, 0)] * (values.ndim - 1)
-    return np.pad(values, padding), known
+
+def known_items(n_known: int, n_items: int) -> NDArray[np.bool_]:
+    """bool[n_items]: the first `n_known` ids. Raises `ArtifactError` where the model knows more than there are."""
+    if n_known > n_items:
+        raise ArtifactError(f"the model knows {n_known} items and the dataset has {n_items}; train the model anew")
+    return np.arange(n_items) < n_known

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from pydantic import ConfigDict, Field
+
 from pipelines.config import Config
 
 
 class ModelConfig(Config):
-    """Base of every model's configuration; the class variables declare what the model can and cannot do."""
+    """Base of every model's configuration; the class variables declare what the model can and cannot do.
+
+    Every model answers every query: for an empty history it gives the most popular items, or the same score for all
+    items (which ranking then lists by id, and so by popularity in train).
+    """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     needs_times: ClassVar[bool] = False
     """Refuses a dataset without times."""
     personalised: ClassVar[bool] = True
     """Two queries with different histories may get different lists."""
+    discovers: ClassVar[bool] = True
+    """The history tells something about items outside it, so that novel items are ranked personally as well."""
     folds_in: ClassVar[bool] = True
     """Answers for a user outside the vocabulary from the query's history; otherwise the caller falls back openly."""
     order_aware: ClassVar[bool] = False
@@ -21,4 +31,5 @@ class ModelConfig(Config):
     deterministic: ClassVar[bool] = True
     """Same machine, versions, threads and inputs give the same bytes."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    """Of every random choice; models without one ignore it."""

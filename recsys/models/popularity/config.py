@@ -13,6 +13,7 @@ class PopularityConfig(ModelConfig):
     """Items by their number of train events, all time or in a recent window."""
 
     personalised: ClassVar[bool] = False
+    discovers: ClassVar[bool] = False
 
     window_days: float | None = Field(default=None, gt=0)
     """Count only events of the last so many days of train; None = all time."""

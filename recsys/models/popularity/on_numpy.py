@@ -11,7 +11,7 @@ from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries
 from pipelines.errors import DataError
 from pipelines.runs import Run
-from recsys.models.arrays import load_arrays, pad_items, save_arrays
+from recsys.models.arrays import known_items, load_arrays, mask_new_items, save_arrays
 from recsys.models.popularity.config import PopularityConfig
 
 SECONDS_PER_DAY = 86_400
@@ -20,18 +20,18 @@ SECONDS_PER_DAY = 86_400
 class PopularityScorer:
     """Scores every query with the items' event counts."""
 
-    def __init__(self, counts: NDArray[np.float32], items_known: NDArray[np.bool_]) -> None:
+    def __init__(self, counts: NDArray[np.float32], n_items: int) -> None:
         self._counts = counts
-        self.items_known = items_known
+        self.items_known = known_items(len(counts), n_items)
 
     def score(self, queries: Queries) -> NDArray[np.float32]:
         """float32[Q, n_items]: the counts, -inf for items that are not known."""
-        row = np.where(self.items_known, self._counts, np.float32(-np.inf))
-        return np.repeat(row[None, :], len(queries), axis=0)
+        row = mask_new_items(self._counts[None, :], len(self.items_known))
+        return np.repeat(row, len(queries), axis=0)
 
     def save(self, directory: Path) -> None:
         """Write `arrays.npz`."""
-        save_arrays(directory, counts=self._counts[self.items_known])
+        save_arrays(directory, counts=self._counts)
 
 
 def train(config: PopularityConfig, data: Dataset, run: Run) -> PopularityScorer:
@@ -46,10 +46,9 @@ def train(config: PopularityConfig, data: Dataset, run: Run) -> PopularityScorer
         items = items[times > times.max() - config.window_days * SECONDS_PER_DAY]
     counts = np.bincount(items, minlength=data.n_items).astype(np.float32)
     run.log_metrics(0, {"events_counted": float(len(items))})
-    return PopularityScorer(counts, np.ones(data.n_items, dtype=np.bool_))
+    return PopularityScorer(counts, data.n_items)
 
 
 def load(directory: Path, config: PopularityConfig, data: Dataset) -> PopularityScorer:
     """Read `arrays.npz`."""
-    counts, known = pad_items(load_arrays(directory, "counts")["counts"], data.n_items)
-    return PopularityScorer(counts, known)
+    return PopularityScorer(load_arrays(directory, "counts")["counts"], data.n_items)

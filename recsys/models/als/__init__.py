@@ -1,0 +1,1 @@
+"""ALS: matrix factorisation of implicit feedback by alternating least squares."""

@@ -1,0 +1,20 @@
+"""Configuration of ALS."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from recsys.models.config import ModelConfig
+
+
+class AlsConfig(ModelConfig):
+    """Confidence-weighted factorisation; users are folded in from their histories."""
+
+    factors: int = Field(default=64, ge=1, le=4096)
+    """Length of the user and item vectors."""
+    alpha: float = Field(default=10.0, ge=0)
+    """Confidence in a pair that was seen: c = 1 + alpha."""
+    regularization: float = Field(default=1.0, gt=0)
+    """Ridge penalty on both sides."""
+    iterations: int = Field(default=15, ge=1)
+    """Passes over users and items."""

@@ -1,0 +1,120 @@
+"""ALS: trained by `implicit`, answered by numpy alone (Hu, Koren and Volinsky 2008, "Collaborative filtering for
+implicit feedback datasets").
+
+With p_ui = 1 where user u has item i in train, confidence c_ui = 1 + alpha p_ui and item vectors Y, a query's vector
+is the paper's equation 4 on its own history H (distinct items, whatever their order):
+
+    x = (Y'Y + alpha Y_H'Y_H + regularization I)^-1 (1 + alpha) sum over i in H of y_i,      score(q, i) = x . y_i
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from pipelines.data.dataset import Dataset
+from pipelines.data.queries import Queries, Ragged
+from pipelines.errors import ArtifactError, MissingExtraError
+from pipelines.runs import Run
+from recsys.models.als.config import AlsConfig
+from recsys.models.arrays import known_items, load_arrays, save_arrays
+from recsys.models.histories import distinct_items, pairs
+
+BLOCK_VALUES = 2**22
+"""Floats of gathered item vectors, and of the systems to solve, held at a time."""
+
+
+class AlsScorer:
+    """Scores a query by the product of its folded-in vector with the item vectors float32[n_known, factors]."""
+
+    def __init__(self, item_factors: NDArray[np.float32], config: AlsConfig, n_items: int) -> None:
+        self._items = item_factors
+        self._config = config
+        self.items_known = known_items(len(item_factors), n_items)
+        items = item_factors.astype(np.float64)
+        self._common = items.T @ items + config.regularization * np.eye(items.shape[1])
+
+    def factors(self, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Query factors float32[Q, d], item factors float32[n_items, d], item bias float32[n_items].
+
+        The bias is 0 for known items and -inf for all others. The query factors are the same to the bit in any
+        batch; a product of whole blocks by the BLAS need not be, `score` is.
+        """
+        bias = np.where(self.items_known, np.float32(0), np.float32(-np.inf))
+        missing = len(bias) - len(self._items)
+        return self._fold_in(queries), np.pad(self._items, [(0, missing), (0, 0)]), bias
+
+    def score(self, queries: Queries) -> NDArray[np.float32]:
+        """float32[Q, n_items]; 0 for all items with an empty history."""
+        scores = np.full((len(queries), len(self.items_known)), -np.inf, dtype=np.float32)
+        # One product a query, always of the same shape: the BLAS rounds products of other shapes otherwise.
+        for row, vector in zip(scores, self._fold_in(queries), strict=True):
+            row[: len(self._items)] = self._items @ vector
+        return scores
+
+    def save(self, directory: Path) -> None:
+        """Write `arrays.npz`: the item vectors; user vectors always come from the query's history."""
+        save_arrays(directory, item_factors=self._items)
+
+    def _fold_in(self, queries: Queries) -> NDArray[np.float32]:
+        """float32[Q, factors]: equation 4 for each query, all histories of one length at a time."""
+        row, item, _ = distinct_items(queries.history, len(self._items))
+        lengths = np.bincount(row, minlength=len(queries))
+        histories = Ragged(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), item)
+        vectors = np.zeros((len(queries), self._items.shape[1]), dtype=np.float32)
+        for length in np.unique(lengths[lengths > 0]):
+            same = np.flatnonzero(lengths == length)
+            width = self._items.shape[1] * max(int(length), self._items.shape[1])
+            for block in np.array_split(same, -(-len(same) * width // BLOCK_VALUES)):
+                vectors[block] = self._solve(histories.take(block).values.reshape(len(block), length))
+        return vectors
+
+    def _solve(self, items: NDArray[Any]) -> NDArray[np.float64]:
+        """float64[B, factors] of the histories int64[B, L]."""
+        seen = self._items[items].astype(np.float64)
+        systems = self._common + self._config.alpha * (seen.transpose(0, 2, 1) @ seen)
+        targets = (1 + self._config.alpha) * seen.sum(axis=1)
+        return np.linalg.solve(systems, targets[:, :, None])[:, :, 0]
+
+
+def train(config: AlsConfig, data: Dataset, run: Run) -> AlsScorer:
+    """Alternate between users and items. Raises `MissingExtraError` where `implicit` is not installed."""
+    confidence = sp.csr_matrix(pairs(data) * np.float32(1 + config.alpha))
+    item_factors = _fit(config, confidence)
+    run.log_metrics(0, {"pairs": float(confidence.nnz)})
+    return AlsScorer(item_factors, config, data.n_items)
+
+
+def load(directory: Path, config: AlsConfig, data: Dataset) -> AlsScorer:
+    """Read `arrays.npz`; needs no `implicit`."""
+    item_factors = load_arrays(directory, "item_factors")["item_factors"]
+    if item_factors.ndim != 2 or item_factors.shape[1] != config.factors:
+        raise ArtifactError(f"{directory}: damaged (vectors of shape {item_factors.shape}); train the model anew")
+    return AlsScorer(item_factors, config, data.n_items)
+
+
+def _fit(config: AlsConfig, confidence: Any) -> NDArray[np.float32]:
+    """The item vectors that `implicit` finds: float32[n_items, factors]."""
+    try:
+        from implicit.cpu.als import AlternatingLeastSquares
+        from threadpoolctl import threadpool_limits
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"als needs the package {error.name!r} to train, which is not installed; `falconer doctor` says how"
+        ) from error
+    # implicit runs its own threads over rows; a BLAS with threads beside them is slow, and implicit warns of it.
+    with threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(
+            factors=config.factors,
+            regularization=config.regularization,
+            alpha=1.0,  # implicit takes the values of the matrix as c, and ours hold 1 + alpha already
+            iterations=config.iterations,
+            random_state=config.seed,
+        )
+        model.fit(confidence, show_progress=False)
+    factors: NDArray[np.float32] = model.item_factors
+    return factors

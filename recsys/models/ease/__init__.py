@@ -1,0 +1,1 @@
+"""EASE: a linear item-to-item model in closed form."""

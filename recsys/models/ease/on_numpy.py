@@ -1,0 +1,123 @@
+"""EASE on numpy and LAPACK (Steck 2019, "Embarrassingly shallow autoencoders for sparse data").
+
+With X the binary train matrix of users and items, P = (X'X + l2 I)^-1, equation 8 is
+
+    B_ij = -P_ij / P_jj  for i != j,    B_jj = 0                (B = I - P diag(1 / diag P))
+    score(q, j) = sum over i in H_q of decay^position_q(i) * B_ij
+
+where H_q holds the distinct items of the history; decay = 1 is the paper's model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import lapack
+
+from pipelines.data.dataset import Dataset
+from pipelines.data.queries import Queries
+from pipelines.errors import ArtifactError, DataError, TrainingError
+from pipelines.runs import Run
+from recsys.models.arrays import known_items, load_arrays, mask_new_items, save_arrays
+from recsys.models.ease.config import EaseConfig
+from recsys.models.histories import pairs, recency_weights
+
+BLOCK = 512
+"""Rows worked on at a time."""
+BYTES_PER_CELL = 8 + 4
+"""Peak of training: one square matrix in float64 for the inverse, one in float32 for the result."""
+
+
+class EaseScorer:
+    """Scores a query by the weights float32[n_known, n_known] from its history's items to all others."""
+
+    def __init__(self, weights: NDArray[np.float32], decay: float, n_items: int) -> None:
+        self._weights = weights
+        self._decay = decay
+        self.items_known = known_items(len(weights), n_items)
+
+    def score(self, queries: Queries) -> NDArray[np.float32]:
+        """float32[Q, n_items]; 0 for all items with an empty history.
+
+        The product is scipy's, row by row in the order of item ids, and not the BLAS's: so a query's scores are
+        the same to the bit in any batch.
+        """
+        history = recency_weights(queries, len(self._weights), decay=self._decay)
+        scores: NDArray[np.float32] = history @ self._weights
+        return mask_new_items(scores, len(self.items_known))
+
+    def save(self, directory: Path) -> None:
+        """Write `arrays.npz`."""
+        save_arrays(directory, weights=self._weights)
+
+
+def train(config: EaseConfig, data: Dataset, run: Run) -> EaseScorer:
+    """Solve for the weights. Raises `DataError` with the memory estimate above `max_items`."""
+    _refuse_too_many_items(config, data)
+    gram = _gram(pairs(data), config.l2)
+    _invert_upper(gram)
+    run.log_metrics(0, {"items": float(data.n_items), "trace_of_inverse": float(np.trace(gram))})
+    return EaseScorer(_weights(gram), config.decay, data.n_items)
+
+
+def load(directory: Path, config: EaseConfig, data: Dataset) -> EaseScorer:
+    """Read `arrays.npz`."""
+    weights = load_arrays(directory, "weights")["weights"]
+    if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
+        raise ArtifactError(f"{directory}: damaged (weights of shape {weights.shape}); train the model anew")
+    return EaseScorer(weights, config.decay, data.n_items)
+
+
+def _refuse_too_many_items(config: EaseConfig, data: Dataset) -> None:
+    if data.n_items > config.max_items:
+        raise DataError(
+            f"{data.path}: EASE on {data.n_items:,} items needs about {memory_gb(data.n_items):.1f} GB, and "
+            f"model.max_items stops it at {config.max_items:,} ({memory_gb(config.max_items):.1f} GB); raise "
+            "catalogue.min_item_users in the ETL recipe, train item_knn, or raise model.max_items if there is room"
+        )
+
+
+def memory_gb(n_items: int) -> float:
+    """Peak memory of training in GB (10^9 bytes), the train matrix left out."""
+    return BYTES_PER_CELL * n_items**2 / 1e9
+
+
+def _gram(binary: Any, l2: float) -> NDArray[np.float64]:
+    """X'X + l2 I: float64[n_items, n_items], the upper triangle in whole blocks (below them the memory is zero)."""
+    n_items = binary.shape[1]
+    by_item = binary.tocsc()
+    gram = np.zeros((n_items, n_items))
+    for start in range(0, n_items, BLOCK):
+        stop = min(start + BLOCK, n_items)
+        gram[start:stop, start:] = (by_item[:, start:stop].T @ by_item[:, start:].tocsr()).toarray()
+    gram[np.diag_indices(n_items)] += l2
+    return gram
+
+
+def _invert_upper(gram: NDArray[np.float64]) -> None:
+    """Replace the upper triangle by that of the inverse, in place (Cholesky)."""
+    # LAPACK counts columns first: the transpose is the same memory, and its lower triangle our upper one.
+    columns_first = gram.T
+    _, failed = lapack.dpotrf(columns_first, lower=1, overwrite_a=1, clean=0)
+    if not failed:
+        _, failed = lapack.dpotri(columns_first, lower=1, overwrite_c=1)
+    if failed:
+        raise TrainingError(f"EASE: the matrix cannot be inverted (row {failed}); raise model.l2")
+
+
+def _weights(inverse: NDArray[np.float64]) -> NDArray[np.float32]:
+    """B of equation 8 from the upper triangle of P, whose lower one is filled on the way."""
+    n_items = len(inverse)
+    scale = -1 / np.diag(inverse)
+    weights = np.empty((n_items, n_items), dtype=np.float32)
+    for start in range(0, n_items, BLOCK):
+        stop = min(start + BLOCK, n_items)
+        square = inverse[start:stop, start:stop]
+        square[:] = np.triu(square) + np.triu(square, 1).T
+        inverse[stop:, start:stop] = inverse[start:stop, stop:].T
+        weights[start:stop] = inverse[start:stop] * scale
+    weights[np.diag_indices(n_items)] = 0.0
+    return weights

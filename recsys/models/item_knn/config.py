@@ -1,0 +1,24 @@
+"""Configuration of item-based nearest neighbours."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from recsys.models.config import ModelConfig
+
+
+class ItemKnnConfig(ModelConfig):
+    """Cosine over who has which item, shrunk where few users support it."""
+
+    order_aware: ClassVar[bool] = True
+
+    neighbours: int = Field(default=200, ge=1)
+    """Most similar items kept for each item."""
+    shrinkage: float = Field(default=10.0, ge=0)
+    """Added to the cosine's denominator: pulls similarities that few users support to 0."""
+    decay: float = Field(default=1.0, gt=0, le=1)
+    """Weight of a history item is decay^position, the newest distinct item at 0; 1 = all alike, in any order."""
+    include_self: bool = False
+    """An item is a neighbour of itself: for data where people buy again."""

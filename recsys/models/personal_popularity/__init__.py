@@ -1,0 +1,1 @@
+"""Personal popularity: what somebody buys often and lately, they buy again."""
