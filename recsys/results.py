@@ -27,6 +27,8 @@ class Report(Config):
     """Short name to print: the model's, or the file's for lists from elsewhere."""
     run: str | None
     """Name of the run directory that made the lists, if one did."""
+    model: str | None = None
+    """The registered model that made the lists, if one did."""
     dataset_name: str
     dataset_id: str
     fold: Fold
@@ -39,7 +41,8 @@ class Report(Config):
     """Evaluated queries for which no list was given: they count as misses."""
     n_relevant: int
     n_outside: int
-    """Relevant items outside the catalogue, which no list can hold: not counted as misses."""
+    """Relevant items outside the catalogue, which no list can hold: not counted as misses. The same in every view,
+    since whether they are repeats is not known."""
     metrics: dict[str, Estimate]
     """`recall@10` and so on -> estimate, in the order of the metric table."""
     level: float = 0.95

@@ -1,0 +1,203 @@
+"""Comparing runs on the same queries: paired differences, and a verdict in words that never outruns the noise."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+from pydantic import Field
+
+from pipelines.config import Config
+from pipelines.data.schema import View
+from pipelines.errors import ArtifactError, ConfigError
+from recsys.evaluation import Judged, interval, resampled_means
+from recsys.results import Comparison, PairedDifference, Report, ViewComparison
+
+PLAIN_BASELINES = ("popularity", "personal_popularity", "item_knn")
+"""Models without a fit worth the name: whatever does not beat them is not worth its cost."""
+
+
+class ComparisonConfig(Config):
+    """What decides the order, and how intervals of differences are made."""
+
+    metric: str = "ndcg@10"
+    resamples: int = Field(default=1000, ge=100)
+    level: float = Field(default=0.95, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+
+def compare(runs: Sequence[Mapping[View, Judged]], config: ComparisonConfig) -> Comparison:
+    """Compare runs view by view; each run maps its views to what was judged.
+
+    Raises `ArtifactError` where the runs differ in dataset, fold, views or judged queries, and where a run lacks the
+    metric; `ConfigError` where there is nothing to compare.
+    """
+    if not runs:
+        raise ConfigError("nothing to compare: give at least one run that was evaluated")
+    first = next(iter(runs[0].values())).report
+    _refuse_other_data(runs, first)
+    views = _common_views(runs)
+    named = _with_own_labels(runs)
+    return Comparison(
+        dataset_id=first.dataset_id,
+        fold=first.fold,
+        views=tuple(_compare_view(view, [run[view] for run in named], config) for view in views),
+    )
+
+
+def _refuse_other_data(runs: Sequence[Mapping[View, Judged]], first: Report) -> None:
+    for run in runs:
+        for report in (judged.report for judged in run.values()):
+            if (report.dataset_id, report.fold) != (first.dataset_id, first.fold):
+                raise ArtifactError(
+                    f"{_name(report)} was judged on fold {report.fold} of dataset {report.dataset_id}, {_name(first)} "
+                    f"on fold {first.fold} of {first.dataset_id}: evaluate both on the same fold of the same dataset"
+                )
+
+
+def _common_views(runs: Sequence[Mapping[View, Judged]]) -> list[View]:
+    views = list(runs[0])
+    for run in runs:
+        if set(run) != set(views):
+            name = _name(next(iter(run.values())).report)
+            other = _name(next(iter(runs[0].values())).report)
+            raise ArtifactError(
+                f"{name} was judged in views {', '.join(run)}, {other} in {', '.join(views)}: "
+                "evaluate both in the same views"
+            )
+    return views
+
+
+def _name(report: Report) -> str:
+    return report.run or report.label
+
+
+def _with_own_labels(runs: Sequence[Mapping[View, Judged]]) -> list[dict[View, Judged]]:
+    """The runs with labels that tell them apart: one that several runs share gets the run's name, or a number."""
+    labels = [next(iter(run.values())).report.label for run in runs]
+    uses = Counter(labels)
+    result = []
+    for place, (run, label) in enumerate(zip(runs, labels, strict=True), start=1):
+        name = next(iter(run.values())).report.run or f"no. {place}"
+        own = label if uses[label] == 1 else f"{label} ({name})"
+        result.append({view: _relabelled(judged, own) for view, judged in run.items()})
+    return result
+
+
+def _relabelled(judged: Judged, label: str) -> Judged:
+    return Judged(judged.report.model_copy(update={"label": label}), judged.per_query)
+
+
+def _compare_view(view: View, judged: Sequence[Judged], config: ComparisonConfig) -> ViewComparison:
+    _refuse_other_queries(judged)
+    ordered = sorted(judged, key=lambda one: (-float(one.values(config.metric).mean()), one.report.label))
+    reports = tuple(one.report for one in ordered)
+    differences = paired_differences(ordered, config)
+    return ViewComparison(
+        view=view,
+        metric=config.metric,
+        reports=reports,
+        differences=differences,
+        verdict=verdict(reports, differences, config),
+    )
+
+
+def _refuse_other_queries(judged: Sequence[Judged]) -> None:
+    first = judged[0]
+    for other in judged[1:]:
+        if not other.per_query.select([0, 1]).equals(first.per_query.select([0, 1])):
+            raise ArtifactError(
+                f"{_name(other.report)} and {_name(first.report)} were not judged on the same queries, though on the "
+                "same dataset: one of them is damaged; evaluate both anew"
+            )
+
+
+def paired_differences(judged: Sequence[Judged], config: ComparisonConfig) -> tuple[PairedDifference, ...]:
+    """The difference of means of every pair (first - second, in the given order), each on the same resamples."""
+    values = np.stack([one.values(config.metric) for one in judged], axis=1)
+    means = resampled_means(values, resamples=config.resamples, seed=config.seed)
+    pairs = list(combinations(range(len(judged)), 2))
+    result = []
+    for first, second in pairs:
+        low, high = interval(means[:, [first]] - means[:, [second]], level=config.level)
+        result.append(
+            PairedDifference(
+                metric=config.metric,
+                first=judged[first].report.label,
+                second=judged[second].report.label,
+                difference=float((values[:, first] - values[:, second]).mean()),
+                low=low[0],
+                high=high[0],
+                n=len(values),
+            )
+        )
+    return tuple(result)
+
+
+def verdict(reports: Sequence[Report], differences: Sequence[PairedDifference], config: ComparisonConfig) -> str:
+    """One to three sentences on reports that are sorted best first: who leads, and where plain baselines stand."""
+    if len(reports) == 1:
+        return f"Only {_with_value(reports[0], config)} was judged, so there is nothing to compare it with."
+    separated = {(d.first, d.second): d.separated for d in differences}
+    leader, rest = reports[0], reports[1:]
+    equals = [report for report in rest if not separated[leader.label, report.label]]
+    lead = _tied(leader, equals, differences, config) if equals else _leads(leader, rest[0], differences, config)
+    return " ".join(part for part in (lead, _on_baselines(reports, separated)) if part)
+
+
+def _leads(leader: Report, second: Report, differences: Sequence[PairedDifference], config: ComparisonConfig) -> str:
+    return f"{_with_value(leader, config)} leads, {_gap(leader, second, differences, config)} above {second.label}."
+
+
+def _tied(
+    leader: Report, equals: Sequence[Report], differences: Sequence[PairedDifference], config: ComparisonConfig
+) -> str:
+    names = _listed([leader.label, *(report.label for report in equals)])
+    return (
+        f"No winner: {names} cannot be told apart on {config.metric}. {_with_value(leader, config)} is only nominally "
+        f"first, {_gap(leader, equals[0], differences, config)} from {equals[0].label}."
+    )
+
+
+def _gap(first: Report, second: Report, differences: Sequence[PairedDifference], config: ComparisonConfig) -> str:
+    found = next(d for d in differences if (d.first, d.second) == (first.label, second.label))
+    return f"{found.difference:.4f} ({config.level:.0%} interval {found.low:.4f} to {found.high:.4f})"
+
+
+def _with_value(report: Report, config: ComparisonConfig) -> str:
+    return f"{report.label} ({config.metric} {report.metrics[config.metric].mean:.4f})"
+
+
+def _on_baselines(reports: Sequence[Report], separated: Mapping[tuple[str, str], bool]) -> str:
+    """Which plain baselines beat or equal which of the other models; empty where there are none of either."""
+    plain = [report for report in reports if report.model in PLAIN_BASELINES]
+    others = [report for report in reports if report.model not in PLAIN_BASELINES]
+    if not plain or not others:
+        return ""
+    sentences = [sentence for one in plain if (sentence := _stands(one, others, reports, separated))]
+    verb = "beats" if len(others) == 1 else "beat"
+    names = _listed([report.label for report in others])
+    return " ".join(sentences) or f"{names} {verb} every plain baseline here ({_listed([one.label for one in plain])})."
+
+
+def _stands(
+    plain: Report, others: Sequence[Report], reports: Sequence[Report], separated: Mapping[tuple[str, str], bool]
+) -> str:
+    """What a plain baseline beats and what it equals, in one sentence; empty where it is beaten by all others."""
+    place = {report.label: number for number, report in enumerate(reports)}
+    beaten, equal = [], []
+    for other in others:
+        first, second = sorted((plain.label, other.label), key=place.__getitem__)
+        if not separated[first, second]:
+            equal.append(other.label)
+        elif first == plain.label:
+            beaten.append(other.label)
+    parts = [f"beats {_listed(beaten)}"] if beaten else []
+    parts += [f"cannot be told apart from {_listed(equal)}"] if equal else []
+    return f"The plain baseline {plain.label} {' and '.join(parts)}." if parts else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,244 @@
+"""Judging lists of recommendations: their hits, the metrics of each query, and means with bootstrap intervals.
+
+A query's relevant items depend on the view: `all` of its truth, `repeat` = truth that is in its history, `novel` =
+truth that is not. A query without a relevant item in the view has no value and is left out of the means, counted. A
+query without a list counts with its misses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError, field_validator
+
+from pipelines.config import Config
+from pipelines.data.dataset import Dataset
+from pipelines.data.queries import Queries, Ragged, Truth
+from pipelines.data.schema import Fold, View
+from pipelines.errors import ArtifactError, DataError
+from pipelines.files import atomic_file, read_json
+from recsys.api import Ranked
+from recsys.metrics import LIST_METRICS, METRICS, definition_of
+from recsys.recommendations import Lists
+from recsys.results import REPORT_FORMAT_VERSION, Estimate, Report
+
+Float64 = NDArray[np.float64]
+
+REPORT = "report.json"
+PER_QUERY = "per_query.parquet"
+BITMAP_BYTES = 64 * 2**20
+"""What the table of (query, item) of one block of queries may take while hits are looked up."""
+DRAWS_AT_ONCE = 2**22
+
+
+class EvaluationConfig(Config):
+    """Where the lists are cut, and how intervals are made."""
+
+    k: tuple[int, ...] = (1, 5, 10, 20, 50, 100)
+    resamples: int = Field(default=1000, ge=100)
+    level: float = Field(default=0.95, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("k")
+    @classmethod
+    def _cut_offs(cls, k: tuple[int, ...]) -> tuple[int, ...]:
+        if not k or min(k) < 1:
+            raise ValueError("needs at least one cut-off, each 1 or more")
+        return tuple(sorted(set(k)))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A report, and the table behind it: user_key, n_relevant, one float64 column a metric (NaN = no value)."""
+
+    report: Report
+    per_query: pa.Table
+
+    def values(self, metric: str) -> Float64:
+        """float64[n_evaluated]: the metric ("ndcg@10") of the evaluated queries, in the queries' order.
+
+        Raises `ArtifactError` where the metric was not judged.
+        """
+        if metric not in self.per_query.column_names[2:]:
+            known = ", ".join(self.per_query.column_names[2:])
+            raise ArtifactError(
+                f"{self.report.label}: has no {metric!r} a query, only {known}; evaluate it with that k"
+            )
+        return np.asarray(self.per_query[metric].to_numpy()[self._evaluated], np.float64)
+
+    @property
+    def _evaluated(self) -> NDArray[np.bool_]:
+        return np.asarray(self.per_query["n_relevant"].to_numpy() > 0)
+
+
+def relevant(queries: Queries, truth: Truth, view: View, n_items: int) -> Ragged:
+    """The relevant items of each query in the view."""
+    if view == "all":
+        return truth.items
+    in_history = np.isin(_pairs(truth.items, n_items), _pairs(queries.history, n_items))
+    kept = in_history if view == "repeat" else ~in_history
+    lengths = np.bincount(truth.items.rows[kept], minlength=len(truth))
+    return Ragged(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), truth.items.values[kept])
+
+
+def _pairs(items: Ragged, n_items: int) -> NDArray[np.int64]:
+    return items.rows * n_items + items.values.astype(np.int64)
+
+
+def found_in(items: NDArray[np.int32], rows: Ragged, n_items: int) -> NDArray[np.bool_]:
+    """bool[Q, K]: whether each item (-1 never) is among its own query's row of `rows`."""
+    found = np.empty(items.shape, np.bool_)
+    step = max(1, BITMAP_BYTES // (n_items + 1))
+    for start in range(0, len(items), step):
+        block = rows.slice(start, min(start + step, len(items)))
+        table = np.zeros((len(block), n_items + 1), np.bool_)  # the last column is what -1 falls on
+        table[block.rows, block.values] = True
+        found[start : start + step] = np.take_along_axis(table, _as_index(items[start : start + step], n_items), axis=1)
+    return found
+
+
+def _as_index(items: NDArray[np.int32], n_items: int) -> NDArray[np.int64]:
+    return np.where(items < 0, n_items, items).astype(np.int64)
+
+
+def judge(
+    lists: Lists,
+    data: Dataset,
+    *,
+    fold: Fold,
+    view: View,
+    label: str,
+    config: EvaluationConfig,
+    run: str | None = None,
+    model: str | None = None,
+    cost: Mapping[str, float] | None = None,
+) -> Judged:
+    """Judge `lists` (row by row beside the fold's queries) on the fold's truth in one view.
+
+    Raises `DataError` where no query has a relevant item in the view.
+    """
+    queries, truth = data.queries(fold), data.truth(fold)
+    in_view = relevant(queries, truth, view, data.n_items)
+    evaluated = in_view.lengths > 0
+    if not evaluated.any():
+        raise DataError(f"{data.path}: no query of fold {fold} has a relevant item in view {view!r}; choose another")
+    ranked = Ranked(lists.items, found_in(lists.items, in_view, data.n_items), in_view.lengths)
+    columns = {f"{name}@{k}": METRICS[name].function(ranked, k) for name in METRICS for k in config.k}
+    metrics = _estimates(columns, evaluated, config) | _of_all_lists(lists.items, data.n_items, config.k)
+    report = Report(
+        label=label,
+        run=run,
+        model=model,
+        dataset_name=data.card.name,
+        dataset_id=data.card.dataset_id,
+        fold=fold,
+        view=view,
+        k=config.k,
+        n_queries=len(queries),
+        n_evaluated=int(evaluated.sum()),
+        n_without_list=int((evaluated & ~lists.listed).sum()),
+        n_relevant=int(in_view.lengths.sum()),
+        n_outside=int(truth.n_outside.sum()),
+        metrics=metrics,
+        level=config.level,
+        resamples=config.resamples,
+        seed=config.seed,
+        cost=dict(cost or {}),
+        warnings=(*lists.warnings, *_view_warnings(lists, queries, view, data), *_depth_warnings(lists, data, config)),
+    )
+    keys = {"user_key": data.query_keys(fold), "n_relevant": in_view.lengths}
+    return Judged(report, pa.table(keys | columns))
+
+
+def _estimates(
+    columns: Mapping[str, Float64], evaluated: NDArray[np.bool_], config: EvaluationConfig
+) -> dict[str, Estimate]:
+    values = np.stack([column[evaluated] for column in columns.values()], axis=1)
+    low, high = interval(resampled_means(values, resamples=config.resamples, seed=config.seed), level=config.level)
+    means = values.mean(axis=0)
+    return {
+        name: Estimate(mean=means[i], low=low[i], high=high[i], definition=_definition(name))
+        for i, name in enumerate(columns)
+    }
+
+
+def _of_all_lists(items: NDArray[np.int32], n_items: int, cut_offs: Sequence[int]) -> dict[str, Estimate]:
+    names = [(f"{name}@{k}", LIST_METRICS[name].function, k) for name in LIST_METRICS for k in cut_offs]
+    return {
+        name: Estimate(mean=function(items, n_items, k), definition=_definition(name)) for name, function, k in names
+    }
+
+
+def _definition(metric: str) -> str:
+    name, _, k = metric.partition("@")
+    return definition_of(name, int(k))
+
+
+def resampled_means(values: Float64, *, resamples: int, seed: int) -> Float64:
+    """float64[resamples, M]: means of the columns of `values` float64[n, M] over rows drawn with replacement.
+
+    Efron and Tibshirani 1993, chapter 6. The draws depend on n, `resamples` and `seed` only, so columns (and other
+    tables of the same queries) are resampled alike and their differences are paired. Memory does not grow with
+    `resamples`.
+    """
+    n = len(values)
+    rng = np.random.default_rng(seed)
+    means = np.empty((resamples, values.shape[1]))
+    step = max(1, DRAWS_AT_ONCE // n)
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        drawn = rng.integers(0, n, (size, n)) + np.arange(size)[:, None] * n
+        times_drawn = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        means[start : start + size] = times_drawn.astype(np.float64) @ values / n
+    return means
+
+
+def interval(means: Float64, *, level: float) -> tuple[Float64, Float64]:
+    """Percentile interval of each column of resampled means: low float64[M], high float64[M]."""
+    outside = (1 - level) / 2
+    low, high = np.quantile(means, [outside, 1 - outside], axis=0)
+    return low, high
+
+
+def _view_warnings(lists: Lists, queries: Queries, view: View, data: Dataset) -> list[str]:
+    """Entries that the view does not rank can never be hits there: say so where a file holds any."""
+    if view == "all":
+        return []
+    old = found_in(lists.items, queries.history, data.n_items)
+    strange = int((old if view == "novel" else ~old & (lists.items >= 0)).sum())
+    place = "in" if view == "novel" else "not in"
+    return [f"{strange} listed items are {place} the user's history: misses in view {view}"] if strange else []
+
+
+def _depth_warnings(lists: Lists, data: Dataset, config: EvaluationConfig) -> list[str]:
+    depth = int((lists.items >= 0).any(axis=0).nonzero()[0].max(initial=-1)) + 1
+    beyond = [k for k in config.k if k > depth]
+    if not beyond:
+        return []
+    above = f"; the catalogue has {data.n_items} items" if beyond[-1] > data.n_items else ""
+    return [f"no list holds more than {depth} items: figures at {', '.join(map(str, beyond))} judge these{above}"]
+
+
+def write(directory: Path, judged: Judged) -> None:
+    """Write `per_query.parquet` and `report.json` into `directory`; neither appears unless both are whole."""
+    with atomic_file(directory / PER_QUERY) as table, atomic_file(directory / REPORT) as report:
+        pq.write_table(judged.per_query, table, compression="zstd")
+        report.write_text(judged.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def read(directory: Path) -> Judged:
+    """Read what `write` wrote; `ArtifactError` where it is absent, damaged or of another version."""
+    values = read_json(directory / REPORT)
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != REPORT_FORMAT_VERSION:
+        raise ArtifactError(f"{directory / REPORT}: format version {version}; evaluate anew with `falconer evaluate`")
+    try:
+        return Judged(Report.model_validate(values), pq.read_table(directory / PER_QUERY))
+    except (ValidationError, OSError, pa.ArrowInvalid) as error:
+        raise ArtifactError(f"{directory}: damaged report ({error}); evaluate anew with `falconer evaluate`") from error
