@@ -1,0 +1,89 @@
+"""`falconer ui`: every run in MLflow, on this machine only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+QUIET_SERVER = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
+"""No pool of idle job processes, and no warnings about MLflow's own dependencies."""
+
+
+def ui(
+    runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
+) -> None:
+    """Mirror the runs that MLflow does not have yet, and show MLflow until Ctrl-C.
+
+    Example: falconer ui --runs runs --port 5000
+    """
+    from pipelines.console import say
+
+    _check(runs, port)
+    n_runs = _mirror_all(runs)
+    say(f"{n_runs} runs of {runs} are at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    _serve(runs, port)
+
+
+def _check(runs: Path, port: int) -> None:
+    """Raises `PipelineError` where there is no such folder or the port is taken."""
+    import socket
+
+    from pipelines.errors import PipelineError
+
+    if not runs.is_dir():
+        raise PipelineError(f"{runs}: no such folder; `falconer train` makes it, or name yours with --runs")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PipelineError(f"port {port} is taken ({error.strerror}); choose another with --port") from error
+
+
+def _mirror_all(runs: Path) -> int:
+    """Mirror each run directory below `runs`; returns their number."""
+    from pipelines import tracking
+    from pipelines.runs import RUN_FILE
+
+    paths = [path.parent for path in sorted(runs.glob(f"*/{RUN_FILE}"))]
+    for path in paths:
+        tracking.mirror(path)
+    return len(paths)
+
+
+def _serve(runs: Path, port: int) -> None:
+    """Run MLflow's server until it ends or Ctrl-C; raises `PipelineError` where it does not start."""
+    import os
+    import signal
+    import subprocess
+
+    from pipelines import tracking
+    from pipelines.errors import PipelineError
+
+    environment = {**os.environ, **tracking.ENVIRONMENT, **QUIET_SERVER}
+    # A session of its own: MLflow's server is several processes, and Ctrl-C must end them in order and in silence.
+    server = subprocess.Popen(_server_command(runs, port), env=environment, start_new_session=True)
+    try:
+        code = server.wait()
+    except KeyboardInterrupt:
+        code = 0
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+    if code != 0:
+        raise PipelineError(f"MLflow's server ended with exit code {code}: its own lines above say why")
+
+
+def _server_command(runs: Path, port: int) -> list[str]:
+    import sys
+
+    from pipelines import tracking
+
+    server = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", tracking.store_uri(runs)]
+    artifacts = ["--default-artifact-root", tracking.artifact_root(runs).as_uri()]
+    return [*server, *stores, *artifacts, "--uvicorn-opts", "--log-level=warning"]
