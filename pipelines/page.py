@@ -67,7 +67,7 @@ def _environment(package: str) -> Environment:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     style, script = (
-        resources.files("pipelines").joinpath(ASSETS, name).read_text() for name in ("page.css", "page.js")
+        resources.files("pipelines").joinpath(ASSETS, name).read_text("utf-8") for name in ("page.css", "page.js")
     )
     environment.globals |= {
         "style": Markup(style),

@@ -1,0 +1,179 @@
+"""The report's cards: what the data is, how the judging was done, what the runs cost and were made with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines import page
+from pipelines.config import to_toml
+from pipelines.data.dataset import Dataset
+from pipelines.data.schema import Fold
+from pipelines.page import Column, Table
+from pipelines.runs import Run
+from recsys.metrics import COMMON_RULES
+from recsys.results import Comparison, Estimate
+
+ABSENT = "\u2013"
+
+
+def warnings(comparison: Comparison) -> tuple[str, ...]:
+    """Every report's warnings, each once, with the model and the view it is about."""
+    found: dict[str, list[str]] = {}
+    for view in comparison.views:
+        for report in view.reports:
+            for warning in report.warnings:
+                found.setdefault(warning, []).append(f"{report.label} ({view.view})")
+    return tuple(f"{warning}: {', '.join(places)}" for warning, places in found.items())
+
+
+def costs(comparison: Comparison, runs: Sequence[Run]) -> Table:
+    """What each model cost, as far as it is known: seconds to train and to recommend, peak memory."""
+    info = {run.name: run.info for run in runs}
+    rows = []
+    for report in comparison.views[0].reports:
+        facts = info.get(report.run or "", {})
+        memory = facts.get("peak_memory_mb")
+        rows.append(
+            (
+                report.label,
+                str(facts.get("backend", ABSENT)),
+                *(_seconds(report.cost.get(key)) for key in ("train_seconds", "recommend_seconds")),
+                ABSENT if memory is None else f"{page.count(memory)}\u00a0MB",
+                str(facts.get("machine", ABSENT)),
+            )
+        )
+    columns = (
+        Column("Model"),
+        Column("Backend"),
+        Column("Training", numeric=True),
+        Column("Recommending", numeric=True),
+        Column("Peak memory of the process", numeric=True),
+        Column("Machine"),
+    )
+    return Table("costs", "Cost of each model, as its run measured it", columns, tuple(rows))
+
+
+def _seconds(value: float | None) -> str:
+    return ABSENT if value is None else page.seconds(value)
+
+
+def data_card(data: Dataset, fold: Fold) -> dict[str, Any]:
+    """What the template shows of the dataset: counts, sources, features, the share outside the catalogue, recipe."""
+    card, truth = data.card, data.truth(fold)
+    outside, inside = int(truth.n_outside.sum()), len(truth.items.values)
+    return {
+        "facts": [
+            ("Dataset", card.dataset_id),
+            ("Lineage of ids", card.id_space.generations[-1]),
+            ("Users", page.count(card.n_users)),
+            ("Items", page.count(card.n_items)),
+            ("Times", "yes" if card.has_time else "none"),
+        ],
+        "outside": f"{page.count(outside)} of {page.count(outside + inside)} relevant items of the {fold} queries "
+        f"({page.percent(outside / max(outside + inside, 1))}) are outside the catalogue, so that no list could hold "
+        "them; they are counted here and nowhere else.",
+        "counts": _counts(card.counts),
+        "sources": _sources(card.sources),
+        "features": _features(data),
+        "notes": card.notes,
+        "recipe": to_toml(card.config) if card.config else "",
+    }
+
+
+def _counts(counts: dict[str, int]) -> Table:
+    rows = tuple((name.replace("_", " "), page.count(value)) for name, value in counts.items())
+    return Table("counts", "Rows, step by step", (Column("What"), Column("Number", numeric=True)), rows)
+
+
+def _sources(sources: dict[str, str]) -> Table | None:
+    columns = (Column("File"), Column("sha256"))
+    return Table("sources", "Files that were read", columns, tuple(sources.items())) if sources else None
+
+
+def _features(data: Dataset) -> Table | None:
+    rows = tuple(
+        (feature.name, feature.table, feature.kind, ABSENT if feature.cardinality is None else str(feature.cardinality))
+        for feature in data.card.features
+    )
+    columns = (Column("Feature"), Column("Of"), Column("Kind"), Column("Values", numeric=True))
+    return Table("features", "Encoded features", columns, rows) if rows else None
+
+
+def protocol_card(comparison: Comparison, data: Dataset, runs: Sequence[Run]) -> dict[str, Any]:
+    """What the template shows of the judging: split, metrics, denominators, bootstrap, runs and versions."""
+    first = comparison.views[0].reports[0]
+    common, definitions = _definitions(comparison)
+    return {
+        "description": data.card.split.description,
+        "parameters": ", ".join(f"{key} = {value}" for key, value in data.card.split.parameters.items()),
+        "bootstrap": f"Intervals hold {100 * first.level:g}\u00a0% of {page.count(first.resamples)} bootstrap "
+        f"resamples of the queries (seed {first.seed}). A paired difference is computed on the same queries for both "
+        "models, and its interval is that of the difference, not of the two means.",
+        "denominators": _denominators(comparison),
+        "common": common,
+        "definitions": definitions,
+        "runs": _runs(comparison, runs),
+        "versions": _versions(runs),
+    }
+
+
+def _denominators(comparison: Comparison) -> Table:
+    rows = tuple(
+        (
+            f"{view.view}: {report.label}",
+            page.count(report.n_queries),
+            page.count(report.n_evaluated),
+            page.count(report.n_queries - report.n_evaluated),
+            page.count(report.n_without_list),
+            page.count(report.n_relevant),
+            page.count(report.n_outside),
+        )
+        for view in comparison.views
+        for report in view.reports
+    )
+    names = ("Queries", "Evaluated", "Left out", "Without a list", "Relevant items", "Outside the catalogue")
+    columns = (Column("View and model"), *(Column(name, numeric=True) for name in names))
+    caption = (
+        "Denominators. Left out: no relevant item in the catalogue and the view. Without a list: evaluated, and "
+        "counted as a miss"
+    )
+    return Table("denominators", caption, columns, rows)
+
+
+def _definitions(comparison: Comparison) -> tuple[str, list[tuple[str, str]]]:
+    """The rules common to all metrics, and each metric's definition at one cut-off: the others differ in k only."""
+    main = comparison.views[0].metric.partition("@")[2]
+    found: dict[str, tuple[str, Estimate]] = {}
+    for view in comparison.views:
+        for report in view.reports:
+            for name, estimate in report.metrics.items():
+                family, _, cutoff = name.partition("@")
+                if family not in found or cutoff == main:
+                    found[family] = (name, estimate)
+    texts = [(name, estimate.definition.replace(COMMON_RULES, "")) for name, estimate in found.values()]
+    shared = any(COMMON_RULES in estimate.definition for _, estimate in found.values())
+    return COMMON_RULES if shared else "", texts
+
+
+def _runs(comparison: Comparison, runs: Sequence[Run]) -> Table | None:
+    labels = {report.run: report.label for view in comparison.views for report in view.reports}
+    rows = []
+    for run in runs:
+        info = run.info
+        facts = ("started", "seed", "threads", "git", "python")
+        rows.append((labels.get(run.name, run.name), run.name, *(str(info.get(fact, ABSENT)) for fact in facts)))
+    names = ("Model", "Run", "Started (UTC)", "Seed", "Threads", "Revision", "Python")
+    return Table("runs", "The runs", tuple(Column(name) for name in names), tuple(rows)) if rows else None
+
+
+def _versions(runs: Sequence[Run]) -> Table | None:
+    """Package -> version, and every version where the runs differ."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        for package, version in run.info.get("versions", {}).items():
+            known = found.setdefault(str(package), [])
+            if version not in known:
+                known.append(str(version))
+    rows = tuple((package, ", ".join(versions)) for package, versions in found.items())
+    return Table("versions", "Versions in use", (Column("Package"), Column("Version")), rows) if rows else None
