@@ -1,0 +1,60 @@
+"""Telling train, validation and test apart, before any statistic is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from pipelines.data.schema import Fold, SplitCard, View
+from pipelines.errors import DataError
+from pipelines.etl.split.config import SplitBase, SplitConfig
+from pipelines.etl.split.parts import FoldRule, Part, order_of
+from pipelines.etl.split.protocols import PROTOCOLS
+
+__all__ = ["FoldRule", "Part", "Split", "SplitConfig", "order_of", "split"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The events in order, with a column `part`; how the folds' queries are made; the card; events by part."""
+
+    events: pl.DataFrame
+    folds: Mapping[Fold, FoldRule]
+    card: SplitCard
+    counts: Mapping[str, int]
+
+
+def split(events: pl.DataFrame, config: SplitBase, candidates: pl.DataFrame | None = None) -> Split:
+    """Assign every event to one part by the configured protocol; the order of the rows does not matter.
+
+    Raises `DataError` where the events lack what the protocol needs, or where a part that it promises is empty.
+    """
+    if events.is_empty():
+        raise DataError("no events are left to split; see the counts above, and loosen the contract or the cleaning")
+    ordered = events.sort(order_of(events))
+    assigned = PROTOCOLS[type(config)](config, ordered, candidates)
+    counts = {part.name.lower(): int((assigned.part == part).sum()) for part in Part}
+    _refuse_empty(counts, assigned.folds)
+    card = SplitCard(
+        protocol=config.protocol,  # type: ignore[attr-defined]
+        parameters=config.model_dump(mode="json", exclude={"protocol", "views"}),
+        description=assigned.description,
+        views=config.views or _views_of(events),
+        sampled=assigned.sampled,
+    )
+    return Split(ordered.with_columns(assigned.part), assigned.folds, card, counts)
+
+
+def _refuse_empty(counts: Mapping[str, int], folds: Mapping[Fold, FoldRule]) -> None:
+    wanted = [Part.TRAIN, *(rule.truth for rule in folds.values())]
+    empty = [part.name.lower() for part in wanted if not counts[part.name.lower()]]
+    if empty:
+        found = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        raise DataError(f"the split leaves {' and '.join(empty)} without events ({found}); change [split]")
+
+
+def _views_of(events: pl.DataFrame) -> tuple[View, ...]:
+    repeats = events.select("user", "item").is_duplicated().any()
+    return ("all", "repeat", "novel") if repeats else ("novel",)

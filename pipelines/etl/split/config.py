@@ -1,0 +1,127 @@
+"""Configuration of the split protocols, told apart by the key `protocol`."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipelines.config import Config
+from pipelines.data.schema import View
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class SplitBase(Config):
+    """What every protocol shares."""
+
+    views: tuple[View, ...] | None = None
+    """Which views a report shows; None = only `novel` where no user meets an item twice, else all three."""
+
+
+class Temporal(SplitBase):
+    """Global time: test is what happened last, validation what happened just before, train all that is earlier.
+
+    The boundaries are counted back from the last event, or given. A query's history is all that was known at its
+    fold's boundary.
+    """
+
+    protocol: Literal["temporal"]
+    test_days: float = Field(default=28, gt=0)
+    valid_days: float = Field(default=28, ge=0)
+    """0 = no validation fold."""
+    test_from: datetime | date | None = None
+    """First instant of test, UTC where no zone is given; replaces `test_days`."""
+    valid_from: datetime | date | None = None
+    """First instant of validation; replaces `valid_days`."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Temporal:
+        if (
+            self.valid_from is not None
+            and self.test_from is not None
+            and seconds(self.valid_from) > seconds(self.test_from)
+        ):
+            raise ValueError("valid_from must not be later than test_from")
+        return self
+
+
+class Rolling(SplitBase):
+    """The rule of `temporal` with moved boundaries: `windows` test spans of `days` each, one dataset for one of them.
+
+    Window 0 is the newest and ends with the last event; window w ends w * days earlier, and what is later is dropped.
+    """
+
+    protocol: Literal["rolling"]
+    days: float = Field(default=7, gt=0)
+    windows: int = Field(default=4, ge=1)
+    window: int = Field(default=0, ge=0)
+    valid_days: float | None = Field(default=None, ge=0)
+    """Length of the validation span before the test span; None = `days`, 0 = no validation fold."""
+
+    @model_validator(mode="after")
+    def _exists(self) -> Rolling:
+        if self.window >= self.windows:
+            raise ValueError(
+                f"window {self.window} does not exist: windows = {self.windows} means 0 to {self.windows - 1}"
+            )
+        return self
+
+
+class LeaveLast(SplitBase):
+    """Leave one out: a user's last event is test, the last but one validation; users with under 3 stay in train."""
+
+    protocol: Literal["leave_last"]
+
+
+class HeldOutUsers(SplitBase):
+    """Fold-in: some users are kept out of train; part of their events is given as history, the rest is asked for.
+
+    Only users with two events or more can be held out; each keeps at least one event on either side.
+    """
+
+    protocol: Literal["held_out_users"]
+    valid_users: int = Field(ge=0)
+    """0 = no validation fold."""
+    test_users: int = Field(ge=1)
+    given_share: Share = 0.8
+    given_by: Literal["random", "time"] = "random"
+    """Which events are given: a random choice by `seed`, or the earliest."""
+    seed: int = 0
+
+
+class Random(SplitBase):
+    """Each event falls into test or validation by chance, whatever its time."""
+
+    protocol: Literal["random"]
+    test_share: Share = 0.1
+    valid_share: float = Field(default=0.1, ge=0, lt=1)
+    """0 = no validation fold."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> Random:
+        if self.test_share + self.valid_share >= 1:
+            raise ValueError("test_share and valid_share leave nothing for train")
+        return self
+
+
+class GivenCandidates(SplitBase):
+    """The source names each user's held-out item and the items it is ranked among: metrics are sampled metrics."""
+
+    protocol: Literal["given_candidates"]
+    valid_last: bool = True
+    """Keep each user's last remaining event for validation, ranked in the whole catalogue."""
+
+
+SplitConfig = Annotated[
+    Temporal | Rolling | LeaveLast | HeldOutUsers | Random | GivenCandidates, Field(discriminator="protocol")
+]
+
+
+def seconds(moment: datetime | date) -> int:
+    """Seconds since 1970 UTC; a moment without a zone counts as UTC, a date as its first instant."""
+    if not isinstance(moment, datetime):
+        moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

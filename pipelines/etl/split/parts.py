@@ -1,0 +1,69 @@
+"""What a split says: the part that each event is in, and how each fold's queries are made of the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.data.schema import Fold
+
+
+class Part(IntEnum):
+    """Every event is in exactly one part."""
+
+    TRAIN = 0
+    VALID = 1
+    VALID_HISTORY = 2
+    TEST = 3
+    TEST_HISTORY = 4
+    DROPPED = 5
+
+
+@dataclass(frozen=True)
+class FoldRule:
+    """How a fold's queries are made: one for each user with an event in `truth`.
+
+    `asked_at` is the time of every query in seconds since 1970 UTC; None = the time of the user's first truth event.
+    """
+
+    truth: Part
+    history: tuple[Part, ...]
+    asked_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A protocol's answer: `part` int8 beside the events, the folds' rules, and the protocol in one sentence."""
+
+    part: pl.Series
+    folds: Mapping[Fold, FoldRule]
+    description: str
+    sampled: bool = False
+
+
+def order_of(events: pl.DataFrame) -> list[str]:
+    """The columns that order events: (time, ordinal), or ordinal alone where there are no times."""
+    return ["time", "ordinal"] if "time" in events.columns else ["ordinal"]
+
+
+def chance(ordinals: pl.Series, seed: int) -> NDArray[np.uint64]:
+    """uint64[n]: a number for each event from its ordinal and the seed, so that no other row changes it.
+
+    SplitMix64 (Steele, Lea and Flood 2014), a bijection: two ordinals never get the same number.
+    """
+    start = (seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64
+    z = ordinals.cast(pl.UInt64).to_numpy() + np.uint64(start)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(z ^ (z >> np.uint64(31)))
+
+
+def written(moment: int) -> str:
+    """Seconds since 1970 UTC as a person reads them."""
+    return datetime.fromtimestamp(moment, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
