@@ -1,10 +1,12 @@
-"""Model recipes: which recommender, on which backend, with which knobs.
+"""Model recipes: which recommender, on which backend, with which knobs. For example:
 
     name = "ease"
     backend = "numpy"       # optional; the registry's first otherwise
 
     [model]
     l2 = 300.0
+
+What is not given takes its default.
 """
 
 from __future__ import annotations

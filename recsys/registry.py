@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.config import parse
-from pipelines.data.dataset import Dataset
+from pydantic import ValidationError
+
+from pipelines.config import Config, parse
+from pipelines.data.dataset import Dataset, checksums
 from pipelines.data.schema import IdSpace
 from pipelines.errors import ArtifactError, ConfigError, MissingExtraError
 from pipelines.files import atomic_directory, read_json, write_json
@@ -47,6 +49,22 @@ MODELS: Mapping[str, Model] = {
     "ease": Model(EaseConfig, {"numpy": "recsys.models.ease.on_numpy"}),
     "als": Model(AlsConfig, {"implicit": "recsys.models.als.on_implicit"}),
 }
+
+
+class ModelCard(Config):
+    """The content of `model.json`: what the model is, and the ids that it knows."""
+
+    format_version: int
+    name: str
+    backend: str
+    config: dict[str, Any]
+    """The whole configuration, all defaults frozen in."""
+    dataset_id: str
+    id_space: IdSpace
+    n_items: int
+    n_users: int
+    content: dict[str, str]
+    """Relative path -> sha256 of every other file of the directory."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +116,18 @@ def save_model(
     """Write a model directory: `model.json` and the scorer's own files; atomic."""
     with atomic_directory(target) as partial:
         scorer.save(partial)
-        card = {
-            "format_version": MODEL_FORMAT_VERSION,
-            "name": implementation.name,
-            "backend": implementation.backend,
-            "config": config.model_dump(mode="json"),
-            "dataset_id": data.card.dataset_id,
-            "id_space": data.card.id_space.model_dump(mode="json"),
-            "n_items": data.n_items,
-            "n_users": data.n_users,
-        }
-        write_json(partial / MODEL_CARD, card)
+        card = ModelCard(
+            format_version=MODEL_FORMAT_VERSION,
+            name=implementation.name,
+            backend=implementation.backend,
+            config=config.model_dump(mode="json"),
+            dataset_id=data.card.dataset_id,
+            id_space=data.card.id_space,
+            n_items=data.n_items,
+            n_users=data.n_users,
+            content=checksums(partial, leave_out=(MODEL_CARD,)),
+        )
+        write_json(partial / MODEL_CARD, card.model_dump(mode="json"))
 
 
 def load_model(directory: Path, data: Dataset) -> CatalogScorer | PairScorer:
@@ -116,17 +135,27 @@ def load_model(directory: Path, data: Dataset) -> CatalogScorer | PairScorer:
 
     Raises `ArtifactError` where the directory is damaged, or where `data` is of another lineage than the model's.
     """
-    card: dict[str, Any] = read_json(directory / MODEL_CARD)
-    if card.get("format_version") != MODEL_FORMAT_VERSION:
-        raise ArtifactError(
-            f"{directory / MODEL_CARD}: format version {card.get('format_version')}; train the model anew"
-        )
-    own = IdSpace.model_validate(card["id_space"])
+    card = _read_card(directory)
+    own = card.id_space
     if not data.card.id_space.descends_from(own):
         raise ArtifactError(
             f"{directory}: the model knows the ids of lineage {own.generations[-1]}, and {data.path} does not descend "
             "from it; train on this dataset, or build the dataset with `extends` set to the model's own dataset"
         )
-    implementation = resolve(card["name"], card["backend"])
-    config = parse(implementation.config, card["config"], str(directory / MODEL_CARD))
+    if checksums(directory, leave_out=(MODEL_CARD,)) != card.content:
+        raise ArtifactError(f"{directory}: damaged (its files are not those in {MODEL_CARD}); train the model anew")
+    implementation = resolve(card.name, card.backend)
+    config = parse(implementation.config, card.config, str(directory / MODEL_CARD))
     return implementation.load(directory, config, data)
+
+
+def _read_card(directory: Path) -> ModelCard:
+    path = directory / MODEL_CARD
+    values = read_json(path)
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != MODEL_FORMAT_VERSION:
+        raise ArtifactError(f"{path}: format version {version}, this release reads {MODEL_FORMAT_VERSION}; train anew")
+    try:
+        return ModelCard.model_validate(values)
+    except ValidationError as error:
+        raise ArtifactError(f"{path}: damaged: {error.error_count()} wrong values; train the model anew") from error
