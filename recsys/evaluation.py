@@ -87,6 +87,11 @@ def relevant(queries: Queries, truth: Truth, view: View, n_items: int) -> Ragged
     return Ragged(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), truth.items.values[kept])
 
 
+def has_relevant(data: Dataset, fold: Fold, view: View) -> bool:
+    """Whether any query of the fold has a relevant item in the view."""
+    return len(relevant(data.queries(fold), data.truth(fold), view, data.n_items).values) > 0
+
+
 def _pairs(items: Ragged, n_items: int) -> NDArray[np.int64]:
     return items.rows * n_items + items.values.astype(np.int64)
 
@@ -230,6 +235,12 @@ def write(directory: Path, judged: Judged) -> None:
     with atomic_file(directory / PER_QUERY) as table, atomic_file(directory / REPORT) as report:
         pq.write_table(judged.per_query, table, compression="zstd")
         report.write_text(judged.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def remove(directory: Path) -> None:
+    """Remove what `write` wrote, if there is any."""
+    (directory / REPORT).unlink(missing_ok=True)
+    (directory / PER_QUERY).unlink(missing_ok=True)
 
 
 def read(directory: Path) -> Judged:

@@ -80,7 +80,7 @@ def ndcg(ranked: Ranked, k: int) -> Float64:
     """
     discount = 1 / np.log2(np.arange(k) + 2.0)
     row, place = np.nonzero(ranked.hits[:, :k])
-    gained = np.bincount(row, weights=discount[place], minlength=len(ranked.hits))
+    gained = np.asarray(np.bincount(row, weights=discount[place], minlength=len(ranked.hits)), np.float64)
     ideal = np.concatenate([np.zeros(1), np.cumsum(discount)])
     return _divide(gained, ideal[np.minimum(ranked.n_relevant, k)])
 

@@ -1,0 +1,108 @@
+"""The commands train, recommend, evaluate and compare. Nothing heavy is imported until one of them runs."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one value, in TOML syntax; may be given several times."),
+]
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="Dataset directory; a run remembers the one it trained on.")
+]
+Views = Annotated[
+    list[Literal["all", "repeat", "novel"]] | None,
+    typer.Option("--view", help="Which items count; may be given several times. Default: all views that there are."),
+]
+Folds = Literal["valid", "test"]
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, a TOML file, or a model's name for its defaults.")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Dataset directory, from `falconer etl`.")],
+    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")] = Path("runs"),
+    sets: Sets = None,
+) -> None:
+    """Train a recommender on a dataset; the last line printed is the run directory.
+
+    Example: falconer train ease --data data/shop/1f2e3d4c5b6a7988 --set model.l2=500
+    """
+    from pipelines.console import say_written
+    from recsys import stages
+
+    say_written(stages.train(recipe, data, runs, overrides=sets or []))
+
+
+@app.command()
+def recommend(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, from `falconer train`.")],
+    data: Data = None,
+    k: Annotated[int | None, typer.Option("--k", help="Items in a list; 100 if left out.")] = None,
+    fold: Annotated[Folds, typer.Option("--fold", help="Whose queries to answer.")] = "test",
+    view: Views = None,
+    sets: Sets = None,
+) -> None:
+    """Write a run's lists of recommendations, with the source's own ids, for each view.
+
+    Example: falconer recommend runs/20250101T120000Z-ease-numpy-1a2b3c --k 50 --set block_mb=512
+    """
+    from pipelines.console import say_written
+    from recsys import stages
+
+    config = _settings(stages.RecommendConfig, {"k": k}, sets)
+    say_written(stages.recommend(run, fold=fold, views=view or (), data_path=data, config=config))
+
+
+@app.command()
+def evaluate(
+    recs: Annotated[Path, typer.Argument(metavar="RECS", help="Run directory, or a parquet file of anybody's lists.")],
+    data: Data = None,
+    fold: Annotated[Folds | None, typer.Option("--fold", help="Default: the lists' own, else test.")] = None,
+    view: Views = None,
+    k: Annotated[list[int] | None, typer.Option("--k", help="Cut-off; may be given several times.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where reports go; the run itself.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Judge lists: a parquet file with user, item, and rank or score, or all lists of a run.
+
+    Example: falconer evaluate lists.parquet --data data/shop/1f2e3d4c5b6a7988 --k 10 --k 50 --set resamples=2000
+    """
+    from pipelines.console import say_written
+    from recsys import stages
+    from recsys.evaluation import EvaluationConfig
+
+    config = _settings(EvaluationConfig, {"k": k}, sets)
+    say_written(stages.evaluate(recs, data, fold=fold, views=view or (), out=out, config=config))
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs, or folders with reports.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML report.")] = Path("comparison.html"),
+    data: Data = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="What decides the order; ndcg@10 if left out.")] = None,
+    sets: Sets = None,
+) -> None:
+    """Compare evaluated runs in one self-contained HTML report, and print who leads, if anyone does.
+
+    Example: falconer compare runs/*-ease-* runs/*-als-* --out comparison.html --metric capped_recall@10 --set seed=1
+    """
+    from pipelines.console import say_written
+    from recsys import stages
+    from recsys.comparison import ComparisonConfig
+
+    config = _settings(ComparisonConfig, {"metric": metric}, sets)
+    say_written(stages.compare(runs, out=out, data_path=data, config=config))
+
+
+def _settings(cls: Any, given: dict[str, Any], sets: list[str] | None) -> Any:
+    """The command's settings: its options where given, then every --set."""
+    from pipelines.config import apply_overrides, parse
+
+    values = {key: value for key, value in given.items() if value is not None}
+    return parse(cls, apply_overrides(values, sets or []), "settings of this command")

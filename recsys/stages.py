@@ -1,0 +1,315 @@
+"""The functions behind the commands: each reads directories, writes one, and returns the path it wrote.
+
+No framework is imported here: a trainer brings its own, and `evaluate` needs none.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pipelines import runs, tracking
+from pipelines.config import Config
+from pipelines.console import say
+from pipelines.data.dataset import Dataset
+from pipelines.data.schema import Fold, View
+from pipelines.errors import ArtifactError, ConfigError
+from pipelines.files import write_text
+from pipelines.runs import Run
+from recsys import comparison, evaluation, recommendations, registry, report
+from recsys.api import CatalogScorer, PairScorer
+from recsys.comparison import ComparisonConfig
+from recsys.evaluation import EvaluationConfig, Judged
+from recsys.ranking import BLOCK_BYTES, TopK, ranked_blocks
+from recsys.recipe import load_recipe
+from recsys.results import Comparison, Report
+
+VIEWS: tuple[View, ...] = ("all", "repeat", "novel")
+
+
+class RecommendConfig(Config):
+    """How long lists are, and what a block of scores may take in memory."""
+
+    k: int = Field(default=100, ge=1)
+    block_mb: int = Field(default=BLOCK_BYTES // 2**20, ge=1)
+
+
+def train(
+    recipe: str, data_path: Path, runs_root: Path, *, overrides: Sequence[str] = (), run_id: str | None = None
+) -> Path:
+    """Train a recipe (its name, a TOML file, or a model's name) on a dataset; returns the run directory.
+
+    Raises `ConfigError` for a wrong recipe and `ArtifactError` for a wrong dataset, both before a run is begun.
+    """
+    implementation, config = load_recipe(recipe, overrides)
+    data = Dataset.open(data_path)
+    frozen = {"name": implementation.name, "backend": implementation.backend, "model": config.model_dump(mode="json")}
+    facts = {
+        "label": _label(recipe),
+        "dataset_id": data.card.dataset_id,
+        "dataset_path": str(data.path.resolve()),
+        "id_space": list(data.card.id_space.generations),
+        "seed": config.seed,
+        "threads": _threads(),
+    }
+    with runs.start(
+        runs_root, model=implementation.name, backend=implementation.backend, config=frozen, run_id=run_id, **facts
+    ) as run:
+        run.log(f"training {implementation.name} on {data.card.name}: {data.n_users} users, {data.n_items} items")
+        started = time.perf_counter()
+        scorer = implementation.train(config, data, run)
+        seconds = time.perf_counter() - started
+        registry.save_model(run.model_directory, scorer, implementation=implementation, config=config, data=data)
+        run.log_timing(train_seconds=seconds)
+        run.log(f"trained in {seconds:.1f} s")
+    tracking.mirror(run.path)
+    return run.path
+
+
+def _label(recipe: str) -> str:
+    """A short name to print: "ease" of the recipe "complete-journey/ease" and of the file "my/ease.toml"."""
+    return recipe.removesuffix(".toml").rsplit("/", 1)[-1]
+
+
+def _threads() -> int:
+    """Threads that numeric libraries may use: OMP_NUM_THREADS where set, else the cores open to this process."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() else len(os.sched_getaffinity(0))
+
+
+def recommend(
+    run_path: Path,
+    *,
+    fold: Fold = "test",
+    views: Sequence[View] = (),
+    data_path: Path | None = None,
+    config: RecommendConfig | None = None,
+) -> Path:
+    """Write `<run>/<view>/recommendations.parquet` for each view (none given: all of the dataset's split).
+
+    A run holds the lists of one fold: reports on what is replaced are removed. Returns the run directory.
+    """
+    config = config or RecommendConfig()
+    run = _finished(run_path)
+    data = _dataset_of(run, data_path)
+    chosen = tuple(dict.fromkeys(views)) or data.card.split.views
+    scorer = registry.load_model(run.model_directory, data)
+    started = time.perf_counter()
+    n_queries = _write_lists(run, scorer, data, fold, chosen, config)
+    seconds = time.perf_counter() - started
+    run.log_timing(recommend_seconds=seconds)
+    run.log(f"top {config.k} of {n_queries} queries in views {', '.join(chosen)}: {seconds:.1f} s")
+    tracking.mirror(run.path)
+    return run.path
+
+
+def _write_lists(
+    run: Run,
+    scorer: CatalogScorer | PairScorer,
+    data: Dataset,
+    fold: Fold,
+    views: Sequence[View],
+    config: RecommendConfig,
+) -> int:
+    """Rank block by block into one file a view; returns the number of queries."""
+    queries = data.queries(fold)
+    blocks = ranked_blocks(
+        scorer, queries, n_items=data.n_items, k=config.k, views=views, block_bytes=config.block_mb * 2**20
+    )
+    with ExitStack() as stack:
+        writers = {view: stack.enter_context(_writer(run, data, fold, view, config.k)) for view in views}
+        first = 0
+        for block in blocks:
+            for view, lists in block.items():
+                writers[view](first, lists)
+            first += len(block[views[0]])
+        for view in views:
+            evaluation.remove(run.path / view)
+    return len(queries)
+
+
+def _writer(
+    run: Run, data: Dataset, fold: Fold, view: View, k: int
+) -> AbstractContextManager[Callable[[int, TopK], None]]:
+    return recommendations.writer(
+        run.path / view / recommendations.FILE,
+        user_keys=data.query_keys(fold),
+        item_keys=data.items.column("key").combine_chunks(),
+        about={"run": run.name, "dataset_id": data.card.dataset_id, "fold": fold, "view": view, "k": k},
+    )
+
+
+def _finished(path: Path) -> Run:
+    run = Run.open(path)
+    status = run.info.get("status")
+    if status != "finished":
+        raise ArtifactError(f"{path}: this run is {status}, so it has no model; train again")
+    return run
+
+
+def _dataset_of(run: Run, given: Path | None) -> Dataset:
+    """The given dataset, or the one that the run was trained on."""
+    path = given or Path(str(run.info["dataset_path"]))
+    if not path.exists():
+        raise ArtifactError(f"{path}: the dataset of {run.name} is no longer there; say where with --data DIR")
+    return Dataset.open(path)
+
+
+def evaluate(
+    lists_path: Path,
+    data_path: Path | None = None,
+    *,
+    fold: Fold | None = None,
+    views: Sequence[View] = (),
+    out: Path | None = None,
+    config: EvaluationConfig | None = None,
+) -> Path:
+    """Judge a run's lists in all its views, or any parquet file's in the view that it was made for, else `all`.
+
+    Reports go to `<out>/<view>/`; `out` is the run directory, or a folder `<file>-report` beside the file. The fold
+    is that which the lists were made for; `test` where the file does not say. Returns `out`.
+    """
+    config = config or EvaluationConfig()
+    if (lists_path / runs.RUN_FILE).is_file():
+        return _evaluate_run(Run.open(lists_path), data_path, fold=fold, views=views, out=out, config=config)
+    if lists_path.is_dir():
+        raise ArtifactError(f"{lists_path}: neither a run directory nor a parquet file of lists")
+    if data_path is None:
+        raise ConfigError(f"{lists_path}: say which dataset to judge these lists on, with --data DIR")
+    target = out or lists_path.with_name(f"{lists_path.stem}-report")
+    data = Dataset.open(data_path)
+    files: dict[View, Path] = dict.fromkeys(views or ("all",), lists_path)
+    _evaluate_files(files, data, target, fold=fold, config=config, facts={"label": lists_path.stem, "run": None})
+    return target
+
+
+def _evaluate_run(
+    run: Run,
+    data_path: Path | None,
+    *,
+    fold: Fold | None,
+    views: Sequence[View],
+    out: Path | None,
+    config: EvaluationConfig,
+) -> Path:
+    present = [view for view in VIEWS if (run.path / view / recommendations.FILE).is_file()]
+    missing = [view for view in views if view not in present]
+    if missing or not present:
+        raise ArtifactError(
+            f"{run.path}: has no lists{' for view ' + ', '.join(missing) if missing else ''}; "
+            f"write them with `falconer recommend {run.path}`"
+        )
+    files = {view: run.path / view / recommendations.FILE for view in views or present}
+    info = run.info
+    facts = {"label": info.get("label", info["model"]), "run": run.name, "model": info["model"], "cost": _cost(run)}
+    target = out or run.path
+    _evaluate_files(files, _dataset_of(run, data_path), target, fold=fold, config=config, facts=facts)
+    _mirror_apart(run.path)
+    return target
+
+
+def _cost(run: Run) -> dict[str, float]:
+    """The last of each of the run's times that a report prints."""
+    seconds = {key: value for line in run.read_lines("timing.jsonl") for key, value in line.items()}
+    return {key: seconds[key] for key in ("train_seconds", "recommend_seconds") if key in seconds}
+
+
+def _evaluate_files(
+    files: Mapping[View, Path],
+    data: Dataset,
+    out: Path,
+    *,
+    fold: Fold | None,
+    config: EvaluationConfig,
+    facts: Mapping[str, Any],
+) -> None:
+    """Judge each view's file, print a small table of each, and write the reports."""
+    judged = 0
+    for view, path in files.items():
+        about = recommendations.about(path)
+        _refuse_foreign(path, about, data, fold)
+        chosen: Fold = fold or about.get("fold", "test")
+        if not evaluation.has_relevant(data, chosen, view):
+            say(f"{view}: left out, no query of fold {chosen} has a relevant item there")
+            continue
+        lists = recommendations.read(
+            path,
+            user_keys=data.query_keys(chosen),
+            item_keys=data.items.column("key").combine_chunks(),
+            k=max(config.k),
+        )
+        result = evaluation.judge(lists, data, fold=chosen, view=view, config=config, **facts)
+        evaluation.write(out / view, result)
+        _print_report(result.report)
+        judged += 1
+    if not judged:
+        raise ConfigError(f"{data.path}: nothing to judge in views {', '.join(files)}; choose another fold or view")
+
+
+def _refuse_foreign(path: Path, about: Mapping[str, Any], data: Dataset, fold: Fold | None) -> None:
+    """A file that says for which dataset and fold it was made is judged there only."""
+    if about.get("dataset_id", data.card.dataset_id) != data.card.dataset_id:
+        raise ArtifactError(
+            f"{path}: made for dataset {about['dataset_id']}, and {data.path} is {data.card.dataset_id}; "
+            "recommend on this dataset with `falconer recommend RUN --data DIR`"
+        )
+    if fold and about.get("fold", fold) != fold:
+        raise ArtifactError(
+            f"{path}: made for fold {about['fold']}; make lists for {fold} with `falconer recommend RUN --fold {fold}`"
+        )
+
+
+def _mirror_apart(run_path: Path) -> None:
+    """Mirror the run in a process of its own, so that no framework is loaded here; never fatal."""
+    if not tracking.is_on():
+        return
+    done = subprocess.run([sys.executable, "-m", "pipelines.tracking", str(run_path)], check=False)
+    if done.returncode:
+        print(f"warning: {run_path} is not mirrored to MLflow", file=sys.stderr, flush=True)
+
+
+def _print_report(judged: Report) -> None:
+    """Means by metric and cut-off, and how many queries they are over."""
+    say(f"{judged.label}, view {judged.view}: {judged.n_evaluated} of {judged.n_queries} queries of fold {judged.fold}")
+    say("".join(["".ljust(14), *(f"@{k}".rjust(9) for k in judged.k)]))
+    for name in dict.fromkeys(metric.partition("@")[0] for metric in judged.metrics):
+        values = (judged.metrics[f"{name}@{k}"].mean for k in judged.k)
+        say("".join([name.ljust(14), *(f"{value:9.4f}" for value in values)]))
+    for warning in judged.warnings:
+        say(f"note: {warning}")
+
+
+def compare(
+    paths: Sequence[Path], *, out: Path, data_path: Path | None = None, config: ComparisonConfig | None = None
+) -> Path:
+    """Compare evaluated runs (or folders that `evaluate` wrote), print the verdicts, write the HTML report to `out`."""
+    result = comparison.compare([_judged_views(path) for path in paths], config or ComparisonConfig())
+    members = [Run.open(path) for path in paths if (path / runs.RUN_FILE).is_file()]
+    write_text(out, report.render(result, _compared_dataset(result, members, data_path), members))
+    for view in result.views:
+        say(f"{view.view}: {view.verdict}")
+    return out
+
+
+def _judged_views(path: Path) -> dict[View, Judged]:
+    found = {view: evaluation.read(path / view) for view in VIEWS if (path / view / evaluation.REPORT).is_file()}
+    if not found:
+        raise ArtifactError(f"{path}: has no report; write it with `falconer evaluate {path}`")
+    return found
+
+
+def _compared_dataset(result: Comparison, members: Iterable[Run], given: Path | None) -> Dataset:
+    paths = [given] if given else [Path(str(run.info["dataset_path"])) for run in members]
+    for path in paths:
+        data = Dataset.open(path)
+        if data.card.dataset_id == result.dataset_id:
+            return data
+    raise ConfigError(f"dataset {result.dataset_id}, on which these runs were judged, is not known; give --data DIR")
