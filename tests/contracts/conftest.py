@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines.data.dataset import Dataset
+from pipelines.runs import Run
+from tests import tiny
+from tests.datasets import checkerboard, cycle
+
+Trained = Callable[[str, str, Dataset], Run]
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("contracts")
+
+
+@pytest.fixture(scope="session")
+def board(workspace: Path) -> Dataset:
+    return checkerboard(workspace / "board")
+
+
+@pytest.fixture(scope="session")
+def wheel(workspace: Path) -> Dataset:
+    return cycle(workspace / "wheel")
+
+
+@pytest.fixture(scope="session")
+def trained(workspace: Path) -> Trained:
+    """The tiny form of a model, trained once on each dataset."""
+    known: dict[tuple[str, str, Path], Run] = {}
+
+    def get(name: str, backend: str, data: Dataset) -> Run:
+        key = (name, backend, data.path)
+        if key not in known:
+            known[key] = tiny.train(name, backend, data, workspace / "runs")
+        return known[key]
+
+    return get

@@ -1,0 +1,99 @@
+"""What the scores of every registered model must be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipelines.data.dataset import Dataset
+from pipelines.data.queries import Queries
+from recsys.api import CatalogScorer, FactorScorer
+from recsys.registry import MODELS
+from tests.contracts.conftest import Trained
+from tests.tiny import ALL, scorer_of, with_histories
+
+every_model = pytest.mark.parametrize(("name", "backend"), ALL)
+
+FACTOR_MODELS = [pair for pair in ALL if pair[0] in {"als"}]
+
+
+@pytest.fixture
+def scorer(name: str, backend: str, board: Dataset, trained: Trained) -> CatalogScorer:
+    return scorer_of(trained(name, backend, board), board)
+
+
+@pytest.fixture(scope="session")
+def queries(board: Dataset) -> Queries:
+    return board.queries("test")
+
+
+@every_model
+def test_scores_are_finite_exactly_on_known_items(
+    scorer: CatalogScorer, queries: Queries, board: Dataset, name: str
+) -> None:
+    scores = scorer.score(queries)
+    assert scores.shape == (len(queries), board.n_items)
+    assert scores.dtype == np.float32
+    assert scorer.items_known.dtype == np.bool_
+    assert (np.isfinite(scores) == scorer.items_known).all()
+    assert scorer.items_known.all()
+
+
+@every_model
+def test_no_query_is_a_question_too(scorer: CatalogScorer, queries: Queries, board: Dataset) -> None:
+    assert scorer.score(queries.slice(0, 0)).shape == (0, board.n_items)
+
+
+@every_model
+def test_scores_do_not_depend_on_the_batch(scorer: CatalogScorer, queries: Queries) -> None:
+    whole = scorer.score(queries)
+    for size in (1, 7):
+        starts = range(0, len(queries), size)
+        parts = [scorer.score(queries.slice(start, min(start + size, len(queries)))) for start in starts]
+        assert np.concatenate(parts).tobytes() == whole.tobytes()
+
+
+@every_model
+def test_an_unknown_user_is_answered_from_the_history(
+    scorer: CatalogScorer, queries: Queries, board: Dataset, name: str
+) -> None:
+    history = [int(item) for item in queries.history[0]]
+    known = scorer.score(with_histories(queries, [history], user=0))
+    unknown = scorer.score(with_histories(queries, [history], user=-1))
+    assert np.isfinite(unknown).all()
+    if MODELS[name].config.folds_in:
+        assert unknown.tobytes() == known.tobytes()
+
+
+@every_model
+def test_an_empty_history_gives_everybody_the_same_list_by_popularity(
+    scorer: CatalogScorer, queries: Queries, board: Dataset
+) -> None:
+    scores = scorer.score(with_histories(queries, [[], []]))
+    assert np.isfinite(scores).all()
+    assert scores[0].tobytes() == scores[1].tobytes()
+    counts = np.bincount(board.train_column("item"), minlength=board.n_items)
+    best_first = np.argsort(-scores[0], kind="stable")
+    assert (np.diff(counts[best_first]) <= 0).all()
+
+
+@every_model
+def test_another_history_gives_other_scores_where_the_model_is_personalised(
+    scorer: CatalogScorer, queries: Queries, name: str
+) -> None:
+    even, odd = scorer.score(with_histories(queries, [[0, 2, 4], [1, 3, 5]]))
+    assert (even.tobytes() != odd.tobytes()) == MODELS[name].config.personalised
+
+
+@every_model
+def test_the_order_of_the_history_matters_as_declared(scorer: CatalogScorer, queries: Queries, name: str) -> None:
+    forth, back = scorer.score(with_histories(queries, [[0, 2, 4, 7, 9, 11], [11, 9, 7, 4, 2, 0]]))
+    assert (forth.tobytes() != back.tobytes()) == MODELS[name].config.order_aware
+
+
+@pytest.mark.parametrize(("name", "backend"), FACTOR_MODELS)
+def test_factors_multiply_to_the_scores(scorer: CatalogScorer, queries: Queries) -> None:
+    assert isinstance(scorer, FactorScorer)
+    query, item, bias = scorer.factors(queries)
+    assert query.dtype == item.dtype == bias.dtype == np.float32
+    np.testing.assert_allclose(query @ item.T + bias, scorer.score(queries), rtol=1e-5, atol=1e-6)
