@@ -17,12 +17,14 @@ WIDTH = 360.0
 N_COLOURS = 8
 
 ROW_HEIGHT = 27.0
-DOT_LEFT, DOT_RIGHT = 128.0, 58.0
-LINE_LEFT, LINE_RIGHT = 46.0, 116.0
+DOT_RIGHT = 72.0
+LINE_LEFT = 42.0
 LINE_HEIGHT = 200.0
 LABEL_GAP = 15.0
 TOP, BOTTOM = 10.0, 36.0
-LABEL_CHARACTERS = 17
+LABEL_CHARACTERS = 19
+LABEL_WIDTH, SMALL_LABEL_WIDTH = 7.1, 6.5
+"""Of one character, at most, in the widest of the usual fonts."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,8 @@ def dot_chart(
     ends = _finite([v for row in rows for v in (row.value, row.low, row.high) if v is not None] + [0.0])
     ticks = nice_ticks(min(ends), max(ends), about=3)
     bottom = TOP + ROW_HEIGHT * len(rows)
-    scale = Scale(ticks[0], ticks[-1], DOT_LEFT, WIDTH - DOT_RIGHT, ticks)
+    left = 14 + LABEL_WIDTH * _longest([row.label for row in rows])
+    scale = Scale(ticks[0], ticks[-1], left, WIDTH - DOT_RIGHT, ticks)
     parts = [_vertical_grid(scale, TOP, bottom), _axis_title(axis, (scale.start + scale.stop) / 2, bottom + 31)]
     for place, row in enumerate(rows):
         text = f"{row.value:{'+' if signed else ''}.{digits}f}".replace("-", "\u2212")
@@ -115,11 +118,13 @@ def line_chart(
     if not lines or any(not line.points for line in lines):
         raise ValueError("a chart needs at least one line, and each line a point")
     bottom = TOP + max(LINE_HEIGHT, LABEL_GAP * len(lines))
-    x_scale = _x_scale(sorted({float(x) for x in _finite([x for line in lines for x, _ in line.points])}), log=log)
+    xs = sorted({float(x) for x in _finite([x for line in lines for x, _ in line.points])})
+    right = WIDTH - 18 - SMALL_LABEL_WIDTH * _longest([line.label for line in lines])
+    x_scale = _x_scale(xs, right, log=log)
     values = _finite([y for line in lines for _, y in line.points] + ([0.0] if zero else []))
     ticks = nice_ticks(min(values), max(values))
     y_scale = Scale(ticks[0], ticks[-1], bottom, TOP, ticks)
-    parts = [_horizontal_grid(y_scale), _x_ticks(x_scale, bottom)]
+    parts = [_horizontal_grid(y_scale, right), _x_ticks(x_scale, bottom)]
     parts.append(_axis_title(axis, (x_scale.start + x_scale.stop) / 2, bottom + 31))
     parts += [_line(line, x_scale, y_scale) for line in lines]
     parts.append(_end_labels(lines, x_scale, y_scale, bottom))
@@ -132,11 +137,11 @@ def _finite(values: list[float]) -> list[float]:
     return values
 
 
-def _x_scale(values: Sequence[float], *, log: bool) -> Scale:
-    start, stop = LINE_LEFT, WIDTH - LINE_RIGHT
+def _x_scale(values: Sequence[float], stop: float, *, log: bool) -> Scale:
+    start = LINE_LEFT
     if log and values[0] > 0 and len(values) > 1:
         return Scale(values[0], values[-1], start, stop, tuple(values), log=True)
-    ticks = nice_ticks(values[0], values[-1], about=3)
+    ticks = nice_ticks(values[0], values[-1])
     if len(values) == 1:
         return Scale(ticks[0], ticks[-1], start, stop, (values[0],))
     inside = tuple(tick for tick in ticks if values[0] <= tick <= values[-1])
@@ -194,7 +199,7 @@ _SHAPES: tuple[Callable[[float, float, float], str], ...] = (
 
 
 def _dot_row(row: Dot, y: float, scale: Scale, text: str) -> Markup:
-    parts = [_text(DOT_LEFT - 10, y + 4, _short(row.label), class_="label", text_anchor="end")]
+    parts = [_text(scale.start - 10, y + 4, _short(row.label), class_="label", text_anchor="end")]
     parts.append(_rule(scale.start, y, scale.stop, y, "leader"))
     hint = f"{row.label}: {text}"
     if row.low is not None and row.high is not None:
@@ -222,11 +227,11 @@ def _markers(series: int, places: Sequence[tuple[float, float]], most: int = 12)
 def _end_labels(lines: Sequence[Series], x_scale: Scale, y_scale: Scale, bottom: float) -> Markup:
     ends = [(x_scale(line.points[-1][0]), y_scale(line.points[-1][1])) for line in lines]
     places = spread([y for _, y in ends], gap=LABEL_GAP, low=TOP, high=bottom)
-    left = x_scale.stop + 14
+    left = x_scale.stop + 15
     parts = []
     for line, (x, y), place in zip(lines, ends, places, strict=True):
         parts.append(_rule(x + 5, y, left - 2, place, f"pointer {_colour(line.series)}"))
-        parts.append(_text(left + 1, place + 4, _short(line.label, LABEL_CHARACTERS - 1), class_="label"))
+        parts.append(_text(left + 1, place + 4, _short(line.label), class_="label small"))
     return _tag("g", *parts)
 
 
@@ -240,11 +245,11 @@ def _x_ticks(scale: Scale, bottom: float) -> Markup:
     return _tag("g", *texts)
 
 
-def _horizontal_grid(scale: Scale) -> Markup:
+def _horizontal_grid(scale: Scale, right: float) -> Markup:
     parts = []
     for tick in scale.ticks:
         y = scale(tick)
-        parts.append(_rule(LINE_LEFT, y, WIDTH - LINE_RIGHT, y, "zero" if tick == 0 else "grid"))
+        parts.append(_rule(LINE_LEFT, y, right, y, "zero" if tick == 0 else "grid"))
         parts.append(_text(LINE_LEFT - 7, y + 4, number(tick), class_="tick", text_anchor="end"))
     return _tag("g", *parts)
 
@@ -257,8 +262,14 @@ def _colour(series: int) -> str:
     return f"series-{series % N_COLOURS}"
 
 
-def _short(label: str, most: int = LABEL_CHARACTERS) -> str:
-    return label if len(label) <= most else label[: most - 1] + "\u2026"
+def _longest(labels: Sequence[str]) -> int:
+    return max(len(_short(label)) for label in labels)
+
+
+def _short(label: str) -> str:
+    """Both ends of a long label: names of runs begin alike, and differ at the end."""
+    half = LABEL_CHARACTERS // 2
+    return label if len(label) <= LABEL_CHARACTERS else f"{label[:half]}\u2026{label[-half:]}"
 
 
 def _rule(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:

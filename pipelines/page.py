@@ -16,7 +16,7 @@ from functools import cache
 from importlib import resources
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pipelines import charts
 
@@ -69,6 +69,7 @@ def _environment(package: str) -> Environment:
     style, script = (
         resources.files("pipelines").joinpath(ASSETS, name).read_text("utf-8") for name in ("page.css", "page.js")
     )
+    environment.filters["breakable"] = breakable
     environment.globals |= {
         "style": Markup(style),
         "script": Markup(script),
@@ -87,6 +88,11 @@ def _source(text: str) -> str:
 def with_note(text: str, note: str) -> Markup:
     """A cell of two lines: `text`, and `note` smaller below it."""
     return Markup('{}<small class="note">{}</small>').format(text, note)
+
+
+def breakable(label: str) -> Markup:
+    """A label that may break after an underscore; `Markup` stays as it is."""
+    return label if isinstance(label, Markup) else Markup("_<wbr>").join(escape(part) for part in label.split("_"))
 
 
 def count(value: float) -> str:

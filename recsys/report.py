@@ -40,6 +40,7 @@ class Section:
     name: str
     title: str
     rule: str
+    first: str
     verdict: str
     scope: str
     leaderboard: Markup
@@ -122,6 +123,7 @@ def _section(view: ViewComparison, palette: Palette) -> Section:
         name=f"view-{view.view}",
         title=title,
         rule=rule,
+        first=first.label,
         verdict=view.verdict,
         scope=f"{page.count(first.n_evaluated)} of {page.count(first.n_queries)} queries have a relevant item here; "
         f"every mean is over those {page.count(first.n_evaluated)}.",
@@ -164,6 +166,7 @@ def _gap_chart(view: ViewComparison, palette: Palette) -> Markup | None:
         + "; ".join(_spoken(row) for row in rows)
         + ".",
         axis="an interval that reaches zero: not told apart",
+        digits=4,
         signed=True,
     )
 
@@ -210,8 +213,10 @@ def is_best(view: ViewComparison) -> bool:
 
 
 def _model_cell(report: Report, palette: Palette, *, best: bool) -> Markup:
-    badge = Markup(' <span class="badge good">best</span>') if best else Markup("")
-    return Markup("{}{}{}").format(charts.swatch(palette[report.label]), report.label, badge)
+    badge = Markup('<span class="badge good">best</span>') if best else Markup("")
+    return Markup('<span class="model">{}{}</span>{}').format(
+        charts.swatch(palette[report.label]), page.breakable(report.label), badge
+    )
 
 
 def _estimate(report: Report, name: str) -> str:

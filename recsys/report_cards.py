@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from pipelines import page
 from pipelines.config import to_toml
 from pipelines.data.dataset import Dataset
@@ -12,7 +14,7 @@ from pipelines.data.schema import Fold
 from pipelines.page import Column, Table
 from pipelines.runs import Run
 from recsys.metrics import COMMON_RULES
-from recsys.results import Comparison, Estimate
+from recsys.results import Comparison, Estimate, Report
 
 ABSENT = "\u2013"
 
@@ -88,7 +90,8 @@ def _counts(counts: dict[str, int]) -> Table:
 
 def _sources(sources: dict[str, str]) -> Table | None:
     columns = (Column("File"), Column("sha256"))
-    return Table("sources", "Files that were read", columns, tuple(sources.items())) if sources else None
+    rows = tuple((name, Markup("<code>{}</code>").format(digest)) for name, digest in sources.items())
+    return Table("sources", "Files that were read", columns, rows) if sources else None
 
 
 def _features(data: Dataset) -> Table | None:
@@ -119,26 +122,27 @@ def protocol_card(comparison: Comparison, data: Dataset, runs: Sequence[Run]) ->
 
 
 def _denominators(comparison: Comparison) -> Table:
-    rows = tuple(
-        (
-            f"{view.view}: {report.label}",
-            page.count(report.n_queries),
-            page.count(report.n_evaluated),
-            page.count(report.n_queries - report.n_evaluated),
-            page.count(report.n_without_list),
-            page.count(report.n_relevant),
-            page.count(report.n_outside),
-        )
-        for view in comparison.views
-        for report in view.reports
-    )
+    """One row a view, or one for each group of models where the numbers are not the same."""
+    rows = []
+    for view in comparison.views:
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for report in view.reports:
+            groups.setdefault(_denominator(report), []).append(report.label)
+        for numbers, labels in groups.items():
+            rows.append((view.view if len(groups) == 1 else f"{view.view}: {', '.join(labels)}", *numbers))
     names = ("Queries", "Evaluated", "Left out", "Without a list", "Relevant items", "Outside the catalogue")
-    columns = (Column("View and model"), *(Column(name, numeric=True) for name in names))
+    columns = (Column("View"), *(Column(name, numeric=True) for name in names))
     caption = (
         "Denominators. Left out: no relevant item in the catalogue and the view. Without a list: evaluated, and "
         "counted as a miss"
     )
-    return Table("denominators", caption, columns, rows)
+    return Table("denominators", caption, columns, tuple(rows))
+
+
+def _denominator(report: Report) -> tuple[str, ...]:
+    left_out = report.n_queries - report.n_evaluated
+    numbers = (report.n_queries, report.n_evaluated, left_out, report.n_without_list)
+    return tuple(page.count(number) for number in (*numbers, report.n_relevant, report.n_outside))
 
 
 def _definitions(comparison: Comparison) -> tuple[str, list[tuple[str, str]]]:
@@ -161,8 +165,9 @@ def _runs(comparison: Comparison, runs: Sequence[Run]) -> Table | None:
     rows = []
     for run in runs:
         info = run.info
-        facts = ("started", "seed", "threads", "git", "python")
-        rows.append((labels.get(run.name, run.name), run.name, *(str(info.get(fact, ABSENT)) for fact in facts)))
+        facts = (str(info.get(fact, ABSENT)) for fact in ("seed", "threads", "git", "python"))
+        started = str(info.get("started", ABSENT)).replace("T", " ").removesuffix("+00:00")
+        rows.append((labels.get(run.name, run.name), run.name, started, *facts))
     names = ("Model", "Run", "Started (UTC)", "Seed", "Threads", "Revision", "Python")
     return Table("runs", "The runs", tuple(Column(name) for name in names), tuple(rows)) if rows else None
 
