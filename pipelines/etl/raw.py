@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -27,6 +28,8 @@ class Raw:
     time_unit   how numbers and text in `time` are to be read, before the check: "s", "ms", "us" or "ns" since 1970 UTC,
                 "iso" for ISO 8601, or a strptime format such as "%d/%m/%Y %H:%M"
     files       (name, rows) of each event file in reading order, so that a message can name file and row
+    malformed   "events", "users" or "items" -> rows of a text file that do not fit its header: `row`, `text`, `reason`.
+                `users` and `items` may bear an `ordinal` too, which the check takes away
     """
 
     events: pl.DataFrame
@@ -36,3 +39,4 @@ class Raw:
     notes: tuple[str, ...] = ()
     time_unit: str = "s"
     files: tuple[tuple[str, int], ...] = ()
+    malformed: Mapping[str, pl.DataFrame] = field(default_factory=dict)

@@ -1,0 +1,70 @@
+"""Cleaning: which sound events count, each drop counted by name, and the order that everything after keeps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import polars as pl
+
+from pipelines.config import Config
+from pipelines.errors import DataError
+
+
+class CleanConfig(Config):
+    """Thresholds and what to do with repeats."""
+
+    min_rating: float | None = None
+    """Keep events whose rating is at least this."""
+    min_weight: float | None = None
+    """Keep events whose weight is at least this, for example 1 where a weight is a quantity."""
+    deduplicate: Literal["none", "events", "pairs_first", "pairs_last"] = "none"
+    """events: of rows that agree in every column one is kept; pairs_first, pairs_last: of all events of a user with
+    an item the first or last one is kept."""
+
+
+def clean(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Drop what `config` says; returns the rest by (time, ordinal), or by ordinal without times, and the drops by name.
+
+    Identical events that stay because `deduplicate` is "none" are counted as `duplicate events kept`.
+    Raises `DataError` where a threshold has no column, or no event is left.
+    """
+    counts: dict[str, int] = {}
+    for column, least in (("rating", config.min_rating), ("weight", config.min_weight)):
+        if least is not None:
+            kept = _at_least(events, column, least)
+            counts[f"dropped: {column} below {least:g}"] = events.height - kept.height
+            events = kept
+    events = in_order(events)
+    kept = _without_repeats(events, config.deduplicate)
+    counts[_REPEATS[config.deduplicate]] = events.height - kept.height
+    if kept.is_empty():
+        drops = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
+        raise DataError(f"no event is left after cleaning ({drops}); loosen the values under [clean]")
+    return (events if config.deduplicate == "none" else kept), {name: count for name, count in counts.items() if count}
+
+
+_REPEATS = {
+    "none": "duplicate events kept",
+    "events": "dropped: duplicate event",
+    "pairs_first": "dropped: later event of a pair",
+    "pairs_last": "dropped: earlier event of a pair",
+}
+
+
+def _at_least(events: pl.DataFrame, column: str, least: float) -> pl.DataFrame:
+    if column not in events.columns:
+        raise DataError(
+            f"clean.min_{column} is set, but the events have no {column}; map one under [source], or take it away"
+        )
+    return events.filter(pl.col(column) >= least)
+
+
+def in_order(events: pl.DataFrame) -> pl.DataFrame:
+    """`events` by (time, ordinal), or by ordinal where there are no times."""
+    return events.sort(["time", "ordinal"] if "time" in events.columns else ["ordinal"])
+
+
+def _without_repeats(events: pl.DataFrame, rule: str) -> pl.DataFrame:
+    if rule in ("none", "events"):
+        return events.unique([name for name in events.columns if name != "ordinal"], keep="first", maintain_order=True)
+    return events.unique(["user", "item"], keep="first" if rule == "pairs_first" else "last", maintain_order=True)

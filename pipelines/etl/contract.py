@@ -1,0 +1,244 @@
+"""The contract between a source and everything after it: canonical types, and bad rows set apart with a reason.
+
+A row is rejected for the first reason that holds. Rejected rows leave exactly as they came, with `reason` and `row`
+(0-based in the source), so that kept and rejected rows together are the source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import polars as pl
+from pydantic import AfterValidator, Field
+
+from pipelines.config import Config
+from pipelines.errors import DataError
+from pipelines.etl.columns import Fault, identifiers, numbers, times
+from pipelines.etl.raw import Raw
+
+TableName = Literal["events", "users", "items"]
+NUMERIC_COLUMNS = ("rating", "weight")
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+
+
+class ContractConfig(Config):
+    """What a row may be. A moment without a zone counts as UTC."""
+
+    max_rejected_share: float = Field(default=0.01, ge=0.0, le=1.0)
+    """Above this share of rejected rows (duplicate keys apart) a table is refused as a whole."""
+    earliest: Moment = datetime(1980, 1, 1, tzinfo=UTC)
+    """An event before this is rejected: seconds read as milliseconds land in January 1970."""
+    latest: Moment | None = None
+    """An event after this is rejected; None means the moment of the check."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """`raw` in canonical types; `rejected`: table name -> rows as they came with `reason` and `row`; `counts`."""
+
+    raw: Raw
+    rejected: dict[str, pl.DataFrame]
+    counts: dict[str, int]
+
+
+def check(raw: Raw, config: ContractConfig, *, numeric: Mapping[str, Collection[str]] | None = None) -> Checked:
+    """Convert every table of `raw` to the types that `Raw` promises, and set bad rows apart.
+
+    `numeric` names feature columns that must be numbers ("events", "users" or "items" -> names): text in them is
+    converted to float64, and a row whose text is no number is rejected. In every float feature NaN becomes null, and
+    an infinite value rejects the row. Of several user or item rows with one key the first is kept.
+    Ids become int64 where every id of that kind in every table is a whole number in its usual writing; else strings.
+
+    `counts` holds `rows_read`, `rejected: <reason>`, and the like for "users" and "items".
+    Raises `DataError` where a column's type is wrong, where more than `max_rejected_share` of a table is rejected
+    (with counts, the first row of each reason and the remedy), or where no event is left.
+    """
+    wanted = numeric or {}
+    checks = {"events": _check_table("events", raw.events, raw, config, wanted.get("events", ()))}
+    for name, frame in (("users", raw.users), ("items", raw.items)):
+        if frame is not None:
+            checks[name] = _check_table(name, frame, raw, config, wanted.get(name, ()))
+    kept = {name: part.kept for name, part in checks.items()}
+    if kept["events"].is_empty():
+        raise DataError("events: no row is left to learn from" + _summary(checks["events"], raw))
+    checked = replace(
+        raw, events=kept["events"], users=kept.get("users"), items=kept.get("items"), time_unit="s", malformed={}
+    )
+    return Checked(
+        raw=_with_common_ids(checked),
+        rejected={name: part.rejected for name, part in checks.items() if part.rejected.height},
+        counts={key: count for name, part in checks.items() for key, count in _counts(name, part).items()},
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One table, told apart into what is kept and what is rejected; `advice` by reason."""
+
+    name: str
+    n_read: int
+    kept: pl.DataFrame
+    rejected: pl.DataFrame
+    advice: dict[str, str]
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Reason -> number of rows, most frequent first."""
+        counted = self.rejected.group_by("reason").len().sort("len", "reason", descending=[True, False])
+        return dict(counted.iter_rows())
+
+
+def _check_table(name: str, frame: pl.DataFrame, raw: Raw, config: ContractConfig, numeric: Collection[str]) -> _Part:
+    try:
+        converted, faults = _convert(frame, raw.time_unit, config, numeric)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from error
+    code = _first_fault(faults, frame.height)
+    malformed = raw.malformed.get(name)
+    n_read = frame.height + (0 if malformed is None else malformed.height)
+    n_faulty = n_read - frame.height + int((code > 0).sum())
+    if name != "events":
+        key = converted[{"users": "user", "items": "item"}[name]]
+        faults.append(_repeated(key, code))
+        code = _first_fault(faults, frame.height)
+    rejected = _rejected_rows(frame, code, faults, malformed)
+    kept = converted.filter(code == 0) if rejected.height else converted
+    advice = {fault.reason: fault.advice for fault in faults}
+    part = _Part(name, n_read, kept if name == "events" else kept.drop("ordinal", strict=False), rejected, advice)
+    if n_faulty > config.max_rejected_share * n_read:
+        raise DataError(_refusal(part, n_faulty, raw, config))
+    return part
+
+
+def _convert(
+    frame: pl.DataFrame, unit: str, config: ContractConfig, numeric: Collection[str]
+) -> tuple[pl.DataFrame, list[Fault]]:
+    """Canonical columns, and all faults in the order in which they take precedence."""
+    absent = [name for name in numeric if name not in frame.columns]
+    if absent:
+        raise DataError(f"no column {absent[0]!r}; it has: {', '.join(frame.columns)}")
+    columns: list[pl.Series] = []
+    faults: list[Fault] = []
+    latest = config.latest or datetime.now(UTC)
+    for series in frame:
+        if series.name in ("user", "item"):
+            column = identifiers(series)
+        elif series.name == "time":
+            column = times(series, unit, earliest=config.earliest, latest=latest)
+        elif series.name in NUMERIC_COLUMNS:
+            column = numbers(series, required=True)
+        elif series.name in numeric or series.dtype.is_float():
+            column = numbers(series, required=False)
+        else:
+            columns.append(series.cast(pl.String) if series.name == "label" else series)
+            continue
+        columns.append(column.values)
+        faults.extend(column.faults)
+    return pl.DataFrame(columns), faults
+
+
+def _first_fault(faults: Sequence[Fault], height: int) -> pl.Series:
+    """1 + the number of the first fault of each row; 0 where there is none."""
+    code = pl.zeros(height, dtype=pl.UInt16, eager=True)
+    for number, fault in reversed(list(enumerate(faults, start=1))):
+        if fault.mask.any():
+            code = pl.select(pl.when(fault.mask).then(pl.lit(number, pl.UInt16)).otherwise(code)).to_series()
+    return code
+
+
+def _repeated(key: pl.Series, code: pl.Series) -> Fault:
+    """Rows whose key an earlier sound row has; rows with a fault do not count."""
+    sound = pl.select(pl.when(code == 0).then(key)).to_series()
+    return Fault(f"{key.name} is a duplicate of an earlier row", sound.is_not_null() & ~sound.is_first_distinct())
+
+
+def _rejected_rows(
+    frame: pl.DataFrame, code: pl.Series, faults: Sequence[Fault], malformed: pl.DataFrame | None
+) -> pl.DataFrame:
+    reasons = pl.Series("reason", ["", *(fault.reason for fault in faults)])
+    row = frame["ordinal"] if "ordinal" in frame.columns else pl.arange(frame.height, eager=True)
+    bad = code > 0
+    rejected = frame.filter(bad).drop("ordinal", strict=False)
+    rejected = rejected.with_columns(reasons.gather(code.filter(bad)), row.filter(bad).cast(pl.Int64).alias("row"))
+    if malformed is None:
+        return rejected
+    return pl.concat([rejected, malformed], how="diagonal").sort("row")
+
+
+def _refusal(part: _Part, n_faulty: int, raw: Raw, config: ContractConfig) -> str:
+    share = n_faulty / part.n_read
+    return (
+        f"{part.name}: {n_faulty} of {part.n_read} rows are bad ({share:.1%}), "
+        f"more than contract.max_rejected_share = {config.max_rejected_share:.1%}" + _summary(part, raw)
+    )
+
+
+def _summary(part: _Part, raw: Raw) -> str:
+    """A line for each reason: count, first row with its values, and what to do."""
+    lines = []
+    for reason, count in part.reasons.items():
+        first = part.rejected.filter(pl.col("reason") == reason).row(0, named=True)
+        values = ", ".join(f"{k}={v!r}" for k, v in first.items() if k not in ("reason", "row"))
+        advice = part.advice.get(reason)
+        lines.append(f"\n  - {count} x {reason}; first {_place(part.name, first['row'], raw)}: {values}")
+        lines.append(f"\n    {advice}" if advice else "")
+    return "".join(lines)
+
+
+def _place(name: str, row: int, raw: Raw) -> str:
+    """File and row where the source has files, else the row alone."""
+    first = 0
+    for file, height in raw.files if name == "events" else ():
+        if row < first + height:
+            return f"in {file}, row {row - first} (counted from 0)"
+        first += height
+    return f"in row {row} (counted from 0)"
+
+
+def _counts(name: str, part: _Part) -> dict[str, int]:
+    prefix = "" if name == "events" else f"{name} "
+    read = "rows_read" if name == "events" else f"{name}_read"
+    return {read: part.n_read, **{f"{prefix}rejected: {reason}": count for reason, count in part.reasons.items()}}
+
+
+def _with_common_ids(raw: Raw) -> Raw:
+    """The same type for one kind of id in all tables, so that they can be joined."""
+    for kind in ("user", "item"):
+        raw = _with_common_id(raw, kind)
+    return raw
+
+
+def _with_common_id(raw: Raw, kind: str) -> Raw:
+    dtype = pl.Int64 if all(_whole(column) for column in _ids(raw, kind)) else pl.String
+    tables = {
+        name: frame.with_columns(pl.col(kind).cast(dtype))
+        for name in ("events", "users", "items", "candidates")
+        if (frame := getattr(raw, name)) is not None and kind in frame.columns
+    }
+    if kind == "item" and "candidates" in tables:
+        tables["candidates"] = tables["candidates"].with_columns(pl.col("candidates").cast(pl.List(dtype)))
+    return replace(raw, **tables)
+
+
+def _ids(raw: Raw, kind: str) -> Iterator[pl.Series]:
+    frames = (raw.events, raw.users, raw.items, raw.candidates)
+    yield from (frame[kind] for frame in frames if frame is not None and kind in frame.columns)
+    if kind == "item" and raw.candidates is not None:
+        yield raw.candidates["candidates"].explode()
+
+
+def _whole(column: pl.Series) -> bool:
+    """Whether each value is a whole number, or text that a whole number would be written as ("7", never "007")."""
+    if column.dtype != pl.String:
+        return True
+    values = column.cast(pl.Int64, strict=False)
+    return values.null_count() == 0 and bool((values.cast(pl.String) == column).all())

@@ -1,0 +1,16 @@
+"""Where interactions come from: one class a source, told apart in a recipe by `kind`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipelines.etl.sources.complete_journey import CompleteJourney
+from pipelines.etl.sources.files import Files
+from pipelines.etl.sources.movielens import MovieLens
+
+Source = Annotated[CompleteJourney | MovieLens | Files, Field(discriminator="kind")]
+"""`files()` names every file that will be read; `read()` reads them into a `Raw`."""
+
+__all__ = ["CompleteJourney", "Files", "MovieLens", "Source"]

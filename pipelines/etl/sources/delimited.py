@@ -1,0 +1,141 @@
+"""CSV and TSV as text: every value stays what was written, and a row that does not fit its header is set apart."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+
+from pipelines.errors import DataError
+
+CHUNK_BYTES = 16 << 20
+"""Also the longest row that can be read."""
+
+MALFORMED = {"row": pl.Int64, "text": pl.String, "reason": pl.String}
+
+
+@dataclass(frozen=True)
+class Delimited:
+    """How a text file is written: one separator between fields, and a quote character (empty = none)."""
+
+    separator: str
+    quote: str = '"'
+
+
+@dataclass
+class _Misfits:
+    """Collects the rows whose number of fields is not the header's; pyarrow calls it once for each."""
+
+    rows: list[int] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def __call__(self, row: Any) -> str:
+        self.rows.append(row.number - 2)  # pyarrow counts from 1 and counts the header
+        self.texts.append(row.text)
+        self.reasons.append(f"{row.actual_columns} fields where the header has {row.expected_columns}")
+        return "skip"
+
+    def frame(self) -> pl.DataFrame:
+        values = {"row": self.rows, "text": self.texts, "reason": self.reasons}
+        return pl.DataFrame(values, schema=MALFORMED)
+
+
+def read_header(path: Path, form: Delimited) -> list[str]:
+    """The column names in the first line; `DataError` where there is no line, or it is not UTF-8."""
+    with path.open("rb") as stream:
+        start = stream.read(CHUNK_BYTES)
+    if not start.strip():
+        raise DataError(f"{path}: the file is empty; its first line must name the columns")
+    text = start.decode("utf-8-sig", errors="replace")
+    lines = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=form.separator,
+        quotechar=form.quote or None,
+        quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
+    )
+    try:
+        return next(line for line in lines if line)
+    except csv.Error as error:
+        raise DataError(f"{path}: the first line cannot be read as column names ({error})") from error
+
+
+def read_delimited(path: Path, form: Delimited, columns: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read `columns` as text, and apart from them the rows that have too many or too few fields.
+
+    Returns the rows (`ordinal` int64 = 0-based row in the file, blank lines and the header not counted, then
+    `columns` as strings: an absent value is null, a quoted empty one is "") and the misfits (`row`, `text`, `reason`).
+    Raises `DataError` for a file that is not UTF-8 (with byte and line) or has a quote that never closes.
+    """
+    _scan(path, form.quote)
+    misfits = _Misfits()
+    try:
+        table = arrow_csv.read_csv(path, **_options(form, columns, misfits))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"{path}: cannot be read as text with separator {form.separator!r} and quote {form.quote!r}: {error}"
+        ) from error
+    rejected = misfits.frame()
+    ordinal = np.delete(np.arange(table.num_rows + rejected.height, dtype=np.int64), misfits.rows)
+    rows = {name: pl.Series(name, pl.from_arrow(table.column(name)), dtype=pl.String) for name in columns}
+    return pl.DataFrame({"ordinal": ordinal, **rows}), rejected
+
+
+def _options(form: Delimited, columns: Sequence[str], misfits: _Misfits) -> dict[str, Any]:
+    # One thread: only then does pyarrow number the rows that it hands to the handler.
+    return {
+        "read_options": arrow_csv.ReadOptions(use_threads=False, block_size=CHUNK_BYTES),
+        "parse_options": arrow_csv.ParseOptions(
+            delimiter=form.separator,
+            quote_char=form.quote or False,
+            newlines_in_values=bool(form.quote),
+            invalid_row_handler=misfits,
+        ),
+        "convert_options": arrow_csv.ConvertOptions(
+            include_columns=list(columns),
+            column_types={name: pa.string() for name in columns},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    }
+
+
+def _scan(path: Path, quote: str) -> None:
+    """Refuse what a parser would take silently: invalid UTF-8 in a column not read, and an unclosed quote."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    position = lines = quotes = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            pending = len(decoder.getstate()[0])
+            try:
+                decoder.decode(chunk)
+            except UnicodeDecodeError as error:
+                raise _not_utf8(path, chunk, position - pending + error.start, lines, position) from error
+            position += len(chunk)
+            lines += chunk.count(b"\n")
+            quotes += chunk.count(quote.encode()) if quote else 0
+    if decoder.getstate()[0]:
+        raise DataError(f"{path}: not UTF-8: the file ends in the middle of a character; was it cut off?")
+    if quotes % 2:
+        raise DataError(
+            f"{path}: an odd number of quote characters ({quotes} x {quote}), so one never closes and would swallow "
+            'rows; mend that line, or set quote = "" under [source] where the character is an ordinary one'
+        )
+
+
+def _not_utf8(path: Path, chunk: bytes, offset: int, lines: int, position: int) -> DataError:
+    line = lines + chunk[: max(offset - position, 0)].count(b"\n") + 1
+    return DataError(
+        f"{path}: not UTF-8 at byte {offset} (line {line}); convert it, for example with "
+        f"`iconv -f latin1 -t utf-8 {path.name} > converted{path.suffix}`"
+    )

@@ -1,0 +1,158 @@
+"""Anybody's parquet, CSV or TSV files: a recipe says which column means what.
+
+    [source]
+    kind = "files"
+    events = "purchases/*.csv"                       # one path, a glob, or a list of them
+    columns = { user = "customer", item = "sku", time = "bought_at", weight = "quantity" }
+    features = ["price", "store"]                    # further event columns to keep
+    time_unit = "iso"
+    items = { path = "products.csv", key = "sku", label = "name", features = ["department"] }
+
+Relative paths start at the working directory, as on any command line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import polars as pl
+from pydantic import AfterValidator, Field, field_validator
+
+from pipelines.config import Config
+from pipelines.errors import DataError
+from pipelines.etl.raw import RESERVED, Raw
+from pipelines.etl.sources.tables import Table, check_file, read_table
+
+TIME_UNITS = ("s", "ms", "us", "ns", "iso")
+
+
+def _features(names: tuple[str, ...]) -> tuple[str, ...]:
+    reserved = [name for name in names if name in RESERVED]
+    if reserved:
+        raise ValueError(f"the feature names {', '.join(map(repr, reserved))} have a fixed meaning: rename the columns")
+    if len(set(names)) < len(names):
+        raise ValueError("a feature is named twice")
+    return names
+
+
+Features = Annotated[tuple[str, ...], AfterValidator(_features)]
+
+
+class Columns(Config):
+    """The files' own names of the event columns."""
+
+    user: str
+    item: str
+    time: str | None = None
+    rating: str | None = None
+    weight: str | None = None
+
+
+class EntityTable(Config):
+    """A table with one row a user or item: `key` is the id that events use, `label` a name that people read."""
+
+    path: str
+    key: str
+    label: str | None = None
+    features: Features = ()
+
+
+class Files(Config):
+    """Event files, and optional tables of users and items."""
+
+    kind: Literal["files"]
+    events: str | tuple[str, ...]
+    columns: Columns
+    features: Features = ()
+    time_unit: str = "s"
+    """How numbers and text in the time column are meant: s, ms, us or ns since 1970 UTC, iso for ISO 8601, or a
+    strptime format such as "%d/%m/%Y %H:%M". Date-time columns of a parquet file need none. No zone means UTC."""
+    users: EntityTable | None = None
+    items: EntityTable | None = None
+    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    """Of text files; None means comma for .csv and tab for .tsv and .txt."""
+    quote: str = Field(default='"', max_length=1)
+    """Of text files; empty means that no character quotes."""
+
+    @field_validator("time_unit")
+    @classmethod
+    def _known_unit(cls, unit: str) -> str:
+        if unit not in TIME_UNITS and "%" not in unit:
+            raise ValueError(f"must be one of {', '.join(TIME_UNITS)}, or a format such as '%d/%m/%Y %H:%M'")
+        return unit
+
+    def files(self) -> dict[str, Path]:
+        """Name -> path of every file that `read` reads; `DataError` where one is absent or empty."""
+        paths = [*self._event_paths(), *(Path(table.path).expanduser() for table in (self.users, self.items) if table)]
+        for path in paths:
+            check_file(path)
+        return {path.as_posix(): path for path in paths}
+
+    def read(self) -> Raw:
+        """Read everything; values stay as they are in the files, for `contract.check` to convert or reject."""
+        names = {name: column for name, column in self.columns if column is not None}
+        paths = self._event_paths()
+        parts = [self._table(path, {**names, **_same(self.features)}) for path in paths]
+        events = _stack(paths, parts)
+        users, items = (self._entities(table, kind) for table, kind in ((self.users, "user"), (self.items, "item")))
+        tables = {"events": events, "users": users, "items": items}
+        return Raw(
+            events=events.rows,
+            users=users.rows if users else None,
+            items=items.rows if items else None,
+            time_unit=self.time_unit,
+            files=tuple((path.as_posix(), part.height) for path, part in zip(paths, parts, strict=True)),
+            malformed={name: table.malformed for name, table in tables.items() if table and table.malformed.height},
+        )
+
+    def _event_paths(self) -> list[Path]:
+        patterns = [self.events] if isinstance(self.events, str) else list(self.events)
+        paths = list(dict.fromkeys(path for pattern in patterns for path in _expand(pattern)))
+        if not paths:
+            raise DataError("source.events names no file")
+        return paths
+
+    def _entities(self, table: EntityTable | None, kind: str) -> Table | None:
+        if table is None:
+            return None
+        label = {} if table.label is None else {"label": table.label}
+        return self._table(Path(table.path).expanduser(), {kind: table.key, **label, **_same(table.features)})
+
+    def _table(self, path: Path, columns: dict[str, str]) -> Table:
+        return read_table(path, columns, separator=self.separator, quote=self.quote)
+
+
+def _same(names: tuple[str, ...]) -> dict[str, str]:
+    return {name: name for name in names}
+
+
+def _expand(pattern: str) -> list[Path]:
+    """The files that a path or glob means, sorted by name; a path that exists is never taken for a glob."""
+    path = Path(pattern).expanduser()
+    if path.exists() or not any(character in pattern for character in "*?["):
+        return [path]
+    start = Path(path.anchor)
+    found = sorted(start.glob(str(path.relative_to(start))))
+    if not found:
+        raise DataError(f"{pattern}: no file fits (relative paths start at the working directory, {Path.cwd()})")
+    return found
+
+
+def _stack(paths: list[Path], tables: list[Table]) -> Table:
+    """All event files as one, rows numbered on from file to file."""
+    first = 0
+    rows, malformed = [], []
+    for table in tables:
+        rows.append(table.rows.with_columns(pl.col("ordinal") + first))
+        malformed.append(table.malformed.with_columns(pl.col("row") + first))
+        first += table.height
+    try:
+        return Table(pl.concat(rows, how="vertical_relaxed"), pl.concat(malformed))
+    except pl.exceptions.PolarsError as error:
+        schemas = "\n".join(f"  - {path}: {_types(table)}" for path, table in zip(paths, tables, strict=True))
+        raise DataError(f"the event files do not agree in their columns' types:\n{schemas}") from error
+
+
+def _types(table: Table) -> str:
+    return ", ".join(f"{name} {dtype}" for name, dtype in table.rows.schema.items() if name != "ordinal")

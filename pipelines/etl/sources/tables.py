@@ -1,0 +1,88 @@
+"""One table from a parquet or text file of anybody's, with chosen columns under canonical names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from pipelines.errors import DataError
+from pipelines.etl.sources.delimited import MALFORMED, Delimited, read_delimited, read_header
+
+PARQUET = (".parquet", ".pq")
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """`rows`: `ordinal` int64 and the chosen columns; `malformed`: `row`, `text`, `reason` of rows no column fits."""
+
+    rows: pl.DataFrame
+    malformed: pl.DataFrame
+
+    @property
+    def height(self) -> int:
+        """Rows in the source, malformed ones included."""
+        return self.rows.height + self.malformed.height
+
+
+def read_table(path: Path, columns: Mapping[str, str], *, separator: str | None, quote: str) -> Table:
+    """Read `columns` (our name -> the file's name) of a parquet, CSV or TSV file.
+
+    Text columns of a CSV stay text. `separator` None means by suffix: comma for .csv, tab for .tsv and .txt.
+    Raises `DataError` for an absent, empty or damaged file, an unknown suffix, or a column that is not there.
+    """
+    check_file(path)
+    if path.suffix.lower() in PARQUET:
+        return _read_parquet(path, columns)
+    if path.suffix.lower() not in SEPARATORS:
+        raise DataError(f"{path}: unknown kind of file; its name must end in {', '.join((*PARQUET, *SEPARATORS))}")
+    form = Delimited(separator or SEPARATORS[path.suffix.lower()], quote)
+    _check_columns(path, read_header(path, form), columns)
+    rows, malformed = read_delimited(path, form, list(dict.fromkeys(columns.values())))
+    return Table(rows.select("ordinal", **{ours: pl.col(theirs) for ours, theirs in columns.items()}), malformed)
+
+
+def check_file(path: Path) -> None:
+    """Raise `DataError` where `path` is absent, a directory, not readable or empty."""
+    if path.is_dir():
+        raise DataError(f"{path}: is a directory; name its files, for example {str(path / '*.parquet')!r}")
+    if not path.exists():
+        raise DataError(f"{path}: no such file (relative paths start at the working directory, {Path.cwd()})")
+    try:
+        with path.open("rb") as stream:
+            empty = not stream.read(1)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    if empty:
+        raise DataError(f"{path}: the file is empty")
+
+
+def _read_parquet(path: Path, columns: Mapping[str, str]) -> Table:
+    try:
+        _check_columns(path, list(pl.read_parquet_schema(path)), columns)
+        chosen = pl.scan_parquet(path).select(**{ours: pl.col(theirs) for ours, theirs in columns.items()})
+        rows = chosen.with_row_index("ordinal").with_columns(pl.col("ordinal").cast(pl.Int64)).collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: not a whole parquet file ({reason}); write or copy it again") from error
+    return Table(rows, pl.DataFrame(schema=MALFORMED))
+
+
+def _check_columns(path: Path, there: Sequence[str], columns: Mapping[str, str]) -> None:
+    missing = [theirs for theirs in dict.fromkeys(columns.values()) if theirs not in there]
+    if missing:
+        lines = "; ".join(f"no column {name!r}{_nearest(name, there)}" for name in missing)
+        raise DataError(f"{path}: {lines}. It has: {', '.join(map(repr, there))}. Mend the names under [source]")
+    twice = [theirs for theirs in columns.values() if there.count(theirs) > 1]
+    if twice:
+        raise DataError(f"{path}: two columns are called {twice[0]!r}; rename one of them")
+
+
+def _nearest(name: str, there: Sequence[str]) -> str:
+    folded = {other.casefold().strip(): other for other in there}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f" (did you mean {folded[near[0]]!r}?)" if near else ""
