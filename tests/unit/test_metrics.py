@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.metrics import ndcg_score
+
+from recsys.api import Ranked
+from recsys.metrics import LIST_METRICS, METRICS, coverage, definition_of
+
+N_ITEMS = 12
+
+
+def by_definition(name: str, listed: list[int], relevant: set[int], k: int) -> float:
+    """Each metric of one query, in plain Python."""
+    if not relevant:
+        return math.nan
+    hits = [item in relevant for item in listed[:k]]
+    ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, len(relevant)) + 1))
+    return {
+        "recall": sum(hits) / len(relevant),
+        "capped_recall": sum(hits) / min(k, len(relevant)),
+        "precision": sum(hits) / k,
+        "hit_rate": float(any(hits)),
+        "ndcg": sum(hit / math.log2(rank + 1) for rank, hit in enumerate(hits, start=1)) / ideal,
+    }[name]
+
+
+def ranked_of(lists: list[list[int]], relevant: list[set[int]], width: int) -> Ranked:
+    items = np.full((len(lists), width), -1, np.int32)
+    for row, one in enumerate(lists):
+        items[row, : len(one)] = one[:width]
+    hits = np.array([[item in truth for item in row] for row, truth in zip(items.tolist(), relevant, strict=True)])
+    counts = np.array([len(truth) for truth in relevant], np.int64)
+    return Ranked(items, hits.reshape(items.shape).astype(np.bool_), counts)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[list[int]], list[set[int]]]:
+    """Lists without repeats, shorter than k or empty among them, and truths, empty ones among them."""
+    item = st.integers(0, N_ITEMS - 1)
+    n = draw(st.integers(1, 6))
+    lists = draw(st.lists(st.lists(item, unique=True, max_size=N_ITEMS), min_size=n, max_size=n))
+    return lists, draw(st.lists(st.sets(item, max_size=N_ITEMS), min_size=n, max_size=n))
+
+
+@given(cases(), st.integers(1, 15), st.integers(1, 15))
+def test_metrics_are_their_definitions(case: tuple[Any, Any], k: int, width: int) -> None:
+    lists, relevant = case
+    ranked = ranked_of(lists, relevant, width)
+    for name, metric in METRICS.items():
+        found = metric.function(ranked, k)
+        expected = [by_definition(name, one[:width], truth, k) for one, truth in zip(lists, relevant, strict=True)]
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+@given(cases(), st.integers(1, 15))
+def test_metrics_stay_between_zero_and_one(case: tuple[Any, Any], k: int) -> None:
+    ranked = ranked_of(*case, width=N_ITEMS)
+    for metric in METRICS.values():
+        values = metric.function(ranked, k)[ranked.n_relevant > 0]
+        assert ((values >= 0) & (values <= 1 + 1e-12)).all()
+
+
+@given(st.sets(st.integers(0, N_ITEMS - 1), min_size=1), st.integers(1, 15))
+def test_a_perfect_list_has_one_where_the_definition_allows_it(truth: set[int], k: int) -> None:
+    perfect = ranked_of([[*truth, *sorted(set(range(N_ITEMS)) - truth)]], [truth], N_ITEMS)
+    assert METRICS["ndcg"].function(perfect, k)[0] == pytest.approx(1, abs=1e-12)
+    assert METRICS["capped_recall"].function(perfect, k)[0] == 1
+    assert METRICS["hit_rate"].function(perfect, k)[0] == 1
+    assert METRICS["recall"].function(perfect, k)[0] == min(k, len(truth)) / len(truth)
+    assert METRICS["precision"].function(perfect, k)[0] == min(k, len(truth)) / k
+
+
+@given(cases(), st.randoms(use_true_random=False), st.integers(1, 15))
+def test_a_users_value_does_not_depend_on_the_others(case: tuple[Any, Any], random: Any, k: int) -> None:
+    ranked = ranked_of(*case, width=N_ITEMS)
+    order = list(range(len(ranked.items)))
+    random.shuffle(order)
+    mixed = Ranked(ranked.items[order], ranked.hits[order], ranked.n_relevant[order])
+    for metric in METRICS.values():
+        assert metric.function(mixed, k).tobytes() == metric.function(ranked, k)[order].tobytes()
+
+
+@given(cases(), st.integers(1, 14))
+def test_a_longer_list_never_loses_a_hit(case: tuple[Any, Any], k: int) -> None:
+    ranked = ranked_of(*case, width=N_ITEMS)
+    for name in ("recall", "hit_rate"):
+        shorter, longer = (METRICS[name].function(ranked, cut) for cut in (k, k + 1))
+        assert not (longer < shorter).any()
+
+
+class Given:
+    """What implicit's evaluation asks of a model: the ids that it was given."""
+
+    def __init__(self, items: NDArray[np.int32]) -> None:
+        self.items = items
+
+    def recommend(self, users: NDArray[np.int64], user_items: sp.csr_matrix, N: int) -> tuple[Any, Any]:
+        return self.items[users, :N], np.zeros((len(users), N), np.float32)
+
+
+def implicit_metrics(ranked: Ranked, relevant: list[set[int]], k: int) -> dict[str, float]:
+    from implicit.evaluation import ranking_metrics_at_k
+
+    rows = [row for row, truth in enumerate(relevant) for _ in truth]
+    columns = [item for truth in relevant for item in sorted(truth)]
+    shape = (len(relevant), N_ITEMS + 1)  # one item that nobody likes: implicit divides by the number of those
+    test = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
+    padded = np.full((len(relevant), max(k, ranked.items.shape[1])), -1, np.int32)
+    padded[:, : ranked.items.shape[1]] = ranked.items
+    train = sp.csr_matrix(shape, dtype=np.float32)
+    return dict(ranking_metrics_at_k(Given(padded), train, test, K=k, show_progress=False, num_threads=1))
+
+
+@settings(max_examples=200)
+@given(cases(), st.integers(1, 15))
+def test_values_are_implicits_in_its_own_convention(case: tuple[Any, Any], k: int) -> None:
+    """implicit's ndcg is ours; its "precision" is all hits / sum of min(k, relevant items) over the users."""
+    lists, relevant = case
+    if not any(relevant):
+        return
+    ranked = ranked_of(lists, relevant, N_ITEMS)
+    theirs = implicit_metrics(ranked, relevant, k)
+    assert np.nanmean(METRICS["ndcg"].function(ranked, k)) == pytest.approx(theirs["ndcg"], abs=1e-9)
+    caps = np.minimum(ranked.n_relevant, k)
+    hits = np.nansum(METRICS["capped_recall"].function(ranked, k) * caps)
+    assert hits / caps.sum() == pytest.approx(theirs["precision"], abs=1e-9)
+
+
+def test_ndcg_is_sklearns_on_full_lists() -> None:
+    """Their ideal list sorts all true gains: ours, where gains are binary. They want whole lists."""
+    rng = np.random.default_rng(0)
+    for k in (1, 3, N_ITEMS, N_ITEMS + 5):
+        lists = [rng.permutation(N_ITEMS).tolist() for _ in range(200)]
+        relevant = [set(rng.choice(N_ITEMS, rng.integers(1, N_ITEMS + 1), replace=False).tolist()) for _ in lists]
+        ours = METRICS["ndcg"].function(ranked_of(lists, relevant, N_ITEMS), k)
+        truth = np.array([[item in one for item in range(N_ITEMS)] for one in relevant], float)
+        score = np.array([[-one.index(item) for item in range(N_ITEMS)] for one in lists], float)
+        assert ours.mean() == pytest.approx(ndcg_score(truth, score, k=k, ignore_ties=True), abs=1e-9)
+
+
+def test_coverage_counts_each_item_once_and_no_empty_place() -> None:
+    items = np.array([[3, 1, -1], [1, 3, 0], [-1, -1, -1]], np.int32)
+    assert [coverage(items, 10, k) for k in (1, 2, 3, 99)] == [0.2, 0.2, 0.3, 0.3]
+    assert coverage(items[2:], 10, 3) == 0
+
+
+@pytest.mark.parametrize("name", [*METRICS, *LIST_METRICS])
+def test_every_metric_says_what_it_is(name: str) -> None:
+    text = definition_of(name, 10)
+    assert "10" in text
+    assert "Source: " in text
+    assert "{" not in text
