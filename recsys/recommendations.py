@@ -254,13 +254,13 @@ def _blank_repeated(items: NDArray[np.int32]) -> int:
 
 def _warnings(users: _Matcher, items: _Matcher, repeated: int) -> tuple[str, ...]:
     lines = [
-        f"{matcher.n_unknown} rows name a {matcher.name} that {place} (such as {matcher.unknown_example!r}): {effect}"
+        f"rows of {matcher.name}s that are not {place}: {matcher.n_unknown} (such as {matcher.unknown_example!r}); {effect}"
         for matcher, place, effect in (
-            (users, "is not asked about in this fold", "left out"),
-            (items, "is not in the catalogue", "each keeps its place as a miss"),
+            (users, "asked about in this fold", "left out"),
+            (items, "in the catalogue", "each keeps its place as a miss"),
         )
         if matcher.n_unknown
     ]
     if repeated:
-        lines.append(f"{repeated} items stand twice in a list: the best place counts, the others are misses")
+        lines.append(f"items that stand in a list already: {repeated}; the best place counts, the others are misses")
     return tuple(lines)
