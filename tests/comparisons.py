@@ -26,7 +26,7 @@ FAMILIES = ("recall", "capped_recall", "precision", "hit_rate", "ndcg")
 LEVELS = {"personal_popularity": 0.21, "ease": 0.19, "als": 0.15, "item_knn": 0.188, "popularity": 0.06}
 
 
-def write_goods(root: Path, *, hostile: bool = True, has_time: bool = True) -> Dataset:
+def write_goods(root: Path, *, hostile: bool = True, has_time: bool = True, sampled: bool = False) -> Dataset:
     """Forty households that buy twenty goods; with `hostile` some labels try to break a page."""
     rng = np.random.default_rng(7)
     n_users, n_items = 40, len(GOODS)
@@ -46,7 +46,8 @@ def write_goods(root: Path, *, hostile: bool = True, has_time: bool = True) -> D
         labels[1], labels[2], labels[3] = HOSTILE, "W" * 120, ""
     items = {"id": np.arange(n_items, dtype=np.int32), "key": [f"i{n}" for n in range(n_items)], "label": labels}
     write_table(root, "items.parquet", items)
-    split = data.card.split.model_copy(update={"description": "The last 28 days are the test.", "protocol": "temporal"})
+    described = {"description": "The last 28 days are the test.", "protocol": "temporal", "sampled": sampled}
+    split = data.card.split.model_copy(update=described)
     changed = {
         "content": checksums(root),
         "split": split,

@@ -1,0 +1,137 @@
+"""Every page of the project in a real browser: opened from a file, with no network, at two widths, light and dark."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, Route, sync_playwright
+
+from recsys import report
+from tests.comparisons import HOSTILE, LEVELS, make_comparison, make_runs, write_goods
+
+Scheme: TypeAlias = Literal["light", "dark"]
+
+PHONE, DESK = 390, 1280
+FLAGS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+def comparison_of_five(root: Path) -> str:
+    """Five models, three views, curves, labels of items and of one model that try to break the page."""
+    data = write_goods(root / "goods")
+    levels = {**LEVELS, HOSTILE: 0.02}
+    runs = make_runs(root / "runs", data, list(levels), ["all", "repeat", "novel"])
+    return report.render(make_comparison(data, levels, runs, ["all", "repeat", "novel"]), data, runs)
+
+
+def comparison_of_one(root: Path) -> str:
+    """One model whose lists came from elsewhere, one view, no times, a sampled protocol: the barest page."""
+    data = write_goods(root / "goods", has_time=False, sampled=True)
+    return report.render(make_comparison(data, {"their.parquet": 0.1}, [None], ["novel"]), data, [])
+
+
+PAGES: dict[str, Callable[[Path], str]] = {
+    "comparison of five": comparison_of_five,
+    "comparison of one": comparison_of_one,
+}
+"""Every page that the project writes, by name: a new one is added here."""
+
+BAD_PAGE = """<!doctype html><html lang="en"><head><title>Bad</title></head><body><main><h1>Bad</h1>
+<p style="color:#ccc;background:#fff">Hard to read</p><div style="width:2000px">Wide</div>
+<img src="https://example.org/a.png" alt="from elsewhere"><script>undefinedFunction()</script></main></body></html>"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, headless."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("needs Chromium at /usr/bin/chromium: run scripts/system-packages as root")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=list(FLAGS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_opens_without_network_and_reads_well(name: str, browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(PAGES[name](tmp_path), encoding="utf-8")
+    assert faults(browser, path, PHONE, "light") == []
+    assert faults(browser, path, DESK, "dark") == []
+
+
+def test_the_checks_find_what_they_look_for(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "bad.html"
+    path.write_text(BAD_PAGE, encoding="utf-8")
+    found = "\n".join(faults(browser, path, PHONE, "light"))
+    for fault in (
+        "request: https://example.org/a.png",
+        "script: undefinedFunction",
+        "console:",
+        "wide:",
+        "color-contrast",
+    ):
+        assert fault in found
+
+
+def test_hostile_labels_stay_text_and_the_button_opens_every_user(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(comparison_of_five(tmp_path), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    assert page.title() == "6 recommenders on goods · Falconer"
+    assert page.locator("img").count() == 0
+    assert page.locator("script").count() == 1
+    page.get_by_role("button", name="Open all").click()
+    assert page.locator("details.user[open]").count() == 10
+    page.get_by_role("button", name="Close all").click()
+    assert page.locator("details.user[open]").count() == 0
+    page.close()
+
+
+def faults(browser: Browser, path: Path, width: int, scheme: Scheme) -> list[str]:
+    """What is wrong with the page at this width: scripts, requests, horizontal scroll, accessibility."""
+    found: list[str] = []
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+
+    def pass_only_the_file(route: Route) -> None:
+        if route.request.url == path.as_uri():
+            route.continue_()
+        else:
+            found.append(f"request: {route.request.url}")
+            route.abort()
+
+    context.route("**/*", pass_only_the_file)
+    page = context.new_page()
+    page.on("pageerror", lambda error: found.append(f"script: {error}"))
+    page.on("console", lambda message: found.append(f"console: {message.text}"))
+    page.goto(path.as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(element => { element.open = true; })")
+    found += _too_wide(page)
+    # Nine more users of the same template would only make the accessibility check slow.
+    page.evaluate("document.querySelectorAll('.user ~ .user, .user details').forEach(one => { one.open = false; })")
+    found += _hard_to_use(page)
+    context.close()
+    return found
+
+
+def _too_wide(page: Page) -> list[str]:
+    scrolled, seen = page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    return [f"wide: {scrolled} of {seen} pixels"] if scrolled > seen else []
+
+
+def _hard_to_use(page: Page) -> list[str]:
+    violations = Axe().run(page).response["violations"]
+    return [
+        f"{found['id']}: {found['nodes'][0]['html'][:200]} ({len(found['nodes'])} places)"
+        for found in violations
+        if found["impact"] in ("serious", "critical", "moderate")
+    ]
