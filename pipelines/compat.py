@@ -1,0 +1,85 @@
+"""Every shim that old packages need, each with its reason; `tests/unit/test_compat.py` tells when one can go.
+
+NVTabular 23.8 and merlin-core 23.8 are the last releases; they were written for Dask 2023, cuDF 23 and TensorFlow 2.12.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+from pipelines.errors import PipelineError
+
+QUERY_PLANNING = "DASK_DATAFRAME__QUERY_PLANNING"
+
+NOT_NEEDED_BY_THE_ETL = ("tensorflow", "torch")
+"""merlin-core imports both where they are installed, to map data types: some ten seconds and 1 GB for nothing."""
+
+KNOWN_WARNINGS: tuple[tuple[type[Warning], str], ...] = (
+    # Dask announces the end of its legacy data frames, which are the only ones that merlin-core can use.
+    (FutureWarning, r"The legacy Dask DataFrame implementation is deprecated"),
+    # merlin-core regrets each framework that it does not find; two of them are blocked on purpose.
+    (UserWarning, r"(Tensorflow|PyTorch|Triton) dtype mappings did not load successfully"),
+    # merlin-core calls its CPU mode experimental: it is what runs where there is no GPU, tested against Polars.
+    (UserWarning, r"Initializing an NVTabular Dataset in CPU mode"),
+)
+
+
+@contextmanager
+def importing_nvtabular() -> Iterator[None]:
+    """Within the block `import nvtabular` works, in two seconds, and without a warning.
+
+    TensorFlow and torch are hidden for the time of the block only, and not at all where they are already imported:
+    but merlin-core remembers that it did not find them, so a process that imports NVTabular here cannot use
+    merlin-models afterwards. Raises `PipelineError` where Dask's data frames were imported in their new form before.
+    """
+    _choose_legacy_dask()
+    hidden = [name for name in NOT_NEEDED_BY_THE_ETL if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
+    try:
+        with quiet():
+            _mend_cudf()
+            yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within the block the known warnings are silent; every other one stays as it is."""
+    with warnings.catch_warnings():
+        for category, message in KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=message, category=category)
+        yield
+
+
+def _choose_legacy_dask() -> None:
+    """merlin-core uses `dask.dataframe.core`, which Dask's new data frames ("query planning") do not have."""
+    if "dask_expr" in sys.modules:
+        raise PipelineError(
+            "Dask's data frames were imported before NVTabular, in a form that it cannot use; "
+            f"set {QUERY_PLANNING}=False in the environment and start again"
+        )
+    os.environ[QUERY_PLANNING] = "False"
+    if "dask" in sys.modules:
+        sys.modules["dask"].config.set({"dataframe.query-planning": False})
+
+
+def _mend_cudf() -> None:
+    """merlin-core imports a name that cuDF dropped in 2024, for partitioned remote files only, which we never read."""
+    try:
+        from cudf.core import column
+    except ImportError:
+        return
+    give_missing_name(column)
+
+
+def give_missing_name(column: ModuleType) -> None:
+    """Give the module `cudf.core.column` the name `build_categorical_column`, unless it has it."""
+    if not hasattr(column, "build_categorical_column"):
+        setattr(column, "build_categorical_column", None)  # noqa: B010

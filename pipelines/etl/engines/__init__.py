@@ -1,0 +1,46 @@
+"""Engines compute and apply the statistics of the feature plan; the plan owns them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Protocol, cast
+
+import polars as pl
+
+from pipelines.errors import MissingExtraError
+from pipelines.etl.features import AnyFeature, Encoding, Moments, Statistics
+
+MODULES: Mapping[str, str] = {
+    "nvtabular": "pipelines.etl.engines.nvtabular",
+    "polars": "pipelines.etl.engines.polars",
+}
+
+
+class Engine(Protocol):
+    """Frames have the types of `features.canonical`: int64, string or float64, with nulls."""
+
+    name: str
+
+    def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
+        """Count the categories of the categorical columns (nulls apart), and take the moments of those to normalise."""
+
+    def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
+        """The encoded columns, row by row beside `frame`: int32 ids, or float32."""
+
+
+def engine_of(name: str) -> Engine:
+    """Import an engine by name; `MissingExtraError` where its package is absent."""
+    try:
+        return cast(Engine, importlib.import_module(MODULES[name]).ENGINE)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"the ETL engine {name} needs the package {error.name!r}, which is not installed; "
+            '`falconer doctor` says how to install it, or choose features.engine = "polars"'
+        ) from error
+
+
+def moments_of(n: int, mean: float, std: float) -> Moments:
+    """Moments by the one rule for columns without spread: a standard deviation that rounding may have made, or that
+    one row leaves undefined, is 0."""
+    return Moments(n, mean, std if n > 1 and std > 1e-12 * abs(mean) else 0.0)

@@ -1,0 +1,256 @@
+"""The feature plan: which columns become features and how, and the fitted statistics, which are ours.
+
+An engine counts and applies (`pipelines.etl.engines`); the plan orders, keeps and stores what was counted.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import polars as pl
+from pydantic import Field, FiniteFloat, TypeAdapter, field_validator, model_validator
+
+from pipelines.config import Config
+from pipelines.data.dataset import Dataset, write_table
+from pipelines.data.schema import Feature
+from pipelines.errors import ConfigError, DataError
+from pipelines.etl.raw import RESERVED
+from pipelines.files import read_json, write_json
+
+Table = Literal["event", "user", "item"]
+TABLES: tuple[Table, ...] = ("event", "user", "item")
+TAKEN = frozenset(RESERVED) | {"id", "key", "user_key", "history", "history_times", "candidates"}
+ENCODER = "encoder/encoder.json"
+
+
+class Categorical(Config):
+    """Ids by train frequency descending, then value ascending; -1 for null, unseen and rarer than `min_count`."""
+
+    kind: Literal["categorical"]
+    min_count: int = Field(default=1, ge=1)
+
+
+class Continuous(Config):
+    """Null becomes `fill`, then clip, then ln(1 + x), then (x - mean) / std of train, each as configured."""
+
+    kind: Literal["continuous"]
+    fill: FiniteFloat = 0.0
+    clip: tuple[FiniteFloat, FiniteFloat] | None = None
+    log: bool = False
+    normalize: bool = True
+
+    @model_validator(mode="after")
+    def _has_a_logarithm(self) -> Continuous:
+        if self.clip and self.clip[0] > self.clip[1]:
+            raise ValueError("clip = [low, high] must not fall")
+        if self.log and not (self.clip and self.clip[0] > -1):
+            raise ValueError("log = true needs clip = [low, high] with low above -1, as ln(1 + x) has no other values")
+        return self
+
+
+class Bucketize(Config):
+    """The number of boundaries at or below the value, as a category; -1 for null."""
+
+    kind: Literal["bucketize"]
+    boundaries: tuple[FiniteFloat, ...] = Field(min_length=1)
+
+    @field_validator("boundaries")
+    @classmethod
+    def _ascending(cls, boundaries: tuple[float, ...]) -> tuple[float, ...]:
+        if any(low >= high for low, high in pairwise(boundaries)):
+            raise ValueError("boundaries must rise")
+        return boundaries
+
+
+AnyFeature = Categorical | Continuous | Bucketize
+FeatureConfig = Annotated[AnyFeature, Field(discriminator="kind")]
+_ADAPTER: TypeAdapter[AnyFeature] = TypeAdapter(FeatureConfig)
+
+
+class FeaturesConfig(Config):
+    """The features of each table by the source's column names, and the engine that computes them."""
+
+    engine: Literal["nvtabular", "polars"] = "nvtabular"
+    event: dict[str, FeatureConfig] = Field(default_factory=dict)
+    user: dict[str, FeatureConfig] = Field(default_factory=dict)
+    item: dict[str, FeatureConfig] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> FeaturesConfig:
+        names = [name for _, name, _ in self.each()]
+        wrong = sorted({name for name in names if name in TAKEN or set(name) & set("/\\\0") or name.startswith(".")})
+        if wrong:
+            raise ValueError(f"not possible as feature names: {', '.join(wrong)}; rename the columns in the source")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"in more than one table: {', '.join(twice)}; rename the columns in the source")
+        return self
+
+    def each(self) -> Iterator[tuple[Table, str, AnyFeature]]:
+        """(table, name, configuration) of every feature."""
+        for table in TABLES:
+            for name, config in self.of(table).items():
+                yield table, name, config
+
+    def of(self, table: Table) -> Mapping[str, AnyFeature]:
+        """The features of one table."""
+        return {"event": self.event, "user": self.user, "item": self.item}[table]
+
+    def numeric(self) -> dict[str, list[str]]:
+        """The columns that must hold numbers, by the source's table: what the contract check is told."""
+        return {
+            f"{table}s": [name for name, config in self.of(table).items() if config.kind != "categorical"]
+            for table in TABLES
+        }
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of a continuous column after fill, clip and log, on train: number of rows, mean, and standard deviation (n - 1).
+
+    A `std` of 0 stands for a constant column, which is centred and not scaled.
+    """
+
+    n: int
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What an engine counts: `counts` name -> frame of `value` and `frequency` int64 in any order, and `moments`."""
+
+    counts: Mapping[str, pl.DataFrame]
+    moments: Mapping[str, Moments]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One column's fitted encoding: `values` by id for a categorical column, `moments` for a normalised one."""
+
+    config: AnyFeature
+    values: pl.Series | None = None
+    moments: Moments | None = None
+
+    @property
+    def cardinality(self) -> int | None:
+        """Number of ids; None for a continuous column."""
+        if isinstance(self.config, Bucketize):
+            return len(self.config.boundaries) + 1
+        return None if self.values is None else len(self.values)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """All fitted encodings, by table and name."""
+
+    encodings: Mapping[Table, Mapping[str, Encoding]]
+
+    def features(self) -> tuple[Feature, ...]:
+        """The encoded columns, as the dataset card lists them."""
+        return tuple(
+            Feature(
+                name=name,
+                table=table,
+                kind="continuous" if encoding.cardinality is None else "categorical",
+                cardinality=encoding.cardinality,
+            )
+            for table, encodings in self.encodings.items()
+            for name, encoding in encodings.items()
+        )
+
+    def save(self, root: Path) -> None:
+        """Write `encoder/encoder.json` and `encoder/vocab-<feature>.parquet` below `root`."""
+        described: dict[str, dict[str, Any]] = {table: {} for table in self.encodings}
+        for table, encodings in self.encodings.items():
+            for name, encoding in encodings.items():
+                described[table][name] = {
+                    "config": encoding.config.model_dump(mode="json"),
+                    "moments": vars(encoding.moments) if encoding.moments else None,
+                }
+                if encoding.values is not None:
+                    vocabulary = pl.DataFrame({"value": encoding.values}).with_row_index("id")
+                    write_table(root, _vocabulary_file(name), vocabulary.cast({"id": pl.Int32}).to_arrow())
+        (root / ENCODER).parent.mkdir(exist_ok=True)
+        write_json(root / ENCODER, described)
+
+    @classmethod
+    def of_dataset(cls, data: Dataset) -> Encoder:
+        """The encoder that a dataset was made with."""
+        described = read_json(data.path / ENCODER)
+        return cls(
+            {
+                table: {name: _encoding_of(data, name, values) for name, values in described[table].items()}
+                for table in TABLES
+            }
+        )
+
+
+def _encoding_of(data: Dataset, name: str, described: Mapping[str, Any]) -> Encoding:
+    config = _ADAPTER.validate_python(described["config"])
+    values = pl.DataFrame(data.table(_vocabulary_file(name)))["value"] if isinstance(config, Categorical) else None
+    return Encoding(config, values, Moments(**described["moments"]) if described["moments"] else None)
+
+
+def _vocabulary_file(name: str) -> str:
+    return f"encoder/vocab-{name}.parquet"
+
+
+def canonical(frame: pl.DataFrame, features: Mapping[str, AnyFeature], table: str) -> pl.DataFrame:
+    """The feature columns in the types that engines take: integer categories int64, others string, numbers float64.
+
+    A number that is not finite becomes null. Raises `DataError` where a column is missing.
+    """
+    missing = [name for name in features if name not in frame.columns]
+    if missing:
+        near = difflib.get_close_matches(missing[0], frame.columns, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(frame.columns) or 'nothing'}"
+        raise DataError(f"features.{table}.{missing[0]}: the source's {table}s have no such column; {hint}")
+    return frame.select(_canonical(pl.col(name), frame.schema[name], config) for name, config in features.items())
+
+
+def _canonical(column: pl.Expr, dtype: pl.DataType, config: AnyFeature) -> pl.Expr:
+    if isinstance(config, Categorical):
+        return column.cast(pl.Int64 if dtype.is_integer() else pl.String)
+    number = column.cast(pl.Float64)
+    return pl.when(number.is_finite()).then(number)
+
+
+def fit(
+    statistics: Statistics,
+    features: Mapping[str, AnyFeature],
+    parent: Mapping[str, Encoding],
+) -> dict[str, Encoding]:
+    """The encodings of one table from what the engine counted on train.
+
+    A feature that `parent` has keeps its statistics, and its categories their ids; new categories are appended.
+    Raises `ConfigError` where such a feature is configured otherwise than in the parent.
+    """
+    for name in features.keys() & parent.keys():
+        if features[name] != parent[name].config:
+            raise ConfigError(
+                f"feature {name}: the dataset that this one extends has {parent[name].config!r}; keep that, or "
+                "leave out `extends` to open a new lineage"
+            )
+    return {name: _fit(name, config, statistics, parent.get(name)) for name, config in features.items()}
+
+
+def _fit(name: str, config: AnyFeature, statistics: Statistics, parent: Encoding | None) -> Encoding:
+    if isinstance(config, Categorical):
+        return Encoding(config, _ordered(statistics.counts[name], config.min_count, parent))
+    if parent is not None:
+        return parent
+    return Encoding(config, moments=statistics.moments.get(name))
+
+
+def _ordered(counts: pl.DataFrame, min_count: int, parent: Encoding | None) -> pl.Series:
+    frequent = counts.filter(pl.col("frequency") >= min_count)
+    values = frequent.sort(["frequency", "value"], descending=[True, False])["value"]
+    if parent is None or parent.values is None:
+        return values
+    return pl.concat([parent.values, values.filter(~values.is_in(parent.values.implode()))])
