@@ -15,6 +15,7 @@ from pipelines.data.queries import Queries, Ragged
 from recsys import registry
 from recsys.api import CatalogScorer
 from recsys.models.config import ModelConfig
+from tests.datasets import write_dataset
 
 TINY: Mapping[str, Mapping[str, Any]] = {
     "item_knn": {"decay": 0.7},
@@ -65,3 +66,22 @@ def novel_scores(scorer: CatalogScorer, queries: Queries) -> NDArray[np.float32]
     scores = scorer.score(queries).copy()
     scores[queries.history.rows, queries.history.values] = -np.inf
     return scores
+
+
+def random_dataset(root: Path, *, seed: int = 0, n_users: int = 15, n_items: int = 9, **options: Any) -> Dataset:
+    """Random events with repeats; test queries with long, short and empty histories and unknown users."""
+    rng = np.random.default_rng(seed)
+    n = 6 * n_users
+    events = zip(rng.integers(0, n_users, n), rng.integers(0, n_items, n), np.sort(rng.integers(0, 40, n)), strict=True)
+    lengths = [0, 1, 2, 3, 5, 8, 20]
+    rows = [(int(rng.integers(-1, n_users)), rng.integers(0, n_items, length).tolist(), [0]) for length in lengths]
+    train_events = [(int(user), int(item), int(day)) for user, item, day in events]
+    return write_dataset(
+        root, train=train_events, n_users=n_users, n_items=n_items, folds={"test": rows, "valid": rows}, **options
+    )
+
+
+def model(name: str, data: Dataset, root: Path, **knobs: Any) -> CatalogScorer:
+    """A model trained with these knobs, saved and loaded."""
+    backend = next(iter(registry.MODELS[name].backends))
+    return scorer_of(train(name, backend, data, root, registry.MODELS[name].config(**knobs)), data)

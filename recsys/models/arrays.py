@@ -26,10 +26,16 @@ def load_arrays(directory: Path, *names: str) -> dict[str, NDArray[Any]]:
     """Read the named arrays; `ArtifactError` where the file is absent, damaged, or lacks one."""
     path = directory / FILE
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in names}
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(path) as archive:
+            return {name: _read(archive, name) for name in names}
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"{path}: missing or damaged ({error}); train the model anew") from error
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with archive.open(f"{name}.npy") as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)  # type: ignore[no-untyped-call]
+    return array
 
 
 def mask_new_items(scores: NDArray[np.float32], n_items: int) -> NDArray[np.float32]:
