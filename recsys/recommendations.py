@@ -254,12 +254,12 @@ def _blank_repeated(items: NDArray[np.int32]) -> int:
 
 def _warnings(users: _Matcher, items: _Matcher, repeated: int) -> tuple[str, ...]:
     lines = [
-        f"rows of {matcher.name}s that are not {place}: {matcher.n_unknown} (such as {matcher.unknown_example!r}); {effect}"
-        for matcher, place, effect in (
+        f"rows of {ids.name}s that are not {place}: {ids.n_unknown} (such as {ids.unknown_example!r}); {effect}"
+        for ids, place, effect in (
             (users, "asked about in this fold", "left out"),
             (items, "in the catalogue", "each keeps its place as a miss"),
         )
-        if matcher.n_unknown
+        if ids.n_unknown
     ]
     if repeated:
         lines.append(f"items that stand in a list already: {repeated}; the best place counts, the others are misses")
