@@ -171,12 +171,16 @@ def _read_sequences(found: Found, films: Found | None) -> Raw:
 
 
 def _ncf_candidates(found: Found, rated: pl.Series) -> pl.DataFrame:
-    """The 100 films to rank for each user. Their user u is the original u + 1, their film i the i-th to be rated."""
+    """The films to rank for each user: the held-out one and those given. For 156 users the held-out film is among the
+    given ones too, so that 99 differ and not 100; the published evaluation counts it once as well.
+
+    Their user u is the original user u + 1, their film i the i-th one to appear in the ratings.
+    """
     fields = found.read("ml-1m.test.negative").translate(bytes.maketrans(b",", b"\t"), b"()")
     films = [f"film {place}" for place in range(100)]
     table = _table(fields, ["user", *films])
     original = rated.unique(maintain_order=True).to_numpy()[table.select(films).to_numpy()]
-    candidates = pl.Series("candidates", np.sort(original, axis=1)).arr.to_list()
+    candidates = pl.Series("candidates", np.sort(original, axis=1)).arr.to_list().list.unique(maintain_order=True)
     return pl.DataFrame({"user": table["user"] + 1, "item": original[:, 0], "candidates": candidates})
 
 
