@@ -67,15 +67,15 @@ class Scale:
 def nice_ticks(low: float, high: float, *, about: int = 4) -> tuple[float, ...]:
     """Round numbers from at or below `low` to at or above `high`, in steps of 1, 2 or 5 times a power of ten.
 
-    Equal ends are widened: the axis of a constant still has a length.
+    Ends that are equal, or as good as, are widened to zero: the axis of a constant still has a length.
     """
-    if low == high:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = min(low, 0.0), max(high, 0.0) if high or low else 1.0
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw * 0.999999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return tuple(round(number * step, 12) for number in range(first, last + 1))
+    return tuple(float(f"{number * step:.12g}") for number in range(first, last + 1))
 
 
 def number(value: float) -> str:

@@ -112,7 +112,7 @@ def percent(share: float) -> str:
 
 def seconds(value: float) -> str:
     """A duration in the unit that reads best: 0.41 s, 12.3 s, 4 min 05 s, 2 h 07 min."""
-    if value < 60:
+    if round(value, 1) < 60:
         return f"{value:.{2 if value < 10 else 1}f}\u00a0s"
     minutes, rest = divmod(round(value), 60)
     if minutes < 60:

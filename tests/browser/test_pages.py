@@ -23,12 +23,12 @@ FLAGS = (
 )  # fmt: skip
 
 
-def comparison_of_five(root: Path) -> str:
-    """Five models, three views, curves, labels of items and of one model that try to break the page."""
+def comparison_of_six(root: Path) -> str:
+    """Six models, two views, curves, labels of items and of one model that try to break the page."""
     data = write_goods(root / "goods")
     levels = {**LEVELS, HOSTILE: 0.02}
-    runs = make_runs(root / "runs", data, list(levels), ["all", "repeat", "novel"])
-    return report.render(make_comparison(data, levels, runs, ["all", "repeat", "novel"]), data, runs)
+    runs = make_runs(root / "runs", data, list(levels), ["all", "novel"])
+    return report.render(make_comparison(data, levels, runs, ["all", "novel"]), data, runs)
 
 
 def comparison_of_one(root: Path) -> str:
@@ -38,7 +38,7 @@ def comparison_of_one(root: Path) -> str:
 
 
 PAGES: dict[str, Callable[[Path], str]] = {
-    "comparison of five": comparison_of_five,
+    "comparison of six": comparison_of_six,
     "comparison of one": comparison_of_one,
 }
 """Every page that the project writes, by name: a new one is added here."""
@@ -84,7 +84,7 @@ def test_the_checks_find_what_they_look_for(browser: Browser, tmp_path: Path) ->
 
 def test_hostile_labels_stay_text_and_the_button_opens_every_user(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    path.write_text(comparison_of_five(tmp_path), encoding="utf-8")
+    path.write_text(comparison_of_six(tmp_path), encoding="utf-8")
     page = browser.new_page()
     page.goto(path.as_uri())
     assert page.title() == "6 recommenders on goods · Falconer"
