@@ -1,0 +1,193 @@
+"""The ETL stage: from a recipe to a complete dataset directory, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from pipelines.console import say
+from pipelines.data.dataset import Dataset, checksums, write_card, write_queries, write_table
+from pipelines.data.schema import FORMAT_VERSION, DatasetCard
+from pipelines.errors import ArtifactError
+from pipelines.etl.catalogue import keep_frequent, of_dataset
+from pipelines.etl.clean import clean
+from pipelines.etl.contract import Checked, check
+from pipelines.etl.encode import Encoded, Parent, encode
+from pipelines.etl.engines import engine_of
+from pipelines.etl.features import Encoder
+from pipelines.etl.recipe import EtlRecipe
+from pipelines.etl.split import Split, split
+from pipelines.etl.stopwatch import Stopwatch
+from pipelines.files import atomic_directory, identity_of, sha256_of
+
+ROWS_PER_FILE = 10_000_000
+
+
+def build(recipe: EtlRecipe, out: Path) -> Path:
+    """Build the recipe's dataset below `out`, unless it is there and whole; returns its directory.
+
+    Raises a `PipelineError` for whatever the user can mend. Whatever goes wrong, nothing half-written is left and
+    what existed stays.
+    """
+    watch = Stopwatch()
+    with watch("hash sources"):
+        parent = _parent(recipe)
+        sources = {name: sha256_of(path) for name, path in sorted(recipe.source.files().items())}
+        dataset_id = identity(recipe, sources, parent)
+    target = out / recipe.name / dataset_id
+    if _is_whole(target):
+        say(f"{recipe.name}: this dataset is there already, nothing to do")
+        return target
+    with atomic_directory(target) as partial:
+        _fill(partial, recipe, dataset_id, sources, parent, watch)
+    say(watch.table())
+    return target
+
+
+def identity(recipe: EtlRecipe, sources: Mapping[str, str], parent: Parent | None) -> str:
+    """The dataset_id: known before anything is read, so that it is the address, and the reason to skip.
+
+    `sources` is file name -> sha256.
+    """
+    return identity_of(
+        {
+            "format_version": FORMAT_VERSION,
+            "sources": dict(sources),
+            "recipe": recipe.model_dump(mode="json", exclude={"extends"}),
+            "parent": parent.dataset_id if parent else None,
+        }
+    )
+
+
+def _parent(recipe: EtlRecipe) -> Parent | None:
+    if recipe.extends is None:
+        return None
+    data = Dataset.open(recipe.extends)
+    return Parent(data.card.dataset_id, of_dataset(data), Encoder.of_dataset(data))
+
+
+def _is_whole(target: Path) -> bool:
+    if not target.exists():
+        return False
+    try:
+        Dataset.open(target).verify()
+    except ArtifactError as error:
+        say(f"{error}; building it anew")
+        return False
+    return True
+
+
+def _fill(
+    root: Path, recipe: EtlRecipe, dataset_id: str, sources: dict[str, str], parent: Parent | None, watch: Stopwatch
+) -> None:
+    """All steps, from the source's tables to the last file below `root`."""
+    with watch("import engine"):
+        engine = engine_of(recipe.features.engine)
+    checked, counts = _read_and_check(recipe, watch)
+    events = _clean(recipe, checked, counts, watch)
+    with watch("split"):
+        divided = split(events, recipe.split, checked.raw.candidates)
+    _say_counts("split", divided.counts)
+    encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
+    counts |= _counts_of(divided, encoded)
+    _say_encoded(encoded, engine.name)
+    with watch("write"):
+        _write(root, checked, encoded)
+        card = DatasetCard(
+            format_version=FORMAT_VERSION,
+            name=recipe.name,
+            task=recipe.task,
+            dataset_id=dataset_id,
+            id_space=encoded.catalogue.id_space,
+            n_users=len(encoded.catalogue.users),
+            n_items=len(encoded.catalogue.items),
+            has_time="time" in encoded.train.columns,
+            features=encoded.encoder.features(),
+            split=divided.card,
+            counts=counts,
+            sources=sources,
+            config=recipe.model_dump(mode="json"),
+            content=checksums(root),
+            notes=(*checked.raw.notes, *_notes(recipe, counts, encoded)),
+        )
+        write_card(root, card)
+
+
+def _read_and_check(recipe: EtlRecipe, watch: Stopwatch) -> tuple[Checked, dict[str, int]]:
+    with watch("read"):
+        raw = recipe.source.read()
+    tables = {"events": raw.events, "users": raw.users, "items": raw.items}
+    _say_counts("read", {name: len(table) for name, table in tables.items() if table is not None})
+    with watch("check"):
+        checked = check(raw, recipe.contract, numeric=recipe.features.numeric())
+    _say_counts("check", checked.counts)
+    return checked, dict(checked.counts)
+
+
+def _clean(recipe: EtlRecipe, checked: Checked, counts: dict[str, int], watch: Stopwatch) -> pl.DataFrame:
+    """The events that count; adds the drops to `counts`."""
+    with watch("clean"):
+        events, drops = clean(checked.raw.events, recipe.clean)
+        if recipe.catalogue.counted_on == "all":
+            before = len(events)
+            events = keep_frequent(events, recipe.catalogue)
+            drops["dropped: rare user or item, counted on all events"] = before - len(events)
+    drops["events_kept"] = len(events)
+    counts |= drops
+    _say_counts("clean", drops)
+    return events
+
+
+def _counts_of(divided: Split, encoded: Encoded) -> dict[str, int]:
+    n_train = len(encoded.train)
+    counts = {f"part {part}": n for part, n in divided.counts.items() if n}
+    counts |= {"train_events": n_train, "dropped: train event outside the catalogue": divided.counts["train"] - n_train}
+    for fold, tables in encoded.folds.items():
+        counts |= {f"{fold}_{name}": n for name, n in tables.counts.items()}
+    return counts
+
+
+def _notes(recipe: EtlRecipe, counts: Mapping[str, int], encoded: Encoded) -> list[str]:
+    notes = []
+    if recipe.catalogue.counted_on == "all":
+        notes.append("Minimum counts were taken on all events, test included, as the published protocol has it.")
+    for fold in encoded.folds:
+        events, outside = counts[f"{fold}_events"], counts[f"{fold}_events_outside"]
+        notes.append(
+            f"{outside / events:.1%} of the {fold} events ({outside:,} of {events:,}) are of items outside the "
+            "catalogue, which no list can hold."
+        )
+    return notes
+
+
+def _write(root: Path, checked: Checked, encoded: Encoded) -> None:
+    for number, start in enumerate(range(0, len(encoded.train), ROWS_PER_FILE)):
+        write_table(root, f"train/part-{number:05}.parquet", _arrow(encoded.train[start : start + ROWS_PER_FILE]))
+    for kind, vocabulary in (("user", encoded.catalogue.users), ("item", encoded.catalogue.items)):
+        write_table(root, f"{kind}s.parquet", _arrow(encoded.entities[kind]))  # type: ignore[index]
+        write_table(root, f"vocab/{kind}.parquet", _arrow(vocabulary.table))
+    for fold, tables in encoded.folds.items():
+        write_queries(root, fold, tables.queries, tables.keys.to_arrow(), tables.truth)
+    for name, rejected in checked.rejected.items():
+        write_table(root, f"rejected/{name}.parquet", _arrow(rejected))
+    encoded.encoder.save(root)
+
+
+def _arrow(frame: pl.DataFrame) -> pa.Table:
+    """An Arrow table of types that every reader knows."""
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _say_counts(step: str, counts: Mapping[str, int]) -> None:
+    say(f"{step:<7} " + ", ".join(f"{name} {n:,}" for name, n in counts.items()))
+
+
+def _say_encoded(encoded: Encoded, engine: str) -> None:
+    facts = {"users": len(encoded.catalogue.users), "items": len(encoded.catalogue.items)}
+    facts |= {"train events": len(encoded.train), "features": len(encoded.encoder.features())}
+    facts |= {f"{fold} queries": len(tables.queries) for fold, tables in encoded.folds.items()}
+    _say_counts("encode", facts)
+    say(f"{'':<7} fitted on train only, encoded by {engine}")

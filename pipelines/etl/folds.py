@@ -1,0 +1,102 @@
+"""Queries and truth of one fold, from the split events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.data.queries import Queries, Ragged, Truth
+from pipelines.etl.split import FoldRule
+
+OUTSIDE = -1
+
+
+@dataclass(frozen=True)
+class FoldTables:
+    """One fold: queries by ascending user key, the keys, and the truth, row by row; counts for the card."""
+
+    queries: Queries
+    keys: pl.Series
+    truth: Truth
+    counts: dict[str, int]
+
+
+def fold_of(
+    events: pl.DataFrame, rule: FoldRule, *, candidates: pl.DataFrame | None = None, items: pl.Series
+) -> FoldTables:
+    """One query for each user with an event in the rule's truth part, in the catalogue or not.
+
+    `events` are in order, with `user`, `item`, `part`, and the encoded `user_id`, `item_id` (-1 = outside the
+    vocabulary). `candidates` holds `user` and the list `candidates`; `items` the catalogue's values by id.
+    """
+    relevant = events.filter(pl.col("part") == rule.truth)
+    asked = relevant.group_by("user").agg(pl.col("user_id").first(), *_first_time(events)).sort("user")
+    asked = asked.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    rows = asked.select("user", "row")
+    history = events.filter(pl.col("part").is_in([int(part) for part in rule.history]), pl.col("item_id") != OUTSIDE)
+    history = history.join(rows, on="user", maintain_order="left")
+    queries = Queries(
+        user=asked["user_id"].to_numpy(),
+        history=_ragged(history, "item_id", len(asked)),
+        history_times=_ragged(history, "time", len(asked)) if "time" in events.columns else None,
+        time=_times(asked, rule),
+        candidates=None if candidates is None else _candidates(candidates, rows, items),
+    )
+    truth = _truth(relevant.join(rows, on="user", maintain_order="left"), len(asked))
+    return FoldTables(queries, asked["user"], truth, _counts(relevant, queries))
+
+
+def _first_time(events: pl.DataFrame) -> list[pl.Expr]:
+    return [pl.col("time").min()] if "time" in events.columns else []
+
+
+def _times(asked: pl.DataFrame, rule: FoldRule) -> NDArray[np.int64] | None:
+    if "time" not in asked.columns:
+        return None
+    if rule.asked_at is None:
+        return asked["time"].to_numpy()
+    return np.full(len(asked), rule.asked_at, dtype=np.int64)
+
+
+def _truth(relevant: pl.DataFrame, n: int) -> Truth:
+    """Distinct items in order of first occurrence; those outside the catalogue are counted only."""
+    distinct = relevant.unique(["row", "item"], keep="first", maintain_order=True)
+    outside = distinct.filter(pl.col("item_id") == OUTSIDE)["row"].to_numpy()
+    inside = distinct.filter(pl.col("item_id") != OUTSIDE)
+    return Truth(_ragged(inside, "item_id", n), np.bincount(outside, minlength=n).astype(np.int64))
+
+
+def _candidates(candidates: pl.DataFrame, rows: pl.DataFrame, items: pl.Series) -> Ragged:
+    """Ascending ids, so that the position tells nothing; candidates outside the catalogue cannot be ranked."""
+    ids = pl.DataFrame({"item": items}).with_row_index("item_id").cast({"item_id": pl.Int32})
+    given = (
+        candidates.join(rows, on="user")
+        .select("row", item="candidates")
+        .explode("item")
+        .join(ids, on="item")
+        .unique(["row", "item_id"])
+        .sort("row", "item_id")
+    )
+    return _ragged(given, "item_id", len(rows))
+
+
+def _ragged(frame: pl.DataFrame, column: str, n: int) -> Ragged:
+    """The column's values by `row`, in the frame's order within a row."""
+    row = frame["row"].to_numpy()
+    order: NDArray[Any] = np.argsort(row, kind="stable")
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(row, minlength=n))])
+    return Ragged(offsets.astype(np.int64), frame[column].to_numpy()[order])
+
+
+def _counts(relevant: pl.DataFrame, queries: Queries) -> dict[str, int]:
+    return {
+        "events": len(relevant),
+        "events_outside": int((relevant["item_id"] == OUTSIDE).sum()),
+        "queries": len(queries),
+        "queries_of_unknown_users": int((queries.user == OUTSIDE).sum()),
+        "queries_without_history": int((queries.history.lengths == 0).sum()),
+    }
