@@ -1,11 +1,21 @@
 """The commands train, recommend, evaluate and compare. Nothing heavy is imported until one of them runs."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+class ViewName(StrEnum):
+    """The views, as an option takes them."""
+
+    ALL = "all"
+    REPEAT = "repeat"
+    NOVEL = "novel"
+
 
 Sets = Annotated[
     list[str] | None,
@@ -15,7 +25,7 @@ Data = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Dataset directory; a run remembers the one it trained on.")
 ]
 Views = Annotated[
-    list[Literal["all", "repeat", "novel"]] | None,
+    list[ViewName] | None,
     typer.Option("--view", help="Which items count; may be given several times. Default: all views that there are."),
 ]
 Folds = Literal["valid", "test"]
@@ -55,7 +65,7 @@ def recommend(
     from recsys import stages
 
     config = _settings(stages.RecommendConfig, {"k": k}, sets)
-    say_written(stages.recommend(run, fold=fold, views=view or (), data_path=data, config=config))
+    say_written(stages.recommend(run, fold=fold, views=_views(view), data_path=data, config=config))
 
 
 @app.command()
@@ -77,7 +87,7 @@ def evaluate(
     from recsys.evaluation import EvaluationConfig
 
     config = _settings(EvaluationConfig, {"k": k}, sets)
-    say_written(stages.evaluate(recs, data, fold=fold, views=view or (), out=out, config=config))
+    say_written(stages.evaluate(recs, data, fold=fold, views=_views(view), out=out, config=config))
 
 
 @app.command()
@@ -106,3 +116,7 @@ def _settings(cls: Any, given: dict[str, Any], sets: list[str] | None) -> Any:
 
     values = {key: value for key, value in given.items() if value is not None}
     return parse(cls, apply_overrides(values, sets or []), "settings of this command")
+
+
+def _views(given: list[ViewName] | None) -> tuple[Any, ...]:
+    return tuple(name.value for name in given or ())

@@ -271,9 +271,10 @@ def _mirror_apart(run_path: Path) -> None:
     """Mirror the run in a process of its own, so that no framework is loaded here; never fatal."""
     if not tracking.is_on():
         return
-    done = subprocess.run([sys.executable, "-m", "pipelines.tracking", str(run_path)], check=False)
-    if done.returncode:
-        print(f"warning: {run_path} is not mirrored to MLflow", file=sys.stderr, flush=True)
+    try:
+        subprocess.run([sys.executable, "-m", "pipelines.tracking", str(run_path)], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"warning: {run_path} is not mirrored to MLflow: {error}", file=sys.stderr, flush=True)
 
 
 def _print_report(judged: Report) -> None:

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipelines.config import parse
+from pipelines.data.schema import View
+from pipelines.errors import ArtifactError, ConfigError
+from recsys.comparison import ComparisonConfig, compare, paired_differences
+from recsys.evaluation import Judged
+from recsys.results import Estimate, Report, ViewComparison
+
+CONFIG = ComparisonConfig(resamples=200)
+N = 400
+ABILITY = np.random.default_rng(0).random(N)
+"""What each user's value is before a model adds to it: shared, so that differences are paired."""
+
+
+def judged(label: str, gain: float, *, noise: float = 0.01, seed: int = 1, n: int = N, **facts: Any) -> Judged:
+    """What a model called `label` reached: every user's ability + gain + noise of its own."""
+    values = ABILITY[:n] + gain + noise * np.random.default_rng(seed).standard_normal(n)
+    settled: dict[str, Any] = {
+        "label": label, "run": f"run-{seed}", "model": label, "dataset_name": "shop", "dataset_id": "d1",
+        "fold": "test", "view": "all", "k": (10,), "n_queries": n + 1, "n_evaluated": n, "n_without_list": 0,
+        "n_relevant": n,
+        "n_outside": 0, "resamples": 200, "seed": 0,
+        "metrics": {"ndcg@10": Estimate(mean=float(values.mean()), definition="")},
+    }  # fmt: skip
+    report = Report(**(settled | facts))
+    columns = {
+        "user_key": pa.array([f"u{row}" for row in range(n + 1)]),
+        "n_relevant": np.array([1] * n + [0]),
+        "ndcg@10": np.append(values, np.nan),
+    }
+    return Judged(report, pa.table(columns))
+
+
+def view_of(*runs: Judged, config: ComparisonConfig = CONFIG) -> ViewComparison:
+    (view,) = compare([{run.report.view: run} for run in runs], config).views
+    return view
+
+
+def test_a_clear_winner_leads_with_its_paired_interval() -> None:
+    view = view_of(judged("als", 0.0, seed=1), judged("ease", 0.1, seed=2), judged("ncf", 0.05, seed=3))
+    assert [report.label for report in view.reports] == ["ease", "ncf", "als"]
+    assert [(d.first, d.second) for d in view.differences] == [("ease", "ncf"), ("ease", "als"), ("ncf", "als")]
+    assert all(d.separated and d.n == N for d in view.differences)
+    first = view.differences[0]
+    assert first.low < 0.05 < first.high
+    assert first.difference == pytest.approx(
+        view.reports[0].metrics["ndcg@10"].mean - view.reports[1].metrics["ndcg@10"].mean
+    )
+    assert view.verdict.startswith("ease (ndcg@10 0.")
+    assert (
+        f"leads, {first.difference:.4f} (95% interval {first.low:.4f} to {first.high:.4f}) above ncf." in view.verdict
+    )
+
+
+def test_no_winner_is_called_inside_the_noise() -> None:
+    view = view_of(judged("als", 0.0, noise=0.2, seed=1), judged("ease", 0.001, noise=0.2, seed=2))
+    assert not view.differences[0].separated
+    assert view.verdict.startswith("No winner: ")
+    assert "cannot be told apart on ndcg@10" in view.verdict
+    assert "leads" not in view.verdict
+
+
+def test_a_leader_that_equals_only_the_second_is_no_winner() -> None:
+    view = view_of(judged("als", 0.1, seed=1), judged("ease", 0.1, seed=2), judged("ncf", 0.0, seed=3))
+    assert view.verdict.startswith("No winner: ")
+    assert "ncf" not in view.verdict
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_model_twice_is_never_told_apart_from_itself(seed: int) -> None:
+    view = view_of(judged("a", 0.0, seed=seed), judged("b", 0.0, seed=seed))
+    assert (view.differences[0].difference, view.differences[0].low, view.differences[0].high) == (0, 0, 0)
+    assert view.verdict.startswith("No winner: a and b cannot be told apart")
+
+
+def test_false_alarms_are_about_as_rare_as_the_level_says() -> None:
+    alarms = sum(
+        view_of(judged("a", 0, noise=0.3, seed=2 * seed), judged("b", 0, noise=0.3, seed=2 * seed + 1))
+        .differences[0].separated
+        for seed in range(100)
+    )  # fmt: skip
+    assert alarms <= 12
+
+
+BASELINES = {
+    "beaten by all": (
+        {"ease": 0.2, "als": 0.1, "popularity": 0.0},
+        "ease and als beat every plain baseline here (popularity).",
+    ),
+    "beats one": ({"ease": 0.2, "item_knn": 0.1, "als": 0.0}, "The plain baseline item_knn beats als."),
+    "beats all": (
+        {"personal_popularity": 0.2, "ease": 0.1, "als": 0.0, "popularity": -0.1},
+        "The plain baseline personal_popularity beats ease and als.",
+    ),
+    "equals one and beats one": (
+        {"ease": 0.1, "item_knn": 0.1, "als": 0.0},
+        "The plain baseline item_knn beats als and cannot be told apart from ease.",
+    ),
+    "baselines only": ({"item_knn": 0.1, "popularity": 0.0}, ""),
+    "no baselines": ({"ease": 0.1, "als": 0.0}, ""),
+}
+
+
+@pytest.mark.parametrize("case", BASELINES)
+def test_the_verdict_says_where_plain_baselines_stand(case: str) -> None:
+    gains, sentence = BASELINES[case]
+    verdict = view_of(*(judged(label, gain, seed=seed) for seed, (label, gain) in enumerate(gains.items()))).verdict
+    assert verdict.endswith(f". {sentence}" if sentence else ".")
+    assert ("plain baseline" in verdict) == bool(sentence)
+
+
+def test_a_baseline_is_known_by_its_model_not_by_its_label() -> None:
+    verdict = view_of(judged("recent", 0.1, seed=1, model="popularity"), judged("ease", 0.0, seed=2)).verdict
+    assert "The plain baseline recent beats ease." in verdict
+
+
+def test_one_run_has_nothing_to_be_compared_with() -> None:
+    view = view_of(judged("ease", 0.0))
+    assert view.differences == ()
+    assert view.verdict.endswith("was judged, so there is nothing to compare it with.")
+
+
+def test_runs_of_one_label_get_labels_of_their_own() -> None:
+    view = view_of(judged("ease", 0.0, seed=1), judged("ease", 0.1, seed=2), judged("file", 0.2, seed=3, run=None))
+    assert [report.label for report in view.reports] == ["file", "ease (run-2)", "ease (run-1)"]
+
+
+def test_differences_are_of_means_over_the_same_resamples() -> None:
+    pair = [judged("a", 0.1, seed=1), judged("b", 0.0, seed=2)]
+    (once,), (again,) = paired_differences(pair, CONFIG), paired_differences(pair, CONFIG)
+    assert once == again
+    (turned,) = paired_differences(pair[::-1], CONFIG)
+    assert (turned.low, turned.high) == pytest.approx((-once.high, -once.low), abs=1e-12)
+
+
+def several(*runs: dict[View, Judged]) -> list[dict[View, Judged]]:
+    return list(runs)
+
+
+WRONG = {
+    "nothing": ([], ConfigError, "nothing to compare"),
+    "other dataset": (
+        several({"all": judged("a", 0, seed=1)}, {"all": judged("b", 0, seed=2, dataset_id="d2")}),
+        ArtifactError,
+        "run-2 was judged on fold test of dataset d2, run-1 on fold test of d1",
+    ),
+    "other fold": (
+        several({"all": judged("a", 0, seed=1)}, {"all": judged("b", 0, seed=2, fold="valid")}),
+        ArtifactError,
+        "run-2 was judged on fold valid",
+    ),
+    "other views": (
+        several({"all": judged("a", 0, seed=1)}, {"novel": judged("b", 0, seed=2, view="novel")}),
+        ArtifactError,
+        "run-2 was judged in views novel, run-1 in all",
+    ),
+    "other queries": (
+        several({"all": judged("a", 0, seed=1)}, {"all": judged("b", 0, seed=2, n=N - 1)}),
+        ArtifactError,
+        "run-2 and run-1 were not judged on the same queries",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_compared_is_refused(case: str) -> None:
+    runs, error, message = WRONG[case]
+    with pytest.raises(error, match=message):
+        compare(runs, CONFIG)
+
+
+def test_another_metric_decides_where_it_was_judged() -> None:
+    with pytest.raises(ArtifactError, match=r"no 'recall@5' a query, only ndcg@10"):
+        view_of(judged("ease", 0.0), config=ComparisonConfig(metric="recall@5"))
+    with pytest.raises(ConfigError, match="metrik: unknown key; did you mean 'metric'"):
+        parse(ComparisonConfig, {"metrik": "ndcg@10"}, "settings")
