@@ -69,7 +69,7 @@ def test_threshold_without_its_column_is_an_error() -> None:
 
 
 def test_nothing_left_is_an_error_that_says_what_went() -> None:
-    with pytest.raises(DataError, match="no event is left after cleaning .dropped: rating below 6: 5."):
+    with pytest.raises(DataError, match=r"no event is left after cleaning \(dropped: rating below 6: 5\)"):
         clean(EVENTS, CleanConfig(min_rating=6))
 
 

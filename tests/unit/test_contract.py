@@ -259,7 +259,13 @@ def test_a_rejected_row_does_not_decide_the_type_of_ids() -> None:
 
 
 anything = st.one_of(
-    st.none(), st.just(""), st.just("nan"), st.just("x"), st.integers(-5, 5).map(str), st.just(str(NOW)), st.just("1e999")
+    st.none(),
+    st.just(""),
+    st.just("nan"),
+    st.just("x"),
+    st.integers(-5, 5).map(str),
+    st.just(str(NOW)),
+    st.just("1e999"),
 )
 
 

@@ -56,9 +56,9 @@ def read_header(path: Path, form: Delimited) -> list[str]:
         start = stream.read(CHUNK_BYTES)
     if not start.strip():
         raise DataError(f"{path}: the file is empty; its first line must name the columns")
-    text = start.decode("utf-8-sig", errors="replace")
+    text = _decode(path, start)
     lines = csv.reader(
-        io.StringIO(text, newline=""),
+        io.StringIO(text.removeprefix("\ufeff"), newline=""),
         delimiter=form.separator,
         quotechar=form.quote or None,
         quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
@@ -69,6 +69,14 @@ def read_header(path: Path, form: Delimited) -> list[str]:
         raise DataError(f"{path}: the first line cannot be read as column names ({error})") from error
 
 
+def _decode(path: Path, start: bytes) -> str:
+    """The beginning of a file as text; a character that is cut at its end does not count."""
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path, start, error.start, 0, 0) from error
+
+
 def read_delimited(path: Path, form: Delimited, columns: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read `columns` as text, and apart from them the rows that have too many or too few fields.
 
@@ -76,8 +84,10 @@ def read_delimited(path: Path, form: Delimited, columns: Sequence[str]) -> tuple
     `columns` as strings: an absent value is null, a quoted empty one is "") and the misfits (`row`, `text`, `reason`).
     Raises `DataError` for a file that is not UTF-8 (with byte and line) or has a quote that never closes.
     """
-    _scan(path, form.quote)
+    lines, quotes = _scan(path, form.quote)
     misfits = _Misfits()
+    if lines == 1 and b"\r" not in path.read_bytes():  # a header without a line end, which pyarrow refuses
+        return pl.DataFrame(schema={"ordinal": pl.Int64, **dict.fromkeys(columns, pl.String)}), misfits.frame()
     try:
         table = arrow_csv.read_csv(path, **_options(form, columns, misfits))
     except (pa.ArrowInvalid, OSError) as error:
@@ -85,7 +95,10 @@ def read_delimited(path: Path, form: Delimited, columns: Sequence[str]) -> tuple
             f"{path}: cannot be read as text with separator {form.separator!r} and quote {form.quote!r}: {error}"
         ) from error
     rejected = misfits.frame()
-    ordinal = np.delete(np.arange(table.num_rows + rejected.height, dtype=np.int64), misfits.rows)
+    n_rows = table.num_rows + rejected.height
+    if quotes % 2 or (quotes and lines != n_rows + 1):
+        _check_quotes(path, form)
+    ordinal = np.delete(np.arange(n_rows, dtype=np.int64), misfits.rows)
     rows = {name: pl.Series(name, pl.from_arrow(table.column(name)), dtype=pl.String) for name in columns}
     return pl.DataFrame({"ordinal": ordinal, **rows}), rejected
 
@@ -110,10 +123,11 @@ def _options(form: Delimited, columns: Sequence[str], misfits: _Misfits) -> dict
     }
 
 
-def _scan(path: Path, quote: str) -> None:
-    """Refuse what a parser would take silently: invalid UTF-8 in a column not read, and an unclosed quote."""
+def _scan(path: Path, quote: str) -> tuple[int, int]:
+    """Number of lines and of quote characters; `DataError` for invalid UTF-8, in columns that are not read too."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     position = lines = quotes = 0
+    last = b""
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
             pending = len(decoder.getstate()[0])
@@ -124,13 +138,28 @@ def _scan(path: Path, quote: str) -> None:
             position += len(chunk)
             lines += chunk.count(b"\n")
             quotes += chunk.count(quote.encode()) if quote else 0
+            last = chunk[-1:]
     if decoder.getstate()[0]:
         raise DataError(f"{path}: not UTF-8: the file ends in the middle of a character; was it cut off?")
-    if quotes % 2:
-        raise DataError(
-            f"{path}: an odd number of quote characters ({quotes} x {quote}), so one never closes and would swallow "
-            'rows; mend that line, or set quote = "" under [source] where the character is an ordinary one'
-        )
+    return lines + (last != b"\n"), quotes
+
+
+def _check_quotes(path: Path, form: Delimited) -> None:
+    """Refuse a quote that does not close before its field ends: pyarrow would silently take rows for a part of it.
+
+    Strict and slow; needed only where some line is no row, or the number of quotes is odd.
+    """
+    start = 1
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.reader(stream, delimiter=form.separator, quotechar=form.quote, strict=True)
+        try:
+            for _ in rows:
+                start = rows.line_num + 1
+        except csv.Error as error:
+            raise DataError(
+                f"{path}: line {start}: a quote ({form.quote}) opens there that does not close where its field ends "
+                f'({error}); mend the line, or set quote = "" under [source] where the character is an ordinary one'
+            ) from error
 
 
 def _not_utf8(path: Path, chunk: bytes, offset: int, lines: int, position: int) -> DataError:

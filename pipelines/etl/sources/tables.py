@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+from pyarrow import parquet as pq
 
 from pipelines.errors import DataError
 from pipelines.etl.sources.delimited import MALFORMED, Delimited, read_delimited, read_header
@@ -62,14 +64,17 @@ def check_file(path: Path) -> None:
 
 
 def _read_parquet(path: Path, columns: Mapping[str, str]) -> Table:
+    # pyarrow and not Polars, which on some damaged files panics and prints a trace of its own.
     try:
-        _check_columns(path, list(pl.read_parquet_schema(path)), columns)
-        chosen = pl.scan_parquet(path).select(**{ours: pl.col(theirs) for ours, theirs in columns.items()})
-        rows = chosen.with_row_index("ordinal").with_columns(pl.col("ordinal").cast(pl.Int64)).collect()
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        _check_columns(path, pq.read_schema(path).names, columns)
+        table = pq.read_table(path, columns=list(dict.fromkeys(columns.values())))
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{path}: not a whole parquet file ({reason}); write or copy it again") from error
-    return Table(rows, pl.DataFrame(schema=MALFORMED))
+    rows = pl.DataFrame([pl.Series(ours, pl.from_arrow(table.column(theirs))) for ours, theirs in columns.items()])
+    ordinal = pl.arange(rows.height, dtype=pl.Int64, eager=True).alias("ordinal")
+    return Table(rows.insert_column(0, ordinal), pl.DataFrame(schema=MALFORMED))
 
 
 def _check_columns(path: Path, there: Sequence[str], columns: Mapping[str, str]) -> None:
