@@ -32,8 +32,8 @@ Float64 = NDArray[np.float64]
 
 REPORT = "report.json"
 PER_QUERY = "per_query.parquet"
-BITMAP_BYTES = 64 * 2**20
-"""What the table of (query, item) of one block of queries may take while hits are looked up."""
+BITMAP_BYTES = 4 * 2**20
+"""What the table of (query, item) of one block of queries takes while hits are looked up: it should stay in a cache."""
 DRAWS_AT_ONCE = 2**22
 
 
@@ -99,17 +99,17 @@ def _pairs(items: Ragged, n_items: int) -> NDArray[np.int64]:
 def found_in(items: NDArray[np.int32], rows: Ragged, n_items: int) -> NDArray[np.bool_]:
     """bool[Q, K]: whether each item (-1 never) is among its own query's row of `rows`."""
     found = np.empty(items.shape, np.bool_)
-    step = max(1, BITMAP_BYTES // (n_items + 1))
+    width = n_items + 1  # column 0 is what -1 falls on, and stays False
+    step = max(1, BITMAP_BYTES // width)
+    table = np.zeros(step * width, np.bool_)
     for start in range(0, len(items), step):
-        block = rows.slice(start, min(start + step, len(items)))
-        table = np.zeros((len(block), n_items + 1), np.bool_)  # the last column is what -1 falls on
-        table[block.rows, block.values] = True
-        found[start : start + step] = np.take_along_axis(table, _as_index(items[start : start + step], n_items), axis=1)
+        part, block = items[start : start + step], rows.slice(start, min(start + step, len(items)))
+        marked = block.rows * width + block.values.astype(np.int64) + 1
+        table[marked] = True
+        places = np.arange(len(part))[:, None] * width + 1 + part
+        np.take(table, places, out=found[start : start + step], mode="clip")  # the mode that needs no copy of `out`
+        table[marked] = False
     return found
-
-
-def _as_index(items: NDArray[np.int32], n_items: int) -> NDArray[np.int64]:
-    return np.where(items < 0, n_items, items).astype(np.int64)
 
 
 def judge(

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.data.dataset import Dataset
-from pipelines.errors import ArtifactError, ConfigError, DataError
+from pipelines.errors import ArtifactError, ConfigError, DataError, PipelineError
 from pipelines.runs import Run
 from recsys import evaluation, recommendations, stages
 from recsys.cli import app
@@ -21,7 +21,7 @@ from recsys.evaluation import EvaluationConfig
 from recsys.ranking import top_k
 from recsys.registry import load_model
 from recsys.stages import RecommendConfig
-from tests.datasets import checkerboard
+from tests.datasets import checkerboard, write_dataset
 
 FRAMEWORKS = ("torch", "tensorflow", "merlin", "nvtabular", "cudf", "implicit", "mlflow")
 QUICK = EvaluationConfig(k=(1, 10), resamples=100)
@@ -126,14 +126,46 @@ def test_new_lists_remove_the_reports_on_the_old_ones(judged_run: Path) -> None:
     assert evaluation.read(judged_run / "novel").report.fold == "valid"
 
 
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_training_leaves_no_model(
+    board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recsys.models.popularity.on_numpy.train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stages.train("popularity", board.path, tmp_path / "runs")
+    (run,) = (path for path in (tmp_path / "runs").iterdir())
+    assert Run.open(run).info["status"] == "interrupted"
+    assert not (run / "model").exists()
+    with pytest.raises(ArtifactError, match="this run is interrupted"):
+        stages.recommend(run)
+
+
+def test_an_interrupted_comparison_leaves_the_old_page(
+    judged_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "page.html").write_text("old")
+    monkeypatch.setattr(stages.report, "render", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stages.compare([judged_run], out=tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text() == "old"
+
+
+def test_a_fold_without_queries_has_nothing_to_judge(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "none", train=[(0, 1, 0)], n_users=1, n_items=2, folds={"test": []})
+    run = stages.train("popularity", data.path, tmp_path / "runs")
+    stages.recommend(run)
+    assert pq.read_metadata(run / "all" / recommendations.FILE).num_rows == 0
+    with pytest.raises(ConfigError, match="nothing to judge in views all, repeat, novel"):
+        stages.evaluate(run, config=QUICK)
+
+
 def test_an_interrupted_recommend_leaves_the_old_lists_and_reports(
     judged_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.read_bytes() for path in sorted((judged_run / "novel").iterdir())}
-
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(stages, "ranked_blocks", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stages.recommend(judged_run)
@@ -142,10 +174,6 @@ def test_an_interrupted_recommend_leaves_the_old_lists_and_reports(
 
 def test_an_interrupted_evaluate_leaves_the_old_report(judged_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.read_bytes() for path in sorted((judged_run / "all").iterdir())}
-
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(evaluation.pq, "write_table", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stages.evaluate(judged_run, config=QUICK)
@@ -165,6 +193,9 @@ def test_mistakes_get_one_clear_error_each(judged_run: Path, board: Dataset, tmp
         (DataError, "no such file", lambda: stages.evaluate(tmp_path / "absent.parquet", board.path)),
         (ArtifactError, "no lists for view repeat", lambda: stages.evaluate(judged_run, views=("repeat",))),
         (ArtifactError, "has no fold", lambda: stages.recommend(judged_run, fold="later")),  # type: ignore[arg-type]
+        (PipelineError, "cannot write there", lambda: stages.train("ease", board.path, lists / "runs")),
+        (PipelineError, "cannot write there", lambda: stages.evaluate(judged_run, out=lists / "out", config=QUICK)),
+        (PipelineError, "cannot write there", lambda: stages.compare([judged_run], out=lists / "page.html")),
         (ArtifactError, "has no report", lambda: stages.compare([board.path], out=tmp_path / "x.html")),
     ]:
         with pytest.raises(error, match=message):
