@@ -17,11 +17,7 @@ NEGLIGIBLE = 1e-12
 
 def pair_counts(data: Dataset) -> Any:
     """Train events of each user and item: csr_array float32[n_users, n_items]."""
-    user, item = data.train_column("user"), data.train_column("item")
-    ones = np.ones(len(user), dtype=np.float32)
-    counts = sp.coo_array((ones, (user, item)), shape=(data.n_users, data.n_items)).tocsr()
-    counts.sum_duplicates()
-    return counts
+    return _counts(data.train_column("user"), data.train_column("item"), (data.n_users, data.n_items))
 
 
 def pairs(data: Dataset) -> Any:
@@ -29,6 +25,19 @@ def pairs(data: Dataset) -> Any:
     binary = pair_counts(data)
     binary.data[:] = 1.0
     return binary
+
+
+def history_counts(queries: Queries, n_items: int) -> Any:
+    """Events of each query's history with each item below `n_items`: csr_array float32[Q, n_items], items by id."""
+    items = queries.history.values.astype(np.int64)
+    known = items < n_items
+    return _counts(queries.history.rows[known], items[known], (len(queries), n_items))
+
+
+def _counts(row: NDArray[Any], item: NDArray[Any], shape: tuple[int, int]) -> Any:
+    counts = sp.coo_array((np.ones(len(row), dtype=np.float32), (row, item)), shape=shape).tocsr()
+    counts.sum_duplicates()
+    return counts
 
 
 def distinct_items(history: Ragged, n_items: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 
 from pipelines.errors import ArtifactError, MissingExtraError
 from recsys import registry
@@ -13,7 +14,7 @@ from recsys.api import FactorScorer
 from recsys.models.als import on_implicit
 from recsys.models.als.config import AlsConfig
 from recsys.models.arrays import load_arrays
-from recsys.models.histories import pairs
+from recsys.models.histories import pair_counts
 from tests import tiny
 from tests.tiny import model, random_dataset
 
@@ -27,9 +28,9 @@ def test_a_query_is_folded_in_by_equation_4(tmp_path: Path) -> None:
     queries = data.queries("test")
     folded, y, _ = scorer.factors(queries)
     for row in range(len(queries)):
-        preference = np.zeros(data.n_items)
-        preference[queries.history[row]] = 1
-        confidence = np.diag(1 + KNOBS["alpha"] * preference)
+        counts = np.bincount(queries.history[row], minlength=data.n_items)
+        preference = (counts > 0).astype(float)
+        confidence = np.diag(1 + KNOBS["alpha"] * np.log2(1 + counts))
         system = y.T @ confidence @ y + KNOBS["regularization"] * np.eye(KNOBS["factors"])
         expected = np.linalg.solve(system, y.T @ confidence @ preference)
         np.testing.assert_allclose(folded[row], expected, rtol=1e-4, atol=1e-5)
@@ -48,9 +49,9 @@ def test_implicit_itself_folds_users_in_alike(tmp_path: Path) -> None:
         peer = implicit.AlternatingLeastSquares(factors=3, regularization=0.5, alpha=1.0)
         peer.item_factors = items
         for row in range(len(queries)):
-            history = np.zeros((1, data.n_items), dtype=np.float32)
-            history[0, queries.history[row]] = 1 + KNOBS["alpha"]
-            other = peer.recalculate_user([0], on_implicit.sp.csr_matrix(history))
+            counts = np.bincount(queries.history[row], minlength=data.n_items)
+            confidence = np.where(counts > 0, 1 + KNOBS["alpha"] * np.log2(1 + counts), 0).astype(np.float32)
+            other = peer.recalculate_user([0], sp.csr_matrix(confidence[None, :]))
             np.testing.assert_allclose(folded[row], other[0], rtol=1e-3, atol=1e-4)
 
 
@@ -59,17 +60,18 @@ def test_histories_are_solved_in_blocks(tmp_path: Path, monkeypatch: pytest.Monk
     scorer = model("als", data, tmp_path, **KNOBS)
     queries = tiny.with_histories(data.queries("test"), [[1, 2], [3, 4], [5, 6], [1, 7], [2]])
     whole = scorer.score(queries)
-    monkeypatch.setattr(on_implicit, "BLOCK_VALUES", 1)
+    monkeypatch.setattr(on_implicit, "BLOCK_FLOATS", 1)
     assert scorer.score(queries).tobytes() == whole.tobytes()
 
 
 def test_training_lowers_the_objective(tmp_path: Path) -> None:
     data = random_dataset(tmp_path / "data", n_users=60, n_items=20)
     config = AlsConfig(factors=4, alpha=2.0, regularization=0.1, iterations=20)
-    preference = pairs(data).toarray()
+    counts = pair_counts(data).toarray()
+    preference = (counts > 0).astype(float)
 
     def loss(y: np.ndarray) -> float:
-        weights = 1 + config.alpha * preference
+        weights = 1 + config.alpha * np.log2(1 + counts)
         systems = [y.T * c @ y + config.regularization * np.eye(4) for c in weights]
         x = np.stack([np.linalg.solve(a, y.T @ (c * p)) for a, c, p in zip(systems, weights, preference, strict=True)])
         fit = (weights * (preference - x @ y.T) ** 2).sum()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.data.queries import Queries, Ragged
-from recsys.models.histories import NEGLIGIBLE, distinct_items, pair_counts, pairs, recency_weights
+from recsys.models.histories import NEGLIGIBLE, distinct_items, history_counts, pair_counts, pairs, recency_weights
 from tests.tiny import random_dataset
 
 histories = st.lists(st.lists(st.integers(0, 7), max_size=12), max_size=6)
@@ -47,3 +47,9 @@ def test_train_events_are_counted_by_pair(tmp_path: Path) -> None:
     assert expected.max() > 1
     np.testing.assert_array_equal(pair_counts(data).toarray(), expected)
     np.testing.assert_array_equal(pairs(data).toarray(), expected > 0)
+
+
+def test_history_events_are_counted_by_item() -> None:
+    counts = history_counts(queries_of([[3, 1, 3, 0, 3], [], [2, 9]]), 4)
+    np.testing.assert_array_equal(counts.toarray(), [[1, 1, 0, 3], [0, 0, 0, 0], [0, 0, 1, 0]])
+    assert counts.indices.tolist() == [0, 1, 3, 2]

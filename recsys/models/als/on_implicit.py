@@ -1,14 +1,19 @@
 """ALS: trained by `implicit`, answered by numpy alone (Hu, Koren and Volinsky 2008, "Collaborative filtering for
 implicit feedback datasets").
 
-With p_ui = 1 where user u has item i in train, confidence c_ui = 1 + alpha p_ui and item vectors Y, a query's vector
-is the paper's equation 4 on its own history H (distinct items, whatever their order):
+With n_ui train events of user u and item i, p_ui = 1 where there are any, and item vectors Y, the confidence is the
+paper's logarithmic one (equation 6 with epsilon 1; base 2, so that a single event counts 1):
 
-    x = (Y'Y + alpha Y_H'Y_H + regularization I)^-1 (1 + alpha) sum over i in H of y_i,      score(q, i) = x . y_i
+    c_ui = 1 + alpha log2(1 + n_ui)
+
+A query's vector is equation 4 on its own history, whatever its order, with C the diagonal matrix of its c_i:
+
+    x = (Y'Y + Y'(C - I)Y + regularization I)^-1 Y'C p,      score(q, i) = x . y_i
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +27,9 @@ from pipelines.errors import ArtifactError, MissingExtraError
 from pipelines.runs import Run
 from recsys.models.als.config import AlsConfig
 from recsys.models.arrays import known_items, load_arrays, save_arrays
-from recsys.models.histories import distinct_items, pairs
+from recsys.models.histories import history_counts, pair_counts
 
-BLOCK_VALUES = 2**22
+BLOCK_FLOATS = 2**22
 """Floats of gathered item vectors, and of the systems to solve, held at a time."""
 
 
@@ -61,29 +66,43 @@ class AlsScorer:
         save_arrays(directory, item_factors=self._items)
 
     def _fold_in(self, queries: Queries) -> NDArray[np.float32]:
-        """float32[Q, factors]: equation 4 for each query, all histories of one length at a time."""
-        row, item, _ = distinct_items(queries.history, len(self._items))
-        lengths = np.bincount(row, minlength=len(queries))
-        histories = Ragged(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), item)
+        """float32[Q, factors]: equation 4 for each query, all histories with as many distinct items at a time."""
+        counts = history_counts(queries, len(self._items))
+        offsets = counts.indptr.astype(np.int64)
+        items = Ragged(offsets, counts.indices)
+        extra = Ragged(offsets, _extra_confidence(counts.data, self._config.alpha))
         vectors = np.zeros((len(queries), self._items.shape[1]), dtype=np.float32)
-        for length in np.unique(lengths[lengths > 0]):
-            same = np.flatnonzero(lengths == length)
-            width = self._items.shape[1] * max(int(length), self._items.shape[1])
-            for block in np.array_split(same, -(-len(same) * width // BLOCK_VALUES)):
-                vectors[block] = self._solve(histories.take(block).values.reshape(len(block), length))
+        for rows in _same_length(items.lengths, self._items.shape[1]):
+            shape = (len(rows), -1)
+            vectors[rows] = self._solve(items.take(rows).values.reshape(shape), extra.take(rows).values.reshape(shape))
         return vectors
 
-    def _solve(self, items: NDArray[Any]) -> NDArray[np.float64]:
-        """float64[B, factors] of the histories int64[B, L]."""
+    def _solve(self, items: NDArray[Any], extra: NDArray[Any]) -> NDArray[np.float64]:
+        """float64[B, factors] of histories [B, L]: item ids, and their confidence above 1."""
         seen = self._items[items].astype(np.float64)
-        systems = self._common + self._config.alpha * (seen.transpose(0, 2, 1) @ seen)
-        targets = (1 + self._config.alpha) * seen.sum(axis=1)
-        return np.linalg.solve(systems, targets[:, :, None])[:, :, 0]
+        systems = self._common + seen.transpose(0, 2, 1) @ (extra[:, :, None] * seen)
+        targets = (1 + extra)[:, None, :] @ seen
+        vectors: NDArray[np.float64] = np.linalg.solve(systems, targets.transpose(0, 2, 1))[:, :, 0]
+        return vectors
+
+
+def _same_length(lengths: NDArray[np.int64], factors: int) -> Iterator[NDArray[np.int64]]:
+    """Rows of equal length above 0, in blocks of bounded memory."""
+    for length in np.unique(lengths[lengths > 0]):
+        same = np.flatnonzero(lengths == length)
+        size = max(1, BLOCK_FLOATS // (factors * max(int(length), factors)))
+        yield from (same[start : start + size] for start in range(0, len(same), size))
+
+
+def _extra_confidence(counts: NDArray[np.float32], alpha: float) -> NDArray[np.float64]:
+    """c - 1 of each pair that was seen."""
+    return alpha * np.log2(1 + counts.astype(np.float64))
 
 
 def train(config: AlsConfig, data: Dataset, run: Run) -> AlsScorer:
     """Alternate between users and items. Raises `MissingExtraError` where `implicit` is not installed."""
-    confidence = sp.csr_matrix(pairs(data) * np.float32(1 + config.alpha))
+    confidence = sp.csr_matrix(pair_counts(data))
+    confidence.data = (1 + _extra_confidence(confidence.data, config.alpha)).astype(np.float32)
     item_factors = _fit(config, confidence)
     run.log_metrics(0, {"pairs": float(confidence.nnz)})
     return AlsScorer(item_factors, config, data.n_items)
@@ -111,7 +130,7 @@ def _fit(config: AlsConfig, confidence: Any) -> NDArray[np.float32]:
         model = AlternatingLeastSquares(
             factors=config.factors,
             regularization=config.regularization,
-            alpha=1.0,  # implicit takes the values of the matrix as c, and ours hold 1 + alpha already
+            alpha=1.0,  # implicit takes the values of the matrix as c, and ours holds that
             iterations=config.iterations,
             random_state=config.seed,
         )
