@@ -50,7 +50,7 @@ def pytest_runtest_makereport() -> Iterator[None]:
     """Refuse skips of single tests."""
     report = yield
     _refuse_skip(report)
-    return report  # noqa: B901
+    return report
 
 
 @pytest.hookimpl(wrapper=True)
@@ -58,4 +58,4 @@ def pytest_make_collect_report() -> Iterator[None]:
     """Refuse skips of whole files."""
     report = yield
     _refuse_skip(report)
-    return report  # noqa: B901
+    return report

@@ -60,11 +60,10 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with t
         raise typer.Exit
 
 
-def _falconer(
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
-    ] = False,
-) -> None:
+VERSION = typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+
+
+def _falconer(*, version: Annotated[bool, VERSION] = False) -> None:
     """From raw interaction logs to recommendations that someone can trust."""
 
 

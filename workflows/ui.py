@@ -44,20 +44,23 @@ def _check(runs: Path, port: int) -> None:
 
 
 def _mirror_all(runs: Path) -> int:
-    """Mirror each run directory below `runs`; returns their number."""
-    from pipelines import tracking
+    """Mirror each run directory below `runs`; returns their number.
+
+    In a process of its own: MLflow imports Polars, after which Ctrl-C does not interrupt a wait for the server.
+    """
+    import subprocess
+    import sys
+
     from pipelines.runs import RUN_FILE
 
-    paths = [path.parent for path in sorted(runs.glob(f"*/{RUN_FILE}"))]
-    for path in paths:
-        tracking.mirror(path)
+    paths = [str(path.parent) for path in sorted(runs.glob(f"*/{RUN_FILE}"))]
+    subprocess.run([sys.executable, "-m", "pipelines.tracking", *paths], check=True)
     return len(paths)
 
 
 def _serve(runs: Path, port: int) -> None:
     """Run MLflow's server until it ends or Ctrl-C; raises `PipelineError` where it does not start."""
     import os
-    import signal
     import subprocess
 
     from pipelines import tracking
@@ -72,7 +75,7 @@ def _serve(runs: Path, port: int) -> None:
         code = 0
     finally:
         if server.poll() is None:
-            os.killpg(server.pid, signal.SIGTERM)
+            server.terminate()  # which it passes on to its children
             server.wait()
     if code != 0:
         raise PipelineError(f"MLflow's server ended with exit code {code}: its own lines above say why")
