@@ -22,6 +22,7 @@ LINE_LEFT = 42.0
 LINE_HEIGHT = 200.0
 LABEL_GAP = 15.0
 TOP, BOTTOM = 10.0, 36.0
+TICK_WIDTH = 45.0
 LABEL_CHARACTERS = 19
 LABEL_WIDTH, SMALL_LABEL_WIDTH = 7.1, 6.5
 """Of one character, at most, in the widest of the usual fonts."""
@@ -96,10 +97,9 @@ def dot_chart(
     if not rows:
         raise ValueError("a chart needs at least one row")
     ends = _finite([v for row in rows for v in (row.value, row.low, row.high) if v is not None] + [0.0])
-    ticks = nice_ticks(min(ends), max(ends), about=3)
     bottom = TOP + ROW_HEIGHT * len(rows)
     left = 14 + LABEL_WIDTH * _longest([row.label for row in rows])
-    scale = Scale(ticks[0], ticks[-1], left, WIDTH - DOT_RIGHT, ticks)
+    scale = _value_scale(min(ends), max(ends), left)
     parts = [_vertical_grid(scale, TOP, bottom), _axis_title(axis, (scale.start + scale.stop) / 2, bottom + 31)]
     for place, row in enumerate(rows):
         text = f"{row.value:{'+' if signed else ''}.{digits}f}".replace("-", "\u2212")
@@ -119,7 +119,7 @@ def line_chart(
         raise ValueError("a chart needs at least one line, and each line a point")
     bottom = TOP + max(LINE_HEIGHT, LABEL_GAP * len(lines))
     xs = sorted({float(x) for x in _finite([x for line in lines for x, _ in line.points])})
-    right = WIDTH - 18 - SMALL_LABEL_WIDTH * _longest([line.label for line in lines])
+    right = WIDTH - 30 - SMALL_LABEL_WIDTH * _longest([line.label for line in lines])
     x_scale = _x_scale(xs, right, log=log)
     values = _finite([y for line in lines for _, y in line.points] + ([0.0] if zero else []))
     ticks = nice_ticks(min(values), max(values))
@@ -129,6 +129,16 @@ def line_chart(
     parts += [_line(line, x_scale, y_scale) for line in lines]
     parts.append(_end_labels(lines, x_scale, y_scale, bottom))
     return _svg(name, bottom + BOTTOM, title, description, parts)
+
+
+def _value_scale(low: float, high: float, left: float) -> Scale:
+    """From end to end of the values and no farther: an axis to the next tick would waste the width."""
+    right = WIDTH - DOT_RIGHT
+    ticks = nice_ticks(low, high, about=int((right - left) / TICK_WIDTH))
+    if low == high:
+        low, high = ticks[0], ticks[-1]
+    inside = tuple(tick for tick in ticks if low <= tick <= high)
+    return Scale(low, high, left, right, inside)
 
 
 def _finite(values: list[float]) -> list[float]:
@@ -149,17 +159,24 @@ def _x_scale(values: Sequence[float], stop: float, *, log: bool) -> Scale:
 
 
 def spread(wanted: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:
-    """Places as near to `wanted` as the least `gap` between neighbours allows, within `low` to `high` if they fit."""
+    """Places with at least `gap` between neighbours, in the order of `wanted`, all within `low` to `high` if they fit.
+
+    Without those ends they are the nearest to `wanted` in the least squares: isotonic regression of `wanted[i] - i gap`
+    by pooling adjacent violators (Barlow et al. 1972), whose pools are centred on what they hold.
+    """
     order = sorted(range(len(wanted)), key=lambda index: (wanted[index], index))
+    pools: list[tuple[float, int]] = []
+    for rank, index in enumerate(order):
+        mean, size = wanted[index] - rank * gap, 1
+        while pools and pools[-1][0] > mean:
+            before, many = pools.pop()
+            mean, size = (before * many + mean * size) / (many + size), many + size
+        pools.append((mean, size))
+    starts = [mean for mean, size in pools for _ in range(size)]
+    last = max(low, high - gap * (len(wanted) - 1))
     places = [0.0] * len(wanted)
-    floor = low
-    for index in order:
-        places[index] = max(wanted[index], floor)
-        floor = places[index] + gap
-    ceiling = high
-    for index in reversed(order):
-        places[index] = min(places[index], ceiling)
-        ceiling = places[index] - gap
+    for rank, index in enumerate(order):
+        places[index] = min(max(starts[rank], low), last) + rank * gap
     return places
 
 
@@ -231,7 +248,8 @@ def _end_labels(lines: Sequence[Series], x_scale: Scale, y_scale: Scale, bottom:
     parts = []
     for line, (x, y), place in zip(lines, ends, places, strict=True):
         parts.append(_rule(x + 5, y, left - 2, place, f"pointer {_colour(line.series)}"))
-        parts.append(_text(left + 1, place + 4, _short(line.label), class_="label small"))
+        parts.append(marker(line.series, left + 4, place))
+        parts.append(_text(left + 12, place + 4, _short(line.label), class_="label small"))
     return _tag("g", *parts)
 
 

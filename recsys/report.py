@@ -14,23 +14,8 @@ from pipelines.data.schema import View
 from pipelines.page import Column, Table
 from pipelines.runs import Run
 from recsys import examples, report_cards
+from recsys.report_cards import VIEWS
 from recsys.results import Comparison, Estimate, PairedDifference, Report, ViewComparison
-
-VIEWS: dict[View, tuple[str, str]] = {
-    "all": (
-        "All items",
-        "Every item of the catalogue may be recommended, and everything that a user then chose counts.",
-    ),
-    "repeat": (
-        "Repeat items only",
-        "Only items of the user's own history may be recommended, and only the choices that return to them count.",
-    ),
-    "novel": (
-        "Novel items only",
-        "Items of the user's history are kept out of the lists, and only choices that the user had never made count.",
-    ),
-}
-"""View -> its name and its rule, in words that fit purchases and films alike."""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,29 @@ from markupsafe import Markup
 from pipelines import page
 from pipelines.config import to_toml
 from pipelines.data.dataset import Dataset
-from pipelines.data.schema import Fold
+from pipelines.data.schema import Fold, View
 from pipelines.page import Column, Table
 from pipelines.runs import Run
 from recsys.metrics import COMMON_RULES
 from recsys.results import Comparison, Estimate, Report
 
 ABSENT = "\u2013"
+
+VIEWS: dict[View, tuple[str, str]] = {
+    "all": (
+        "All items",
+        "Every item of the catalogue may be recommended, and everything that a user then chose counts.",
+    ),
+    "repeat": (
+        "Repeat items only",
+        "Only items of the user's own history may be recommended, and only the choices that return to them count.",
+    ),
+    "novel": (
+        "Novel items only",
+        "Items of the user's history are kept out of the lists, and only choices that the user had never made count.",
+    ),
+}
+"""View -> its name and its rule, in words that fit purchases and films alike."""
 
 
 def warnings(comparison: Comparison) -> tuple[str, ...]:
@@ -25,7 +41,7 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
     for view in comparison.views:
         for report in view.reports:
             for warning in report.warnings:
-                found.setdefault(warning, []).append(f"{report.label} ({view.view})")
+                found.setdefault(warning, []).append(f"{report.label} ({VIEWS[view.view][0].lower()})")
     return tuple(f"{warning}: {', '.join(places)}" for warning, places in found.items())
 
 
@@ -129,7 +145,8 @@ def _denominators(comparison: Comparison) -> Table:
         for report in view.reports:
             groups.setdefault(_denominator(report), []).append(report.label)
         for numbers, labels in groups.items():
-            rows.append((view.view if len(groups) == 1 else f"{view.view}: {', '.join(labels)}", *numbers))
+            title = VIEWS[view.view][0]
+            rows.append((title if len(groups) == 1 else f"{title}: {', '.join(labels)}", *numbers))
     names = ("Queries", "Evaluated", "Left out", "Without a list", "Relevant items", "Outside the catalogue")
     columns = (Column("View"), *(Column(name, numeric=True) for name in names))
     caption = (

@@ -1,11 +1,6 @@
 "use strict";
 (function () {
   var details = Array.from(document.querySelectorAll("details"));
-  var closed = [];
-
-  function open(list) {
-    list.forEach(function (element) { element.open = true; });
-  }
 
   document.querySelectorAll("[data-toggles]").forEach(function (button) {
     var group = details.filter(function (element) { return element.classList.contains(button.dataset.toggles); });
@@ -20,13 +15,5 @@
     }
     group.forEach(function (element) { element.addEventListener("toggle", label); });
     label();
-  });
-
-  window.addEventListener("beforeprint", function () {
-    closed = details.filter(function (element) { return !element.open; });
-    open(closed);
-  });
-  window.addEventListener("afterprint", function () {
-    closed.forEach(function (element) { element.open = false; });
   });
 })();

@@ -44,7 +44,7 @@ def test_dot_chart_draws_whiskers_where_the_interval_is() -> None:
     assert float(whisker.get("x1", "nan")) == pytest.approx(scale(0.25), abs=0.01)
     assert float(whisker.get("x2", "nan")) == pytest.approx(scale(0.75), abs=0.01)
     assert len(caps) == 2
-    assert texts(svg, "tick") == ["0", "0.5", "1"]
+    assert texts(svg, "tick") == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
     assert texts(svg, "value") == ["0.500", "1.000"]
 
 
@@ -52,7 +52,7 @@ def test_line_chart_puts_points_where_they_belong() -> None:
     svg = lines(Series("a", [(1, 0.0), (10, 0.5), (100, 1.0)]), log=True)
     path = next(node.get("d", "") for node in tree(svg).iter("path") if "line" in node.get("class", "").split())
     places = [tuple(float(part) for part in pair.split()) for pair in path[1:].split("L")]
-    right = charts.WIDTH - 18 - charts.SMALL_LABEL_WIDTH
+    right = charts.WIDTH - 30 - charts.SMALL_LABEL_WIDTH
     middle = (charts.LINE_LEFT + right) / 2
     expected = [(charts.LINE_LEFT, charts.TOP + 200), (middle, charts.TOP + 100), (right, charts.TOP)]
     assert places == [(pytest.approx(x, abs=0.01), pytest.approx(y, abs=0.01)) for x, y in expected]
@@ -119,6 +119,12 @@ def test_labels_are_moved_apart_and_stay_inside_and_in_order(wanted: list[float]
     assert ordered[-1] <= 200 + 1e-9
     pairs = [(a, b) for a in range(len(wanted)) for b in range(len(wanted)) if wanted[a] < wanted[b]]
     assert all(places[a] < places[b] for a, b in pairs)
+
+
+def test_labels_that_collide_spread_around_their_middle() -> None:
+    assert charts.spread([100.0, 100.0, 100.0], gap=15, low=0, high=200) == [85.0, 100.0, 115.0]
+    assert charts.spread([0.0, 0.0], gap=15, low=0, high=200) == [0.0, 15.0]
+    assert charts.spread([200.0, 200.0], gap=15, low=0, high=200) == [185.0, 200.0]
 
 
 def test_labels_that_do_not_collide_stay_where_they_are() -> None:

@@ -108,21 +108,19 @@ def test_sampled_protocols_are_labelled(tmp_path: Path) -> None:
     page = report.render(make_comparison(data, {"x.parquet": 0.1}, [None], ["all"]), data, [])
     assert page.count("sampled protocol</span>") == 1
     assert "Sampled protocol." in page
-    assert "lists hold 3 unknown items: x.parquet (all)" in page
+    assert "lists hold 3 unknown items: x.parquet (all items)" in page
 
 
 def test_denominators_are_one_row_where_models_agree(goods: Dataset) -> None:
     comparison = make_comparison(goods, {"a": 0.3, "b": 0.2}, [None, None], ["all", "novel"])
-    assert [row[0] for row in report_cards.protocol_card(comparison, goods, [])["denominators"].rows] == [
-        "all",
-        "novel",
-    ]
+    rows = report_cards.protocol_card(comparison, goods, [])["denominators"].rows
+    assert [row[0] for row in rows] == ["All items", "Novel items only"]
     first = comparison.views[0]
     other = first.reports[1].model_copy(update={"n_without_list": 9})
     changed = first.model_copy(update={"reports": (first.reports[0], other)})
     comparison = comparison.model_copy(update={"views": (changed,)})
     rows = report_cards.protocol_card(comparison, goods, [])["denominators"].rows
-    assert [(row[0], row[4]) for row in rows] == [("all: a", "1"), ("all: b", "9")]
+    assert [(row[0], row[4]) for row in rows] == [("All items: a", "1"), ("All items: b", "9")]
 
 
 @pytest.fixture
