@@ -16,6 +16,7 @@ TOO_LARGE = 10**11
 """As seconds since 1970 this is the year 5138: such a number is in a finer unit."""
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+ENCODED_TEXT = (pl.Categorical, pl.Enum)
 ISO_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M%#z", "%Y-%m-%d")
 
 
@@ -48,7 +49,7 @@ def identifiers(column: pl.Series) -> Column:
         return _integer_ids(column)
     if column.dtype.is_float():
         return _float_ids(column)
-    if column.dtype in (pl.String, pl.Categorical, pl.Enum):
+    if column.dtype == pl.String or column.dtype in ENCODED_TEXT:
         return _text_ids(column.cast(pl.String))
     raise _wrong_type(column, "a whole number or text")
 
@@ -74,6 +75,13 @@ def _text_ids(column: pl.Series) -> Column:
     empty, nan = _true(bare == ""), _true(bare.str.to_lowercase() == "nan")
     faults = (_null(column), Fault(f"{column.name} is empty", empty), Fault(f"{column.name} is NaN", nan))
     return Column(column, faults)
+
+
+def text(column: pl.Series) -> pl.Series:
+    """Text, of numbers and dates too; raises `DataError` for lists, structures and bytes."""
+    if column.dtype.is_nested() or column.dtype == pl.Binary:
+        raise _wrong_type(column, "text")
+    return column.cast(pl.String)
 
 
 def numbers(column: pl.Series, *, required: bool) -> Column:

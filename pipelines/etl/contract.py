@@ -16,10 +16,11 @@ from pydantic import AfterValidator, Field
 
 from pipelines.config import Config
 from pipelines.errors import DataError
-from pipelines.etl.columns import Fault, identifiers, numbers, times
+from pipelines.etl.columns import ENCODED_TEXT, Fault, identifiers, numbers, text, times
 from pipelines.etl.raw import Raw
 
 TableName = Literal["events", "users", "items"]
+LONGEST_SHOWN = 80
 NUMERIC_COLUMNS = ("rating", "weight")
 
 
@@ -139,7 +140,7 @@ def _convert(
         elif series.name in numeric or series.dtype.is_float():
             column = numbers(series, required=False)
         else:
-            columns.append(series.cast(pl.String) if series.name == "label" else series)
+            columns.append(text(series) if series.name == "label" or series.dtype in ENCODED_TEXT else series)
             continue
         columns.append(column.values)
         faults.extend(column.faults)
@@ -187,11 +188,16 @@ def _summary(part: _Part, raw: Raw) -> str:
     lines = []
     for reason, count in part.reasons.items():
         first = part.rejected.filter(pl.col("reason") == reason).row(0, named=True)
-        values = ", ".join(f"{k}={v!r}" for k, v in first.items() if k not in ("reason", "row"))
+        values = ", ".join(f"{k}={_short(v)}" for k, v in first.items() if k not in ("reason", "row"))
         advice = part.advice.get(reason)
         lines.append(f"\n  - {count} x {reason}; first {_place(part.name, first['row'], raw)}: {values}")
         lines.append(f"\n    {advice}" if advice else "")
     return "".join(lines)
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= LONGEST_SHOWN else shown[:LONGEST_SHOWN] + "..."
 
 
 def _place(name: str, row: int, raw: Raw) -> str:

@@ -168,6 +168,16 @@ def test_features_that_must_be_numbers_are_converted_and_others_are_not() -> Non
         check(Raw(frame), LENIENT, numeric={"events": ["cost"]})
 
 
+def test_encoded_text_becomes_text_and_labels_too() -> None:
+    frame = events(2, item=["a", "b"], city=["x", "y"]).with_columns(pl.col("item", "city").cast(pl.Categorical))
+    checked = check(Raw(frame, items=pl.DataFrame({"item": ["a"], "label": [5]})), ContractConfig()).raw
+    assert [checked.events[name].dtype for name in ("item", "city")] == [pl.String, pl.String]
+    assert checked.items is not None
+    assert checked.items.rows() == [("a", "5")]
+    with pytest.raises(DataError, match="items: column 'label' holds List"):
+        check(Raw(events(), items=pl.DataFrame({"item": [1], "label": [[5]]})), ContractConfig())
+
+
 def test_the_first_reason_wins() -> None:
     result = check(Raw(events(2, user=["a", None], item=["b", ""], time=[NOW, None])), LENIENT)
     assert reasons(result) == {1: "user is null"}

@@ -19,6 +19,7 @@ from pipelines.etl.raw import Raw
 from pipelines.etl.sources.files import Files
 from pipelines.etl.sources.tables import read_table
 
+LENIENT = ContractConfig(max_rejected_share=1.0)
 COLUMNS = {"user": "u", "item": "i"}
 
 
@@ -136,6 +137,16 @@ def test_rows_of_another_width_are_set_apart_with_their_text_and_place(tmp_path:
     assert result.counts["rows_read"] == 303
 
 
+def test_rows_are_numbered_right_after_values_of_many_lines_and_blank_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.etl.sources.delimited.CHUNK_BYTES", 40)
+    body = ['1,"a\nb\nc"', "", "2,x", "3,x,x", "", '4,"d\ne"', "5", "6,y"]
+    result = check(read(write(tmp_path / "a.csv", "\n".join(["u,i", *body]))), LENIENT)
+    assert result.rejected["events"].select("row", "text").rows() == [(2, "3,x,x"), (4, "5")]
+    assert result.raw.events.select("ordinal", "user").rows() == [(0, 1), (1, 2), (3, 4), (5, 6)]
+
+
 def test_event_files_of_two_types_are_named(tmp_path: Path) -> None:
     pl.DataFrame({"u": [1], "i": [1]}).write_parquet(tmp_path / "a.parquet")
     pl.DataFrame({"u": [[1]], "i": [1]}).write_parquet(tmp_path / "b.parquet")
@@ -184,7 +195,7 @@ lines = st.sampled_from(["1,2", "a,b", ",5", "7,", "1", "1,2,3", "nan,4", '"x,y"
 def test_every_row_read_is_either_kept_or_rejected(body: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder) / "a.csv", "\n".join(["u,i", *body]))
-        result = check(read(path), ContractConfig(max_rejected_share=1.0))
+        result = check(read(path), LENIENT)
     rejected = result.rejected.get("events", pl.DataFrame({"row": []}, schema={"row": pl.Int64}))
     assert sorted([*result.raw.events["ordinal"], *rejected["row"]]) == list(range(len(body)))
     assert result.counts["rows_read"] == len(body)
