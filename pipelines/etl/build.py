@@ -90,7 +90,8 @@ def _fill(
     events = _clean(recipe, checked, counts, watch)
     with watch("split"):
         divided = split(events, recipe.split, checked.raw.candidates)
-    _say_counts("split", divided.counts)
+    _say_counts("split", {part: n for part, n in divided.counts.items() if n})
+    say(f"{'':<7} {divided.card.description}")
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
     counts |= _counts_of(divided, encoded)
     _say_encoded(encoded, engine.name)
@@ -170,7 +171,7 @@ def _write(root: Path, checked: Checked, encoded: Encoded) -> None:
         write_table(root, f"{kind}s.parquet", _arrow(encoded.entities[kind]))  # type: ignore[index]
         write_table(root, f"vocab/{kind}.parquet", _arrow(vocabulary.table))
     for fold, tables in encoded.folds.items():
-        write_queries(root, fold, tables.queries, tables.keys.to_arrow(), tables.truth)
+        write_queries(root, fold, tables.queries, _arrow(tables.keys.to_frame())["user"], tables.truth)
     for name, rejected in checked.rejected.items():
         write_table(root, f"rejected/{name}.parquet", _arrow(rejected))
     encoded.encoder.save(root)

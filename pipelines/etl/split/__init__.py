@@ -13,6 +13,8 @@ from pipelines.etl.split.config import SplitBase, SplitConfig
 from pipelines.etl.split.parts import FoldRule, Part, order_of
 from pipelines.etl.split.protocols import PROTOCOLS
 
+FOLDS: tuple[Fold, Fold] = ("valid", "test")
+
 __all__ = ["FoldRule", "Part", "Split", "SplitConfig", "order_of", "split"]
 
 
@@ -44,7 +46,8 @@ def split(events: pl.DataFrame, config: SplitBase, candidates: pl.DataFrame | No
         views=config.views or _views_of(events),
         sampled=assigned.sampled,
     )
-    return Split(ordered.with_columns(assigned.part), assigned.folds, card, counts)
+    folds = {fold: assigned.folds[fold] for fold in FOLDS if fold in assigned.folds}
+    return Split(ordered.with_columns(assigned.part), folds, card, counts)
 
 
 def _refuse_empty(counts: Mapping[str, int], folds: Mapping[Fold, FoldRule]) -> None:
