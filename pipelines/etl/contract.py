@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
 import polars as pl
 from pydantic import AfterValidator, Field
@@ -19,7 +19,6 @@ from pipelines.errors import DataError
 from pipelines.etl.columns import ENCODED_TEXT, Fault, identifiers, numbers, text, times
 from pipelines.etl.raw import Raw
 
-TableName = Literal["events", "users", "items"]
 LONGEST_SHOWN = 80
 NUMERIC_COLUMNS = ("rating", "weight")
 
@@ -59,7 +58,8 @@ def check(raw: Raw, config: ContractConfig, *, numeric: Mapping[str, Collection[
     an infinite value rejects the row. Of several user or item rows with one key the first is kept.
     Ids become int64 where every id of that kind in every table is a whole number in its usual writing; else strings.
 
-    `counts` holds `rows_read`, `rejected: <reason>`, and the like for "users" and "items".
+    `counts` holds `rows_read`, `rejected: <reason>`, the like for "users" and "items", and the events whose user or
+    item has no row in its table (they stay: such a table need not be complete).
     Raises `DataError` where a column's type is wrong, where more than `max_rejected_share` of a table is rejected
     (with counts, the first row of each reason and the remedy), or where no event is left.
     """
@@ -74,10 +74,12 @@ def check(raw: Raw, config: ContractConfig, *, numeric: Mapping[str, Collection[
     checked = replace(
         raw, events=kept["events"], users=kept.get("users"), items=kept.get("items"), time_unit="s", malformed={}
     )
+    checked = _with_common_ids(checked)
+    counts = {key: count for name, part in checks.items() for key, count in _counts(name, part).items()}
     return Checked(
-        raw=_with_common_ids(checked),
+        raw=checked,
         rejected={name: part.rejected for name, part in checks.items() if part.rejected.height},
-        counts={key: count for name, part in checks.items() for key, count in _counts(name, part).items()},
+        counts=counts | _unlisted(checked),
     )
 
 
@@ -214,6 +216,15 @@ def _counts(name: str, part: _Part) -> dict[str, int]:
     prefix = "" if name == "events" else f"{name} "
     read = "rows_read" if name == "events" else f"{name}_read"
     return {read: part.n_read, **{f"{prefix}rejected: {reason}": count for reason, count in part.reasons.items()}}
+
+
+def _unlisted(raw: Raw) -> dict[str, int]:
+    """Events whose user or item has no row in the table of users or items, where there is such a table."""
+    counts = {}
+    for name, key, frame in (("users", "user", raw.users), ("items", "item", raw.items)):
+        if frame is not None:
+            counts[f"events without a row in {name}"] = raw.events.join(frame, on=key, how="anti").height
+    return {name: count for name, count in counts.items() if count}
 
 
 def _with_common_ids(raw: Raw) -> Raw:

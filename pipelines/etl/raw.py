@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-RESERVED = ("ordinal", "user", "item", "time", "rating", "weight", "label", "row", "reason")
+RESERVED = ("ordinal", "user", "item", "time", "rating", "weight", "label", "row", "reason", "source_text")
 """Column names with a fixed meaning: no feature may bear one."""
 
 
@@ -28,7 +28,8 @@ class Raw:
     time_unit   how numbers and text in `time` are to be read, before the check: "s", "ms", "us" or "ns" since 1970 UTC,
                 "iso" for ISO 8601, or a strptime format such as "%d/%m/%Y %H:%M"
     files       (name, rows) of each event file in reading order, so that a message can name file and row
-    malformed   "events", "users" or "items" -> rows of a text file that do not fit its header: `row`, `text`, `reason`.
+    malformed   "events", "users" or "items" -> rows of a text file that do not fit its header: `row`, `source_text`,
+                `reason`.
                 `users` and `items` may bear an `ordinal` too, which the check takes away
     """
 

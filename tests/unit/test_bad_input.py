@@ -189,7 +189,7 @@ def test_quotes_inside_a_field_are_ordinary(tmp_path: Path) -> None:
     assert ingest(path).raw.events["item"][-1] == '12" pipe'
 
 
-@pytest.mark.parametrize("kind", ["directory", "missing", "glob", "suffix", "none"])
+@pytest.mark.parametrize("kind", ["directory", "missing", "glob", "pattern", "nul", "user", "suffix", "none"])
 def test_what_is_no_file(tmp_path: Path, kind: str) -> None:
     (tmp_path / "folder").mkdir()
     write(tmp_path, SOUND, "events.xlsx")
@@ -197,6 +197,9 @@ def test_what_is_no_file(tmp_path: Path, kind: str) -> None:
         "directory": ("folder", "is a directory; name its files"),
         "missing": ("nowhere.csv", "no such file"),
         "glob": ("*.csv", "no file fits"),
+        "pattern": ("**.csv", "not a usable pattern"),
+        "nul": ("a\0b.csv", "cannot be read"),
+        "user": ("~nobody-of-this-name/a.csv", "no such file"),
         "suffix": ("events.xlsx", "its name must end in .parquet, .pq, .csv"),
         "none": ("", ""),
     }[kind]

@@ -263,6 +263,13 @@ def test_ids_have_one_type_in_all_tables(in_events: list[Any], in_items: list[An
     assert checked.candidates["candidates"].dtype == pl.List(dtype)
 
 
+def test_events_that_a_table_does_not_list_stay_and_are_counted() -> None:
+    raw = Raw(events(3, item=["1", "2", "3.0"]), items=pl.DataFrame({"item": [1, 3]}))
+    result = check(raw, ContractConfig())
+    assert result.raw.events.height == 3
+    assert result.counts == {"rows_read": 3, "items_read": 2, "events without a row in items": 2}
+
+
 def test_a_rejected_row_does_not_decide_the_type_of_ids() -> None:
     result = check(Raw(events(2, user=["1", "total"], time=[NOW, None])), LENIENT)
     assert result.raw.events["user"].to_list() == [1]

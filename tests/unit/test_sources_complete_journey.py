@@ -20,7 +20,13 @@ from pipelines.etl.sources import complete_journey as module
 def raw() -> Raw:
     result = check(CompleteJourney(kind="complete_journey").read(), ContractConfig(max_rejected_share=0.0))
     assert result.rejected == {}
-    assert result.counts == {"rows_read": 1_469_307, "users_read": 801, "items_read": 92_331}
+    assert result.counts == {
+        "rows_read": 1_469_307,
+        "users_read": 801,
+        "items_read": 92_331,
+        "events without a row in users": 640_457,
+        "events without a row in items": 4_836,
+    }
     return result.raw
 
 

@@ -129,7 +129,7 @@ def test_one_column_may_serve_twice(tmp_path: Path) -> None:
 def test_rows_of_another_width_are_set_apart_with_their_text_and_place(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "u,i\n" + "1,2\n" * 150 + "1,2,3\n\n" + "3,4\n" * 150 + "5\n" + "6,7\n")
     result = checked(path)
-    assert result.rejected["events"].select("row", "text", "reason").rows() == [
+    assert result.rejected["events"].select("row", "source_text", "reason").rows() == [
         (150, "1,2,3", "3 fields where the header has 2"),
         (301, "5", "1 fields where the header has 2"),
     ]
@@ -143,7 +143,7 @@ def test_rows_are_numbered_right_after_values_of_many_lines_and_blank_lines(
     monkeypatch.setattr("pipelines.etl.sources.delimited.CHUNK_BYTES", 40)
     body = ['1,"a\nb\nc"', "", "2,x", "3,x,x", "", '4,"d\ne"', "5", "6,y"]
     result = check(read(write(tmp_path / "a.csv", "\n".join(["u,i", *body]))), LENIENT)
-    assert result.rejected["events"].select("row", "text").rows() == [(2, "3,x,x"), (4, "5")]
+    assert result.rejected["events"].select("row", "source_text").rows() == [(2, "3,x,x"), (4, "5")]
     assert result.raw.events.select("ordinal", "user").rows() == [(0, 1), (1, 2), (3, 4), (5, 6)]
 
 
@@ -161,6 +161,9 @@ def test_event_files_of_two_types_are_named(tmp_path: Path) -> None:
         ({"features": ["user"]}, "features: .*fixed meaning"),
         ({"features": ["a", "a"]}, "features: .*named twice"),
         ({"separator": ",,"}, "separator: "),
+        ({"separator": "§"}, "separator: "),
+        ({"quote": "\n"}, "quote: "),
+        ({"separator": "'", "quote": "'"}, "separator and quote are both"),
         ({"coluns": {}}, "did you mean 'columns'"),
     ],
 )

@@ -16,6 +16,7 @@ from typing import IO
 
 from pipelines.console import say
 from pipelines.errors import DataError
+from pipelines.etl.sources.tables import expanded
 from pipelines.files import atomic_file
 
 MIRROR = "FALCONER_DATA_MIRROR"
@@ -54,7 +55,7 @@ class Archive:
         mirror = os.environ.get(MIRROR)
         if given is None and not mirror:
             return Found(self, self._cached())
-        place = (given or Path(str(mirror))).expanduser().absolute()
+        place = expanded(given or str(mirror)).absolute()
         found = Found(self, place) if place.is_file() else self.find_in(place)
         if found is None:
             raise DataError(
@@ -71,7 +72,7 @@ class Archive:
         return Found(self, folder / self.zip_name) if (folder / self.zip_name).is_file() else None
 
     def _target(self) -> Path:
-        return Path(os.environ.get(CACHE) or "~/.cache/falconer").expanduser() / self.zip_name
+        return expanded(os.environ.get(CACHE) or "~/.cache/falconer") / self.zip_name
 
     def _cached(self) -> Path:
         if self.address is None:

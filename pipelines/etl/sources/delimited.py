@@ -20,7 +20,7 @@ from pipelines.errors import DataError
 CHUNK_BYTES = 16 << 20
 """Also the longest row that can be read."""
 
-MALFORMED = {"row": pl.Int64, "text": pl.String, "reason": pl.String}
+MALFORMED = {"row": pl.Int64, "source_text": pl.String, "reason": pl.String}
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _Misfits:
         return "skip"
 
     def frame(self) -> pl.DataFrame:
-        values = {"row": self.rows, "text": self.texts, "reason": self.reasons}
+        values = {"row": self.rows, "source_text": self.texts, "reason": self.reasons}
         return pl.DataFrame(values, schema=MALFORMED)
 
 
@@ -81,7 +81,7 @@ def read_delimited(path: Path, form: Delimited, columns: Sequence[str]) -> tuple
     """Read `columns` as text, and apart from them the rows that have too many or too few fields.
 
     Returns the rows (`ordinal` int64 = 0-based row in the file, blank lines and the header not counted, then
-    `columns` as strings: an absent value is null, a quoted empty one is "") and the misfits (`row`, `text`, `reason`).
+    `columns` as strings: an absent value is null, a quoted empty one is "") and the misfits (`MALFORMED`).
     Raises `DataError` for a file that is not UTF-8 (with byte and line) or has a quote that never closes.
     """
     lines, quotes = _scan(path, form.quote)

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipelines.config import Config
 from pipelines.errors import DataError
 from pipelines.etl.raw import RESERVED, Raw
-from pipelines.etl.sources.tables import Table, check_file, read_table
+from pipelines.etl.sources.tables import Table, check_file, expanded, read_table
 
 TIME_UNITS = ("s", "ms", "us", "ns", "iso")
 
@@ -70,9 +70,9 @@ class Files(Config):
     strptime format such as "%d/%m/%Y %H:%M". Date-time columns of a parquet file need none. No zone means UTC."""
     users: EntityTable | None = None
     items: EntityTable | None = None
-    separator: str | None = Field(default=None, min_length=1, max_length=1)
+    separator: str | None = Field(default=None, pattern=r"^[\t -~]$")
     """Of text files; None means comma for .csv and tab for .tsv and .txt."""
-    quote: str = Field(default='"', max_length=1)
+    quote: str = Field(default='"', pattern=r"^[!-~]?$")
     """Of text files; empty means that no character quotes."""
 
     @field_validator("time_unit")
@@ -82,9 +82,15 @@ class Files(Config):
             raise ValueError(f"must be one of {', '.join(TIME_UNITS)}, or a format such as '%d/%m/%Y %H:%M'")
         return unit
 
+    @model_validator(mode="after")
+    def _quote_is_no_separator(self) -> Files:
+        if self.quote and self.quote == self.separator:
+            raise ValueError(f"separator and quote are both {self.quote!r}")
+        return self
+
     def files(self) -> dict[str, Path]:
         """Name -> path of every file that `read` reads; `DataError` where one is absent or empty."""
-        paths = [*self._event_paths(), *(Path(table.path).expanduser() for table in (self.users, self.items) if table)]
+        paths = [*self._event_paths(), *(expanded(table.path) for table in (self.users, self.items) if table)]
         for path in paths:
             check_file(path)
         return {path.as_posix(): path for path in paths}
@@ -117,7 +123,7 @@ class Files(Config):
         if table is None:
             return None
         label = {} if table.label is None else {"label": table.label}
-        return self._table(Path(table.path).expanduser(), {kind: table.key, **label, **_same(table.features)})
+        return self._table(expanded(table.path), {kind: table.key, **label, **_same(table.features)})
 
     def _table(self, path: Path, columns: dict[str, str]) -> Table:
         return read_table(path, columns, separator=self.separator, quote=self.quote)
@@ -129,11 +135,14 @@ def _same(names: tuple[str, ...]) -> dict[str, str]:
 
 def _expand(pattern: str) -> list[Path]:
     """The files that a path or glob means, sorted by name; a path that exists is never taken for a glob."""
-    path = Path(pattern).expanduser()
+    path = expanded(pattern)
     if path.exists() or not any(character in pattern for character in "*?["):
         return [path]
     start = Path(path.anchor)
-    found = sorted(start.glob(str(path.relative_to(start))))
+    try:
+        found = sorted(start.glob(str(path.relative_to(start))))
+    except ValueError as error:
+        raise DataError(f"{pattern}: not a usable pattern ({error})") from error
     if not found:
         raise DataError(f"{pattern}: no file fits (relative paths start at the working directory, {Path.cwd()})")
     return found

@@ -20,7 +20,7 @@ SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 @dataclass(frozen=True)
 class Table:
-    """`rows`: `ordinal` int64 and the chosen columns; `malformed`: `row`, `text`, `reason` of rows no column fits."""
+    """`rows`: `ordinal` int64 and the chosen columns; `malformed`: rows that do not fit the header."""
 
     rows: pl.DataFrame
     malformed: pl.DataFrame
@@ -48,17 +48,27 @@ def read_table(path: Path, columns: Mapping[str, str], *, separator: str | None,
     return Table(rows.select("ordinal", **{ours: pl.col(theirs) for ours, theirs in columns.items()}), malformed)
 
 
+def expanded(path: str | Path) -> Path:
+    """`path` with a leading `~` replaced by the home directory, where there is one of that name."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def check_file(path: Path) -> None:
     """Raise `DataError` where `path` is absent, a directory, not readable or empty."""
-    if path.is_dir():
-        raise DataError(f"{path}: is a directory; name its files, for example {str(path / '*.parquet')!r}")
-    if not path.exists():
-        raise DataError(f"{path}: no such file (relative paths start at the working directory, {Path.cwd()})")
     try:
         with path.open("rb") as stream:
             empty = not stream.read(1)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except IsADirectoryError as error:
+        raise DataError(f"{path}: is a directory; name its files, for example {str(path / '*.parquet')!r}") from error
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: no such file (relative paths start at the working directory, {Path.cwd()})"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
     if empty:
         raise DataError(f"{path}: the file is empty")
 
