@@ -75,15 +75,18 @@ def _name(report: Report) -> str:
 
 
 def _with_own_labels(runs: Sequence[Mapping[View, Judged]]) -> list[dict[View, Judged]]:
-    """The runs with labels that tell them apart: one that several runs share gets the run's name, or a number."""
-    labels = [next(iter(run.values())).report.label for run in runs]
-    uses = Counter(labels)
-    result = []
-    for place, (run, label) in enumerate(zip(runs, labels, strict=True), start=1):
-        name = next(iter(run.values())).report.run or f"no. {place}"
-        own = label if uses[label] == 1 else f"{label} ({name})"
-        result.append({view: _relabelled(judged, own) for view, judged in run.items()})
-    return result
+    """The runs with labels that tell them apart: one that several share gets the run's name, then a number."""
+    firsts = [next(iter(run.values())).report for run in runs]
+    labels = [report.label for report in firsts]
+    named = [f"{report.label} ({report.run})" if report.run else report.label for report in firsts]
+    numbered = [f"{label} no. {place}" for place, label in enumerate(named, start=1)]
+    for finer in (named, numbered):
+        uses = Counter(labels)
+        labels = [own if uses[label] > 1 else label for label, own in zip(labels, finer, strict=True)]
+    return [
+        {view: _relabelled(judged, label) for view, judged in run.items()}
+        for run, label in zip(runs, labels, strict=True)
+    ]
 
 
 def _relabelled(judged: Judged, label: str) -> Judged:

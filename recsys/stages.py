@@ -284,6 +284,8 @@ def _print_report(judged: Report) -> None:
     for name in dict.fromkeys(metric.partition("@")[0] for metric in judged.metrics):
         values = (judged.metrics[f"{name}@{k}"].mean for k in judged.k)
         say("".join([name.ljust(14), *(f"{value:9.4f}" for value in values)]))
+    if judged.n_without_list:
+        say(f"note: {judged.n_without_list} of these queries have no list: they count as misses")
     for warning in judged.warnings:
         say(f"note: {warning}")
 
@@ -291,7 +293,8 @@ def _print_report(judged: Report) -> None:
 def compare(
     paths: Sequence[Path], *, out: Path, data_path: Path | None = None, config: ComparisonConfig | None = None
 ) -> Path:
-    """Compare evaluated runs (or folders that `evaluate` wrote), print the verdicts, write the HTML report to `out`."""
+    """Compare evaluated runs (or folders that `evaluate` wrote), each once: print verdicts, write the page to `out`."""
+    paths = list(dict.fromkeys(path.resolve() for path in paths))
     result = comparison.compare([_judged_views(path) for path in paths], config or ComparisonConfig())
     members = [Run.open(path) for path in paths if (path / runs.RUN_FILE).is_file()]
     write_text(out, report.render(result, _compared_dataset(result, members, data_path), members))

@@ -130,6 +130,10 @@ def test_one_run_has_nothing_to_be_compared_with() -> None:
 def test_runs_of_one_label_get_labels_of_their_own() -> None:
     view = view_of(judged("ease", 0.0, seed=1), judged("ease", 0.1, seed=2), judged("file", 0.2, seed=3, run=None))
     assert [report.label for report in view.reports] == ["file", "ease (run-2)", "ease (run-1)"]
+    view = view_of(judged("ease", 0.1, seed=1), judged("ease", 0.2, seed=1), judged("ease", 0.0, seed=2))
+    assert [report.label for report in view.reports] == ["ease (run-1) no. 2", "ease (run-1) no. 1", "ease (run-2)"]
+    view = view_of(judged("file", 0.1, run=None), judged("file", 0.0, run=None))
+    assert [report.label for report in view.reports] == ["file no. 1", "file no. 2"]
 
 
 def test_differences_are_of_means_over_the_same_resamples() -> None:

@@ -43,10 +43,11 @@ def ranked_of(lists: list[list[int]], relevant: list[set[int]], width: int) -> R
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[list[list[int]], list[set[int]]]:
-    """Lists without repeats, shorter than k or empty among them, and truths, empty ones among them."""
-    item = st.integers(0, N_ITEMS - 1)
+    """Lists without repeats, shorter than k, empty or with holes (-1) among them; truths, empty ones among them."""
+    item, place = st.integers(0, N_ITEMS - 1), st.integers(-3, N_ITEMS - 1)
     n = draw(st.integers(1, 6))
-    lists = draw(st.lists(st.lists(item, unique=True, max_size=N_ITEMS), min_size=n, max_size=n))
+    drawn = draw(st.lists(st.lists(place, unique=True, max_size=N_ITEMS), min_size=n, max_size=n))
+    lists = [[max(item, -1) for item in one] for one in drawn]
     return lists, draw(st.lists(st.sets(item, max_size=N_ITEMS), min_size=n, max_size=n))
 
 
