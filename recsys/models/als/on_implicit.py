@@ -96,7 +96,8 @@ def _same_length(lengths: NDArray[np.int64], factors: int) -> Iterator[NDArray[n
 
 def _extra_confidence(counts: NDArray[np.float32], alpha: float) -> NDArray[np.float64]:
     """c - 1 of each pair that was seen."""
-    return alpha * np.log2(1 + counts.astype(np.float64))
+    extra: NDArray[np.float64] = alpha * np.log2(1 + counts.astype(np.float64))
+    return extra
 
 
 def train(config: AlsConfig, data: Dataset, run: Run) -> AlsScorer:

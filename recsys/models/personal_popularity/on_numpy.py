@@ -43,12 +43,9 @@ class PersonalPopularityScorer:
         scores = np.repeat(-1 / (1 + self._counts[None, :]), len(queries), axis=0)
         items = queries.history.values.astype(np.int64)
         known = items < len(self._counts)
-        row, item = queries.history.rows[known], items[known]
-        # Events of one pair by age, so that the sum has one order, whatever the order of the history.
-        age = self._ages(queries)[known]
-        order = np.lexsort((age, item, row))
-        pairs, group = np.unique((row * len(self._counts) + item)[order], return_inverse=True)
-        frequency = np.bincount(group, weights=self._weights(age[order]), minlength=len(pairs))
+        keys = queries.history.rows[known] * len(self._counts) + items[known]
+        pairs, group = np.unique(keys, return_inverse=True)
+        frequency = np.bincount(group, weights=self._weights(queries)[known], minlength=len(pairs))
         # The floor keeps an own item above 0 even where its weight is too small for a float32.
         scores.reshape(-1)[pairs] = np.maximum(frequency, SMALLEST)
         return mask_new_items(scores, len(self.items_known))
@@ -57,21 +54,19 @@ class PersonalPopularityScorer:
         """Write `arrays.npz`."""
         save_arrays(directory, counts=self._counts)
 
-    def _ages(self, queries: Queries) -> NDArray[np.float64]:
-        """Days from each event of the histories to its query, 0 where no half-life asks for them."""
+    def _weights(self, queries: Queries) -> NDArray[np.float64]:
+        """0.5^(age / half-life) of each event of the histories, 1 where there is no half-life."""
         if self._half_life_days is None:
-            return np.zeros(len(queries.history.values))
+            return np.ones(len(queries.history.values))
         if queries.history_times is None or queries.time is None:
             raise DataError(
                 "the queries have no times, so personal_popularity cannot take a half-life; "
                 "train it without model.half_life_days"
             )
         asked = np.repeat(queries.time, queries.history.lengths)
-        return (asked - queries.history_times.values.astype(np.int64)) / SECONDS_PER_DAY
-
-    def _weights(self, age: NDArray[np.float64]) -> NDArray[np.float64]:
-        """0.5^(age / half-life) of each event."""
-        return np.ones(len(age)) if self._half_life_days is None else 0.5 ** (age / self._half_life_days)
+        age = (asked - queries.history_times.values.astype(np.int64)) / SECONDS_PER_DAY
+        weights: NDArray[np.float64] = 0.5 ** (age / self._half_life_days)
+        return weights
 
 
 def train(config: PersonalPopularityConfig, data: Dataset, run: Run) -> PersonalPopularityScorer:
