@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
-from pydantic import Field
 
 from pipelines.config import Config
 from pipelines.data.schema import View
@@ -20,19 +19,16 @@ PLAIN_BASELINES = ("popularity", "personal_popularity", "item_knn")
 
 
 class ComparisonConfig(Config):
-    """What decides the order, and how intervals of differences are made."""
+    """What decides the order; intervals of differences are made as the reports' own intervals were."""
 
     metric: str = "ndcg@10"
-    resamples: int = Field(default=1000, ge=100)
-    level: float = Field(default=0.95, gt=0, lt=1)
-    seed: int = Field(default=0, ge=0)
 
 
 def compare(runs: Sequence[Mapping[View, Judged]], config: ComparisonConfig) -> Comparison:
     """Compare runs view by view; each run maps its views to what was judged.
 
-    Raises `ArtifactError` where the runs differ in dataset, fold, views or judged queries, and where a run lacks the
-    metric; `ConfigError` where there is nothing to compare.
+    Raises `ArtifactError` where the runs differ in dataset, fold, views, judged queries or the making of intervals, and
+    where a run lacks the metric; `ConfigError` where there is nothing to compare.
     """
     if not runs:
         raise ConfigError("nothing to compare: give at least one run that was evaluated")
@@ -55,6 +51,15 @@ def _refuse_other_data(runs: Sequence[Mapping[View, Judged]], first: Report) -> 
                     f"{_name(report)} was judged on fold {report.fold} of dataset {report.dataset_id}, {_name(first)} "
                     f"on fold {first.fold} of {first.dataset_id}: evaluate both on the same fold of the same dataset"
                 )
+            if _intervals(report) != _intervals(first):
+                raise ArtifactError(
+                    f"{_name(report)} has {_intervals(report)}, {_name(first)} has {_intervals(first)}: evaluate "
+                    "both with the same level, resamples and seed"
+                )
+
+
+def _intervals(report: Report) -> str:
+    return f"{report.level:.0%} intervals of {report.resamples} resamples, seed {report.seed}"
 
 
 def _common_views(runs: Sequence[Mapping[View, Judged]]) -> list[View]:
@@ -120,11 +125,12 @@ def _refuse_other_queries(judged: Sequence[Judged]) -> None:
 def paired_differences(judged: Sequence[Judged], config: ComparisonConfig) -> tuple[PairedDifference, ...]:
     """The difference of means of every pair (first - second, in the given order), each on the same resamples."""
     values = np.stack([one.values(config.metric) for one in judged], axis=1)
-    means = resampled_means(values, resamples=config.resamples, seed=config.seed)
+    made = judged[0].report
+    means = resampled_means(values, resamples=made.resamples, seed=made.seed)
     pairs = list(combinations(range(len(judged)), 2))
     result = []
     for first, second in pairs:
-        low, high = interval(means[:, [first]] - means[:, [second]], level=config.level)
+        low, high = interval(means[:, [first]] - means[:, [second]], level=made.level)
         result.append(
             PairedDifference(
                 metric=config.metric,
@@ -151,7 +157,7 @@ def verdict(reports: Sequence[Report], differences: Sequence[PairedDifference], 
 
 
 def _leads(leader: Report, second: Report, differences: Sequence[PairedDifference], config: ComparisonConfig) -> str:
-    return f"{_with_value(leader, config)} leads, {_gap(leader, second, differences, config)} above {second.label}."
+    return f"{_with_value(leader, config)} leads, {_gap(leader, second, differences)} above {second.label}."
 
 
 def _tied(
@@ -160,13 +166,13 @@ def _tied(
     names = _listed([leader.label, *(report.label for report in equals)])
     return (
         f"No winner: {names} cannot be told apart on {config.metric}. {_with_value(leader, config)} is only nominally "
-        f"first, {_gap(leader, equals[0], differences, config)} from {equals[0].label}."
+        f"first, {_gap(leader, equals[0], differences)} from {equals[0].label}."
     )
 
 
-def _gap(first: Report, second: Report, differences: Sequence[PairedDifference], config: ComparisonConfig) -> str:
+def _gap(first: Report, second: Report, differences: Sequence[PairedDifference]) -> str:
     found = next(d for d in differences if (d.first, d.second) == (first.label, second.label))
-    return f"{found.difference:.4f} ({config.level:.0%} interval {found.low:.4f} to {found.high:.4f})"
+    return f"{found.difference:.4f} ({first.level:.0%} interval {found.low:.4f} to {found.high:.4f})"
 
 
 def _with_value(report: Report, config: ComparisonConfig) -> str:

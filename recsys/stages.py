@@ -30,7 +30,7 @@ from recsys.comparison import ComparisonConfig
 from recsys.evaluation import EvaluationConfig, Judged
 from recsys.ranking import BLOCK_BYTES, TopK, ranked_blocks
 from recsys.recipe import load_recipe
-from recsys.results import Comparison, Report
+from recsys.results import Comparison, Report, ViewComparison
 
 VIEWS: tuple[View, ...] = ("all", "repeat", "novel")
 
@@ -107,7 +107,6 @@ def recommend(
     seconds = time.perf_counter() - started
     run.log_timing(recommend_seconds=seconds)
     run.log(f"top {config.k} of {n_queries} queries in views {', '.join(chosen)}: {seconds:.1f} s")
-    tracking.mirror(run.path)
     return run.path
 
 
@@ -299,8 +298,20 @@ def compare(
     members = [Run.open(path) for path in paths if (path / runs.RUN_FILE).is_file()]
     write_text(out, report.render(result, _compared_dataset(result, members, data_path), members))
     for view in result.views:
-        say(f"{view.view}: {view.verdict}")
+        _print_comparison(view)
     return out
+
+
+def _print_comparison(view: ViewComparison) -> None:
+    """The verdict, and the paired differences to the first with their intervals."""
+    say(f"{view.view}: {view.verdict}")
+    level = f"{view.reports[0].level:.0%}"
+    for gap in (gap for gap in view.differences if gap.first == view.reports[0].label):
+        note = "" if gap.separated else ", within the noise"
+        say(
+            f"  {gap.first} - {gap.second}: {gap.metric} {gap.difference:+.4f} "
+            f"({level} interval {gap.low:+.4f} to {gap.high:+.4f}, {gap.n} queries{note})"
+        )
 
 
 def _judged_views(path: Path) -> dict[View, Judged]:

@@ -13,7 +13,7 @@ from recsys.comparison import ComparisonConfig, compare, paired_differences
 from recsys.evaluation import Judged
 from recsys.results import Estimate, Report, ViewComparison
 
-CONFIG = ComparisonConfig(resamples=200)
+CONFIG = ComparisonConfig()
 N = 400
 ABILITY = np.random.default_rng(0).random(N)
 """What each user's value is before a model adds to it: shared, so that differences are paired."""
@@ -154,6 +154,11 @@ WRONG = {
         several({"all": judged("a", 0, seed=1)}, {"all": judged("b", 0, seed=2, dataset_id="d2")}),
         ArtifactError,
         "run-2 was judged on fold test of dataset d2, run-1 on fold test of d1",
+    ),
+    "other intervals": (
+        several({"all": judged("a", 0, seed=1)}, {"all": judged("b", 0, seed=2, resamples=500)}),
+        ArtifactError,
+        "run-2 has 95% intervals of 500 resamples, seed 0, run-1 has 95% intervals of 200 resamples",
     ),
     "other fold": (
         several({"all": judged("a", 0, seed=1)}, {"all": judged("b", 0, seed=2, fold="valid")}),

@@ -258,7 +258,7 @@ def test_commands_end_with_the_path_that_they_wrote(board: Dataset, tmp_path: Pa
         (["recommend", "RUN", "--set", "blok_mb=1"], "blok_mb: unknown key; did you mean 'block_mb'"),
         (["recommend", "RUN", "--k", "0"], "k: input should be greater than or equal to 1"),
         (["evaluate", "RUN", "--k", "0"], "k: value error, needs at least one cut-off"),
-        (["compare", "RUN", "--set", "level=2"], "level: input should be less than 1"),
+        (["evaluate", "RUN", "--set", "level=2"], "level: input should be less than 1"),
     ],
 )
 def test_wrong_settings_name_what_is_wrong(judged_run: Path, arguments: list[str], message: str) -> None:
