@@ -161,6 +161,8 @@ def _notes(recipe: EtlRecipe, counts: Mapping[str, int], encoded: Encoded) -> li
             f"{outside / events:.1%} of the {fold} events ({outside:,} of {events:,}) are of items outside the "
             "catalogue, which no list can hold."
         )
+        if missing := counts.get(f"{fold}_candidates_outside"):
+            notes.append(f"{missing:,} of the given {fold} candidates are outside the catalogue and are not ranked.")
     return notes
 
 

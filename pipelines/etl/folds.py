@@ -47,7 +47,11 @@ def fold_of(
         candidates=None if candidates is None else _candidates(candidates, rows, items),
     )
     truth = _truth(relevant.join(rows, on="user", maintain_order="left"), len(asked))
-    return FoldTables(queries, asked["user"], truth, _counts(relevant, queries))
+    counts = _counts(relevant, queries)
+    if candidates is not None and queries.candidates is not None:
+        given = candidates.join(rows, on="user")["candidates"].list.n_unique().sum()
+        counts["candidates_outside"] = int(given) - len(queries.candidates.values)
+    return FoldTables(queries, asked["user"], truth, counts)
 
 
 def _first_time(events: pl.DataFrame) -> list[pl.Expr]:
