@@ -1,0 +1,76 @@
+"""Rules about the project's own files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_LINES = 400
+WRITTEN = {".py", ".html", ".css", ".js", ".md", ".toml", ""}
+
+FOREIGN = re.compile(
+    r"/[w]ork/|/[r]oot/|/[h]ome/[a-z]|/[o]pt/|/[U]sers/|"  # a machine's own paths
+    r"[p]ypi\.org|[p]ythonhosted\.org|[p]ypi\.nvidia|[r]egistry\.npmjs|[d]ownload\.pytorch|[d]eb\.debian|[l]ocalhost:\d{4}/simple"
+)
+"""Written so that this file does not match itself."""
+
+
+def tracked() -> list[Path]:
+    """Every file of the repository."""
+    found = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in found.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def lines_of(path: Path) -> list[str]:
+    """A text file's lines; none of a binary file."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        return []
+
+
+def test_no_file_is_long() -> None:
+    written = [path for path in tracked() if path.suffix in WRITTEN and path.name != "LICENSE"]
+    assert len(written) > 20
+    long = {str(path.relative_to(ROOT)): n for path in written if (n := len(lines_of(path))) > MAX_LINES}
+    assert long == {}
+
+
+def test_no_machine_path_and_no_registry_host() -> None:
+    hits = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in tracked()
+        for number, line in enumerate(lines_of(path), start=1)
+        if FOREIGN.search(line)
+    ]
+    assert hits == []
+
+
+@pytest.mark.parametrize("text", ["/wor" + "k/x", "https://py" + "pi.org/simple", "/roo" + "t/.cache"])
+def test_foreign_text_is_found(text: str) -> None:
+    assert FOREIGN.search(text)
+
+
+def test_no_data_file_is_tracked() -> None:
+    kinds = {".zip", ".gz", ".parquet", ".dat", ".npz", ".safetensors", ".db", ".sqlite", ".pkl"}
+    assert [path for path in tracked() if path.suffix in kinds] == []
+    assert [path for path in tracked() if path.stat().st_size > 200_000] == []
+
+
+def test_tests_are_unlike_packages() -> None:
+    found = [path for path in (ROOT / "tests").rglob("__init__.py") if path.parent != ROOT / "tests"]
+    assert found == [], "importmode is importlib: test folders hold no __init__.py"
+
+
+def test_a_warning_is_an_error_without_exceptions() -> None:
+    """Exceptions live beside the shim that needs them (`pipelines.compat`, `pipelines.tracking`), where a test of the
+    shim tells when one can go; here they would hide warnings of everything else."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    assert settings["filterwarnings"] == ["error"]
+    assert settings["xfail_strict"] is True
+    assert "--strict-markers" in settings["addopts"]
