@@ -6,6 +6,7 @@ Exit codes: 0 done; 2 the user can mend it (a wrong option, recipe, file or envi
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
 import traceback
 from typing import Annotated
@@ -68,7 +69,11 @@ def _falconer(*, version: Annotated[bool, VERSION] = False) -> None:
 
 
 def main() -> None:
-    """Run the command line, and end with one clear message and the right exit code whatever happens."""
+    """Run the command line, and end with one clear message and the right exit code whatever happens.
+
+    A request to end from the system (SIGTERM) is treated as Ctrl-C, so that it too leaves nothing half-written.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 
