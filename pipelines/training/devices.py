@@ -1,0 +1,47 @@
+"""The device, its precision, and torch's settings for the time of a training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from pipelines.errors import ConfigError
+from pipelines.training.config import TrainingConfig
+
+
+def device_of(config: TrainingConfig) -> torch.device:
+    """The device that `config.device` means here; one GPU a process under `torchrun`.
+
+    Raises `ConfigError` where a GPU is asked for and there is none.
+    """
+    if config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ConfigError('training.device is "cuda", and torch finds no GPU here; set training.device = "auto"')
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def uses_bf16(config: TrainingConfig, device: torch.device) -> bool:
+    """Whether the loss is computed under bf16 autocast: as configured, and by itself only where a GPU gains by it."""
+    if config.precision == "auto":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return config.precision == "bf16"
+
+
+@contextmanager
+def torch_settings(config: TrainingConfig, device: torch.device) -> Iterator[None]:
+    """Threads as configured, and on CPU deterministic algorithms only; as before when the block ends."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory
+    torch.set_num_threads(config.threads or threads)
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
+        torch.utils.deterministic.fill_uninitialized_memory = fill
