@@ -48,7 +48,7 @@ PACKAGES = (
     Package("nvtabular", NVTABULAR, "features of the ETL", needed=True),
     Package("implicit", "import implicit.als", "the recommender als", needed=True),
     Package("mlflow", "import mlflow", "mirror of the runs", needed=True),
-    Package("torch", "import torch", "no trainer of this release uses it"),
+    Package("torch", "import torch", "training in PyTorch"),
     Package("tensorflow", "import tensorflow", "TensorFlow trainers are not part of this release"),
     Package("merlin-models", "import merlin.core, merlin.schema", "TensorFlow trainers are not part of this release"),
     Package("dask-cuda", "import dask_cuda", "several GPUs"),

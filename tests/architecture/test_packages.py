@@ -29,6 +29,7 @@ OWNERS = {
     "mlflow": r"pipelines/tracking\.py",
     "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
     "rich": r"pipelines/console\.py",
+    "torch": r"pipelines/training/\w+\.py|recsys/(backends/torch|models/\w+/on_torch)\.py",
     "typer": r"(pipelines|recsys)/cli\.py|workflows/\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
     "pydantic": r"(pipelines|recsys)/.+\.py",
@@ -44,7 +45,6 @@ NOT_IMPORTED = {
     "dask-cuda": "mandated; no module of this release imports it, `falconer doctor` tries it",
     "pandas": "NVTabular's frames: declared because its version matters",
     "tensorflow": "mandated; no module of this release imports it, `falconer doctor` tries it",
-    "torch": "mandated; no module of this release imports it, `falconer doctor` tries it",
 }
 """Dependencies of the package that its source does not import, each with the reason why they are declared."""
 
