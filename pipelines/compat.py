@@ -84,5 +84,4 @@ def _mend_cudf() -> None:
 
 def give_missing_name(column: ModuleType) -> None:
     """Give the module `cudf.core.column` the name `build_categorical_column`, unless it has it."""
-    if not hasattr(column, "build_categorical_column"):
-        setattr(column, "build_categorical_column", None)  # noqa: B010
+    vars(column).setdefault("build_categorical_column", None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
@@ -41,7 +42,7 @@ def build(recipe: EtlRecipe, out: Path) -> Path:
     if _is_whole(target):
         say(f"{recipe.name}: this dataset is there already, nothing to do")
         return target
-    with atomic_directory(target) as partial:
+    with _no_empty_folders(target), atomic_directory(target) as partial:
         _fill(partial, recipe, dataset_id, sources, parent, watch)
     say(watch.table())
     return target
@@ -80,6 +81,19 @@ def _is_whole(target: Path) -> bool:
     return True
 
 
+@contextmanager
+def _no_empty_folders(target: Path) -> Iterator[None]:
+    """If the block fails, take away the folders above `target` that it made."""
+    absent = [folder for folder in target.parents if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in absent:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def _fill(
     root: Path, recipe: EtlRecipe, dataset_id: str, sources: dict[str, str], parent: Parent | None, watch: Stopwatch
 ) -> None:
@@ -112,7 +126,7 @@ def _fill(
             sources=sources,
             config=recipe.model_dump(mode="json"),
             content=checksums(root),
-            notes=(*checked.raw.notes, *_notes(recipe, counts, encoded)),
+            notes=(*checked.raw.notes, *_notes(recipe, counts, encoded, parent)),
         )
         write_card(root, card)
 
@@ -151,8 +165,8 @@ def _counts_of(divided: Split, encoded: Encoded) -> dict[str, int]:
     return counts
 
 
-def _notes(recipe: EtlRecipe, counts: Mapping[str, int], encoded: Encoded) -> list[str]:
-    notes = []
+def _notes(recipe: EtlRecipe, counts: Mapping[str, int], encoded: Encoded, parent: Parent | None) -> list[str]:
+    notes = [] if parent is None else [f"Ids, categories and scales continue those of dataset {parent.dataset_id}."]
     if recipe.catalogue.counted_on == "all":
         notes.append("Minimum counts were taken on all events, test included, as the published protocol has it.")
     for fold in encoded.folds:
@@ -169,9 +183,10 @@ def _notes(recipe: EtlRecipe, counts: Mapping[str, int], encoded: Encoded) -> li
 def _write(root: Path, checked: Checked, encoded: Encoded) -> None:
     for number, start in enumerate(range(0, len(encoded.train), ROWS_PER_FILE)):
         write_table(root, f"train/part-{number:05}.parquet", _arrow(encoded.train[start : start + ROWS_PER_FILE]))
-    for kind, vocabulary in (("user", encoded.catalogue.users), ("item", encoded.catalogue.items)):
-        write_table(root, f"{kind}s.parquet", _arrow(encoded.entities[kind]))  # type: ignore[index]
-        write_table(root, f"vocab/{kind}.parquet", _arrow(vocabulary.table))
+    write_table(root, "vocab/user.parquet", _arrow(encoded.catalogue.users.table))
+    write_table(root, "vocab/item.parquet", _arrow(encoded.catalogue.items.table))
+    for kind, entities in encoded.entities.items():
+        write_table(root, f"{kind}s.parquet", _arrow(entities))
     for fold, tables in encoded.folds.items():
         write_queries(root, fold, tables.queries, _arrow(tables.keys.to_frame())["user"], tables.truth)
     for name, rejected in checked.rejected.items():

@@ -39,9 +39,10 @@ def split(events: pl.DataFrame, config: SplitBase, candidates: pl.DataFrame | No
     assigned = PROTOCOLS[type(config)](config, ordered, candidates)
     counts = {part.name.lower(): int((assigned.part == part).sum()) for part in Part}
     _refuse_empty(counts, assigned.folds)
+    parameters = config.model_dump(mode="json", exclude={"views"})
     card = SplitCard(
-        protocol=config.protocol,  # type: ignore[attr-defined]
-        parameters=config.model_dump(mode="json", exclude={"protocol", "views"}),
+        protocol=parameters.pop("protocol"),
+        parameters=parameters,
         description=assigned.description,
         views=config.views or _views_of(events),
         sampled=assigned.sampled,

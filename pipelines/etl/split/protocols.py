@@ -209,7 +209,7 @@ def _last_time(events: pl.DataFrame, protocol: str) -> int:
             f"split {protocol} needs times, and the source has none; name its time column, or use leave_last, "
             "held_out_users or random"
         )
-    return int(events["time"].max())  # type: ignore[arg-type]
+    return int(events.select(pl.col("time").max()).item())
 
 
 PROTOCOLS: Mapping[type[Any], Protocol] = {
