@@ -59,8 +59,14 @@ class Dataset:
     @cached_property
     def train(self) -> pa.Table:
         """The train events by (time, ordinal): user int32, item int32, ordinal int64 and what else there is."""
-        parts = sorted(name for name in self.card.content if name.startswith("train/"))
-        return pa.concat_tables([self.table(name) for name in parts])
+        return pa.concat_tables([self.table(name) for name in self._train_names()])
+
+    def train_files(self) -> list[Path]:
+        """The files of the train events in their order, each checked, for readers that take a part at a time."""
+        return [self._checked(name) for name in self._train_names()]
+
+    def _train_names(self) -> list[str]:
+        return sorted(name for name in self.card.content if name.startswith("train/"))
 
     def train_column(self, name: str) -> NDArray[Any]:
         """One column of the train events as an array; `ArtifactError` where the dataset has none of that name."""
@@ -110,6 +116,9 @@ class Dataset:
 
     def table(self, name: str) -> pa.Table:
         """Any parquet file of the directory; `ArtifactError` where it is absent or its checksum differs."""
+        return pq.read_table(self._checked(name), memory_map=True)
+
+    def _checked(self, name: str) -> Path:
         path = self.path / name
         expected = self.card.content.get(name)
         if expected is None or not path.is_file():
@@ -118,7 +127,7 @@ class Dataset:
             raise ArtifactError(
                 f"{path}: damaged (its checksum is not the one in {CARD}); rebuild it with `falconer etl`"
             )
-        return pq.read_table(path, memory_map=True)
+        return path
 
     def verify(self) -> None:
         """Check every file against its checksum; raises `ArtifactError` for the first that differs."""

@@ -1,0 +1,1 @@
+"""Batches and scoring for each framework; this package itself imports none."""
