@@ -43,7 +43,7 @@ def test_every_mistake_is_listed_at_once_with_path_value_and_nearest_key() -> No
 
 
 def test_unknown_key_without_a_near_one_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="split.zzz: unknown key; known keys: protocol, test_users"):
+    with pytest.raises(ConfigError, match=r"split.zzz: unknown key; known keys: protocol, test_users"):
         parse(_Recipe, {"name": "x", "split": {"protocol": "held_out_users", "test_users": 1, "zzz": 2}}, "a.toml")
 
 
