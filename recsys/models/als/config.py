@@ -12,9 +12,9 @@ class AlsConfig(ModelConfig):
 
     factors: int = Field(default=64, ge=1, le=4096)
     """Length of the user and item vectors."""
-    alpha: float = Field(default=10.0, ge=0)
+    alpha: float = Field(default=1.0, ge=0)
     """Confidence in a pair that was seen n times: c = 1 + alpha log2(1 + n)."""
-    regularization: float = Field(default=1.0, gt=0)
+    regularization: float = Field(default=10.0, gt=0)
     """Ridge penalty on both sides."""
     iterations: int = Field(default=15, ge=1)
     """Passes over users and items."""

@@ -1,0 +1,46 @@
+"""Every model recipe that there is: found by walking the tree, validated, and trained on a small dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.data.dataset import Dataset
+from recsys.models.config import ModelConfig
+from recsys.recipe import RECIPES, load_recipe
+from recsys.registry import MODELS
+from tests import tiny
+from tests.datasets import checkerboard
+
+NAMES = sorted(path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.toml"))
+RANDOM_GUESS = 1 / 13
+"""Of the checkerboard's 24 items a user has seen 11: one guess among the rest."""
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return checkerboard(tmp_path_factory.mktemp("recipes") / "board")
+
+
+def test_there_is_a_recipe_for_every_model() -> None:
+    assert {load_recipe(name)[0].name for name in NAMES} == set(MODELS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_says_how_its_knobs_were_chosen(name: str) -> None:
+    text = (RECIPES / f"{name}.toml").read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert "[model]" not in text or "valid" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_trains_and_beats_chance(name: str, board: Dataset, tmp_path: Path) -> None:
+    implementation, config = load_recipe(name)
+    assert isinstance(config, ModelConfig)
+    run = tiny.train(implementation.name, implementation.backend, board, tmp_path, config)
+    queries, truth = board.queries("test"), board.truth("test")
+    scores = tiny.novel_scores(tiny.scorer_of(run, board), queries)
+    hit_rate = np.mean(scores.argmax(axis=1) == truth.items.values)
+    assert hit_rate >= (10 * RANDOM_GUESS if config.discovers else 0)
