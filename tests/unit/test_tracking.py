@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,21 @@ CONFIG = {"model": {"name": "ease", "l2": 500.0, "layers": [1, 2]}, "seed": 0}
 @pytest.fixture(autouse=True)
 def _tracking_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FALCONER_TRACKING", raising=False)
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new MLflow database, which takes a second to make."""
+    root = tmp_path_factory.mktemp("empty")
+    tracking._client(root)
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def root(tmp_path: Path, empty_database: Path) -> Path:
+    """A folder for runs that has its MLflow database already."""
+    shutil.copy(empty_database, tmp_path)
+    return tmp_path
 
 
 def make_run(root: Path, run_id: str = "one", *, steps: int = 3) -> Run:
@@ -69,63 +85,63 @@ def test_a_run_is_mirrored_whole(tmp_path: Path) -> None:
     assert client.get_experiment(found.info.experiment_id).name == "shop/d1"
 
 
-def test_mirroring_again_writes_no_point_twice(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
+def test_mirroring_again_writes_no_point_twice(root: Path) -> None:
+    run = make_run(root)
     write_report(run, "all", ndcg_at_10=0.25)
     for _ in range(3):
         tracking.mirror(run.path)
     log_steps(run, range(3, 5))
     write_report(run, "novel", ndcg_at_10=0.125)
     tracking.mirror(run.path)
-    client, (found,) = mirrored(tmp_path)
+    client, (found,) = mirrored(root)
     assert [step for step, _ in history(client, found, "loss")] == [0, 1, 2, 3, 4]
     assert history(client, found, "all/ndcg_at_10") == [(0, 0.25)]
     assert history(client, found, "novel/ndcg_at_10") == [(0, 0.125)]
 
 
-def test_points_that_are_written_again_after_a_resume_are_known(tmp_path: Path) -> None:
-    run = make_run(tmp_path, steps=4)
+def test_points_that_are_written_again_after_a_resume_are_known(root: Path) -> None:
+    run = make_run(root, steps=4)
     tracking.mirror(run.path)
     lines = (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     (run.path / "metrics.jsonl").write_text("".join(lines[:2]), encoding="utf-8")
     tracking.mirror(run.path)
     log_steps(run, range(2, 6))
     tracking.mirror(run.path)
-    client, (found,) = mirrored(tmp_path)
+    client, (found,) = mirrored(root)
     assert [step for step, _ in history(client, found, "loss")] == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_new_judgement_replaces_the_figure(tmp_path: Path) -> None:
-    run = make_run(tmp_path)
+def test_a_new_judgement_replaces_the_figure(root: Path) -> None:
+    run = make_run(root)
     for mean, second in ((0.5, 1_700_000_000), (0.25, 1_700_000_009)):
         write_report(run, "all", ndcg_at_10=mean)
         os.utime(run.path / "all" / "report.json", (second, second))
         tracking.mirror(run.path)
-    _, (found,) = mirrored(tmp_path)
+    _, (found,) = mirrored(root)
     assert found.data.metrics["all/ndcg_at_10"] == 0.25
 
 
-def test_statuses(tmp_path: Path) -> None:
-    finished, failed, interrupted, running = (make_run(tmp_path, name) for name in ("aa", "bb", "cc", "dd"))
+def test_statuses(root: Path) -> None:
+    finished, failed, interrupted, running = (make_run(root, name) for name in ("aa", "bb", "cc", "dd"))
     failed.update(status="failed", error="ValueError: no")
     interrupted.update(status="interrupted")
     tracking.mirror(running.path)
     running.update(status="running")
     for run in (finished, failed, interrupted, running):
         tracking.mirror(run.path)
-    _, found = mirrored(tmp_path)
+    _, found = mirrored(root)
     statuses = {run.info.run_name[-2:]: run.info.status for run in found}
     assert statuses == {"aa": "FINISHED", "bb": "FAILED", "cc": "KILLED", "dd": "RUNNING"}
     assert {run.data.tags.get("error") for run in found} == {None, "ValueError: no"}
 
 
-def test_many_parameters_points_and_odd_names(tmp_path: Path) -> None:
+def test_many_parameters_points_and_odd_names(root: Path) -> None:
     config = {"table": {f"knob {number}": number for number in range(250)}, "text": "x" * 9000}
-    with runs.start(tmp_path, model="ease", backend="numpy", config=config) as run:
+    with runs.start(root, model="ease", backend="numpy", config=config) as run:
         for step in range(1200):
             run.log_metrics(step, {"loss": float(step), "share (%)": 1.0})
     tracking.mirror(run.path)
-    client, (found,) = mirrored(tmp_path)
+    client, (found,) = mirrored(root)
     assert len(found.data.params) == 251
     assert len(found.data.params["text"]) == tracking.PARAM_LENGTH
     assert len(history(client, found, "loss")) == 1200
@@ -164,8 +180,8 @@ def break_metrics(run: Run) -> None:
 
 
 @pytest.mark.parametrize("breaks", [break_nothing_there, break_report, break_database, break_metrics])
-def test_a_failure_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], breaks: Any) -> None:
-    run = make_run(tmp_path)
+def test_a_failure_is_one_line(root: Path, capsys: pytest.CaptureFixture[str], breaks: Any) -> None:
+    run = make_run(root)
     breaks(run)
     capsys.readouterr()
     tracking.mirror(run.path)
