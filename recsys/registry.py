@@ -24,6 +24,7 @@ from recsys.models.als.config import AlsConfig
 from recsys.models.config import ModelConfig
 from recsys.models.ease.config import EaseConfig
 from recsys.models.item_knn.config import ItemKnnConfig
+from recsys.models.ncf.config import NcfConfig
 from recsys.models.personal_popularity.config import PersonalPopularityConfig
 from recsys.models.popularity.config import PopularityConfig
 
@@ -48,6 +49,7 @@ MODELS: Mapping[str, Model] = {
     "item_knn": Model(ItemKnnConfig, {"numpy": "recsys.models.item_knn.on_numpy"}),
     "ease": Model(EaseConfig, {"numpy": "recsys.models.ease.on_numpy"}),
     "als": Model(AlsConfig, {"implicit": "recsys.models.als.on_implicit"}),
+    "ncf": Model(NcfConfig, {"torch": "recsys.models.ncf.on_torch"}),
 }
 
 

@@ -15,12 +15,20 @@ from pipelines.data.queries import Queries, Ragged
 from recsys import registry
 from recsys.api import CatalogScorer
 from recsys.models.config import ModelConfig
+from recsys.models.ncf.config import NcfTraining
 from tests.datasets import write_dataset
 
 TINY: Mapping[str, Mapping[str, Any]] = {
     "item_knn": {"decay": 0.7},
     "ease": {"decay": 0.7, "l2": 10.0},
     "als": {"factors": 8},
+    "ncf": {
+        "factors": 8,
+        "mlp_factors": 8,
+        "layers": (16, 8),
+        "batch_size": 128,
+        "training": NcfTraining(epochs=8, learning_rate=0.02, threads=1),
+    },
 }
 """Knobs of the tiny form, where the defaults are too large or leave a capability unused."""
 
@@ -30,6 +38,12 @@ ALL = [(name, backend) for name, model in registry.MODELS.items() for backend in
 def tiny_config(name: str) -> ModelConfig:
     """The model's tiny configuration."""
     return registry.MODELS[name].config(**TINY.get(name, {}))
+
+
+def tiny_form(name: str, config: ModelConfig) -> ModelConfig:
+    """A recipe's configuration with the budget of the tiny form, where the recipe's own is for large data."""
+    budget = {knob: value for knob, value in TINY.get(name, {}).items() if knob in {"batch_size", "training"}}
+    return config.model_copy(update=budget)
 
 
 def train(name: str, backend: str, data: Dataset, root: Path, config: ModelConfig | None = None) -> runs.Run:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -94,18 +94,24 @@ class Queries:
 
     def slice(self, start: int, stop: int) -> Queries:
         """Queries `start` to `stop`."""
+        return self._each(lambda part: part.slice(start, stop), lambda column: column[start:stop])
 
-        def cut(part: Ragged | None) -> Ragged | None:
-            return None if part is None else part.slice(start, stop)
+    def take(self, rows: NDArray[np.integer[Any]]) -> Queries:
+        """The given queries, in the given order."""
+        return self._each(lambda part: part.take(rows), lambda column: column[rows])
+
+    def _each(self, cut: Callable[[Ragged], Ragged], pick: Callable[[NDArray[Any]], NDArray[Any]]) -> Queries:
+        def cut_known(part: Ragged | None) -> Ragged | None:
+            return None if part is None else cut(part)
 
         return replace(
             self,
-            user=self.user[start:stop],
-            history=self.history.slice(start, stop),
-            history_times=cut(self.history_times),
-            time=None if self.time is None else self.time[start:stop],
-            features={name: column[start:stop] for name, column in self.features.items()},
-            candidates=cut(self.candidates),
+            user=pick(self.user),
+            history=cut(self.history),
+            history_times=cut_known(self.history_times),
+            time=None if self.time is None else pick(self.time),
+            features={name: pick(column) for name, column in self.features.items()},
+            candidates=cut_known(self.candidates),
         )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -30,7 +31,7 @@ ITEMS_AT_ONCE = 2**16
 Columns = tuple[torch.Tensor, ...]
 
 
-def generator(device: torch.device, *place: int) -> torch.Generator:
+def generator(device: torch.device, *place: int | str) -> torch.Generator:
     """The random numbers of one place, say (seed, epoch, step); other places draw others, in whatever order."""
     digest = hashlib.blake2b(repr(place).encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))
@@ -61,16 +62,16 @@ class TrainEvents:
         )
         self.n_rows = sum(group.n_rows for group in self.groups)
 
-    def read(self, groups: Sequence[RowGroup]) -> tuple[NDArray[np.generic], ...]:
+    def read(self, groups: Sequence[RowGroup]) -> tuple[NDArray[Any], ...]:
         """The columns of `groups` in their order, each an array of all their rows."""
         parts = [self._read(group) for group in groups]
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
-    def blocks(self, rows: int = SHUFFLE_ROWS) -> Iterator[tuple[NDArray[np.generic], ...]]:
+    def blocks(self, rows: int = SHUFFLE_ROWS) -> Iterator[tuple[NDArray[Any], ...]]:
         """All events in their order, up to `rows` at a time (a row group is never divided)."""
         return (self.read(window) for window in windows(self.groups, rows))
 
-    def _read(self, group: RowGroup) -> list[NDArray[np.generic]]:
+    def _read(self, group: RowGroup) -> list[NDArray[Any]]:
         with pq.ParquetFile(group.path) as file:
             table = file.read_row_group(group.number, columns=list(self.columns))
         return [table.column(name).to_numpy() for name in self.columns]
@@ -97,8 +98,7 @@ class EventBatches:
     held on `device` and shuffled as a whole. More are streamed: each epoch permutes the row groups of the files, and
     shuffles them in windows of up to `shuffle_rows`, one window in memory at a time.
 
-    Each process of a distributed training gets its `shard` of every batch. Raises `DataError` where a batch would
-    be empty.
+    Raises `DataError` where the share of one of the processes of a distributed training would be empty.
     """
 
     def __init__(
@@ -109,13 +109,14 @@ class EventBatches:
         seed: int,
         device: torch.device,
         shuffle_rows: int = SHUFFLE_ROWS,
-        shard: Shard | None = None,
     ) -> None:
         self._events, self._seed, self._device, self._shuffle_rows = events, seed, device, shuffle_rows
-        self._shard = shard or current_shard()
         self._length = -(-events.n_rows // batch_size)
-        if self._length == 0 or events.n_rows // self._length < self._shard.world:
-            raise DataError(f"{events.n_rows} train events are too few for {self._shard.world} processes to train on")
+        world = current_shard().world
+        if self._length == 0 or events.n_rows // self._length < world:
+            raise DataError(
+                f"{events.n_rows} train events in batches of {batch_size} are too few for {world} processes"
+            )
         self._resident = self._load(events.groups) if events.n_rows <= shuffle_rows else None
 
     def __len__(self) -> int:
@@ -133,7 +134,7 @@ class EventBatches:
         for columns, order in self._shuffled(number, bounds[0]):
             while len(order) >= wanted > 0:
                 pieces.append(_take(columns, order[:wanted]))
-                yield self._own(pieces)
+                yield _joined(pieces)
                 order, wanted, pieces = order[wanted:], next(sizes, 0), []
             pieces.append(_take(columns, order))
             wanted -= len(order)
@@ -143,7 +144,7 @@ class EventBatches:
         for place, window in enumerate(self._windows(epoch)):
             n_rows = sum(group.n_rows for group in window)
             if skip < n_rows:
-                random = generator(self._device, self._seed, epoch, place)
+                random = generator(self._device, "order", self._seed, epoch, place)
                 order = torch.randperm(n_rows, generator=random, device=self._device, dtype=torch.int32)
                 yield self._resident or self._load(window), order[skip:]
             skip = max(0, skip - n_rows)
@@ -158,11 +159,161 @@ class EventBatches:
     def _load(self, groups: Sequence[RowGroup]) -> Columns:
         return tuple(torch.tensor(column, device=self._device) for column in self._events.read(groups))
 
-    def _own(self, pieces: Sequence[Columns]) -> Columns:
-        """This process's rows of the batch that `pieces` make."""
-        columns = pieces[0] if len(pieces) == 1 else [torch.cat(parts) for parts in zip(*pieces, strict=True)]
-        return tuple(column[self._shard.rows(len(column))] for column in columns)
-
 
 def _take(columns: Columns, rows: torch.Tensor) -> Columns:
     return tuple(column.index_select(0, rows) for column in columns)
+
+
+def _joined(pieces: Sequence[Columns]) -> Columns:
+    return pieces[0] if len(pieces) == 1 else tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
+
+
+class SeenItems:
+    """The distinct train items of each user, laid out so that one binary search answers a question about a pair.
+
+    With a user's items sorted, s_0 < s_1 < ..., there are s_j - j items below s_j that the user has not seen. So the
+    r-th unseen item (from 0) is r + (number of j with s_j - j <= r).
+    """
+
+    def __init__(self, events: TrainEvents, *, n_users: int, n_items: int, device: torch.device) -> None:
+        pairs = _distinct_pairs(events, n_items)
+        counts = np.bincount(pairs // n_items, minlength=n_users)
+        first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+        place = np.arange(len(pairs)) - np.repeat(first[:-1], counts)
+        self.n_items = n_items
+        self._pairs = torch.tensor(pairs, device=device)
+        self._unseen_below = torch.tensor(pairs - place, device=device)
+        self._first = torch.tensor(first[:-1], device=device)
+        self._n_unseen = torch.tensor(n_items - counts, device=device)
+        if (counts == n_items).any():
+            raise DataError(
+                f"user {int(counts.argmax())} has every item in train, so no negative can be drawn that the user has "
+                "not seen; set model.reject_seen = false"
+            )
+
+    def contains(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """bool[B, n]: whether user users[b] has items[b, j] in train."""
+        pairs = users.long()[:, None] * self.n_items + items
+        place = torch.searchsorted(self._pairs, pairs).clamp_(max=len(self._pairs) - 1)
+        return self._pairs[place] == pairs
+
+    def unseen(self, users: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
+        """int64[B, n]: for each number of `chance` float64[B, n] in [0, 1), that part of the way along the user's
+        unseen items: all equally likely where `chance` is uniform."""
+        users = users.long()
+        rank = (chance * self._n_unseen[users][:, None]).long()
+        place = torch.searchsorted(self._unseen_below, (users * self.n_items)[:, None] + rank, right=True)
+        return rank + place - self._first[users][:, None]
+
+
+def _distinct_pairs(events: TrainEvents, n_items: int) -> NDArray[np.int64]:
+    """user * n_items + item of each distinct pair, ascending. `events` holds the columns user and item."""
+    pairs = np.empty(events.n_rows, np.int64)
+    start = 0
+    for users, items in events.blocks():
+        pairs[start : start + len(users)] = users.astype(np.int64) * n_items + items
+        start += len(users)
+    pairs.sort()
+    first = np.ones(len(pairs), np.bool_)
+    np.not_equal(pairs[1:], pairs[:-1], out=first[1:])
+    return pairs[first]
+
+
+def item_counts(events: TrainEvents, n_items: int) -> NDArray[np.int64]:
+    """int64[n_items]: train events of each item. `events` holds the columns user and item."""
+    counts = np.zeros(n_items, np.int64)
+    for _, items in events.blocks():
+        counts += np.bincount(items, minlength=n_items)
+    return counts
+
+
+class NegativeSampler:
+    """Draws items at random in proportion to (train events of the item) ^ alpha; alpha 0 is uniform.
+
+    With `seen`, no item that the user has in train: uniform draws are uniform over the user's unseen items. Weighted
+    ones are drawn again up to `REDRAWS` times, and what is then still seen (of a user whose items have 70 % of all
+    weight: one draw in 25) is replaced by a uniform unseen item.
+    """
+
+    def __init__(
+        self, counts: NDArray[np.int64], *, alpha: float, seen: SeenItems | None, device: torch.device
+    ) -> None:
+        self._n_items, self._seen, self._device = len(counts), seen, device
+        cumulative = np.cumsum(counts.astype(np.float64) ** alpha)
+        self._cumulative = None if alpha == 0 else torch.tensor(cumulative / cumulative[-1], device=device)
+
+    def draw(self, users: torch.Tensor, n: int, random: torch.Generator) -> torch.Tensor:
+        """int64[B, n]: n items for each of users[B], with replacement."""
+        if self._cumulative is not None:
+            return self._weighted(users, n, random)
+        chance = self._chance((len(users), n), random)
+        return (chance * self._n_items).long() if self._seen is None else self._seen.unseen(users, chance)
+
+    def _weighted(self, users: torch.Tensor, n: int, random: torch.Generator) -> torch.Tensor:
+        items = self._by_weight((len(users), n), random)
+        if self._seen is None:
+            return items
+        for _ in range(REDRAWS):
+            items = torch.where(self._seen.contains(users, items), self._by_weight(items.shape, random), items)
+        uniform = self._seen.unseen(users, self._chance(items.shape, random))
+        return torch.where(self._seen.contains(users, items), uniform, items)
+
+    def _by_weight(self, shape: tuple[int, ...], random: torch.Generator) -> torch.Tensor:
+        """Inverse of the cumulative distribution."""
+        assert self._cumulative is not None
+        return torch.searchsorted(self._cumulative, self._chance(shape, random), right=True)
+
+    def _chance(self, shape: tuple[int, ...], random: torch.Generator) -> torch.Tensor:
+        return torch.rand(shape, generator=random, device=self._device, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class LabelledItems:
+    """B users with K items each: users int[B], items int64[B, K], labels float32[B, K] (1 = a train event)."""
+
+    users: torch.Tensor
+    items: torch.Tensor
+    labels: torch.Tensor
+
+
+class WithNegatives:
+    """Batches of user and item, each event followed by `n` negatives: K = 1 + n items, the event's own first.
+
+    Negatives are drawn for the batch of all processes, and each process takes its `shard` of both.
+    """
+
+    def __init__(
+        self, events: EventBatches, sampler: NegativeSampler, *, n: int, seed: int, shard: Shard | None = None
+    ) -> None:
+        self._events, self._sampler, self._n, self._seed = events, sampler, n, seed
+        self._shard = shard or current_shard()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def epoch(self, number: int, *, start: int = 0) -> Iterator[LabelledItems]:
+        """Batches `start`, `start` + 1, ... of epoch `number`."""
+        for step, (users, items) in enumerate(self._events.epoch(number, start=start), start=start):
+            random = generator(items.device, "negatives", self._seed, number, step)
+            drawn = self._sampler.draw(users, self._n, random)
+            own = self._shard.rows(len(users))
+            chosen = torch.cat([items[own, None].long(), drawn[own]], dim=1)
+            labels = torch.zeros(chosen.shape, device=items.device)
+            labels[:, 0] = 1
+            yield LabelledItems(users[own], chosen, labels)
+
+
+def catalogue_scores(
+    score: Callable[[int, slice], torch.Tensor], *, n_queries: int, n_known: int, n_items: int, device: torch.device
+) -> NDArray[np.float32]:
+    """float32[n_queries, n_items] from `score(query, items)`, the float32 scores of one query for a slice of items.
+
+    Items from `n_known` on are -inf. One query at a time and the same slices for each, so that every computation has
+    a fixed shape and a query's scores are the same to the bit whatever is asked beside it.
+    """
+    scores = torch.full((n_queries, n_items), -torch.inf, device=device)
+    blocks = [slice(start, min(start + ITEMS_AT_ONCE, n_known)) for start in range(0, n_known, ITEMS_AT_ONCE)]
+    for query in range(n_queries):
+        for items in blocks:
+            scores[query, items] = score(query, items)
+    return scores.cpu().numpy()

@@ -54,7 +54,7 @@ def test_scores_do_not_depend_on_the_batch(scorer: CatalogScorer, queries: Queri
 
 
 @every_model
-def test_an_unknown_user_is_answered_from_the_history(
+def test_an_unknown_user_is_answered_from_the_history_or_by_popularity(
     scorer: CatalogScorer, queries: Queries, board: Dataset, name: str
 ) -> None:
     history = [int(item) for item in queries.history[0]]
@@ -63,6 +63,8 @@ def test_an_unknown_user_is_answered_from_the_history(
     assert np.isfinite(unknown).all()
     if MODELS[name].config.folds_in:
         assert unknown.tobytes() == known.tobytes()
+    else:
+        assert unknown.tobytes() == scorer.score(with_histories(queries, [[]])).tobytes()
 
 
 @every_model
@@ -81,7 +83,9 @@ def test_an_empty_history_gives_everybody_the_same_list_by_popularity(
 def test_another_history_gives_other_scores_where_the_model_is_personalised(
     scorer: CatalogScorer, queries: Queries, name: str
 ) -> None:
-    even, odd = scorer.score(with_histories(queries, [[0, 2, 4], [1, 3, 5]]))
+    unknown_users = with_histories(queries, [[0, 2, 4], [1, 3, 5]])
+    two_users = queries.slice(0, 2)  # of other classes
+    even, odd = scorer.score(unknown_users if MODELS[name].config.folds_in else two_users)
     assert (even.tobytes() != odd.tobytes()) == MODELS[name].config.personalised
 
 

@@ -39,6 +39,7 @@ def test_a_recipe_says_how_its_knobs_were_chosen(name: str) -> None:
 def test_a_recipe_trains_and_beats_chance(name: str, board: Dataset, tmp_path: Path) -> None:
     implementation, config = load_recipe(name)
     assert isinstance(config, ModelConfig)
+    config = tiny.tiny_form(implementation.name, config)
     run = tiny.train(implementation.name, implementation.backend, board, tmp_path, config)
     queries, truth = board.queries("test"), board.truth("test")
     scores = tiny.novel_scores(tiny.scorer_of(run, board), queries)

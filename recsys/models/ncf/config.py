@@ -1,0 +1,56 @@
+"""Configuration of NCF."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from pipelines.training.config import TrainingConfig
+from recsys.models.config import ModelConfig
+
+Width = Annotated[int, Field(ge=1, le=4096)]
+
+
+class NcfTraining(TrainingConfig):
+    """The training loop's knobs, with defaults for NCF."""
+
+    epochs: int = Field(default=20, ge=1)
+    monitor: str | None = "ndcg@10"
+    patience: int | None = Field(default=3, ge=1)
+
+
+class NcfConfig(ModelConfig):
+    """He et al. 2017: a user vector and an item vector, multiplied (GMF), through layers (MLP), or both (NeuMF).
+
+    Users are known by their ids only: a user outside the train events is answered with the items' popularity.
+    """
+
+    folds_in: ClassVar[bool] = False
+
+    variant: Literal["gmf", "mlp", "neumf"] = "neumf"
+    factors: int = Field(default=32, ge=1, le=4096)
+    """Length of the vectors that GMF multiplies."""
+    mlp_factors: int = Field(default=32, ge=1, le=4096)
+    """Length of the user's and of the item's vector that together are the input of the MLP."""
+    layers: tuple[Width, ...] = Field(default=(32, 16, 8), min_length=1)
+    """Widths of the MLP's hidden layers."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each hidden layer's outputs that is dropped in training."""
+    n_negatives: int = Field(default=4, ge=1, le=1000)
+    """Items drawn beside each train event, as pairs with label 0."""
+    negative_alpha: float = Field(default=0.0, ge=0, le=4)
+    """Negatives are drawn in proportion to (train events of the item) ^ alpha; 0 is uniform."""
+    reject_seen: bool = True
+    """Negatives are items that the user does not have in train."""
+    batch_size: int = Field(default=1024, ge=1)
+    """Train events in a step; each comes with its negatives."""
+    shuffle_rows: int = Field(default=2**24, ge=1)
+    """Train events that are held and shuffled together; a dataset of more is streamed from its files."""
+    valid_queries: int = Field(default=2000, ge=1)
+    """Validate on a sample of so many queries, where there are more."""
+    training: NcfTraining = NcfTraining()
+    pretraining: NcfTraining | None = None
+    """Train GMF and MLP apart first, each so, and start NeuMF from both. None = start at random."""
+    pretraining_share: float = Field(default=0.5, ge=0, le=1)
+    """Weight of the trained GMF where both outputs are joined (alpha in equation 13); the MLP has the rest."""

@@ -1,0 +1,52 @@
+"""How good a model is while it trains: a few metrics on the validation fold, always of the same queries."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipelines.data.dataset import Dataset
+from pipelines.data.queries import Queries, Ragged
+from recsys.api import CatalogScorer, Ranked
+from recsys.evaluation import found_in, relevant
+from recsys.metrics import hit_rate, ndcg
+from recsys.ranking import top_k
+
+
+class Validation:
+    """Judges scorers on queries of the fold `valid`, in the first view of the dataset's split.
+
+    Where more than `n_queries` have a relevant item, a sample of them, the same for the same `seed`. The whole
+    catalogue is ranked, unless the queries give candidates. A dataset without the fold, or without a relevant item
+    in it, gives no metrics.
+    """
+
+    def __init__(self, data: Dataset, *, n_queries: int, seed: int, k: int = 10) -> None:
+        self._n_items, self._k, self._view = data.n_items, k, data.card.split.views[0]
+        self._queries, self._relevant = _sample(data, n_queries, seed)
+
+    @property
+    def n_queries(self) -> int:
+        """Queries that are judged."""
+        return len(self._relevant)
+
+    def __call__(self, scorer: CatalogScorer) -> dict[str, float]:
+        """`hit_rate@k` and `ndcg@k`, as `recsys.metrics` defines them; empty where there are no queries."""
+        if not self.n_queries:
+            return {}
+        lists = top_k(scorer, self._queries, n_items=self._n_items, k=self._k, view=self._view)
+        ranked = Ranked(lists.items, found_in(lists.items, self._relevant, self._n_items), self._relevant.lengths)
+        means = {"hit_rate": hit_rate(ranked, self._k).mean(), "ndcg": ndcg(ranked, self._k).mean()}
+        return {f"{name}@{self._k}": float(mean) for name, mean in means.items()}
+
+
+def _sample(data: Dataset, n_queries: int, seed: int) -> tuple[Queries, Ragged]:
+    """Queries with a relevant item, and these items."""
+    if not data.has_fold("valid"):
+        empty = Ragged.of([])
+        return Queries(np.empty(0, np.int32), empty), empty
+    queries, truth = data.queries("valid"), data.truth("valid")
+    wanted = relevant(queries, truth, data.card.split.views[0], data.n_items)
+    rows = np.flatnonzero(wanted.lengths > 0)
+    if len(rows) > n_queries:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, n_queries, replace=False))
+    return queries.take(rows), wanted.take(rows)
