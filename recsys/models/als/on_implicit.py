@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries, Ragged
@@ -56,9 +57,11 @@ class AlsScorer:
     def score(self, queries: Queries) -> NDArray[np.float32]:
         """float32[Q, n_items]; 0 for all items with an empty history."""
         scores = np.full((len(queries), len(self.items_known)), -np.inf, dtype=np.float32)
+        vectors = self._fold_in(queries)
         # One product a query, always of the same shape: the BLAS rounds products of other shapes otherwise.
-        for row, vector in zip(scores, self._fold_in(queries), strict=True):
-            row[: len(self._items)] = self._items @ vector
+        with threadpool_limits(1, "blas"):
+            for row, vector in zip(scores, vectors, strict=True):
+                row[: len(self._items)] = self._items @ vector
         return scores
 
     def save(self, directory: Path) -> None:
@@ -72,9 +75,11 @@ class AlsScorer:
         items = Ragged(offsets, counts.indices)
         extra = Ragged(offsets, _extra_confidence(counts.data, self._config.alpha))
         vectors = np.zeros((len(queries), self._items.shape[1]), dtype=np.float32)
-        for rows in _same_length(items.lengths, self._items.shape[1]):
-            shape = (len(rows), -1)
-            vectors[rows] = self._solve(items.take(rows).values.reshape(shape), extra.take(rows).values.reshape(shape))
+        # The systems are small: threads inside each cost more than they gain, far more on a busy machine.
+        with threadpool_limits(1, "blas"):
+            for rows in _same_length(items.lengths, self._items.shape[1]):
+                taken = (part.take(rows).values.reshape(len(rows), -1) for part in (items, extra))
+                vectors[rows] = self._solve(*taken)
         return vectors
 
     def _solve(self, items: NDArray[Any], extra: NDArray[Any]) -> NDArray[np.float64]:
@@ -121,7 +126,6 @@ def _fit(config: AlsConfig, confidence: Any) -> NDArray[np.float32]:
     """The item vectors that `implicit` finds: float32[n_items, factors]."""
     try:
         from implicit.cpu.als import AlternatingLeastSquares
-        from threadpoolctl import threadpool_limits
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"als needs the package {error.name!r} to train, which is not installed; `falconer doctor` says how"
