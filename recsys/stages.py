@@ -303,10 +303,10 @@ def compare(
 
 
 def _print_comparison(view: ViewComparison) -> None:
-    """The verdict, and the paired differences to the first with their intervals."""
+    """The verdict, and the paired difference of every two with its interval."""
     say(f"{view.view}: {view.verdict}")
     level = f"{view.reports[0].level:.0%}"
-    for gap in (gap for gap in view.differences if gap.first == view.reports[0].label):
+    for gap in view.differences:
         note = "" if gap.separated else ", within the noise"
         say(
             f"  {gap.first} - {gap.second}: {gap.metric} {gap.difference:+.4f} "
