@@ -303,6 +303,14 @@ class WithNegatives:
             yield LabelledItems(users[own], chosen, labels)
 
 
+def rows_of(table: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Rows `ids` of any shape [...] of `table` [n, d] -> [..., d], as `torch.nn.functional.embedding`.
+
+    On a CPU its gradient takes a third of the time: `index_add_` goes through the ids once.
+    """
+    return table.index_select(0, ids.flatten()).view(*ids.shape, table.shape[1])
+
+
 def catalogue_scores(
     score: Callable[[int, slice], torch.Tensor], *, n_queries: int, n_known: int, n_items: int, device: torch.device
 ) -> NDArray[np.float32]:

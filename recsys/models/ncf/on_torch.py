@@ -41,6 +41,7 @@ from recsys.backends.torch import (
     WithNegatives,
     catalogue_scores,
     item_counts,
+    rows_of,
 )
 from recsys.models.arrays import known_items
 from recsys.models.ncf.config import NcfConfig, NcfTraining
@@ -62,8 +63,8 @@ class Gmf(nn.Module):
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Users [B], items [B, K] -> [B, K]: h . (p_u * p_i) = (h * p_u) . p_i."""
-        user = self.user(users) * self.out  # [B, d]
-        return torch.bmm(self.item(items), user[:, :, None]).squeeze(-1)  # [B, K, d] x [B, d, 1]
+        user = rows_of(self.user.weight, users) * self.out  # [B, d]
+        return (rows_of(self.item.weight, items) * user[:, None]).sum(-1)  # [B, K, d] -> [B, K]
 
     def item_side(self) -> Tensor:
         """What the catalogue's scores need of all items: [n_items, d]."""
@@ -94,8 +95,8 @@ class Mlp(nn.Module):
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Users [B], items [B, K] -> [B, K]."""
-        user = _of_rows(self.from_user, self.user, users)  # [B, h_1]
-        item = _of_rows(self.from_item, self.item, items)  # [B, K, h_1]
+        user = _layer_of_rows(self.from_user, self.user, users)  # [B, h_1]
+        item = _layer_of_rows(self.from_item, self.item, items)  # [B, K, h_1]
         return self._above(user[:, None] + item)
 
     def item_side(self) -> Tensor:
@@ -156,12 +157,12 @@ def _uniform(*shape: int, fan_in: int) -> Tensor:
     return torch.empty(shape).uniform_(-bound, bound)
 
 
-def _of_rows(layer: nn.Linear, table: nn.Embedding, ids: Tensor) -> Tensor:
+def _layer_of_rows(layer: nn.Linear, table: nn.Embedding, ids: Tensor) -> Tensor:
     """layer(table[ids]), in the order that multiplies fewer rows."""
     if ids.numel() < table.num_embeddings:
-        rows: Tensor = layer(table(ids))
+        rows: Tensor = layer(rows_of(table.weight, ids))
         return rows
-    return functional.embedding(ids, layer(table.weight))
+    return rows_of(layer(table.weight), ids)
 
 
 class NcfTask(Task[LabelledItems]):
