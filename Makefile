@@ -16,7 +16,7 @@ demo: setup  ## from raw purchases to a report of the recommenders
 test: setup  ## system packages, lint, and every test that is not slow
 	@scripts/system-packages
 	@$(MAKE) --no-print-directory lint
-	.venv/bin/pytest -m "not slow and not gpu and not benchmark_suite"
+	.venv/bin/pytest -n 2 --dist loadfile -m "not slow and not gpu and not benchmark_suite"
 
 test-slow: setup  ## the tests that take long
 	.venv/bin/pytest -m "slow and not gpu and not benchmark_suite"
@@ -28,7 +28,7 @@ lint: setup  ## style, types and the import rules
 	.venv/bin/lint-imports --no-logo
 
 bench: setup  ## measure speed and memory on this machine
-	.venv/bin/pytest tests/benchmarks -m benchmark_suite
+	.venv/bin/pytest tests/benchmarks -m benchmark_suite -s
 
 ui: setup  ## every run in MLflow, on this machine only
 	@.venv/bin/falconer ui

@@ -35,6 +35,7 @@ OWNERS = {
     "pydantic": r"(pipelines|recsys)/.+\.py",
     "numpy": r"(pipelines|recsys)/.+\.py",
     "pyarrow": r"(pipelines|recsys)/.+\.py",
+    "safetensors": r"pipelines/training/\w+\.py|recsys/models/\w+/on_torch\.py",
     "scipy": r"recsys/.+\.py",
     "threadpoolctl": r"recsys/models/\w+/on_\w+\.py",
 }
