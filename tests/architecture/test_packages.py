@@ -28,7 +28,7 @@ OWNERS = {
     "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py",
     "mlflow": r"pipelines/tracking\.py",
     "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
-    "rich": r"pipelines/console\.py",
+    "rich": r"pipelines/(console|training/progress)\.py",
     "torch": r"pipelines/training/\w+\.py|recsys/(backends/torch|models/\w+/on_torch)\.py",
     "typer": r"(pipelines|recsys)/cli\.py|workflows/\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
