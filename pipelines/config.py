@@ -94,11 +94,23 @@ def _explain(cls: type[BaseModel], detail: Any) -> str:
         return f"{path}: unknown key; {hint}"
     if detail["type"] == "missing":
         return f"{path}: required, and absent"
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return _explain_tag(path, detail["ctx"])
     reason = str(detail["msg"])
     expected = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
     near = difflib.get_close_matches(str(detail["input"]), expected, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{path}: {reason[0].lower()}{reason[1:]} (given: {detail['input']!r}){hint}"
+
+
+def _explain_tag(path: str, context: Mapping[str, Any]) -> str:
+    """The key that chooses one of several tables is absent or names none of them."""
+    key = str(context["discriminator"]).strip("'")
+    if "tag" not in context:
+        return f"{path}.{key}: required, and absent"
+    near = difflib.get_close_matches(context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {context['expected_tags']}"
+    return f"{path}.{key}: {context['tag']!r} is not known; {hint}"
 
 
 def _walk(cls: type[BaseModel], location: Sequence[str]) -> tuple[list[str], list[type[BaseModel]]]:

@@ -47,6 +47,20 @@ def test_unknown_key_without_a_near_one_names_the_known_ones() -> None:
         parse(_Recipe, {"name": "x", "split": {"protocol": "held_out_users", "test_users": 1, "zzz": 2}}, "a.toml")
 
 
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"protocol": "temporl"}, "split.protocol: 'temporl' is not known; did you mean 'temporal'?"),
+        ({"protocol": "zzz"}, "split.protocol: 'zzz' is not known; known: 'temporal', 'held_out_users'"),
+        ({"test_days": 3}, "split.protocol: required, and absent"),
+    ],
+)
+def test_a_wrong_choice_of_table_names_the_key_and_the_nearest_one(split: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(_Recipe, {"name": "x", "split": split}, "a.toml")
+    assert str(caught.value) == f"a.toml: 1 mistake\n  - {message}"
+
+
 def test_overrides_are_toml_values_and_bare_words_are_strings() -> None:
     values = {"split": {"protocol": "temporal"}}
     result = apply_overrides(values, ["split.test_days=14", "engine=polars", 'name="a b"', "new.list=[1, 2]"])
