@@ -11,6 +11,7 @@ import numpy as np
 from pipelines.config import Config
 from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError
+from recsys import significance
 from recsys.evaluation import Judged, interval, resampled_means
 from recsys.results import Comparison, PairedDifference, Report, ViewComparison
 
@@ -108,6 +109,9 @@ def _compare_view(view: View, judged: Sequence[Judged], config: ComparisonConfig
         metric=config.metric,
         reports=reports,
         differences=differences,
+        letters=significance.letters(
+            [report.label for report in reports], {(d.first, d.second): d.separated for d in differences}
+        ),
         verdict=verdict(reports, differences, config),
     )
 
@@ -123,26 +127,39 @@ def _refuse_other_queries(judged: Sequence[Judged]) -> None:
 
 
 def paired_differences(judged: Sequence[Judged], config: ComparisonConfig) -> tuple[PairedDifference, ...]:
-    """The difference of means of every pair (first - second, in the given order), each on the same resamples."""
+    """The difference of means of every pair (first - second, in the given order), each on the same resamples.
+
+    The p-values of the randomisation test are corrected for the number of pairs (Holm).
+    """
+    pairs = list(combinations(range(len(judged)), 2))
+    if not pairs:
+        return ()
     values = np.stack([one.values(config.metric) for one in judged], axis=1)
+    firsts, seconds = (np.array(column) for column in zip(*pairs, strict=True))
+    gaps = values[:, firsts] - values[:, seconds]
     made = judged[0].report
     means = resampled_means(values, resamples=made.resamples, seed=made.seed)
-    pairs = list(combinations(range(len(judged)), 2))
-    result = []
-    for first, second in pairs:
-        low, high = interval(means[:, [first]] - means[:, [second]], level=made.level)
-        result.append(
-            PairedDifference(
-                metric=config.metric,
-                first=judged[first].report.label,
-                second=judged[second].report.label,
-                difference=float((values[:, first] - values[:, second]).mean()),
-                low=low[0],
-                high=high[0],
-                n=len(values),
-            )
+    resampled = means[:, firsts] - means[:, seconds]
+    low, high = interval(resampled, level=made.level)
+    p_bootstrap = significance.bootstrap_p(resampled)
+    p_values = significance.randomisation_p(gaps, seed=made.seed).tolist()
+    return tuple(
+        PairedDifference(
+            metric=config.metric,
+            first=judged[first].report.label,
+            second=judged[second].report.label,
+            difference=float(gaps[:, place].mean()),
+            low=low[place],
+            high=high[place],
+            n=len(values),
+            level=made.level,
+            p_bootstrap=p_bootstrap[place],
+            p_randomisation=p_values[place],
+            p_holm=p_holm,
+            n_needed=significance.queries_needed(gaps[:, place], alpha=1 - made.level),
         )
-    return tuple(result)
+        for place, ((first, second), p_holm) in enumerate(zip(pairs, significance.holm(p_values), strict=True))
+    )
 
 
 def verdict(reports: Sequence[Report], differences: Sequence[PairedDifference], config: ComparisonConfig) -> str:

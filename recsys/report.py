@@ -182,11 +182,15 @@ def leaderboard(view: ViewComparison, palette: Palette) -> Table:
     names = [name for name in view.reports[0].metrics if name == view.metric or name.partition("@")[2] in ("", cutoff)]
     names.sort(key=lambda name: name != view.metric)
     rows = tuple(
-        (_model_cell(report, palette, best=place == 0 and is_best(view)), *(_estimate(report, name) for name in names))
+        (
+            _model_cell(report, palette, best=place == 0 and is_best(view)),
+            view.letters.get(report.label, ""),
+            *(_estimate(report, name) for name in names),
+        )
         for place, report in enumerate(view.reports)
     )
     caption = f"{VIEWS[view.view][0]}: leaderboard by {view.metric}, with {_level(view)} intervals"
-    columns = (Column("Model"), *(Column(name, numeric=True) for name in names))
+    columns = (Column("Model"), Column("Group"), *(Column(name, numeric=True) for name in names))
     return Table(f"{view.view}-table", caption, columns, rows)
 
 
@@ -194,7 +198,7 @@ def is_best(view: ViewComparison) -> bool:
     """Whether the first model's lead over every other one is outside the noise."""
     first, *others = [report.label for report in view.reports]
     gaps = [_gap(view, first, label) for label in others]
-    return bool(gaps) and all(gap is not None and gap.high < 0 for gap in gaps)
+    return bool(gaps) and all(gap is not None and gap.separated and gap.difference < 0 for gap in gaps)
 
 
 def _model_cell(report: Report, palette: Palette, *, best: bool) -> Markup:
@@ -249,7 +253,7 @@ def _curve(view: ViewComparison, family: str, cutoffs: Sequence[int], palette: P
 
 
 def difference_table(view: ViewComparison) -> Table | None:
-    """Every pair's difference with its interval, and whether the interval leaves zero out; None for a single model."""
+    """Every pair's difference with its interval and test, and whether they are told apart; None for a single model."""
     if not view.differences:
         return None
     rows = tuple(
@@ -257,8 +261,10 @@ def difference_table(view: ViewComparison) -> Table | None:
             Markup("{} \u2212 {}").format(gap.first, gap.second),
             page.decimal(gap.difference, signed=True),
             f"{page.decimal(gap.low, signed=True)} to {page.decimal(gap.high, signed=True)}",
+            p_value(gap.p_holm),
             Markup('<span class="badge good">told apart</span>' if gap.separated else "within the noise"),
             page.count(gap.n),
+            "\u2013" if gap.n_needed is None else page.count(gap.n_needed),
         )
         for gap in view.differences
     )
@@ -266,11 +272,18 @@ def difference_table(view: ViewComparison) -> Table | None:
         Column("Pair"),
         Column("Difference", numeric=True),
         Column(f"{_level(view)} interval", numeric=True),
+        Column("p (Holm)", numeric=True),
         Column("Verdict"),
         Column("Queries", numeric=True),
+        Column("Queries needed", numeric=True),
     )
     caption = f"{VIEWS[view.view][0]}: paired differences in {view.metric}, both models on the same queries"
     return Table(f"{view.view}-pairs", caption, columns, rows)
+
+
+def p_value(p: float) -> str:
+    """A p-value with three decimals, or that it is smaller."""
+    return "< 0.001" if p < 0.001 else page.decimal(p, digits=3)
 
 
 def _list_files(comparison: Comparison, runs: Sequence[Run]) -> dict[View, dict[str, Path]]:

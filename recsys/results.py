@@ -54,7 +54,7 @@ class Report(Config):
 
 
 class PairedDifference(Config):
-    """Mean over queries of (first - second) on one metric, both on the same queries, with its interval."""
+    """Mean over queries of (first - second) on one metric, both on the same queries, with its interval and tests."""
 
     metric: str
     first: str
@@ -63,11 +63,18 @@ class PairedDifference(Config):
     low: float
     high: float
     n: int
+    level: float = 0.95
+    p_bootstrap: float
+    p_randomisation: float
+    p_holm: float
+    """`p_randomisation`, adjusted for all pairs of the view."""
+    n_needed: int | None = None
+    """Queries that would show a difference like this one with power 0.8; None where the means are the same."""
 
     @property
     def separated(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval leaves zero out and the corrected test agrees: only then is one model called better."""
+        return (self.low > 0 or self.high < 0) and self.p_holm <= 1 - self.level
 
 
 class ViewComparison(Config):
@@ -78,6 +85,8 @@ class ViewComparison(Config):
     reports: tuple[Report, ...]
     differences: tuple[PairedDifference, ...]
     """Between every pair of labels, on `metric`."""
+    letters: dict[str, str] = Field(default_factory=dict)
+    """Label -> significance groups: models that share a letter were not told apart."""
     verdict: str
     """One or two sentences: who leads, by how much, whether a plain baseline wins, what the noise does not let say."""
 

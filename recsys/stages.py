@@ -303,14 +303,14 @@ def compare(
 
 
 def _print_comparison(view: ViewComparison) -> None:
-    """The verdict, and the paired difference of every two with its interval."""
+    """The verdict, and the paired difference of every two with its interval and its p-value after Holm's correction."""
     say(f"{view.view}: {view.verdict}")
     level = f"{view.reports[0].level:.0%}"
     for gap in view.differences:
         note = "" if gap.separated else ", within the noise"
         say(
             f"  {gap.first} - {gap.second}: {gap.metric} {gap.difference:+.4f} "
-            f"({level} interval {gap.low:+.4f} to {gap.high:+.4f}, {gap.n} queries{note})"
+            f"({level} interval {gap.low:+.4f} to {gap.high:+.4f}, p {gap.p_holm:.4f}, {gap.n} queries{note})"
         )
 
 

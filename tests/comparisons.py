@@ -12,6 +12,7 @@ from pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from pipelines.data.schema import View
 from pipelines.runs import Run, start
 from recsys.results import Comparison, Estimate, PairedDifference, Report, ViewComparison
+from recsys.significance import letters
 from tests.datasets import write_dataset
 
 HOSTILE = "</td></svg><script>document.title='broken'</script><img src=x onerror=alert(1)>&amp;\"' \u202eabc\x00\x1b"
@@ -132,15 +133,32 @@ def make_comparison(
         pairs = [(first, second) for place, first in enumerate(ranked) for second in ranked[place + 1 :]]
         differences = [
             PairedDifference(
-                metric="ndcg@10", first=first, second=second, difference=gap, low=gap - 0.01, high=gap + 0.01, n=38
+                metric="ndcg@10",
+                first=first,
+                second=second,
+                difference=gap,
+                low=gap - 0.01,
+                high=gap + 0.01,
+                n=38,
+                p_bootstrap=p,
+                p_randomisation=p,
+                p_holm=p,
+                n_needed=round(1 / gap) if gap else None,
             )
             for first, second in pairs
             for gap in [levels[first] - levels[second]]
+            for p in [0.002 if gap > 0.01 else 0.4]
         ]
+        apart = {(gap.first, gap.second): gap.separated for gap in differences}
         verdict = f"{ranked[0]} leads with ndcg@10 of {levels[ranked[0]]:.4f}."
         made.append(
             ViewComparison(
-                view=view, metric="ndcg@10", reports=tuple(reports), differences=tuple(differences), verdict=verdict
+                view=view,
+                metric="ndcg@10",
+                reports=tuple(reports),
+                differences=tuple(differences),
+                verdict=verdict,
+                letters=letters(ranked, apart),
             )
         )
     return Comparison(dataset_id=data.card.dataset_id, fold="test", views=tuple(made))
