@@ -8,8 +8,10 @@ from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries, Ragged
 from recsys.api import CatalogScorer, Ranked
 from recsys.evaluation import found_in, relevant
-from recsys.metrics import hit_rate, ndcg
+from recsys.metrics import METRICS
 from recsys.ranking import top_k
+
+NAMES = ("hit_rate", "ndcg")
 
 
 class Validation:
@@ -35,8 +37,7 @@ class Validation:
             return {}
         lists = top_k(scorer, self._queries, n_items=self._n_items, k=self._k, view=self._view)
         ranked = Ranked(lists.items, found_in(lists.items, self._relevant, self._n_items), self._relevant.lengths)
-        means = {"hit_rate": hit_rate(ranked, self._k).mean(), "ndcg": ndcg(ranked, self._k).mean()}
-        return {f"{name}@{self._k}": float(mean) for name, mean in means.items()}
+        return {f"{name}@{self._k}": float(METRICS[name].function(ranked, self._k).mean()) for name in NAMES}
 
 
 def _sample(data: Dataset, n_queries: int, seed: int) -> tuple[Queries, Ragged]:

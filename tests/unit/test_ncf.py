@@ -207,6 +207,8 @@ def test_candidates_are_scored_as_pairs(tmp_path: Path) -> None:
 def test_a_wrong_variant_and_empty_layers_are_refused() -> None:
     with pytest.raises(ConfigError, match=re.compile("variant.*layers", re.DOTALL)):
         parse(NcfConfig, {"variant": "neumff", "layers": []}, "recipe")
+    with pytest.raises(ConfigError, match="halves of neumf"):
+        parse(NcfConfig, {"variant": "gmf", "pretraining": {}}, "recipe")
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         parse(NcfConfig, {"training": {"epoch": 3}}, "recipe")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.training.config import TrainingConfig
 from recsys.models.config import ModelConfig
@@ -54,3 +54,9 @@ class NcfConfig(ModelConfig):
     """Train GMF and MLP apart first, each so, and start NeuMF from both. None = start at random."""
     pretraining_share: float = Field(default=0.5, ge=0, le=1)
     """Weight of the trained GMF where both outputs are joined (alpha in equation 13); the MLP has the rest."""
+
+    @model_validator(mode="after")
+    def _halves(self) -> NcfConfig:
+        if self.pretraining is not None and self.variant != "neumf":
+            raise ValueError(f"pretraining is of the halves of neumf, and the variant is {self.variant}")
+        return self

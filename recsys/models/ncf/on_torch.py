@@ -253,36 +253,53 @@ class NcfScorer:
 
 
 def train(config: NcfConfig, data: Dataset, run: Run) -> NcfScorer:
-    """Fit the model, or with `pretraining` its halves first; the epoch is chosen on the validation fold."""
-    device = device_of(config.training)
-    events = TrainEvents(data)
-    counts = item_counts(events, data.n_items)
-    batches, validation = (
-        _batches(config, data, events, counts, device),
-        Validation(data, n_queries=config.valid_queries, seed=config.seed),
-    )
-    popularity = counts.astype(np.float32)
+    """Fit the model, or with `pretraining` its halves first; the epoch is chosen on the validation fold.
 
-    def fitted(
-        part: NcfConfig, training: NcfTraining, *, name: str = "", start: Mapping[str, Tensor] | None = None
-    ) -> Ncf:
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            model = Ncf(data.n_users, data.n_items, part)
-        if start is not None:
-            model.load_state_dict(start)
-        task = NcfTask(model.to(device), batches, validation, popularity)
-        knobs = {"seed": config.seed} | ({} if validation.n_queries else {"monitor": None})
-        fit(task, training.model_copy(update=knobs), run, name=name)
-        return model
-
+    Raises `DataError` where there is too little to train on or no negative to draw, and what `fit` raises.
+    """
+    work = _Training(config, data, run)
     start = None
     if config.pretraining is not None:
-        gmf, mlp = (
-            fitted(config.model_copy(update={"variant": v}), config.pretraining, name=v) for v in ("gmf", "mlp")
-        )
+        gmf, mlp = (work.half(variant, config.pretraining) for variant in ("gmf", "mlp"))
         start = fused(gmf, mlp, config.pretraining_share)
-    return NcfScorer(fitted(config, config.training, start=start).eval(), popularity, data.n_items)
+    return NcfScorer(work.fitted(config, config.training, start=start), work.popularity, data.n_items)
+
+
+class _Training:
+    """What the fits of one run share."""
+
+    def __init__(self, config: NcfConfig, data: Dataset, run: Run) -> None:
+        self._config, self._run = config, run
+        self._device = device_of(config.training)
+        self._shape = (data.n_users, data.n_items)
+        events = TrainEvents(data)
+        counts = item_counts(events, data.n_items)
+        self.popularity = counts.astype(np.float32)
+        self._batches = batches_of(config, events, counts, n_users=data.n_users, device=self._device)
+        self._validation = Validation(data, n_queries=config.valid_queries, seed=config.seed)
+
+    def half(self, variant: str, training: NcfTraining) -> Ncf:
+        """GMF or MLP alone."""
+        return self.fitted(self._config.model_copy(update={"variant": variant}), training, name=variant)
+
+    def fitted(
+        self, config: NcfConfig, training: NcfTraining, *, name: str = "", start: Mapping[str, Tensor] | None = None
+    ) -> Ncf:
+        """A model with its best weights. Without queries to validate on, these are the last ones."""
+        model = initial(*self._shape, config)
+        if start is not None:
+            model.load_state_dict(start)
+        task = NcfTask(model.to(self._device), self._batches, self._validation, self.popularity)
+        knobs = {"seed": config.seed} | ({} if self._validation.n_queries else {"monitor": None})
+        fit(task, training.model_copy(update=knobs), self._run, name=name)
+        return model
+
+
+def initial(n_users: int, n_items: int, config: NcfConfig) -> Ncf:
+    """A model with random weights that follow from `config.seed`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        return Ncf(n_users, n_items, config)
 
 
 def fused(gmf: Ncf, mlp: Ncf, share: float) -> dict[str, Tensor]:
@@ -293,10 +310,11 @@ def fused(gmf: Ncf, mlp: Ncf, share: float) -> dict[str, Tensor]:
     return weights | {"bias": share * gmf.bias.detach() + (1 - share) * mlp.bias.detach()}
 
 
-def _batches(
-    config: NcfConfig, data: Dataset, events: TrainEvents, counts: NDArray[np.int64], device: torch.device
+def batches_of(
+    config: NcfConfig, events: TrainEvents, counts: NDArray[np.int64], *, n_users: int, device: torch.device
 ) -> WithNegatives:
-    seen = SeenItems(events, n_users=data.n_users, n_items=data.n_items, device=device) if config.reject_seen else None
+    """Train events with negatives; `counts` int64[n_items] are the items' train events."""
+    seen = SeenItems(events, n_users=n_users, n_items=len(counts), device=device) if config.reject_seen else None
     sampler = NegativeSampler(counts, alpha=config.negative_alpha, seen=seen, device=device)
     batches = EventBatches(
         events, batch_size=config.batch_size, seed=config.seed, device=device, shuffle_rows=config.shuffle_rows
@@ -310,8 +328,8 @@ def load(directory: Path, config: NcfConfig, data: Dataset) -> NcfScorer:
     try:
         weights = load_file(path)
         popularity = weights.pop("popularity").numpy()
-        vectors = next(value for name, value in weights.items() if name.endswith("user.weight") and "from" not in name)
-        model = Ncf(len(vectors), len(popularity), config)
+        users = weights["mlp.user.weight" if config.variant == "mlp" else "gmf.user.weight"]
+        model = Ncf(len(users), len(popularity), config)
         model.load_state_dict(weights)
     except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{path}: missing or damaged ({error}); train the model anew") from error

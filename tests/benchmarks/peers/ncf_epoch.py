@@ -1,0 +1,39 @@
+"""One epoch of NCF over a dataset, in a process of its own; prints rows, seconds and the peak memory as JSON.
+
+python ncf_epoch.py DATASET RUNS
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from pipelines import runs
+from pipelines.data.dataset import Dataset
+from recsys.models.ncf.config import NcfConfig, NcfTraining
+from recsys.registry import resolve
+
+SMALL = NcfConfig(
+    variant="gmf", factors=8, n_negatives=1, batch_size=65_536, training=NcfTraining(epochs=1, monitor=None)
+)
+
+
+def main(dataset: Path, root: Path) -> None:
+    """Train as `falconer train` does, without saving the model."""
+    data = Dataset.open(dataset)
+    started = time.perf_counter()
+    with runs.start(root, model="ncf", backend="torch", config=SMALL.model_dump(mode="json")) as run:
+        resolve("ncf").train(SMALL, data, run)
+    found = {
+        "rows": data.card.counts["train_events"],
+        "seconds": time.perf_counter() - started,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,202 @@
+"""NCF's speed beside RecBole's, and its memory on a dataset that is streamed. Figures are printed, never asserted."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from pipelines import runs, stages
+from pipelines.data.dataset import Dataset, checksums, write_card
+from pipelines.training.torch import fit
+from recsys.models.ncf import on_torch
+from recsys.models.ncf.config import NcfConfig, NcfTraining
+from tests.datasets import write_dataset
+
+pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+BATCHES, ROUNDS = 100, 5
+OURS = NcfConfig(
+    factors=64,
+    mlp_factors=64,
+    layers=(64, 32, 16),
+    batch_size=1024,
+    n_negatives=4,
+    training=NcfTraining(epochs=1, monitor=None, device="cpu"),
+)
+PAIRS = OURS.batch_size * (1 + OURS.n_negatives)
+RECBOLE = {
+    "batches": BATCHES,
+    "dataset": "events",
+    "USER_ID_FIELD": "user_id",
+    "ITEM_ID_FIELD": "item_id",
+    "load_col": {"inter": ["user_id", "item_id"]},
+    "eval_args": {"split": {"RS": [0.98, 0.01, 0.01]}, "order": "RO", "group_by": "user", "mode": "full"},
+    "train_neg_sample_args": {
+        "distribution": "uniform",
+        "sample_num": OURS.n_negatives,
+        "alpha": 1.0,
+        "dynamic": False,
+        "candidate_num": 0,
+    },
+    "train_batch_size": PAIRS,  # RecBole counts the negatives in
+    "mf_embedding_size": OURS.factors,
+    "mlp_embedding_size": OURS.mlp_factors,
+    "mlp_hidden_size": list(OURS.layers),
+    "dropout_prob": 0.0,
+    "learner": "adam",
+    "learning_rate": 1e-3,
+    "weight_decay": 0.0,
+    "mf_train": True,
+    "mlp_train": True,
+    "use_pretrain": False,
+    "use_gpu": False,
+    "seed": 0,
+    "state": "ERROR",
+    "show_progress": False,
+}
+
+
+def show(capsys: pytest.CaptureFixture[str], *lines: str) -> None:
+    with capsys.disabled():
+        print("\n" + "\n".join(lines))
+
+
+class FirstBatches:
+    """The first batches of an epoch."""
+
+    def __init__(self, inner: Any, batches: int) -> None:
+        self.inner, self.batches = inner, batches
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def epoch(self, number: int, *, start: int = 0) -> Iterator[Any]:
+        return islice(self.inner.epoch(number, start=start), self.batches - start)
+
+
+class Ours:
+    """Our NeuMF in our loop: a round is the first batches of an epoch, as a fit of its own on the same weights."""
+
+    def __init__(self, data: Dataset, root: Path) -> None:
+        self.root, self.rounds = root, 0
+        events = on_torch.TrainEvents(data)
+        counts = on_torch.item_counts(events, data.n_items)
+        batches = on_torch.batches_of(OURS, events, counts, n_users=data.n_users, device=torch.device("cpu"))
+        self.task = on_torch.NcfTask(
+            on_torch.initial(data.n_users, data.n_items, OURS),
+            FirstBatches(batches, BATCHES),  # type: ignore[arg-type]
+            lambda scorer: {},  # type: ignore[arg-type]
+            counts.astype(np.float32),
+        )
+
+    @property
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.task.model.parameters())
+
+    def samples_per_second(self) -> float:
+        self.rounds += 1
+        with runs.start(self.root, model="ncf", backend="torch", config={}, run_id=str(self.rounds)) as run:
+            return fit(self.task, OURS.training, run).samples_per_second
+
+
+class Peer:
+    """RecBole in a process of its own, which waits between rounds."""
+
+    def __init__(self, data: Dataset, folder: Path) -> None:
+        made = subprocess.run([ROOT / "scripts/peers/recbole"], stdout=subprocess.PIPE, text=True, check=True)
+        python = ROOT / made.stdout.strip().splitlines()[-1]
+        write_events(data, folder / "events" / "events.inter")
+        places = {"data_path": str(folder), "checkpoint_dir": str(folder / "saved")}
+        (folder / "config.json").write_text(json.dumps({**RECBOLE, **places}))
+        self.process = subprocess.Popen(
+            [python, "-W", "ignore", HERE / "peers/recbole_neumf.py", folder / "config.json"],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=(folder / "errors.txt").open("w"),
+            text=True,
+        )
+        self.parameters = int(self._answer()["parameters"])
+
+    def samples_per_second(self) -> float:
+        assert self.process.stdin is not None
+        self.process.stdin.write("round\n")
+        self.process.stdin.flush()
+        found = self._answer()
+        assert found["samples"] == BATCHES * PAIRS
+        return float(found["samples"] / found["seconds"])
+
+    def _answer(self) -> dict[str, float]:
+        assert self.process.stdout is not None
+        return dict(json.loads(self.process.stdout.readline()))
+
+
+def write_events(data: Dataset, path: Path) -> None:
+    """RecBole's file of the train events."""
+    path.parent.mkdir(parents=True)
+    pairs = zip(data.train_column("user").tolist(), data.train_column("item").tolist(), strict=True)
+    path.write_text("user_id:token\titem_id:token\n" + "".join(f"{user}\t{item}\n" for user, item in pairs))
+
+
+def test_samples_per_second_beside_recbole(
+    data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Same data, architecture, batch, negatives and optimiser; rounds alternate, and each waits for the other's."""
+    data = Dataset.open(stages.etl(stages.load_recipe("ml-1m-ncf"), tmp_path / "data"))
+    ours, peer = Ours(data, tmp_path / "runs"), Peer(data, tmp_path)
+    try:
+        pairs = [(ours.samples_per_second(), peer.samples_per_second()) for _ in range(ROUNDS + 1)][1:]
+    finally:
+        peer.process.kill()
+    show(
+        capsys,
+        f"NeuMF on ML-1M, pairs of user and item a second; {BATCHES} batches of {PAIRS} pairs a round, first one apart",
+        f"  parameters: ours {ours.parameters:,}, RecBole {peer.parameters:,} (with a row for padding in each table)",
+        *(f"  ours {a:10,.0f}   RecBole 1.2.1 {b:10,.0f}   ratio {a / b:6.2f}" for a, b in pairs),
+        f"  median ratio {statistics.median(a / b for a, b in pairs):.2f}",
+    )
+
+
+def large_dataset(root: Path, *, n_rows: int, n_users: int, n_items: int) -> Path:
+    """Random events with popularity like 1 / sqrt(rank), written by row groups of a million."""
+    small = write_dataset(root, train=[(0, 0, 0)], n_users=n_users, n_items=n_items, folds={})
+    rng = np.random.default_rng(0)
+    schema = pa.schema({"user": pa.int32(), "item": pa.int32(), "ordinal": pa.int64()})
+    with pq.ParquetWriter(root / "train/part-00000.parquet", schema, compression="zstd") as writer:
+        for start in range(0, n_rows, 10**6):
+            n = min(10**6, n_rows - start)
+            columns = {
+                "user": rng.integers(0, n_users, n, dtype=np.int32),
+                "item": (n_items * rng.random(n) ** 2).astype(np.int32),
+                "ordinal": np.arange(start, start + n),
+            }
+            writer.write_table(pa.table(columns, schema=schema))
+    card = small.card.model_copy(update={"content": checksums(root), "counts": {"train_events": n_rows}})
+    write_card(root, card)
+    return root
+
+
+def test_memory_of_an_epoch_over_50_million_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = large_dataset(tmp_path / "large", n_rows=50_000_000, n_users=500_000, n_items=50_000)
+    command = [sys.executable, str(HERE / "peers/ncf_epoch.py"), str(data), str(tmp_path / "runs")]
+    child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
+    found = json.loads(child.stdout.splitlines()[-1])
+    show(
+        capsys,
+        f"an epoch of GMF over {found['rows']:,} rows, streamed: {found['seconds']:.0f} s, "
+        f"peak {found['peak_mb']:,.0f} MB",
+    )
