@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -84,6 +85,12 @@ class Ranked:
     items: NDArray[np.int32]
     hits: NDArray[np.bool_]
     n_relevant: NDArray[np.int64]
+
+    @cached_property
+    def hit_places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The (row, place from 0) of every hit, by row and then by place. They are few: found once for all metrics."""
+        row, place = np.divmod(np.flatnonzero(self.hits), max(1, self.hits.shape[1]))
+        return row, place
 
 
 Metric = Callable[[Ranked, int], NDArray[np.float64]]

@@ -7,7 +7,7 @@ query without a list counts with its misses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,9 @@ from pipelines.data.schema import Fold, View
 from pipelines.errors import ArtifactError, DataError
 from pipelines.files import atomic_file, read_json
 from recsys.api import Ranked
-from recsys.metrics import LIST_METRICS, METRICS, definition_of
+from recsys.metrics import definition_of, known_metrics
+from recsys.metrics.compute import chosen_metrics, exposures, of_all_lists, per_query
+from recsys.metrics.context import Context, context_of
 from recsys.recommendations import Lists
 from recsys.results import REPORT_FORMAT_VERSION, Estimate, Report
 
@@ -38,9 +40,15 @@ DRAWS_AT_ONCE = 2**22
 
 
 class EvaluationConfig(Config):
-    """Where the lists are cut, and how intervals are made."""
+    """Where the lists are cut, which metrics are computed, and how intervals are made.
+
+    `metrics` holds names without a cut-off; none given: the usual ones. `category` is the item feature that
+    miscalibration looks at; None: the dataset's first.
+    """
 
     k: tuple[int, ...] = (1, 5, 10, 20, 50, 100)
+    metrics: tuple[str, ...] = ()
+    category: str | None = None
     resamples: int = Field(default=1000, ge=100)
     level: float = Field(default=0.95, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
@@ -51,6 +59,15 @@ class EvaluationConfig(Config):
         if not k or min(k) < 1:
             raise ValueError("needs at least one cut-off, each 1 or more")
         return tuple(sorted(set(k)))
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = known_metrics()
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+        return tuple(name for name in known if name in names)
 
 
 @dataclass(frozen=True)
@@ -63,14 +80,21 @@ class Judged:
     def values(self, metric: str) -> Float64:
         """float64[n_evaluated]: the metric ("ndcg@10") of the evaluated queries, in the queries' order.
 
-        Raises `ArtifactError` where the metric was not judged.
+        Raises `ArtifactError` where the metric was not judged, and where a query has no value of it.
         """
         if metric not in self.per_query.column_names[2:]:
             known = ", ".join(self.per_query.column_names[2:])
             raise ArtifactError(
                 f"{self.report.label}: has no {metric!r} a query, only {known}; evaluate it with that k"
             )
-        return np.asarray(self.per_query[metric].to_numpy()[self._evaluated], np.float64)
+        values = np.asarray(self.per_query[metric].to_numpy()[self._evaluated], np.float64)
+        absent = int(np.isnan(values).sum())
+        if absent:
+            raise ArtifactError(
+                f"{self.report.label}: {absent} of {len(values)} queries have no {metric}, so it cannot be compared "
+                "query by query; choose another metric"
+            )
+        return values
 
     @property
     def _evaluated(self) -> NDArray[np.bool_]:
@@ -134,8 +158,13 @@ def judge(
     if not evaluated.any():
         raise DataError(f"{data.path}: no query of fold {fold} has a relevant item in view {view!r}; choose another")
     ranked = Ranked(lists.items, found_in(lists.items, in_view, data.n_items), in_view.lengths)
-    columns = {f"{name}@{k}": METRICS[name].function(ranked, k) for name in METRICS for k in config.k}
-    metrics = _estimates(columns, evaluated, config) | _of_all_lists(lists.items, data.n_items, config.k)
+    context = _context(data, queries.history, config)
+    names = chosen_metrics(config.metrics, context)
+    columns = per_query(ranked, context, names, config.k)
+    shown = of_all_lists(exposures(ranked, context, names, config.k), names)
+    metrics = _estimates(columns, evaluated, config) | {
+        name: Estimate(mean=value, definition=_definition(name)) for name, value in shown.items()
+    }
     report = Report(
         label=label,
         run=run,
@@ -161,22 +190,30 @@ def judge(
     return Judged(report, pa.table(keys | columns))
 
 
+def _context(data: Dataset, history: Ragged, config: EvaluationConfig) -> Context:
+    try:
+        return context_of(data, history, category=config.category)
+    except KeyError as error:
+        known = [feature.name for feature in data.card.features if feature.table == "item" and feature.cardinality]
+        raise DataError(
+            f"{data.path}: has no categorical item feature {config.category!r}, only {', '.join(known) or 'none'}"
+        ) from error
+
+
 def _estimates(
     columns: Mapping[str, Float64], evaluated: NDArray[np.bool_], config: EvaluationConfig
 ) -> dict[str, Estimate]:
-    values = np.stack([column[evaluated] for column in columns.values()], axis=1)
+    """Mean and interval of each column that has a value."""
+    known = {name: column[evaluated] for name, column in columns.items()}
+    known = {name: column for name, column in known.items() if not np.isnan(column).all()}
+    if not known:
+        return {}
+    values = np.stack(list(known.values()), axis=1)
     low, high = interval(resampled_means(values, resamples=config.resamples, seed=config.seed), level=config.level)
-    means = values.mean(axis=0)
+    means = np.nanmean(values, axis=0)
     return {
         name: Estimate(mean=means[i], low=low[i], high=high[i], definition=_definition(name))
-        for i, name in enumerate(columns)
-    }
-
-
-def _of_all_lists(items: NDArray[np.int32], n_items: int, cut_offs: Sequence[int]) -> dict[str, Estimate]:
-    names = [(f"{name}@{k}", LIST_METRICS[name].function, k) for name in LIST_METRICS for k in cut_offs]
-    return {
-        name: Estimate(mean=function(items, n_items, k), definition=_definition(name)) for name, function, k in names
+        for i, name in enumerate(known)
     }
 
 
@@ -188,19 +225,28 @@ def _definition(metric: str) -> str:
 def resampled_means(values: Float64, *, resamples: int, seed: int) -> Float64:
     """float64[resamples, M]: means of the columns of `values` float64[n, M] over rows drawn with replacement.
 
-    Efron and Tibshirani 1993, chapter 6. The draws depend on n, `resamples` and `seed` only, so columns (and other
-    tables of the same queries) are resampled alike and their differences are paired. Memory does not grow with
-    `resamples`.
+    A column with NaN has the mean of the drawn rows that have a value. Efron and Tibshirani 1993, chapter 6. The draws
+    depend on n, `resamples` and `seed` only, so columns (and other tables of the same queries) are resampled alike and
+    their differences are paired. Memory does not grow with `resamples`.
     """
     n = len(values)
     rng = np.random.default_rng(seed)
+    gaps = np.flatnonzero(np.isnan(values).any(axis=0))
+    present = ~np.isnan(values[:, gaps])
+    whole = np.nan_to_num(values) if len(gaps) else values
     means = np.empty((resamples, values.shape[1]))
     step = max(1, DRAWS_AT_ONCE // n)
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
         drawn = rng.integers(0, n, (size, n)) + np.arange(size)[:, None] * n
         times_drawn = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        means[start : start + size] = times_drawn.astype(np.float64) @ values / n
+        weights = times_drawn.astype(np.float64)
+        means[start : start + size] = weights @ whole / n
+        if len(gaps):
+            share = weights @ present / n  # where no row with a value was drawn: the mean of all
+            known = np.nanmean(values[:, gaps], axis=0)
+            part = means[start : start + size, gaps]
+            means[start : start + size, gaps] = np.divide(part, share, out=np.tile(known, (size, 1)), where=share > 0)
     return means
 
 

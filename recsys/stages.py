@@ -279,10 +279,12 @@ def _mirror_apart(run_path: Path) -> None:
 def _print_report(judged: Report) -> None:
     """Means by metric and cut-off, and how many queries they are over."""
     say(f"{judged.label}, view {judged.view}: {judged.n_evaluated} of {judged.n_queries} queries of fold {judged.fold}")
-    say("".join(["".ljust(14), *(f"@{k}".rjust(9) for k in judged.k)]))
-    for name in dict.fromkeys(metric.partition("@")[0] for metric in judged.metrics):
-        values = (judged.metrics[f"{name}@{k}"].mean for k in judged.k)
-        say("".join([name.ljust(14), *(f"{value:9.4f}" for value in values)]))
+    names = tuple(dict.fromkeys(metric.partition("@")[0] for metric in judged.metrics))
+    width = 2 + max(map(len, names))
+    say("".join(["".ljust(width), *(f"@{k}".rjust(9) for k in judged.k)]))
+    for name in names:
+        values = (judged.metrics.get(f"{name}@{k}") for k in judged.k)
+        say("".join([name.ljust(width), *("-".rjust(9) if one is None else f"{one.mean:9.4f}" for one in values)]))
     if judged.n_without_list:
         say(f"note: {judged.n_without_list} of these queries have no list: they count as misses")
     for warning in judged.warnings:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import ndcg_score
 
 from recsys.api import Ranked
-from recsys.metrics import LIST_METRICS, METRICS, coverage, definition_of
+from recsys.metrics import METRICS, definition_of, known_metrics
 
 N_ITEMS = 12
 
@@ -22,13 +22,24 @@ def by_definition(name: str, listed: list[int], relevant: set[int], k: int) -> f
     if not relevant:
         return math.nan
     hits = [item in relevant for item in listed[:k]]
-    ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(k, len(relevant)) + 1))
+    best = min(k, len(relevant))
+    ranks = [rank for rank, hit in enumerate(hits, start=1) if hit]
+    gained = sum(1 / math.log2(rank + 1) for rank in ranks)
+    steep = [1 / max(1, math.log2(rank)) for rank in range(1, k + 1)]
+    precisions = sum(sum(hits[:rank]) / rank for rank in ranks)
     return {
         "recall": sum(hits) / len(relevant),
-        "capped_recall": sum(hits) / min(k, len(relevant)),
+        "capped_recall": sum(hits) / best,
         "precision": sum(hits) / k,
+        "r_precision": sum(hits[:best]) / best,
         "hit_rate": float(any(hits)),
-        "ndcg": sum(hit / math.log2(rank + 1) for rank, hit in enumerate(hits, start=1)) / ideal,
+        "ndcg": gained / sum(1 / math.log2(rank + 1) for rank in range(1, best + 1)),
+        "ndcg_log_rank": sum(steep[rank - 1] for rank in ranks) / sum(steep[:best]),
+        "ndcg_k_ideal": gained / sum(1 / math.log2(rank + 1) for rank in range(1, k + 1)),
+        "dcg": gained,
+        "map": precisions / len(relevant),
+        "capped_map": precisions / best,
+        "mrr": 1 / ranks[0] if ranks else 0.0,
     }[name]
 
 
@@ -63,19 +74,21 @@ def test_metrics_are_their_definitions(case: tuple[Any, Any], k: int, width: int
 
 
 @given(cases(), st.integers(1, 15))
-def test_metrics_stay_between_zero_and_one(case: tuple[Any, Any], k: int) -> None:
+def test_metrics_stay_within_their_bounds(case: tuple[Any, Any], k: int) -> None:
     ranked = ranked_of(*case, width=N_ITEMS)
     for metric in METRICS.values():
         values = metric.function(ranked, k)[ranked.n_relevant > 0]
-        assert ((values >= 0) & (values <= 1 + 1e-12)).all()
+        low, high = metric.bounds
+        assert low == 0
+        assert (values >= low).all()
+        assert high is None or (values <= high + 1e-12).all()
 
 
 @given(st.sets(st.integers(0, N_ITEMS - 1), min_size=1), st.integers(1, 15))
 def test_a_perfect_list_has_one_where_the_definition_allows_it(truth: set[int], k: int) -> None:
     perfect = ranked_of([[*truth, *sorted(set(range(N_ITEMS)) - truth)]], [truth], N_ITEMS)
-    assert METRICS["ndcg"].function(perfect, k)[0] == pytest.approx(1, abs=1e-12)
-    assert METRICS["capped_recall"].function(perfect, k)[0] == 1
-    assert METRICS["hit_rate"].function(perfect, k)[0] == 1
+    for name in ("ndcg", "ndcg_log_rank", "capped_recall", "r_precision", "hit_rate", "capped_map", "mrr"):
+        assert METRICS[name].function(perfect, k)[0] == pytest.approx(1, abs=1e-12)
     assert METRICS["recall"].function(perfect, k)[0] == min(k, len(truth)) / len(truth)
     assert METRICS["precision"].function(perfect, k)[0] == min(k, len(truth)) / k
 
@@ -93,9 +106,20 @@ def test_a_users_value_does_not_depend_on_the_others(case: tuple[Any, Any], rand
 @given(cases(), st.integers(1, 14))
 def test_a_longer_list_never_loses_a_hit(case: tuple[Any, Any], k: int) -> None:
     ranked = ranked_of(*case, width=N_ITEMS)
-    for name in ("recall", "hit_rate"):
+    for name in ("recall", "hit_rate", "dcg", "map", "mrr"):
         shorter, longer = (METRICS[name].function(ranked, cut) for cut in (k, k + 1))
-        assert not (longer < shorter).any()
+        assert not (longer < shorter - 1e-15).any()
+
+
+@given(cases(), st.integers(1, 15), st.integers(0, N_ITEMS - 2))
+def test_a_hit_one_place_higher_is_never_worse(case: tuple[Any, Any], k: int, place: int) -> None:
+    ranked = ranked_of(*case, width=N_ITEMS)
+    order = np.arange(N_ITEMS)
+    order[[place, place + 1]] = order[[place + 1, place]]
+    swapped = Ranked(ranked.items[:, order], ranked.hits[:, order], ranked.n_relevant)
+    rises = ~ranked.hits[:, place] & ranked.hits[:, place + 1]
+    for metric in METRICS.values():
+        assert not (metric.function(swapped, k)[rises] < metric.function(ranked, k)[rises] - 1e-12).any()
 
 
 class Given:
@@ -148,13 +172,7 @@ def test_ndcg_is_sklearns_on_full_lists() -> None:
         assert ours.mean() == pytest.approx(ndcg_score(truth, score, k=k, ignore_ties=True), abs=1e-9)
 
 
-def test_coverage_counts_each_item_once_and_no_empty_place() -> None:
-    items = np.array([[3, 1, -1], [1, 3, 0], [-1, -1, -1]], np.int32)
-    assert [coverage(items, 10, k) for k in (1, 2, 3, 99)] == [0.2, 0.2, 0.3, 0.3]
-    assert coverage(items[2:], 10, 3) == 0
-
-
-@pytest.mark.parametrize("name", [*METRICS, *LIST_METRICS])
+@pytest.mark.parametrize("name", known_metrics())
 def test_every_metric_says_what_it_is(name: str) -> None:
     text = definition_of(name, 10)
     assert "10" in text

@@ -1,0 +1,31 @@
+"""What each metric is: its function, its definition, and where it comes from.
+
+A metric's name alone says little (the same lists get several values of "ndcg" and "recall" from several libraries),
+so every value that leaves this project carries the definition that is printed here.
+
+accuracy       one value a query, from its list and its relevant items
+beyond         one value a query, from its list and what is known of items and histories
+exposure       one value for all lists together
+click_through  one value for rows of (label, score): the ranking task
+compute        from names of metrics to values
+tables         from names of metrics to definitions
+"""
+
+from recsys.metrics.accuracy import METRICS
+from recsys.metrics.beyond import BEYOND_METRICS
+from recsys.metrics.click_through import CLICK_METRICS
+from recsys.metrics.definition import COMMON_RULES, Definition
+from recsys.metrics.exposure import LIST_METRICS
+from recsys.metrics.tables import definition_of, explain, known_metrics
+
+__all__ = [
+    "BEYOND_METRICS",
+    "CLICK_METRICS",
+    "COMMON_RULES",
+    "LIST_METRICS",
+    "METRICS",
+    "Definition",
+    "definition_of",
+    "explain",
+    "known_metrics",
+]

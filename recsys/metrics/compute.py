@@ -1,0 +1,67 @@
+"""From names of metrics to values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import ConfigError
+from recsys.api import Ranked
+from recsys.metrics.accuracy import METRICS
+from recsys.metrics.beyond import BEYOND_METRICS, NEED_CATEGORIES
+from recsys.metrics.context import Context
+from recsys.metrics.exposure import LIST_METRICS, Exposure
+
+Float64 = NDArray[np.float64]
+
+USUAL_METRICS = (
+    *("recall", "capped_recall", "precision", "hit_rate", "ndcg", "map", "mrr"),
+    *("novelty", "diversity", "miscalibration"),
+    *("coverage", "gini", "popularity_lift"),
+    *("popularity_lift_niche", "popularity_lift_diverse", "popularity_lift_blockbuster"),
+)
+"""What is judged where nobody says what: those of these that the dataset can give."""
+
+
+def chosen_metrics(names: Sequence[str], context: Context) -> tuple[str, ...]:
+    """The named metrics, or the usual ones where none is named.
+
+    Raises `ConfigError` where one was named that needs what the dataset lacks.
+    """
+    lacking = () if context.categories else NEED_CATEGORIES
+    refused = [name for name in names if name in lacking]
+    if refused:
+        raise ConfigError(
+            f"{', '.join(refused)}: this dataset has no categorical item feature; "
+            "add one to the recipe's [features.item], or leave the metric out"
+        )
+    return tuple(name for name in names or USUAL_METRICS if name not in lacking)
+
+
+def per_query(ranked: Ranked, context: Context, names: Sequence[str], cut_offs: Sequence[int]) -> dict[str, Float64]:
+    """`ndcg@10` and so on -> float64[Q] (NaN = no value), of those of the names that have one value a query."""
+    columns: dict[str, Float64] = {}
+    for name in names:
+        for k in cut_offs:
+            if name in METRICS:
+                columns[f"{name}@{k}"] = METRICS[name].function(ranked, k)
+            elif name in BEYOND_METRICS:
+                columns[f"{name}@{k}"] = BEYOND_METRICS[name].function(ranked, context, k)
+    return columns
+
+
+def exposures(ranked: Ranked, context: Context, names: Sequence[str], cut_offs: Sequence[int]) -> dict[int, Exposure]:
+    """What the lists show at each cut-off, as far as the named metrics need it. Those of several blocks add up."""
+    if not any(name in LIST_METRICS for name in names):
+        return {}
+    popularity = any(name.startswith("popularity_lift") for name in names)
+    return {k: Exposure.of(ranked, context, k, popularity=popularity) for k in cut_offs}
+
+
+def of_all_lists(shown: Mapping[int, Exposure], names: Sequence[str]) -> dict[str, float]:
+    """`coverage@10` and so on, of those of the names that have one value for all lists, where there is a value."""
+    wanted = [name for name in names if name in LIST_METRICS]
+    values = {f"{name}@{k}": LIST_METRICS[name].function(shown[k]) for name in wanted for k in shown}
+    return {name: value for name, value in values.items() if not np.isnan(value)}
