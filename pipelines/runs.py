@@ -81,6 +81,23 @@ class Run:
         path = self.path / name
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
+    def settle(self, name: str) -> int:
+        """Bring a file of lines to the disk; returns its length in bytes, 0 where there is none yet."""
+        path = self.path / name
+        if not path.exists():
+            return 0
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+            return os.fstat(stream.fileno()).st_size
+
+    def cut(self, name: str, length: int) -> None:
+        """Drop what was written to a file of lines since it had this length; `ArtifactError` where it is shorter."""
+        size = self.settle(name)
+        if size < length:
+            raise ArtifactError(f"{self.path / name}: {length - size} bytes are missing from its end; train anew")
+        if size > length:
+            os.truncate(self.path / name, length)
+
     def _append(self, name: str, values: Mapping[str, Any]) -> None:
         with (self.path / name).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(values, allow_nan=False) + "\n")

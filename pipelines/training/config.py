@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from pipelines.config import Config
 
@@ -90,3 +90,14 @@ class TrainingConfig(Config):
     """Whether a higher or a lower `monitor` is better."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many validations in a row without a better `monitor`; None = never."""
+
+    @model_validator(mode="after")
+    def _needs_a_monitor(self) -> Self:
+        needing = [name for name, needs in (("patience", self.patience), ("schedule plateau", self._plateaus)) if needs]
+        if needing and self.monitor is None:
+            raise ValueError(f"{' and '.join(needing)} without monitor: say which metric is to get better")
+        return self
+
+    @property
+    def _plateaus(self) -> bool:
+        return isinstance(self.schedule, Plateau)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,13 +36,22 @@ def uses_bf16(config: TrainingConfig, device: torch.device) -> bool:
 def torch_settings(config: TrainingConfig, device: torch.device) -> Iterator[None]:
     """Threads as configured, and on CPU deterministic algorithms only; as before when the block ends."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
     torch.set_num_threads(config.threads or threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
-    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+
+
+def seed_step(seed: int, step: int, rank: int, device: torch.device) -> None:
+    """Seed torch's generators of the CPU and of `device` as a function of the step.
+
+    So a training that goes on at this step draws what it would have drawn, and no generator's state is kept.
+    """
+    text = f"{seed} {step} {rank}".encode()
+    number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(number)

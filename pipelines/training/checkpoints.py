@@ -1,0 +1,113 @@
+"""Checkpoint files below `<run>/checkpoints`: safetensors with the state as JSON in the header, and no pickle.
+
+last.safetensors              model.*, ema.*, optimizer.* and the whole state: what a resumed training starts from
+best-<step>.safetensors       the weights that the model takes at the end; `last` says which step's
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from pipelines.errors import ArtifactError
+from pipelines.files import atomic_file
+from pipelines.training.result import State
+
+HEADER = "falconer"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The content of `last.safetensors`."""
+
+    state: State
+    facts: Mapping[str, Any]
+    """What must be the same when training goes on: configuration, versions, threads, lineage."""
+    tensors: Mapping[str, torch.Tensor]
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What the optimisers keep besides tensors."""
+
+    def part(self, prefix: str) -> dict[str, torch.Tensor]:
+        """The tensors below "<prefix>.", without it."""
+        start = f"{prefix}."
+        return {name.removeprefix(start): value for name, value in self.tensors.items() if name.startswith(start)}
+
+
+class Checkpoints:
+    """The checkpoints of one fit."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.last = directory / "last.safetensors"
+
+    def best(self, step: int) -> Path:
+        """The file of the weights after `step`."""
+        return self.directory / f"best-{step:09d}.safetensors"
+
+    def save_best(self, step: int, weights: Mapping[str, torch.Tensor]) -> None:
+        """Write the best weights so far; the former ones stay until `save_last`."""
+        _write(self.best(step), weights, {"step": step})
+
+    def load_best(self, step: int) -> dict[str, torch.Tensor]:
+        """The weights that `save_best` wrote; `ArtifactError` where they are absent or damaged."""
+        return _read(self.best(step))[0]
+
+    def save_last(self, checkpoint: Checkpoint) -> None:
+        """Replace the last checkpoint, then remove best weights that it does not name and what a kill left behind."""
+        header = {"state": asdict(checkpoint.state), "facts": checkpoint.facts, "numbers": checkpoint.numbers}
+        _write(self.last, checkpoint.tensors, header)
+        kept = self.best(checkpoint.state.best_step)
+        for path in [*self.directory.glob("best-*.safetensors"), *self.directory.glob(".*.partial")]:
+            if path != kept:
+                path.unlink()
+
+    def load_last(self) -> Checkpoint | None:
+        """The last checkpoint, None where there is none yet; `ArtifactError` where it is damaged."""
+        if not self.last.exists():
+            return None
+        tensors, header = _read(self.last)
+        try:
+            return Checkpoint(State(**header["state"]), header["facts"], tensors, header["numbers"])
+        except (KeyError, TypeError) as error:
+            raise ArtifactError(f"{self.last}: not a checkpoint of this release ({error}); train anew") from error
+
+
+def _write(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_file(path) as partial:
+        save_file(whole, partial, metadata={HEADER: json.dumps(header, sort_keys=True)})
+
+
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads(file.metadata()[HEADER])
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{path}: missing or damaged ({error}); train anew") from error
+
+
+def refuse_other(path: Path, saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """`ArtifactError` that names every fact in which a checkpoint differs from this training."""
+    before, now = _flat(saved), _flat(own)
+    differing = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    if differing:
+        lines = "\n".join(f"  - {key}: {before.get(key)} in the checkpoint, {now.get(key)} here" for key in differing)
+        raise ArtifactError(
+            f"{path}: training cannot go on exactly from this checkpoint\n{lines}\n"
+            "bring these back to what they were, or train anew"
+        )
+
+
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in facts.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
