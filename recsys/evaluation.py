@@ -7,7 +7,7 @@ query without a list counts with its misses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +23,15 @@ from pipelines.data.queries import Queries, Ragged, Truth
 from pipelines.data.schema import Fold, View
 from pipelines.errors import ArtifactError, DataError
 from pipelines.files import atomic_file, read_json
+from recsys import slices
 from recsys.api import Ranked
 from recsys.metrics import definition_of, known_metrics
+from recsys.metrics.accuracy import ndcg
 from recsys.metrics.compute import chosen_metrics, exposures, of_all_lists, per_query
 from recsys.metrics.context import Context, context_of
 from recsys.recommendations import Lists
-from recsys.results import REPORT_FORMAT_VERSION, Estimate, Report
+from recsys.results import REPORT_FORMAT_VERSION, Estimate, Report, SliceEstimate
+from recsys.slices import Slicing
 
 Float64 = NDArray[np.float64]
 
@@ -72,7 +75,10 @@ class EvaluationConfig(Config):
 
 @dataclass(frozen=True)
 class Judged:
-    """A report, and the table behind it: user_key, n_relevant, one float64 column a metric (NaN = no value)."""
+    """A report, and the table behind it: user_key, n_relevant, one float64 column a metric and a group of a slicing.
+
+    NaN = no value: the metric is undefined for the query, or the query takes no part in the group.
+    """
 
     report: Report
     per_query: pa.Table
@@ -82,8 +88,9 @@ class Judged:
 
         Raises `ArtifactError` where the metric was not judged, and where a query has no value of it.
         """
-        if metric not in self.per_query.column_names[2:]:
-            known = ", ".join(self.per_query.column_names[2:])
+        names = [name for name in self.per_query.column_names[2:] if not slices.is_slice(name)]
+        if metric not in names:
+            known = ", ".join(names)
             raise ArtifactError(
                 f"{self.report.label}: has no {metric!r} a query, only {known}; evaluate it with that k"
             )
@@ -147,9 +154,12 @@ def judge(
     run: str | None = None,
     model: str | None = None,
     cost: Mapping[str, float] | None = None,
+    slicings: Sequence[Slicing] = (),
+    warnings: Sequence[str] = (),
 ) -> Judged:
-    """Judge `lists` (row by row beside the fold's queries) on the fold's truth in one view.
+    """Judge `lists` (row by row beside the fold's queries) on the fold's truth in one view, and in each slice.
 
+    `warnings` are those about the dataset and the run; what the lists give reason for is added.
     Raises `DataError` where no query has a relevant item in the view.
     """
     queries, truth = data.queries(fold), data.truth(fold)
@@ -161,6 +171,7 @@ def judge(
     context = _context(data, queries.history, config)
     names = chosen_metrics(config.metrics, context)
     columns = per_query(ranked, context, names, config.k)
+    sliced = slices.columns(slices.sliced_metric(config.k), ndcg, ranked, in_view, slicings)
     shown = of_all_lists(exposures(ranked, context, names, config.k), names)
     metrics = _estimates(columns, evaluated, config) | {
         name: Estimate(mean=value, definition=_definition(name)) for name, value in shown.items()
@@ -180,14 +191,20 @@ def judge(
         n_relevant=int(in_view.lengths.sum()),
         n_outside=int(truth.n_outside.sum()),
         metrics=metrics,
+        slices=_slice_estimates(sliced, evaluated, config),
         level=config.level,
         resamples=config.resamples,
         seed=config.seed,
         cost=dict(cost or {}),
-        warnings=(*lists.warnings, *_view_warnings(lists, queries, view, data), *_depth_warnings(lists, data, config)),
+        warnings=(
+            *warnings,
+            *lists.warnings,
+            *_view_warnings(lists, queries, view, data),
+            *_depth_warnings(lists, data, config),
+        ),
     )
     keys = {"user_key": data.query_keys(fold), "n_relevant": in_view.lengths}
-    return Judged(report, pa.table(keys | columns))
+    return Judged(report, pa.table(keys | columns | sliced))
 
 
 def _context(data: Dataset, history: Ragged, config: EvaluationConfig) -> Context:
@@ -204,17 +221,35 @@ def _estimates(
     columns: Mapping[str, Float64], evaluated: NDArray[np.bool_], config: EvaluationConfig
 ) -> dict[str, Estimate]:
     """Mean and interval of each column that has a value."""
+    return {
+        name: Estimate(mean=mean, low=low, high=high, definition=_definition(name))
+        for name, mean, low, high, _ in _with_intervals(columns, evaluated, config)
+    }
+
+
+def _slice_estimates(
+    columns: Mapping[str, Float64], evaluated: NDArray[np.bool_], config: EvaluationConfig
+) -> tuple[SliceEstimate, ...]:
+    """The same of each column that `slices.columns` made."""
+    found = []
+    for name, mean, low, high, n in _with_intervals(columns, evaluated, config):
+        metric, slicing, group = slices.parse(name)
+        found.append(SliceEstimate(metric=metric, slicing=slicing, group=group, n=n, mean=mean, low=low, high=high))
+    return tuple(found)
+
+
+def _with_intervals(
+    columns: Mapping[str, Float64], evaluated: NDArray[np.bool_], config: EvaluationConfig
+) -> list[tuple[str, float, float, float, int]]:
+    """(name, mean, low, high, number of queries with a value) of each column that has a value."""
     known = {name: column[evaluated] for name, column in columns.items()}
     known = {name: column for name, column in known.items() if not np.isnan(column).all()}
     if not known:
-        return {}
+        return []
     values = np.stack(list(known.values()), axis=1)
     low, high = interval(resampled_means(values, resamples=config.resamples, seed=config.seed), level=config.level)
-    means = np.nanmean(values, axis=0)
-    return {
-        name: Estimate(mean=means[i], low=low[i], high=high[i], definition=_definition(name))
-        for i, name in enumerate(known)
-    }
+    means, present = np.nanmean(values, axis=0), np.count_nonzero(~np.isnan(values), axis=0)
+    return [(name, means[i], low[i], high[i], int(present[i])) for i, name in enumerate(known)]
 
 
 def _definition(metric: str) -> str:

@@ -19,6 +19,19 @@ class Estimate(Config):
     definition: str
 
 
+class SliceEstimate(Config):
+    """The mean of a metric over the queries of one group of a slicing, with its bootstrap interval."""
+
+    metric: str
+    slicing: str
+    group: str
+    n: int
+    """Queries with a value in this group."""
+    mean: float
+    low: float
+    high: float
+
+
 class Report(Config):
     """The content of `report.json`: one list of recommendations judged on one fold and one view."""
 
@@ -45,9 +58,14 @@ class Report(Config):
     since whether they are repeats is not known."""
     metrics: dict[str, Estimate]
     """`recall@10` and so on -> estimate, in the order of the metric table."""
+    slices: tuple[SliceEstimate, ...] = ()
     level: float = 0.95
     resamples: int
     seed: int
+    test_reads: int | None = None
+    """How often the test fold of this dataset had been judged on here, this time included; None for another fold."""
+    test_lists: int | None = None
+    """For how many different lists."""
     cost: dict[str, float] = Field(default_factory=dict)
     """`train_seconds`, `recommend_seconds`, where known."""
     warnings: tuple[str, ...] = ()
@@ -77,6 +95,28 @@ class PairedDifference(Config):
         return (self.low > 0 or self.high < 0) and self.p_holm <= 1 - self.level
 
 
+class SliceDifference(Config):
+    """Mean over a group's queries of (first - second), with its interval; `p_holm` is corrected for all groups and
+    pairs of the view."""
+
+    slicing: str
+    group: str
+    metric: str
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    n: int
+    level: float = 0.95
+    p_holm: float
+
+    @property
+    def separated(self) -> bool:
+        """As of `PairedDifference`."""
+        return (self.low > 0 or self.high < 0) and self.p_holm <= 1 - self.level
+
+
 class ViewComparison(Config):
     """All compared reports of one view, best first by `metric`, and the paired differences to the best."""
 
@@ -87,6 +127,8 @@ class ViewComparison(Config):
     """Between every pair of labels, on `metric`."""
     letters: dict[str, str] = Field(default_factory=dict)
     """Label -> significance groups: models that share a letter were not told apart."""
+    slices: tuple[SliceDifference, ...] = ()
+    """Between the first of `reports` and each other one, in every group."""
     verdict: str
     """One or two sentences: who leads, by how much, whether a plain baseline wins, what the noise does not let say."""
 
