@@ -178,13 +178,13 @@ class SeenItems:
     def __init__(self, events: TrainEvents, *, n_users: int, n_items: int, device: torch.device) -> None:
         pairs = _distinct_pairs(events, n_items)
         counts = np.bincount(pairs // n_items, minlength=n_users)
-        first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        place = np.arange(len(pairs)) - np.repeat(first[:-1], counts)
+        first = np.cumsum(counts) - counts
+        unseen_below = pairs - np.arange(len(pairs))
+        unseen_below += np.repeat(first, counts)
         self.n_items = n_items
-        self._pairs = torch.tensor(pairs, device=device)
-        self._unseen_below = torch.tensor(pairs - place, device=device)
-        self._first = torch.tensor(first[:-1], device=device)
-        self._n_unseen = torch.tensor(n_items - counts, device=device)
+        self._pairs, self._unseen_below, self._first, self._n_unseen = (
+            torch.from_numpy(array).to(device) for array in (pairs, unseen_below, first, n_items - counts)
+        )
         if (counts == n_items).any():
             raise DataError(
                 f"user {int(counts.argmax())} has every item in train, so no negative can be drawn that the user has "

@@ -35,7 +35,7 @@ OURS = NcfConfig(
     layers=(64, 32, 16),
     batch_size=1024,
     n_negatives=4,
-    training=NcfTraining(epochs=1, monitor=None, device="cpu"),
+    training=NcfTraining(epochs=1, monitor=None, patience=None, device="cpu"),
 )
 PAIRS = OURS.batch_size * (1 + OURS.n_negatives)
 RECBOLE = {

@@ -290,7 +290,7 @@ class _Training:
         if start is not None:
             model.load_state_dict(start)
         task = NcfTask(model.to(self._device), self._batches, self._validation, self.popularity)
-        knobs = {"seed": config.seed} | ({} if self._validation.n_queries else {"monitor": None})
+        knobs = {"seed": config.seed} | ({} if self._validation.n_queries else {"monitor": None, "patience": None})
         fit(task, training.model_copy(update=knobs), self._run, name=name)
         return model
 

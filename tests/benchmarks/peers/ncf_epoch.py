@@ -17,7 +17,11 @@ from recsys.models.ncf.config import NcfConfig, NcfTraining
 from recsys.registry import resolve
 
 SMALL = NcfConfig(
-    variant="gmf", factors=8, n_negatives=1, batch_size=65_536, training=NcfTraining(epochs=1, monitor=None)
+    variant="gmf",
+    factors=8,
+    n_negatives=1,
+    batch_size=65_536,
+    training=NcfTraining(epochs=1, monitor=None, patience=None),
 )
 
 
