@@ -7,16 +7,20 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.config import Config
 from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError
-from recsys import significance
+from recsys import significance, slices
 from recsys.evaluation import Judged, interval, resampled_means
-from recsys.results import Comparison, PairedDifference, Report, ViewComparison
+from recsys.results import Comparison, PairedDifference, Report, SliceDifference, ViewComparison
 
 PLAIN_BASELINES = ("popularity", "personal_popularity", "item_knn")
 """Models without a fit worth the name: whatever does not beat them is not worth its cost."""
+
+MIN_GROUP = 10
+"""Queries of a group that is compared: of fewer nobody can say anything."""
 
 
 class ComparisonConfig(Config):
@@ -109,6 +113,7 @@ def _compare_view(view: View, judged: Sequence[Judged], config: ComparisonConfig
         metric=config.metric,
         reports=reports,
         differences=differences,
+        slices=slice_differences(ordered),
         letters=significance.letters(
             [report.label for report in reports], {(d.first, d.second): d.separated for d in differences}
         ),
@@ -160,6 +165,56 @@ def paired_differences(judged: Sequence[Judged], config: ComparisonConfig) -> tu
         )
         for place, ((first, second), p_holm) in enumerate(zip(pairs, significance.holm(p_values), strict=True))
     )
+
+
+def slice_differences(judged: Sequence[Judged]) -> tuple[SliceDifference, ...]:
+    """The first's lead over each other one in every group of every slicing that all of them were judged on.
+
+    Groups of under `MIN_GROUP` queries are left out; the p-values are corrected for all groups and pairs (Holm).
+    """
+    first, *others = judged
+    wanted = [
+        (name, other)
+        for other in others
+        for name in first.per_query.column_names
+        if slices.is_slice(name) and name in other.per_query.column_names
+    ]
+    gaps = [_column(first, name) - _column(other, name) for name, other in wanted]
+    kept = [place for place, gap in enumerate(gaps) if np.count_nonzero(~np.isnan(gap)) >= MIN_GROUP]
+    if not kept:
+        return ()
+    values = np.stack([gaps[place] for place in kept], axis=1)
+    made = first.report
+    resampled = resampled_means(values, resamples=made.resamples, seed=made.seed)
+    low, high = interval(resampled, level=made.level)
+    p_values = significance.randomisation_p(  # 0 for a query that takes no part adds nothing under any sign
+        np.nan_to_num(values), seed=made.seed, flips=significance.flips_for(len(kept), alpha=1 - made.level)
+    )
+    found = []
+    for place, p_holm in enumerate(significance.holm(p_values.tolist())):
+        name, other = wanted[kept[place]]
+        metric, slicing, group = slices.parse(name)
+        found.append(
+            SliceDifference(
+                slicing=slicing,
+                group=group,
+                metric=metric,
+                first=first.report.label,
+                second=other.report.label,
+                difference=float(np.nanmean(values[:, place])),
+                low=low[place],
+                high=high[place],
+                n=int(np.count_nonzero(~np.isnan(values[:, place]))),
+                level=made.level,
+                p_holm=p_holm,
+            )
+        )
+    return tuple(found)
+
+
+def _column(judged: Judged, name: str) -> NDArray[np.float64]:
+    evaluated = judged.per_query["n_relevant"].to_numpy() > 0
+    return np.asarray(judged.per_query[name].to_numpy()[evaluated], np.float64)
 
 
 def verdict(reports: Sequence[Report], differences: Sequence[PairedDifference], config: ComparisonConfig) -> str:

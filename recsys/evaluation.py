@@ -156,10 +156,12 @@ def judge(
     cost: Mapping[str, float] | None = None,
     slicings: Sequence[Slicing] = (),
     warnings: Sequence[str] = (),
+    reads: tuple[int, int] | None = None,
 ) -> Judged:
     """Judge `lists` (row by row beside the fold's queries) on the fold's truth in one view, and in each slice.
 
-    `warnings` are those about the dataset and the run; what the lists give reason for is added.
+    `warnings` are those about the dataset and the run; what the lists give reason for is added. `reads` is how often
+    the test fold was judged on, and for how many different lists.
     Raises `DataError` where no query has a relevant item in the view.
     """
     queries, truth = data.queries(fold), data.truth(fold)
@@ -195,12 +197,14 @@ def judge(
         level=config.level,
         resamples=config.resamples,
         seed=config.seed,
+        test_reads=reads[0] if reads else None,
+        test_lists=reads[1] if reads else None,
         cost=dict(cost or {}),
         warnings=(
             *warnings,
             *lists.warnings,
             *_view_warnings(lists, queries, view, data),
-            *_depth_warnings(lists, data, config),
+            *_depth_warnings(lists, config),
         ),
     )
     keys = {"user_key": data.query_keys(fold), "n_relevant": in_view.lengths}
@@ -302,13 +306,12 @@ def _view_warnings(lists: Lists, queries: Queries, view: View, data: Dataset) ->
     return [f"{strange} listed items are {place} the user's history: misses in view {view}"] if strange else []
 
 
-def _depth_warnings(lists: Lists, data: Dataset, config: EvaluationConfig) -> list[str]:
+def _depth_warnings(lists: Lists, config: EvaluationConfig) -> list[str]:
     depth = int((lists.items >= 0).any(axis=0).nonzero()[0].max(initial=-1)) + 1
     beyond = [k for k in config.k if k > depth]
     if not beyond:
         return []
-    above = f"; the catalogue has {data.n_items} items" if beyond[-1] > data.n_items else ""
-    return [f"no list holds more than {depth} items: figures at {', '.join(map(str, beyond))} judge these{above}"]
+    return [f"no list holds more than {depth} items: figures at {', '.join(map(str, beyond))} judge these"]
 
 
 def write(directory: Path, judged: Judged) -> None:

@@ -45,6 +45,11 @@ def randomisation_p(differences: Float64, *, seed: int, flips: int = FLIPS) -> F
     return np.asarray((1 + as_far) / (1 + flips), np.float64)
 
 
+def flips_for(tests: int, *, alpha: float) -> int:
+    """Flips that let the smallest p-value survive Holm's correction for so many tests."""
+    return max(FLIPS, math.ceil(2 * tests / alpha))
+
+
 def _normal_p(observed: Float64, deviation: Float64) -> Float64:
     z = np.divide(observed, deviation, out=np.zeros_like(observed), where=deviation > 0)
     return np.array([math.erfc(value / math.sqrt(2)) for value in z])

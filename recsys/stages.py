@@ -24,7 +24,7 @@ from pipelines.data.schema import Fold, View
 from pipelines.errors import ArtifactError, ConfigError
 from pipelines.files import write_text
 from pipelines.runs import Run
-from recsys import comparison, evaluation, recommendations, registry, report
+from recsys import comparison, evaluation, protocol, recommendations, registry, report, slices
 from recsys.api import CatalogScorer, PairScorer
 from recsys.comparison import ComparisonConfig
 from recsys.evaluation import EvaluationConfig, Judged
@@ -186,7 +186,9 @@ def evaluate(
     target = out or lists_path.with_name(f"{lists_path.stem}-report")
     data = Dataset.open(data_path)
     files: dict[View, Path] = dict.fromkeys(views or ("all",), lists_path)
-    _evaluate_files(files, data, target, fold=fold, config=config, facts={"label": lists_path.stem, "run": None})
+    _evaluate_files(
+        files, data, target, fold=fold, config=config, facts={"label": lists_path.stem, "run": None}, info={}
+    )
     return target
 
 
@@ -210,7 +212,7 @@ def _evaluate_run(
     info = run.info
     facts = {"label": info.get("label", info["model"]), "run": run.name, "model": info["model"], "cost": _cost(run)}
     target = out or run.path
-    _evaluate_files(files, _dataset_of(run, data_path), target, fold=fold, config=config, facts=facts)
+    _evaluate_files(files, _dataset_of(run, data_path), target, fold=fold, config=config, facts=facts, info=info)
     _mirror_apart(run.path)
     return target
 
@@ -229,9 +231,11 @@ def _evaluate_files(
     fold: Fold | None,
     config: EvaluationConfig,
     facts: Mapping[str, Any],
+    info: Mapping[str, Any],
 ) -> None:
-    """Judge each view's file, print a small table of each, and write the reports."""
-    judged = 0
+    """Judge each view's file, print a small table of each, write the reports, and note that the test was read."""
+    judged: list[Fold] = []
+    prepared: dict[Fold, dict[str, Any]] = {}
     for view, path in files.items():
         about = recommendations.about(path)
         _refuse_foreign(path, about, data, fold)
@@ -245,12 +249,32 @@ def _evaluate_files(
             item_keys=data.items.column("key").combine_chunks(),
             k=max(config.k),
         )
-        result = evaluation.judge(lists, data, fold=chosen, view=view, config=config, **facts)
+        if chosen not in prepared:
+            prepared[chosen] = _prepared(data, chosen, out, config, facts, info)
+        result = evaluation.judge(lists, data, fold=chosen, view=view, config=config, **facts, **prepared[chosen])
         evaluation.write(out / view, result)
         _print_report(result.report)
-        judged += 1
+        judged.append(chosen)
     if not judged:
         raise ConfigError(f"{data.path}: nothing to judge in views {', '.join(files)}; choose another fold or view")
+    if "test" in judged:
+        protocol.note_read(out.parent, data.card.dataset_id, facts["run"] or facts["label"])
+
+
+def _prepared(
+    data: Dataset,
+    fold: Fold,
+    out: Path,
+    config: EvaluationConfig,
+    facts: Mapping[str, Any],
+    info: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What is the same for all views of a fold: slicings, what the checks of the protocol found, reads of the test."""
+    name = facts["run"] or facts["label"]
+    tuned = protocol.refuse_tuned_on(info, name, fold)
+    reads = protocol.reads_with(out.parent, data.card.dataset_id, name) if fold == "test" else None
+    found = protocol.warnings_of(data, fold, config.k)
+    return {"slicings": slices.slicings(data, fold), "warnings": (*tuned, *found), "reads": reads}
 
 
 def _refuse_foreign(path: Path, about: Mapping[str, Any], data: Dataset, fold: Fold | None) -> None:
