@@ -38,7 +38,7 @@ CONTINUOUS = Continuous(kind="continuous")
         ({"event": {"x": {"kind": "bucketize", "boundaries": [1, 1]}}}, "must rise"),
         ({"event": {"x": {"kind": "bucketize", "boundaries": []}}}, "at least 1"),
         ({"event": {"x": {"kind": "categorical", "min_count": 0}}}, "greater than or equal to 1"),
-        ({"event": {"x": {"kind": "category"}}}, "expected tags: 'categorical'"),
+        ({"event": {"x": {"kind": "category"}}}, "event.x.kind: 'category' is not known; did you mean 'categorical'"),
         ({"event": {"time": {"kind": "categorical"}}}, "not possible as feature names: time"),
         ({"user": {"a/b": {"kind": "categorical"}}}, "not possible as feature names: a/b"),
         ({"user": {"x": {"kind": "categorical"}}, "item": {"x": {"kind": "categorical"}}}, "more than one table: x"),
