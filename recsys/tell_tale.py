@@ -24,7 +24,7 @@ EXPLAINED = 0.8
 ENOUGH_ROWS = 20
 TOGETHER, TOGETHER_OF_SETS = 2, 5
 """Rows of one value that are looked at: more where a row has several targets, since two long lists often meet."""
-MANY_VALUES, BINS = 1000, 256
+BINS, ROWS_A_BIN = 256, 4
 
 
 def tell_tale_features(data: Dataset, queries: Queries, truth: Truth) -> Iterator[tuple[str, str, float]]:
@@ -54,15 +54,17 @@ def _in_train(data: Dataset, feature: Feature) -> Iterator[tuple[str, str, float
 
 def _codes(values: NDArray[np.generic], feature: Feature) -> NDArray[np.int64]:
     """int64[n]: equal for rows of one value, -1 for rows without one."""
-    if feature.kind == "categorical":
-        return values.astype(np.int64)
     numbers = values.astype(np.float64)
     present = np.isfinite(numbers)
+    if feature.kind == "categorical":
+        return np.where(present, numbers, -1).astype(np.int64)
     codes = np.full(len(numbers), -1, np.int64)
     distinct, dense = np.unique(numbers[present], return_inverse=True)
-    if MANY_VALUES < len(distinct) > present.sum() / TOGETHER:
-        edges = np.quantile(numbers[present], np.arange(1, BINS) / BINS)
-        dense = np.searchsorted(edges, numbers[present], side="right")
+    if len(distinct) > len(dense) / TOGETHER:
+        bins = max(1, min(BINS, len(dense) // ROWS_A_BIN))
+        dense = np.searchsorted(
+            np.quantile(numbers[present], np.arange(1, bins) / bins), numbers[present], side="right"
+        )
     codes[present] = dense
     return codes
 
