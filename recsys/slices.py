@@ -132,6 +132,7 @@ def columns(
     `ranked` and `relevant` (the relevant items) are those of the queries from row `first` of the fold on.
     """
     k = int(metric.partition("@")[2])
+    ranked = Ranked(ranked.items[:, :k], ranked.hits[:, :k], ranked.n_relevant)
     everywhere = function(ranked, k)
     found: dict[str, Float64] = {}
     for slicing in chosen:

@@ -25,6 +25,8 @@ ENOUGH_ROWS = 20
 TOGETHER, TOGETHER_OF_SETS = 2, 5
 """Rows of one value that are looked at: more where a row has several targets, since two long lists often meet."""
 BINS, ROWS_A_BIN = 256, 4
+MOST_ROWS = 100_000
+"""Of more train events a sample is looked at, always the same."""
 
 
 def tell_tale_features(data: Dataset, queries: Queries, truth: Truth) -> Iterator[tuple[str, str, float]]:
@@ -43,13 +45,18 @@ def tell_tale_features(data: Dataset, queries: Queries, truth: Truth) -> Iterato
 
 
 def _in_train(data: Dataset, feature: Feature) -> Iterator[tuple[str, str, float]]:
-    codes = _codes(data.train_column(feature.name), feature)
+    rows = _sample(len(data.train))
+    codes = _codes(data.train_column(feature.name)[rows], feature)
     for target in ("item", "rating"):
         if target not in data.train.column_names or target == feature.name:
             continue
-        share = told(codes, np.unique(data.train_column(target), return_inverse=True)[1])
+        share = told(codes, np.unique(data.train_column(target)[rows], return_inverse=True)[1])
         if share is not None:
             yield feature.name, target, share
+
+
+def _sample(n: int) -> slice | NDArray[np.int64]:
+    return slice(None) if n <= MOST_ROWS else np.sort(np.random.default_rng(0).choice(n, MOST_ROWS, replace=False))
 
 
 def _codes(values: NDArray[np.generic], feature: Feature) -> NDArray[np.int64]:
