@@ -9,6 +9,7 @@ exposure       one value for all lists together
 click_through  one value for rows of (label, score): the ranking task
 compute        from names of metrics to values
 tables         from names of metrics to definitions
+translate      how values of other libraries follow from ours
 """
 
 from recsys.metrics.accuracy import METRICS
@@ -16,7 +17,7 @@ from recsys.metrics.beyond import BEYOND_METRICS
 from recsys.metrics.click_through import CLICK_METRICS
 from recsys.metrics.definition import COMMON_RULES, Definition
 from recsys.metrics.exposure import LIST_METRICS
-from recsys.metrics.tables import definition_of, explain, known_metrics
+from recsys.metrics.tables import definition_of, explain, known_metrics, summary
 
 __all__ = [
     "BEYOND_METRICS",
@@ -28,4 +29,5 @@ __all__ = [
     "definition_of",
     "explain",
     "known_metrics",
+    "summary",
 ]

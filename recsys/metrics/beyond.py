@@ -22,7 +22,7 @@ ListMetric = Callable[[Ranked, Context, int], Float64]
 """(Q ranked lists, their context, k) -> float64[Q]; NaN where a query has no value."""
 
 SKEW = 0.01
-"""alpha of Steck 2018, equation 7: keeps the divergence finite where a list lacks a category of the history."""
+"""alpha of Steck 2018: keeps the divergence finite where a list lacks a category of the history."""
 CELLS_AT_ONCE = 2**21
 
 
@@ -105,7 +105,7 @@ def _pairs_alike(items: Int32, codes: Int32) -> Float64:
 
 
 def miscalibration(ranked: Ranked, context: Context, k: int) -> Float64:
-    """Kullback-Leibler divergence of the categories of history and list, in nats: Steck 2018, equations 5 to 7."""
+    """Kullback-Leibler divergence of the categories of history and list, in nats: Steck 2018."""
     if context.category is None:
         return np.full(len(ranked.items), np.nan)
     codes, n = context.categories[context.category], context.cardinality
@@ -199,10 +199,11 @@ BEYOND_METRICS: Mapping[str, Definition[ListMetric]] = {
     "miscalibration": Definition(
         miscalibration,
         "Kullback-Leibler divergence, in nats, between the categories of the history (each event counts) and those of "
-        "the listed items among the first {k}, smoothed with alpha = 0.01; 0 = the same shares.",
+        "the listed items among the first {k}, smoothed with alpha = 0.01; 0 = the same shares. Categories are "
+        "those of the item feature `category` of the evaluation's settings; unless set, of the dataset's first one.",
         formula="sum(p(c) * ln(p(c) / (0.99 * q(c) + 0.01 * p(c))) for categories c with p(c) > 0)",
         denominator="p and q are shares among events and items that have a category; no value where there are none",
-        source="Steck 2018, equations 5 to 7",
+        source="Steck 2018",
         rules=LISTED_RULES,
         bounds=(0, None),
         better="lower",

@@ -36,7 +36,7 @@ def auc(label: Labels, score: Float64) -> float:
 
 
 def gauc(label: Labels, score: Float64, user: NDArray[Any]) -> float:
-    """Mean over users of their own `auc`, weighted by their rows: Zhou et al. 2018, equation 8.
+    """Mean over users of their own `auc`, weighted by their rows: Zhou et al. 2018.
 
     Users with labels of one kind only are left out, with their weight. user int[n].
     """
@@ -154,7 +154,7 @@ CLICK_METRICS: Mapping[str, Definition[ClickMetric]] = {
         "Mean over users of the roc_auc of their own rows, weighted by their number of rows.",
         formula="sum(rows[u] * roc_auc[u]) / sum(rows[u]), over users with both labels",
         denominator="rows of the users with both labels",
-        source="Zhou et al. 2018 (Deep Interest Network), equation 8; RecBole weights by the user's positives",
+        source="Zhou et al. 2018 (Deep Interest Network); RecBole weights by the user's positives",
         rules=ROWS,
         ties="A pair of equal scores counts one half.",
         without_relevant="A user with labels of one kind only is left out, with the weight.",
@@ -186,7 +186,7 @@ CLICK_METRICS: Mapping[str, Definition[ClickMetric]] = {
         "Mean over rows of |share of ones - mean score| of the row's bin, in 10 bins of equal width.",
         formula="sum(|ones[b] - sum of scores[b]| for bins b) / rows",
         denominator="number of rows",
-        source="Naeini et al. 2015; Guo et al. 2017, equation 3",
+        source="Naeini et al. 2015; Guo et al. 2017; here on the probability of label 1",
         rules=ROWS,
         ties="Order plays no part; a score on an edge belongs to the lower bin.",
         without_relevant="Counts as any other.",

@@ -56,6 +56,15 @@ def explain(metric: str) -> str:
     return "\n".join([f"{metric}: {kind}", *body]).replace("{k}", cut or "k")
 
 
+def summary() -> str:
+    """Every metric's name and first sentence, kind by kind, in lines to print."""
+    parts = []
+    for kind, table in KINDS.items():
+        lines = [f"  {name:<28} {found.text.partition('. ')[0].rstrip('.')}" for name, found in table.items()]
+        parts.append("\n".join([f"{kind}:", *lines]))
+    return "\n\n".join(parts).replace("{k}", "k")
+
+
 def _found(name: str) -> tuple[str, Definition[Any]]:
     for kind, table in KINDS.items():
         if name in table:
