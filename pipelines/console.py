@@ -8,14 +8,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from pipelines.training.shard import current_shard
+
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 10.0
 
 
 def say(text: str) -> None:
-    """Print one plain line to standard output at once."""
-    print(text, flush=True)
+    """Print one plain line to standard output at once; of several processes that train together the first does."""
+    if current_shard().leads:
+        print(text, flush=True)
 
 
 def say_written(path: Path) -> None:

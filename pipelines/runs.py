@@ -1,43 +1,52 @@
 """Run directories: what was trained on what, how it went, and where it is.
 
 runs/<utc>-<model>-<backend>-<id>/
-    run.json  config.toml  metrics.jsonl  timing.jsonl  log.txt  model/
+    run.json  config.toml  metrics.jsonl  timing.jsonl  log.txt  checkpoints/  model/
     <view>/recommendations.parquet  <view>/report.json  <view>/per_query.parquet
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import platform
 import resource
 import secrets
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pipelines.config import to_toml
 from pipelines.console import say
 from pipelines.errors import ArtifactError
-from pipelines.files import make_directory, read_json, write_json, write_text
+from pipelines.files import make_directory, read_json, sha256_of, write_json, write_text
+from pipelines.training.shard import current_shard
 
 RUN_FILE = "run.json"
+CONFIG_FILE = "config.toml"
+EXACT_PACKAGES = ("numpy", "torch", "tensorflow")
+"""A resumed run wants the versions that it was started with: others may compute other bytes."""
 REPORTED_PACKAGES = ("falconer", "numpy", "scipy", "pyarrow", "pandas", "polars", "implicit", "torch", "tensorflow")
 
 
 class Run:
     """One run's directory. `start` makes one; `Run(path)` reads one that exists."""
 
+    leads = True
+    """Whether this process writes into the directory; False in the other processes of a distributed training."""
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
-    def open(cls, path: Path) -> Run:
+    def open(cls, path: Path) -> Self:
         """An existing run; `ArtifactError` where `path` is none."""
         if not (path / RUN_FILE).is_file():
             raise ArtifactError(f"{path}: not a run directory (no {RUN_FILE}); `falconer train` writes one")
@@ -103,6 +112,21 @@ class Run:
             stream.write(json.dumps(values, allow_nan=False) + "\n")
 
 
+class FollowingRun(Run):
+    """The run as the other processes of a distributed training have it: they read, and the first one writes."""
+
+    leads = False
+
+    def update(self, **values: Any) -> None:
+        """Nothing."""
+
+    def log(self, text: str) -> None:
+        """Nothing."""
+
+    def _append(self, name: str, values: Mapping[str, Any]) -> None:
+        """Nothing."""
+
+
 @contextmanager
 def start(
     root: Path, *, model: str, backend: str, config: Mapping[str, Any], run_id: str | None = None, **facts: Any
@@ -110,23 +134,93 @@ def start(
     """Make a run directory below `root`, and record how the block ends: finished, failed or interrupted.
 
     `run_id` is given where the run is a step of a larger job (same step, same id); else it is random.
-    `facts` go into `run.json` (dataset_id, id_space, seed, threads).
+    `facts` go into `run.json` (dataset_id, id_space, seed, threads). A process that follows another (`torchrun`) gets
+    a directory of its own that goes with the block.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    path = root / f"{stamp}-{model}-{backend}-{run_id or secrets.token_hex(3)}"
-    make_directory(path)
-    write_text(path / "config.toml", to_toml(config))
-    info = {"status": "running", "name": path.name, "model": model, "backend": backend, **facts, **_surroundings()}
-    write_json(path / RUN_FILE, info)
-    run = Run(path)
-    started = time.perf_counter()
-    try:
+    name = f"{stamp}-{model}-{backend}-{run_id or secrets.token_hex(3)}"
+    leads = current_shard().leads
+    with nullcontext(root) if leads else tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        make_directory(path)
+        write_text(path / CONFIG_FILE, to_toml(config))
+        info = {"status": "running", "name": name, "model": model, "backend": backend, **facts, **_surroundings()}
+        write_json(path / RUN_FILE, {**info, "config_sha256": sha256_of(path / CONFIG_FILE), "seconds": 0.0})
+        with _recorded(Run(path) if leads else FollowingRun(path), seconds=0.0) as run:
+            yield run
+
+
+@contextmanager
+def resume(path: Path, **facts: Any) -> Iterator[Run]:
+    """Take up a run that did not finish; its status is running again, and the block's end is recorded as by `start`.
+
+    `facts` are compared with those that the run was started with, and so are its configuration and the versions of
+    the packages that compute. Raises `ArtifactError` for a run that is finished or is being trained at this moment,
+    and where something differs: the result would not be that of an undisturbed run.
+    """
+    run = Run.open(path) if current_shard().leads else FollowingRun.open(path)
+    info = run.info
+    if info["status"] == "finished":
+        raise ArtifactError(f"{path}: this run is finished; there is nothing to resume")
+    _refuse_changes(path, info, facts)
+    with _recorded(run, seconds=_seconds_spent(path, info)):
         yield run
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        run.update(status=status, error=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
-        raise
-    run.update(status="finished", seconds=time.perf_counter() - started, peak_memory_mb=_peak_memory_mb())
+
+
+def _seconds_spent(path: Path, info: Mapping[str, Any]) -> float:
+    """Training time of a run that did not finish; of a killed one, up to the last thing that it wrote."""
+    seconds = float(info["seconds"])
+    if info["status"] != "running":
+        return seconds
+    last = max(file.stat().st_mtime for file in path.rglob("*") if file.is_file())
+    return seconds + max(0.0, last - datetime.fromisoformat(info.get("since", info["started"])).timestamp())
+
+
+def _refuse_changes(path: Path, info: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    now = {**facts, "config_sha256": sha256_of(path / CONFIG_FILE)}
+    now |= {name: _version(name) for name in EXACT_PACKAGES}
+    before = {**info, **{name: info["versions"].get(name) for name in EXACT_PACKAGES}}
+    lines = [f"  - {key}: {before.get(key)} then, {now[key]} now" for key in now if before.get(key) != now[key]]
+    if lines:
+        listed = "\n".join(lines)
+        raise ArtifactError(
+            f"{path}: this run cannot go on exactly, since these are not what it was started with\n{listed}\n"
+            "bring them back (threads: OMP_NUM_THREADS; config_sha256: config.toml), or train anew"
+        )
+
+
+@contextmanager
+def _recorded(run: Run, *, seconds: float) -> Iterator[Run]:
+    """Hold the run, and record in `run.json` how the block ends; `seconds` were spent on it before."""
+    started = time.perf_counter() - seconds
+    with _held(run):
+        run.update(status="running", error=None, since=datetime.now(UTC).isoformat(), seconds=seconds)
+        try:
+            yield run
+        except BaseException as error:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            run.update(status=status, error=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
+            raise
+        run.update(status="finished", seconds=time.perf_counter() - started, peak_memory_mb=_peak_memory_mb())
+
+
+@contextmanager
+def _held(run: Run) -> Iterator[None]:
+    """Lock the run's directory as long as this process lives, so that no second one trains into it."""
+    descriptor = os.open(run.path, os.O_RDONLY)
+    try:
+        if run.leads:
+            _lock(run.path, descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(path: Path, descriptor: int) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ArtifactError(f"{path}: another process is training this run at this moment") from error
 
 
 def _peak_memory_mb() -> int:

@@ -103,6 +103,8 @@ def _mirror(run: Run, client: MlflowClient) -> None:
     for name in TAGS:
         if info.get(name) is not None and mirrored.data.tags.get(name) != str(info[name]):
             client.set_tag(run_id, name, str(info[name]))
+    if info.get("error") is None and "error" in mirrored.data.tags:  # a failed run that was taken up again
+        client.delete_tag(run_id, "error")
     _log_points(client, run_id, [*_new_points(run, info, client, run_id), *_final_figures(run, mirrored)])
     for report in _reports(run):
         client.log_artifact(run_id, str(report), artifact_path=report.parent.name)
@@ -113,7 +115,7 @@ def _mirror_status(info: Mapping[str, Any], client: MlflowClient, mirrored: Mirr
     status = STATUSES[info["status"]]
     if mirrored.info.status == status:
         return
-    if status == "RUNNING":  # a failed run that was taken up again
+    if status == "RUNNING":
         client.update_run(mirrored.info.run_id, status=status)
     else:
         end = _started(info) + round(1000 * info.get("seconds", 0))

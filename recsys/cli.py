@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+metrics = typer.Typer(no_args_is_help=True, help="Say what a metric is, and what other libraries call it.")
+app.add_typer(metrics, name="metrics")
 
 
 class ViewName(StrEnum):
@@ -33,19 +35,36 @@ Folds = Literal["valid", "test"]
 
 @app.command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name, a TOML file, or a model's name for its defaults.")],
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Dataset directory, from `falconer etl`.")],
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's name, a TOML file, or a model's name for its defaults.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="DIR", help="Dataset directory, from `falconer etl`.")
+    ] = None,
     runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")] = Path("runs"),
     sets: Sets = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with this run, instead of a new one.")
+    ] = None,
 ) -> None:
     """Train a recommender on a dataset; the last line printed is the run directory.
+
+    A run that was killed or interrupted goes on from its last checkpoint with --resume, as if nothing had happened.
 
     Example: falconer train ease --data data/shop/1f2e3d4c5b6a7988 --set model.l2=500
     """
     from pipelines.console import say_written
+    from pipelines.errors import ConfigError
     from recsys import stages
 
-    say_written(stages.train(recipe, data, runs, overrides=sets or []))
+    if resume is not None:
+        if recipe is not None or sets:
+            raise ConfigError("--resume goes on with a run's own recipe: leave out the recipe and --set")
+        say_written(stages.resume(resume, data_path=data))
+    elif recipe is None or data is None:
+        raise ConfigError("say what to train on what: falconer train RECIPE --data DIR, or falconer train --resume RUN")
+    else:
+        say_written(stages.train(recipe, data, runs, overrides=sets or []))
 
 
 @app.command()
@@ -108,6 +127,36 @@ def compare(
 
     config = _settings(ComparisonConfig, {"metric": metric}, sets)
     say_written(stages.compare(runs, out=out, data_path=data, config=config))
+
+
+@metrics.command()
+def explain(
+    metric: Annotated[
+        list[str] | None, typer.Argument(metavar="[METRIC...]", help="Such as ndcg@10, or gauc; none: the list of all.")
+    ] = None,
+) -> None:
+    """Print a metric's formula, denominator, rules and source.
+
+    Example: falconer metrics explain ndcg@10
+    """
+    from recsys.metrics import explain, summary
+
+    typer.echo("\n\n".join(explain(one) for one in metric) if metric else summary())
+
+
+@metrics.command()
+def translate(
+    library: Annotated[
+        list[str] | None, typer.Argument(metavar="[LIBRARY...]", help="Such as ranx; none: all of them.")
+    ] = None,
+) -> None:
+    """Print how other libraries' values follow from ours, on the same lists.
+
+    Example: falconer metrics translate lenskit
+    """
+    from recsys.metrics.translate import table
+
+    typer.echo(table(library or ()))
 
 
 def _settings(cls: Any, given: dict[str, Any], sets: list[str] | None) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from pipelines.training.result import FitResult
 from pipelines.training.shard import Shard, current_shard
 from pipelines.training.task import Task
 from pipelines.training.torch import fit
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["torch._dynamo", "tests.small_training"])
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -65,6 +69,18 @@ class Regression(Task[Batch]):
     def validate(self) -> Mapping[str, float]:
         error = (self.model(self.batches.x) - self.batches.y).square().mean()
         return {"error": error.item()}
+
+
+def lives(path: Path, settings: TrainingConfig, deaths: Sequence[dict[str, int]]) -> None:
+    """Train in `path` with one process after another, each of which dies as told, and a last one that ends.
+
+    All are forked from one process that has torch loaded and never used.
+    """
+    for death in [*deaths, {}]:
+        process = FORKS.Process(target=live, args=(path, settings), kwargs=death)
+        process.start()
+        process.join()
+        assert process.exitcode == (-signal.SIGKILL if death else 0), (death, process.exitcode)
 
 
 def die() -> None:

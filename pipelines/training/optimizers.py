@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,21 +37,27 @@ class Optimizers:
             options = dict(group)
             by_name.setdefault(options.pop("optimizer", config.optimizer), []).append(options)
         self._members = [_make(name, members, config) for name, members in by_name.items()]
-        self._rates = [(group, float(group["lr"])) for member in self._members for group in member.param_groups]
+        for group in self._groups():
+            group["initial_lr"] = group["lr"]
         self.factor = 1.0
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
         """Every parameter that is trained."""
-        return [parameter for group, _ in self._rates for parameter in group["params"]]
+        return [parameter for group in self._groups() for parameter in group["params"]]
+
+    def _groups(self) -> Iterator[dict[str, Any]]:
+        """Torch's own groups, which `load` replaces: they are looked up each time."""
+        for member in self._members:
+            yield from member.param_groups
 
     def set_rate(self, factor: float) -> None:
         """Each group's learning rate becomes `factor` x its full one."""
         if factor == self.factor:
             return
         self.factor = factor
-        for group, rate in self._rates:
-            group["lr"] = rate * factor
+        for group in self._groups():
+            group["lr"] = group["initial_lr"] * factor
 
     def step(self) -> None:
         """Update the weights and drop the gradients."""
