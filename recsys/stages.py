@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import Field
 
 from pipelines import runs, tracking
-from pipelines.config import Config
+from pipelines.config import Config, parse, read_toml
 from pipelines.console import say
 from pipelines.data.dataset import Dataset
 from pipelines.data.schema import Fold, View
@@ -28,8 +28,10 @@ from recsys import comparison, evaluation, foreign, protocol, recommendations, r
 from recsys.api import CatalogScorer, PairScorer
 from recsys.comparison import ComparisonConfig
 from recsys.evaluation import EvaluationConfig, Judged
+from recsys.models.config import ModelConfig
 from recsys.ranking import BLOCK_BYTES, TopK, ranked_blocks
 from recsys.recipe import load_recipe
+from recsys.registry import Implementation
 from recsys.results import Comparison, Report, ViewComparison
 
 VIEWS: tuple[View, ...] = ("all", "repeat", "novel")
@@ -52,25 +54,56 @@ def train(
     implementation, config = load_recipe(recipe, overrides)
     data = Dataset.open(data_path)
     frozen = {"name": implementation.name, "backend": implementation.backend, "model": config.model_dump(mode="json")}
-    facts = {
-        "label": _label(recipe),
+    facts = {"label": _label(recipe), "dataset_path": str(data.path.resolve()), **_conditions(config, data)}
+    with runs.start(
+        runs_root, model=implementation.name, backend=implementation.backend, config=frozen, run_id=run_id, **facts
+    ) as run:
+        _train_into(run, implementation, config, data)
+    return _mirrored(run)
+
+
+def resume(run_path: Path, *, data_path: Path | None = None) -> Path:
+    """Go on with a training that was killed, interrupted or failed, from its last checkpoint; returns its directory.
+
+    `data_path` says where the dataset is now, if it was moved. Raises `ArtifactError` for a run that is finished or
+    under way, and where dataset, configuration, versions or threads are not those that it was started with.
+    """
+    run = Run.open(run_path)
+    frozen = read_toml(run.path / runs.CONFIG_FILE)
+    implementation = registry.resolve(frozen["name"], frozen["backend"])
+    config = parse(implementation.config, frozen.get("model", {}), str(run.path / runs.CONFIG_FILE))
+    data = _dataset_of(run, data_path)
+    with runs.resume(run_path, **_conditions(config, data)) as run:
+        if not (run.path / "checkpoints").exists():
+            run.cut("metrics.jsonl", 0)
+        _train_into(run, implementation, config, data)
+    return _mirrored(run)
+
+
+def _conditions(config: ModelConfig, data: Dataset) -> dict[str, Any]:
+    """What the bytes of a training's result depend on, besides the configuration and the versions."""
+    return {
         "dataset_id": data.card.dataset_id,
-        "dataset_path": str(data.path.resolve()),
         "id_space": list(data.card.id_space.generations),
         "seed": config.seed,
         "threads": _threads(),
     }
-    with runs.start(
-        runs_root, model=implementation.name, backend=implementation.backend, config=frozen, run_id=run_id, **facts
-    ) as run:
-        run.log(f"training {implementation.name} on {data.card.name}: {data.n_users} users, {data.n_items} items")
-        started = time.perf_counter()
-        scorer = implementation.train(config, data, run)
-        seconds = time.perf_counter() - started
+
+
+def _train_into(run: Run, implementation: Implementation, config: ModelConfig, data: Dataset) -> None:
+    run.log(f"training {implementation.name} on {data.card.name}: {data.n_users} users, {data.n_items} items")
+    before, started = run.info["seconds"], time.perf_counter()
+    scorer = implementation.train(config, data, run)
+    seconds = before + time.perf_counter() - started
+    if run.leads:
         registry.save_model(run.model_directory, scorer, implementation=implementation, config=config, data=data)
-        run.log_timing(train_seconds=seconds)
-        run.log(f"trained in {seconds:.1f} s")
-    tracking.mirror(run.path)
+    run.log_timing(train_seconds=seconds)
+    run.log(f"trained in {seconds:.1f} s")
+
+
+def _mirrored(run: Run) -> Path:
+    if run.leads:
+        tracking.mirror(run.path)
     return run.path
 
 
@@ -150,7 +183,9 @@ def _finished(path: Path) -> Run:
     run = Run.open(path)
     status = run.info.get("status")
     if status != "finished":
-        raise ArtifactError(f"{path}: this run is {status}, so it has no model; train again")
+        raise ArtifactError(
+            f"{path}: this run is {status}, so it has no model; go on with `falconer train --resume {path}`"
+        )
     return run
 
 
