@@ -1,15 +1,20 @@
-"""From scores to ranked lists, in blocks of bounded memory.
+"""From scores to ranked lists, in bounded memory and on all cores.
 
-Tie rule: score descending, then item id ascending. It is exact, and the lists do not depend on the block size.
+Tie rule: score descending, then item id ascending. It is exact, and the lists do not depend on the block size, on the
+number of threads, or on what is asked beside a query. A full table of scores is never made of factors: the product of
+a few queries with a part of the catalogue is ranked before the next part is computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from pipelines.console import progress
 from pipelines.data.queries import Queries, Ragged
@@ -21,15 +26,22 @@ Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 
 BLOCK_BYTES = 256 * 2**20
-"""What the scores of one block, with their masked copy and the pairs of a pair scorer, may take."""
+"""What the scores of one block, with the pairs of a pair scorer, may take."""
 BYTES_PER_SCORE = 32
-TILE = 64
-"""Queries in one product of factors. BLAS may round differently for another shape, so this shape never changes."""
-SELECTION_SCORES = 2**19
-"""Scores that are selected from at once: their 64-bit keys (4 MB) then stay in the cache."""
+ROWS = 64
+"""A block of scores has a multiple of so many queries."""
+QUERIES_AT_ONCE = 2**13
+"""Queries in a block where no table of scores is made."""
+TILE = 128
+ITEMS_AT_ONCE = 2**13
+"""Queries and items in one product of factors, chosen by measurement: 4 MB of scores. BLAS may round differently for
+another shape, so the shape never changes with the number of queries; the last tiles are filled up with zeros."""
+GROUP_OF_ITEMS = 256
+SCORES_COPIED = 2**21
+"""Scores of a table that one thread ranks at a time."""
 
-_SCORE_BITS = np.int32(0x7FFFFFFF)
-_ID_MASK = np.int64(0xFFFFFFFF)
+Piece = tuple[int, Float32, Float32]
+"""First item, scores[R, B] that may be overwritten, bias[B]."""
 
 
 @dataclass(frozen=True)
@@ -74,53 +86,146 @@ def ranked_blocks(
     k: int,
     views: Sequence[View],
     block_bytes: int = BLOCK_BYTES,
+    first: int = 0,
 ) -> Iterator[dict[View, TopK]]:
     """The k best items of each query, block after block of queries in their order, for every view at once.
 
     View `all` ranks every item that the model knows, `repeat` only items of the query's history, `novel` only items
     outside it; the candidates of a query, where given, restrict each view further. Items scored -inf are never
-    ranked. Memory is about `block_bytes`, and never less than what `TILE` queries need.
+    ranked. Memory is about `block_bytes`, and never less than what `ROWS` queries need. `first` is the number of
+    queries before these, for messages.
 
     Raises `PipelineError` that names the query where a score is NaN or +inf.
     """
-    rows = block_rows(n_items, block_bytes)
+    rows = QUERIES_AT_ONCE if _by_factors(scorer, queries) else block_rows(n_items, block_bytes)
     starts = range(0, len(queries), rows)
     for start in progress(starts, label=f"ranking {len(queries)} queries", total=len(starts)):
         block = queries.slice(start, min(start + rows, len(queries)))
-        scores = _scores(scorer, block, n_items)
-        _refuse_non_finite(scores, block, start)
-        if block.candidates is not None:
-            scores = _only(scores, block.candidates)
-        yield {view: _select(_visible(scores, block.history, view), k) for view in views}
+        wanted = {view: _wanted(block, view, n_items) for view in views}
+        yield _rank(_source(scorer, block, n_items), wanted, block.user, k=k, n_items=n_items, first=first + start)
 
 
 def block_rows(n_items: int, block_bytes: int) -> int:
-    """Queries in a block: a multiple of `TILE` whose scores fit in `block_bytes`, at least `TILE`."""
-    return max(1, block_bytes // (BYTES_PER_SCORE * max(n_items, 1) * TILE)) * TILE
+    """Queries in a block: a multiple of `ROWS` whose scores fit in `block_bytes`, at least `ROWS`."""
+    return max(1, block_bytes // (BYTES_PER_SCORE * max(n_items, 1) * ROWS)) * ROWS
 
 
-def _scores(scorer: CatalogScorer | PairScorer, queries: Queries, n_items: int) -> Float32:
-    if queries.candidates is not None and isinstance(scorer, PairScorer):
-        return _pair_scores(scorer, queries, n_items)
-    if isinstance(scorer, FactorScorer):
-        return _factor_scores(scorer, queries)
-    if isinstance(scorer, CatalogScorer):
-        return scorer.score(queries)
-    return _pair_scores(scorer, queries, n_items)
+def threads() -> int:
+    """Threads to rank with: OMP_NUM_THREADS where set, else the cores open to this process."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
 
 
-def _factor_scores(scorer: FactorScorer, queries: Queries) -> Float32:
+@dataclass(frozen=True)
+class _Wanted:
+    """What a view ranks: the items of `only` (distinct) where there is one, else all but those of `without`."""
+
+    only: Ragged | None = None
+    without: Ragged | None = None
+
+
+def _wanted(queries: Queries, view: View, n_items: int) -> _Wanted:
+    history = queries.history
+    if queries.candidates is None:
+        if view == "repeat":
+            return _Wanted(only=_distinct(history, n_items))
+        return _Wanted(without=_own(history) if view == "novel" else None)
+    candidates = _distinct(queries.candidates, n_items)
+    if view == "all":
+        return _Wanted(only=candidates)
+    known = np.isin(_pairs(candidates, n_items), _pairs(history, n_items), invert=view == "novel")
+    lengths = np.bincount(candidates.rows[known], minlength=len(queries))
+    return _Wanted(only=_ragged(lengths, candidates.values[known]))
+
+
+def _distinct(items: Ragged, n_items: int) -> Ragged:
+    pairs = np.unique(_pairs(items, n_items))
+    row = pairs // max(n_items, 1)
+    return _ragged(np.bincount(row, minlength=len(items)), pairs - row * n_items)
+
+
+def _pairs(items: Ragged, n_items: int) -> NDArray[np.int64]:
+    return items.rows * n_items + items.values.astype(np.int64)
+
+
+def _ragged(lengths: NDArray[np.int64], values: NDArray[np.generic]) -> Ragged:
+    return Ragged(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), values.astype(np.int32))
+
+
+def _own(items: Ragged) -> Ragged:
+    """A copy that compiled code takes without compiling anew: parquet's arrays are read-only, others are not."""
+    return Ragged(items.offsets.astype(np.int64), items.values.astype(np.int32))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Scores of Q queries in tiles: `pieces(buffer, start, stop)` gives those of some queries, item by item.
+
+    tile   queries that are asked for at a time
+    width  items of the widest piece: a buffer is float32[tile, width]
+    """
+
+    tile: int
+    width: int
+    pieces: Callable[[Float32, int, int], Iterable[Piece]]
+
+
+def _by_factors(scorer: CatalogScorer | PairScorer, queries: Queries) -> bool:
+    return isinstance(scorer, FactorScorer) and not (queries.candidates is not None and isinstance(scorer, PairScorer))
+
+
+def _source(scorer: CatalogScorer | PairScorer, queries: Queries, n_items: int) -> _Source:
+    if _by_factors(scorer, queries):
+        assert isinstance(scorer, FactorScorer)
+        query_factors, item_factors, bias = scorer.factors(queries)
+        known = scorer.items_known
+        return _of_factors(query_factors, np.where(known[:, None], item_factors, 0), np.where(known, bias, -np.inf))
+    if isinstance(scorer, CatalogScorer) and not (queries.candidates is not None and isinstance(scorer, PairScorer)):
+        return _of_table(scorer.score(queries))
+    assert isinstance(scorer, PairScorer)
+    return _of_table(_pair_scores(scorer, queries, n_items))
+
+
+def _of_factors(query_factors: Float32, item_factors: Float32, bias: Float32) -> _Source:
     """Q I' + b by tiles of one fixed shape, so that a query's bits do not depend on the block it is in."""
-    query_factors, item_factors, bias = scorer.factors(queries)
-    n_queries, dim = query_factors.shape
-    padded = np.zeros((-(-n_queries // TILE) * TILE, dim), np.float32)
-    padded[:n_queries] = query_factors
-    scores = np.empty((len(padded), len(item_factors)), np.float32)
-    for start in range(0, len(padded), TILE):
-        np.matmul(padded[start : start + TILE], item_factors.T, out=scores[start : start + TILE])
-    scores += bias
-    scores[:, ~scorer.items_known] = -np.inf
-    return scores[:n_queries]
+    parts = _parts_of_items(item_factors, bias)
+
+    def pieces(buffer: Float32, start: int, stop: int) -> Iterator[Piece]:
+        tile = np.zeros((TILE, query_factors.shape[1]), np.float32)
+        tile[: stop - start] = query_factors[start:stop]
+        for first, factors, own_bias in parts:
+            np.matmul(tile, factors, out=buffer)
+            yield first, buffer[: stop - start], own_bias
+
+    return _Source(TILE, parts[0][1].shape[1] if parts else 0, pieces)
+
+
+def _parts_of_items(item_factors: Float32, bias: Float32) -> list[tuple[int, Float32, Float32]]:
+    """First item, factors float32[d, B] and bias float32[B] of parts of one size, -inf where the catalogue ends."""
+    n_items = len(item_factors)
+    n_parts = -(-n_items // ITEMS_AT_ONCE)
+    size = -(-n_items // (max(n_parts, 1) * GROUP_OF_ITEMS)) * GROUP_OF_ITEMS
+    parts = []
+    for first in range(0, n_items, size or 1):
+        factors = np.zeros((item_factors.shape[1], size), np.float32)
+        own_bias = np.full(size, -np.inf, np.float32)
+        there = min(size, n_items - first)
+        factors[:, :there] = item_factors[first : first + there].T
+        own_bias[:there] = bias[first : first + there]
+        parts.append((first, factors, own_bias))
+    return parts
+
+
+def _of_table(scores: Float32) -> _Source:
+    """Scores[Q, n_items] as they are; the scorer's own table is never changed."""
+    n_items = scores.shape[1]
+    bias = np.zeros(n_items, np.float32)
+
+    def pieces(buffer: Float32, start: int, stop: int) -> Iterator[Piece]:
+        buffer[: stop - start] = scores[start:stop]
+        yield 0, buffer[: stop - start], bias
+
+    return _Source(max(1, min(TILE, SCORES_COPIED // max(n_items, 1))), n_items, pieces)
 
 
 def _pair_scores(scorer: PairScorer, queries: Queries, n_items: int) -> Float32:
@@ -135,61 +240,68 @@ def _pair_scores(scorer: PairScorer, queries: Queries, n_items: int) -> Float32:
     return scores
 
 
-def _refuse_non_finite(scores: Float32, queries: Queries, start: int) -> None:
-    best = scores.max(axis=1, initial=-np.inf)
-    bad = np.flatnonzero(~(best < np.inf))
-    if len(bad):
-        row, item = int(bad[0]), int(np.flatnonzero(~(scores[bad[0]] < np.inf))[0])
-        raise PipelineError(
-            f"query {start + row} (user {queries.user[row]}): the model scores item {item} as {scores[row, item]}; "
-            "only finite scores can be ranked: train again with a smaller step or stronger regularisation"
-        )
-
-
-def _only(scores: Float32, items: Ragged) -> Float32:
-    result = np.full_like(scores, -np.inf)
-    result[items.rows, items.values] = scores[items.rows, items.values]
-    return result
-
-
-def _visible(scores: Float32, history: Ragged, view: View) -> Float32:
-    """`scores` with -inf for what the view does not rank; a copy unless the view is `all`."""
-    if view == "all":
-        return scores
-    if view == "repeat":
-        return _only(scores, history)
-    result = scores.copy()
-    result[history.rows, history.values] = -np.inf
-    return result
-
-
-def _select(scores: Float32, k: int) -> TopK:
-    n_queries, n_items = scores.shape
-    top = TopK(np.full((n_queries, k), -1, np.int32), np.full((n_queries, k), -np.inf, np.float32))
+def _rank(
+    source: _Source, wanted: Mapping[View, _Wanted], users: Int32, *, k: int, n_items: int, first: int
+) -> dict[View, TopK]:
+    """Rank all queries of a source, each thread one tile after another."""
+    n = len(users)
+    lists = {view: TopK(np.full((n, k), -1, np.int32), np.full((n, k), -np.inf, np.float32)) for view in wanted}
     width = min(k, n_items)
-    step = max(1, SELECTION_SCORES // max(n_items, 1))
-    for start in range(0, n_queries if width else 0, step):
-        part = scores[start : start + step]
-        items = _best_first(part, width)
-        best = np.take_along_axis(part, items, axis=1)
-        ranked = best > -np.inf
-        top.items[start : start + step, :width] = np.where(ranked, items, -1)
-        top.scores[start : start + step, :width] = best
-    return top
+    starts = iter(range(0, n if width else 0, source.tile))
+
+    def work(_: int) -> None:
+        buffer = np.empty((source.tile, source.width), np.float32)
+        for start in starts:  # one iterator for all threads: each tile goes to one of them
+            stop = min(start + source.tile, n)
+            rows = range(start, stop)
+            found = _rank_tile(source.pieces(buffer, start, stop), wanted, rows, width, users, first)
+            for view, (items, scores) in found.items():
+                lists[view].items[start:stop, :width] = items
+                lists[view].scores[start:stop, :width] = scores
+
+    # A BLAS with threads of its own would fight with ours, and may round differently with their number.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads()) as pool:
+        list(pool.map(work, range(threads())))
+    return lists
 
 
-def _best_first(scores: Float32, k: int) -> NDArray[np.int64]:
-    """int64[Q, k]: ids of the k greatest scores of each row, score descending, then id ascending.
+def _rank_tile(
+    pieces: Iterable[Piece],
+    wanted: Mapping[View, _Wanted],
+    rows: range,
+    k: int,
+    users: Int32,
+    first_query: int,
+) -> dict[View, tuple[Int32, Float32]]:
+    from recsys import selection  # here, since its compiler takes a while to load and judging needs none
 
-    Each score and its id make one 64-bit key: above, the bits of the score as an integer that falls while the score
-    rises; below, the id. No two keys are equal, so partitioning and sorting them knows no ties.
-    """
-    bits = (scores + np.float32(0)).view(np.int32)  # adding zero makes -0.0 and 0.0 the same bits
-    falling = ~np.where(bits < 0, bits ^ _SCORE_BITS, bits)
-    keys = falling.astype(np.int64) << 32
-    keys |= np.arange(scores.shape[1])
-    if k < scores.shape[1]:
-        keys.partition(k - 1, axis=1)
-    best = keys[:, :k]
-    best.sort(axis=1)
-    return best & _ID_MASK
+    best = {view: selection.nothing_yet(len(rows), k) for view in wanted}
+    hiding_last = sorted(wanted, key=lambda view: wanted[view].without is not None)
+    for first, scores, bias in pieces:
+        rankable = any(part.only is None for part in wanted.values()) or selection.all_rankable(scores, bias)
+        for view in hiding_last:
+            if not rankable:
+                break
+            only, without = wanted[view].only, wanted[view].without
+            if only is not None:
+                selection.take_only(scores, bias, first, *_rows_of(only, rows), best[view], k)
+                continue
+            if without is not None:
+                rankable = selection.hide(scores, bias, first, *_rows_of(without, rows))
+            rankable = rankable and selection.take(scores, bias, first, best[view], k)
+        if not rankable:
+            raise _not_rankable(scores + bias, first, users, rows.start, first_query)
+    return {view: selection.finished(best[view], k) for view in wanted}
+
+
+def _rows_of(items: Ragged, rows: range) -> tuple[NDArray[np.int64], Int32]:
+    return items.offsets[rows.start : rows.stop + 1], np.asarray(items.values, np.int32)
+
+
+def _not_rankable(scores: Float32, first: int, users: Int32, start: int, first_query: int) -> PipelineError:
+    row, item = np.argwhere(~(scores < np.inf))[0].tolist()
+    return PipelineError(
+        f"query {first_query + start + row} (user {users[start + row]}): the model scores item {first + item} as "
+        f"{scores[row, item]}; only finite scores can be ranked: train again with a smaller step or stronger "
+        "regularisation"
+    )

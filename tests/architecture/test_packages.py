@@ -27,6 +27,7 @@ OWNERS = {
     "markupsafe": r"pipelines/(page|charts)\.py|recsys/report\w*\.py",
     "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py",
     "mlflow": r"pipelines/tracking\.py",
+    "numba": r"recsys/selection\.py",
     "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
     "rich": r"pipelines/(console|training/progress)\.py",
     "torch": r"pipelines/training/\w+\.py|recsys/(backends/torch|models/\w+/on_torch)\.py",
@@ -37,7 +38,7 @@ OWNERS = {
     "pyarrow": r"(pipelines|recsys)/.+\.py",
     "safetensors": r"pipelines/training/\w+\.py|recsys/models/\w+/on_torch\.py",
     "scipy": r"recsys/.+\.py",
-    "threadpoolctl": r"recsys/models/\w+/on_\w+\.py",
+    "threadpoolctl": r"recsys/(ranking|models/\w+/on_\w+)\.py",
 }
 """Package -> the files that may import it. A package that is not listed here may not be imported at all."""
 

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipelines.data.queries import Queries, Ragged
+from pipelines.data.schema import View
 from pipelines.errors import PipelineError
 from recsys import ranking
 from recsys.api import Pairs
-from recsys.ranking import TILE, block_rows, ranked_blocks, top_k
+from recsys.ranking import ROWS, TILE, block_rows, ranked_blocks, top_k
+
+VIEWS: tuple[View, ...] = ("all", "repeat", "novel")
 
 
 class Table:
@@ -61,6 +64,9 @@ class Factors(Table):
     def factors(self, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         return self.users[queries.user], self.items, self.bias
 
+    def exact(self) -> NDArray[np.float64]:
+        return self.users.astype(np.float64) @ self.items.T + self.bias
+
 
 def queries_of(n: int, history: list[list[int]] | None = None, candidates: list[list[int]] | None = None) -> Queries:
     return Queries(
@@ -100,6 +106,7 @@ def rankings(draw: st.DrawFn) -> tuple[NDArray[np.float32], Queries]:
     return np.array(rows, np.float32), queries_of(n, history, candidates)
 
 
+@settings(deadline=None)  # the first call may compile
 @given(rankings(), st.integers(1, 12), st.sampled_from(["all", "repeat", "novel"]))
 def test_lists_are_those_of_the_definition_with_every_kind_of_tie(
     case: tuple[NDArray[np.float32], Queries], k: int, view: str
@@ -113,7 +120,7 @@ def test_lists_are_those_of_the_definition_with_every_kind_of_tie(
         assert (found.items.dtype, found.scores.dtype) == (np.int32, np.float32)
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3))
 def test_block_size_does_not_matter_to_the_last_bit(seed: int, decimals: int) -> None:
     rng = np.random.default_rng(seed)
@@ -144,6 +151,100 @@ def test_factors_give_the_same_bits_in_any_block_and_the_product_in_each(dim: in
     exact[:, ~known] = -np.inf
     np.testing.assert_allclose(whole.scores, -np.sort(-exact, axis=1)[:, :20], rtol=1e-5, atol=1e-5)
     assert known[whole.items].all()
+
+
+@st.composite
+def products(draw: st.DrawFn) -> tuple[Factors, Queries]:
+    """Catalogues of one part or several, with scores of many ties or of none, and items that the model never knew."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, n_items, dim = draw(st.integers(1, 9)), draw(st.integers(1, 1500)), draw(st.integers(1, 5))
+    decimals = draw(st.sampled_from([0, 1, 6]))  # small whole numbers: products are exact in any order
+    users, items = (rng.standard_normal((size, dim)).round(decimals).astype(np.float32) for size in (n, n_items))
+    bias = rng.standard_normal(n_items).round(decimals).astype(np.float32)
+    known = rng.random(n_items) < draw(st.sampled_from([0.05, 0.9, 1.0]))
+    lengths = rng.integers(0, n_items + 5, n)
+    history = [rng.integers(0, n_items, size).tolist() for size in lengths]
+    return Factors(users, items, bias, known), queries_of(n, history)
+
+
+@settings(max_examples=60, deadline=None)
+@given(products(), st.integers(1, 300), st.sampled_from([256, 512, ranking.ITEMS_AT_ONCE]))
+def test_fused_lists_are_those_of_a_full_sort_of_the_same_scores(
+    case: tuple[Factors, Queries], k: int, items_at_once: int
+) -> None:
+    scorer, queries = case
+    n_items = len(scorer.items)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "ITEMS_AT_ONCE", items_at_once)
+        everything = top_k(scorer, queries, n_items=n_items, k=n_items)
+        (found,) = ranked_blocks(scorer, queries, n_items=n_items, k=k, views=VIEWS)
+    scores = np.full((len(queries), n_items + 1), -np.inf, np.float32)
+    np.put_along_axis(scores, everything.items.astype(np.int64), everything.scores, axis=1)
+    scores = scores[:, :n_items]  # -1 put what stands behind the end into the last column
+    np.testing.assert_allclose(scores[:, scorer.items_known], scorer.exact()[:, scorer.items_known], atol=1e-5)
+    for view, lists in found.items():
+        expected = sorted_by_key(scores, queries.history, view, k)
+        assert lists.items.tolist() == expected.tolist()
+        best = np.take_along_axis(scores, lists.items.clip(0).astype(np.int64), axis=1)
+        assert lists.scores.tolist() == np.where(lists.items < 0, np.float32(-np.inf), best).tolist()
+
+
+def sorted_by_key(scores: NDArray[np.float32], history: Ragged, view: str, k: int) -> NDArray[np.int64]:
+    """Ranking by sorting whole rows: score descending, then id ascending; -1 behind the end."""
+    in_history = np.zeros(scores.shape, np.bool_)
+    in_history[history.rows, history.values] = True
+    visible = {"all": scores > -np.inf, "repeat": in_history, "novel": ~in_history}[view] & (scores > -np.inf)
+    order = np.argsort(np.where(visible, -scores, np.inf), axis=1, kind="stable")[:, :k]
+    lists = np.where(np.take_along_axis(visible, order, axis=1), order, -1)
+    return np.pad(lists, [(0, 0), (0, max(0, k - scores.shape[1]))], constant_values=-1)
+
+
+@pytest.mark.parametrize("dim", [1, 7, 64])
+def test_neither_threads_nor_neighbours_change_a_bit(dim: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(dim)
+    n, n_items = 2 * TILE + 9, 3000
+    users, items = (rng.standard_normal((size, dim), dtype=np.float32) for size in (n, n_items))
+    scorer = Factors(users, items, np.zeros(n_items, np.float32), np.ones(n_items, np.bool_))
+    queries = queries_of(n)
+    whole = top_k(scorer, queries, n_items=n_items, k=50)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert top_k(scorer, queries, n_items=n_items, k=50).scores.tobytes() == whole.scores.tobytes()
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    order = rng.permutation(n)
+    mixed = top_k(scorer, queries.take(order), n_items=n_items, k=50)
+    assert mixed.scores.tobytes() == whole.scores[order].tobytes()
+    assert mixed.items.tobytes() == whole.items[order].tobytes()
+    alone = top_k(scorer, queries.slice(n - 1, n), n_items=n_items, k=50)
+    assert alone.scores.tobytes() == whole.scores[-1:].tobytes()
+
+
+def test_many_equal_scores_and_a_long_list() -> None:
+    scores = np.zeros((3, 5000), np.float32)
+    scores[1, ::2], scores[2] = -1, np.arange(5000) // 7
+    for k in (1, 300, 1000, 5000):
+        found = top_k(Table(scores), queries_of(3), n_items=5000, k=k)
+        assert found.items.tolist() == sorted_by_key(scores, queries_of(3).history, "all", k).tolist()
+
+
+def test_no_table_of_scores_is_made_of_factors() -> None:
+    n, n_items = 4096, 20_000
+    rng = np.random.default_rng(0)
+    users, items = (rng.standard_normal((size, 2), dtype=np.float32) for size in (n, n_items))
+    scorer = Factors(users, items, np.zeros(n_items, np.float32), np.ones(n_items, np.bool_))
+    top_k(scorer, queries_of(1), n_items=n_items, k=10)
+    tracemalloc.start()
+    top_k(scorer, queries_of(n), n_items=n_items, k=10)
+    _, highest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert highest < n * n_items * 4 / 5
+
+
+def test_a_nan_in_what_is_not_listed_is_an_error_too() -> None:
+    scores = np.zeros((1, 4), np.float32)
+    scores[0, 2] = np.nan
+    for view, history in (("novel", [2]), ("repeat", [1]), ("all", [])):
+        with pytest.raises(PipelineError, match="scores item 2 as nan"):
+            top_k(Table(scores), queries_of(1, [history]), n_items=4, k=2, view=view)  # type: ignore[arg-type]
 
 
 def test_views_come_together_from_one_scoring() -> None:
@@ -178,8 +279,8 @@ def test_no_query_and_no_item_give_empty_lists() -> None:
 
 def test_blocks_keep_to_the_memory_that_they_are_given() -> None:
     assert block_rows(10_000, 256 * 2**20) * 10_000 * ranking.BYTES_PER_SCORE <= 256 * 2**20
-    assert block_rows(10_000, 256 * 2**20) % TILE == 0
-    assert block_rows(10**7, 1) == TILE
+    assert block_rows(10_000, 256 * 2**20) % ROWS == 0
+    assert block_rows(10**7, 1) == ROWS
 
 
 class Noise(Table):
