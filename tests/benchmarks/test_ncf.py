@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -91,8 +93,9 @@ class FirstBatches:
 class Ours:
     """Our NeuMF in our loop: a round is the first batches of an epoch, as a fit of its own on the same weights."""
 
-    def __init__(self, data: Dataset, root: Path) -> None:
+    def __init__(self, data: Dataset, root: Path, *, threads: int) -> None:
         self.root, self.rounds = root, 0
+        self.training = OURS.training.model_copy(update={"threads": threads})
         events = on_torch.TrainEvents(data)
         counts = on_torch.item_counts(events, data.n_items)
         batches = on_torch.batches_of(OURS, events, counts, n_users=data.n_users, device=torch.device("cpu"))
@@ -110,26 +113,14 @@ class Ours:
     def samples_per_second(self) -> float:
         self.rounds += 1
         with runs.start(self.root, model="ncf", backend="torch", config={}, run_id=str(self.rounds)) as run:
-            return fit(self.task, OURS.training, run).samples_per_second
+            return fit(self.task, self.training, run).samples_per_second
 
 
 class Peer:
     """RecBole in a process of its own, which waits between rounds."""
 
-    def __init__(self, data: Dataset, folder: Path) -> None:
-        made = subprocess.run([ROOT / "scripts/peers/recbole"], stdout=subprocess.PIPE, text=True, check=True)
-        python = ROOT / made.stdout.strip().splitlines()[-1]
-        write_events(data, folder / "events" / "events.inter")
-        places = {"data_path": str(folder), "checkpoint_dir": str(folder / "saved")}
-        (folder / "config.json").write_text(json.dumps({**RECBOLE, **places}))
-        self.process = subprocess.Popen(
-            [python, "-W", "ignore", HERE / "peers/recbole_neumf.py", folder / "config.json"],
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=(folder / "errors.txt").open("w"),
-            text=True,
-        )
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
         self.parameters = int(self._answer()["parameters"])
 
     def samples_per_second(self) -> float:
@@ -145,6 +136,27 @@ class Peer:
         return dict(json.loads(self.process.stdout.readline()))
 
 
+@contextmanager
+def started_peer(data: Dataset, folder: Path, *, threads: int) -> Iterator[Peer]:
+    """RecBole with `data` in memory, ended with the block; what it says goes to `errors.txt`."""
+    made = subprocess.run([ROOT / "scripts/peers/recbole"], stdout=subprocess.PIPE, text=True, check=True)
+    python = ROOT / made.stdout.strip().splitlines()[-1]
+    write_events(data, folder / "events" / "events.inter")
+    places = {"data_path": str(folder), "checkpoint_dir": str(folder / "saved")}
+    (folder / "config.json").write_text(json.dumps({**RECBOLE, **places}))
+    command = [python, "-W", "ignore", HERE / "peers/recbole_neumf.py", folder / "config.json"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    pipe = subprocess.PIPE
+    with (
+        (folder / "errors.txt").open("w") as errors,
+        subprocess.Popen(
+            command, cwd=folder, stdin=pipe, stdout=pipe, stderr=errors, env=environment, text=True
+        ) as process,
+    ):
+        yield Peer(process)
+        process.kill()
+
+
 def write_events(data: Dataset, path: Path) -> None:
     """RecBole's file of the train events."""
     path.parent.mkdir(parents=True)
@@ -152,19 +164,19 @@ def write_events(data: Dataset, path: Path) -> None:
     path.write_text("user_id:token\titem_id:token\n" + "".join(f"{user}\t{item}\n" for user, item in pairs))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 def test_samples_per_second_beside_recbole(
-    data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    threads: int, data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Same data, architecture, batch, negatives and optimiser; rounds alternate, and each waits for the other's."""
     data = Dataset.open(stages.etl(stages.load_recipe("ml-1m-ncf"), tmp_path / "data"))
-    ours, peer = Ours(data, tmp_path / "runs"), Peer(data, tmp_path)
-    try:
+    ours = Ours(data, tmp_path / "runs", threads=threads)
+    with started_peer(data, tmp_path, threads=threads) as peer:
         pairs = [(ours.samples_per_second(), peer.samples_per_second()) for _ in range(ROUNDS + 1)][1:]
-    finally:
-        peer.process.kill()
     show(
         capsys,
-        f"NeuMF on ML-1M, pairs of user and item a second; {BATCHES} batches of {PAIRS} pairs a round, first one apart",
+        f"NeuMF on ML-1M, {threads} threads each, pairs of user and item a second",
+        f"  {BATCHES} batches of {PAIRS} pairs a round, after one round to warm up",
         f"  parameters: ours {ours.parameters:,}, RecBole {peer.parameters:,} (with a row for padding in each table)",
         *(f"  ours {a:10,.0f}   RecBole 1.2.1 {b:10,.0f}   ratio {a / b:6.2f}" for a, b in pairs),
         f"  median ratio {statistics.median(a / b for a, b in pairs):.2f}",

@@ -109,10 +109,10 @@ def test_catalogue_and_pairs_score_as_the_formula(variant: str, monkeypatch: pyt
     assert scorer.score_pairs(Pairs(queries, query[:0], item[:0].astype(np.int32))).shape == (0,)
 
 
-def task_of(model: Ncf) -> NcfTask:
+def task_of(model: Ncf, *, l2: float = 0.0) -> NcfTask:
     no_batches: Any = None
     no_validation: Any = None
-    return NcfTask(model, no_batches, no_validation, np.zeros(N_ITEMS, np.float32))
+    return NcfTask(model, no_batches, no_validation, np.zeros(N_ITEMS, np.float32), l2=l2)
 
 
 def test_the_loss_is_equation_7() -> None:
@@ -124,6 +124,22 @@ def test_the_loss_is_equation_7() -> None:
     expected = -(np.log(y[:, 0]).sum() + np.log(1 - y[:, 1:]).sum()) / 6
     assert task_of(model).loss(batch).item() == pytest.approx(expected, rel=1e-5)
     assert task_of(model).size(batch) == 6
+
+
+@pytest.mark.parametrize("repeats", [1, 9])  # fewer rows than the tables have, and more
+def test_the_penalty_is_the_squared_length_of_each_pairs_vectors(repeats: int) -> None:
+    model = network("neumf")
+    users, items = torch.tensor([2, 4, 2]).repeat(repeats), torch.tensor([[0, 4], [8, 1], [1, 1]]).repeat(repeats, 1)
+    batch = LabelledItems(users, items, torch.zeros(items.shape))
+    w = weights_of(model)
+    pairs = [(user, item) for user, row in zip(users.tolist(), items.tolist(), strict=True) for item in row]
+    lengths = [
+        (w[f"{half}.user.weight"][user] ** 2).sum() + (w[f"{half}.item.weight"][item] ** 2).sum()
+        for user, item in pairs
+        for half in ("gmf", "mlp")
+    ]
+    penalty = task_of(model, l2=0.1).loss(batch) - task_of(model).loss(batch)
+    assert penalty.item() == pytest.approx(0.1 * sum(lengths) / len(pairs), rel=1e-4)
 
 
 def test_dropout_is_of_training_only_and_keeps_the_mean() -> None:

@@ -37,6 +37,8 @@ class NcfConfig(ModelConfig):
     """Widths of the MLP's hidden layers."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of each hidden layer's outputs that is dropped in training."""
+    embedding_l2: float = Field(default=0.0, ge=0, le=1)
+    """Penalty on the squared length of a pair's vectors, in GMF and in the MLP, beside the pair's loss."""
     n_negatives: int = Field(default=4, ge=1, le=1000)
     """Items drawn beside each train event, as pairs with label 0."""
     negative_alpha: float = Field(default=0.0, ge=0, le=4)

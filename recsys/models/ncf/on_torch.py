@@ -7,7 +7,7 @@ With user vectors p, q and item vectors of GMF and of the MLP of their own, and 
     score  = h_GMF . phi_GMF + h_MLP . phi_MLP + b                          (equations 9, 11 and 12, before the sigmoid)
 
 The loss is the binary cross-entropy of train events against drawn negatives (equation 7), its mean over all pairs.
-As in the authors' code the output has a bias b.
+As in the authors' code the output has a bias b. Their L2 penalty on the vectors is `embedding_l2`.
 """
 
 from __future__ import annotations
@@ -135,6 +135,12 @@ class Ncf(nn.Module):
         """Users [B], items [B, K] -> scores [B, K], before the sigmoid."""
         return sum((half(users, items) for half in self.halves), self.bias)
 
+    def squared_length(self, users: Tensor, items: Tensor) -> Tensor:
+        """Mean over the pairs of users [B] and items [B, K] of |p_u|^2 + |p_i|^2 (+ the same of the other half)."""
+        of_users = sum(_squares(half.user.weight, users) / users.numel() for half in self.halves)
+        of_items = sum(_squares(half.item.weight, items) / items.numel() for half in self.halves)
+        return torch.as_tensor(of_users + of_items)
+
 
 def _embedding(n: int, dim: int) -> nn.Embedding:
     table = nn.Embedding(n, dim)
@@ -165,15 +171,28 @@ def _layer_of_rows(layer: nn.Linear, table: nn.Embedding, ids: Tensor) -> Tensor
     return rows_of(layer(table.weight), ids)
 
 
+def _squares(table: Tensor, ids: Tensor) -> Tensor:
+    """Sum over ids of |table[id]|^2, in the order that squares fewer rows."""
+    if ids.numel() < len(table):
+        return rows_of(table, ids).square().sum()
+    return (table.square().sum(1) * torch.bincount(ids.flatten(), minlength=len(table))).sum()
+
+
 class NcfTask(Task[LabelledItems]):
     """What the training loop needs."""
 
     model: Ncf
 
     def __init__(
-        self, model: Ncf, batches: WithNegatives, validation: Validation, popularity: NDArray[np.float32]
+        self,
+        model: Ncf,
+        batches: WithNegatives,
+        validation: Validation,
+        popularity: NDArray[np.float32],
+        *,
+        l2: float = 0.0,
     ) -> None:
-        self.model, self._batches = model, batches
+        self.model, self._batches, self._l2 = model, batches, l2
         self._validation, self._popularity = validation, popularity
 
     @property
@@ -182,8 +201,9 @@ class NcfTask(Task[LabelledItems]):
         return self._batches
 
     def loss(self, batch: LabelledItems) -> Tensor:
-        """Equation 7, the mean over all pairs."""
-        return functional.binary_cross_entropy_with_logits(self.model(batch.users, batch.items), batch.labels)
+        """Equation 7, the mean over all pairs, and the penalty."""
+        entropy = functional.binary_cross_entropy_with_logits(self.model(batch.users, batch.items), batch.labels)
+        return entropy + self._l2 * self.model.squared_length(batch.users, batch.items) if self._l2 else entropy
 
     def size(self, batch: LabelledItems) -> int:
         """Pairs of a user and an item."""
@@ -289,7 +309,7 @@ class _Training:
         model = initial(*self._shape, config)
         if start is not None:
             model.load_state_dict(start)
-        task = NcfTask(model.to(self._device), self._batches, self._validation, self.popularity)
+        task = NcfTask(model.to(self._device), self._batches, self._validation, self.popularity, l2=config.embedding_l2)
         knobs = {"seed": config.seed} | ({} if self._validation.n_queries else {"monitor": None, "patience": None})
         fit(task, training.model_copy(update=knobs), self._run, name=name)
         return model
