@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench ui lock clean
+.PHONY: help setup demo test test-slow lint bench oracles rosetta ui lock clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,12 @@ lint: setup  ## style, types and the import rules
 
 bench: setup  ## measure speed and memory on this machine
 	.venv/bin/pytest tests/benchmarks -m benchmark_suite -s
+
+oracles:  ## environments of other libraries, to compare metrics with (8 GB)
+	@scripts/oracles
+
+rosetta: setup oracles  ## compare metrics with those libraries; FALCONER_ACCEPT=1 records what they say
+	.venv/bin/pytest tests/golden/test_rosetta.py -m slow
 
 ui: setup  ## every run in MLflow, on this machine only
 	@.venv/bin/falconer ui

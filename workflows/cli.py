@@ -42,7 +42,7 @@ def build() -> typer.Typer:
 
 
 def _mount(app: typer.Typer, address: str, heading: str) -> None:
-    """Add the command, or each command of the application, at "module:attribute" to `app` below `heading`."""
+    """Add the command, or each command and group of the application, at "module:attribute" to `app` below `heading`."""
     module, _, attribute = address.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     if not isinstance(found, typer.Typer):
@@ -50,7 +50,10 @@ def _mount(app: typer.Typer, address: str, heading: str) -> None:
         return
     for command in found.registered_commands:
         command.rich_help_panel = heading
+    for group in found.registered_groups:
+        group.rich_help_panel = heading
     app.registered_commands.extend(found.registered_commands)
+    app.registered_groups.extend(found.registered_groups)
 
 
 def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value

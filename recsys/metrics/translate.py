@@ -143,7 +143,8 @@ def _pooled_precision(values: Values) -> float:
 
 
 def _entropy_by_shown(values: Values) -> float:
-    return values.together("shannon") * LN_2 / (values.together("coverage") * values.n_items)
+    shown = values.together("coverage") * values.n_items
+    return values.together("shannon") * LN_2 / shown if shown else float("nan")
 
 
 def _r_precision_where_hit(values: Values) -> float:

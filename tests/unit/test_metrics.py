@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import ndcg_score
 
 from recsys.api import Ranked
-from recsys.metrics import METRICS, definition_of, known_metrics
+from recsys.metrics import METRICS
 
 N_ITEMS = 12
 
@@ -170,11 +170,3 @@ def test_ndcg_is_sklearns_on_full_lists() -> None:
         truth = np.array([[item in one for item in range(N_ITEMS)] for one in relevant], float)
         score = np.array([[-one.index(item) for item in range(N_ITEMS)] for one in lists], float)
         assert ours.mean() == pytest.approx(ndcg_score(truth, score, k=k, ignore_ties=True), abs=1e-9)
-
-
-@pytest.mark.parametrize("name", known_metrics())
-def test_every_metric_says_what_it_is(name: str) -> None:
-    text = definition_of(name, 10)
-    assert "10" in text
-    assert "Source: " in text
-    assert "{" not in text
