@@ -49,6 +49,16 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Point:
+    """One marker of a scatter chart, and the colour number of what it belongs to."""
+
+    label: str
+    x: float
+    y: float
+    series: int = 0
+
+
+@dataclass(frozen=True)
 class Scale:
     """A map from values to SVG units; `low` and `high` are the ends of the axis, `ticks` lie between them."""
 
@@ -129,6 +139,63 @@ def line_chart(
     parts += [_line(line, x_scale, y_scale) for line in lines]
     parts.append(_end_labels(lines, x_scale, y_scale, bottom))
     return _svg(name, bottom + BOTTOM, title, description, parts)
+
+
+def scatter_chart(
+    name: str,
+    points: Sequence[Point],
+    *,
+    title: str,
+    description: str,
+    axis: str,
+    front: Sequence[int],
+    log: bool = False,
+) -> Markup:
+    """Named markers, and a dashed line through the points `front` (their places), which no other one beats.
+
+    `log` takes logarithms of x where all are above zero. Raises `ValueError` for no points or a number that is not
+    finite.
+    """
+    if not points:
+        raise ValueError("a chart needs at least one point")
+    bottom = TOP + max(LINE_HEIGHT, LABEL_GAP * len(points))
+    xs, ys = (_finite([getattr(point, end) for point in points]) for end in ("x", "y"))
+    x_scale = _spread_scale(min(xs), max(xs), log=log and min(xs) > 0)
+    ticks = nice_ticks(min([0.0, *ys]), max(ys))
+    y_scale = Scale(ticks[0], ticks[-1], bottom, TOP, ticks)
+    places = [(x_scale(point.x), y_scale(point.y)) for point in points]
+    path = "M" + "L".join(f"{_at(x)} {_at(y)}" for x, y in sorted(places[place] for place in front))
+    parts = [_horizontal_grid(y_scale, x_scale.stop), _x_ticks(x_scale, bottom), _tag("path", d=path, class_="front")]
+    parts.append(_axis_title(axis, (x_scale.start + x_scale.stop) / 2, bottom + 31))
+    parts += [marker(point.series, x, y, size=4.8) for point, (x, y) in zip(points, places, strict=True)]
+    parts += _point_labels(points, places, bottom)
+    return _svg(name, bottom + BOTTOM, title, description, parts)
+
+
+def _spread_scale(low: float, high: float, *, log: bool) -> Scale:
+    """An x axis with room on either side of its values, and round ticks."""
+    start, stop = LINE_LEFT, WIDTH - 8
+    if not log:
+        ticks = nice_ticks(min(0.0, low), high)
+        return Scale(ticks[0], ticks[-1], start, stop, ticks)
+    low, high = low / 1.6, high * 1.6
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1, 2, 5) if high / low < 300 else (1,)
+    ticks = tuple(float(f"{factor * 10.0**decade:.6g}") for decade in decades for factor in factors)
+    inside = tuple(tick for tick in ticks if low <= tick <= high)
+    return Scale(low, high, start, stop, inside[:: 1 + len(inside) // 7], log=True)
+
+
+def _point_labels(points: Sequence[Point], places: Sequence[tuple[float, float]], bottom: float) -> list[Markup]:
+    """Each point's name, on its side towards the middle; those of one side are moved apart where they would collide."""
+    parts = []
+    for at_left in (True, False):
+        side = [n for n, (x, _) in enumerate(places) if (x <= WIDTH / 2) is at_left]
+        heights = spread([places[n][1] for n in side], gap=LABEL_GAP - 2, low=TOP, high=bottom - 4)
+        for n, height in zip(side, heights, strict=True):
+            x, anchor = places[n][0] + (9 if at_left else -9), "start" if at_left else "end"
+            parts.append(_text(x, height + 4, _short(points[n].label), class_="label small", text_anchor=anchor))
+    return parts
 
 
 def _value_scale(low: float, high: float, left: float) -> Scale:

@@ -22,6 +22,8 @@ from pipelines.errors import ArtifactError
 
 SEED = 0
 N_USERS = 10
+N_EXPLORED = 200
+"""Users of the explorer: the first of the same choice, so that the ten are among them."""
 N_HISTORY = 12
 N_CHOSEN = 12
 N_LISTED = 10
@@ -30,6 +32,9 @@ RULE = (
     f"These {N_USERS} users were chosen by their ids alone, never by a result: of all users with a history and at "
     "least one relevant item in the catalogue, "
     f"those for whom the sha256 of \u201c{SEED}:<user id>\u201d comes first."
+)
+EXPLORER_RULE = (
+    f"By the same rule, up to {N_EXPLORED} users are in this page; a page with all of them would be too large."
 )
 
 
@@ -76,13 +81,15 @@ class Example:
     lists: tuple[Lists, ...]
 
 
-def examples(data: Dataset, fold: Fold, files: Mapping[View, Mapping[str, Path]]) -> tuple[Example, ...]:
-    """The users that `RULE` chooses. `files` holds view -> a model's label -> its `recommendations.parquet`.
+def examples(
+    data: Dataset, fold: Fold, files: Mapping[View, Mapping[str, Path]], *, n: int = N_USERS
+) -> tuple[Example, ...]:
+    """The first `n` users that `RULE` chooses. `files` holds view -> a model's label -> its `recommendations.parquet`.
 
     Raises `ArtifactError` where such a file is missing, damaged or lacks a column.
     """
     queries, truth, keys = data.queries(fold), data.truth(fold), data.query_keys(fold)
-    rows = choose(keys, eligible=(queries.history.lengths > 0) & (truth.items.lengths > 0))
+    rows = choose(keys, eligible=(queries.history.lengths > 0) & (truth.items.lengths > 0), n=n)
     chosen_keys = keys.take(pa.array(rows, pa.int64()))
     lists = {
         view: {label: read_lists(path, chosen_keys) for label, path in by_label.items()}
@@ -111,10 +118,10 @@ def examples(data: Dataset, fold: Fold, files: Mapping[View, Mapping[str, Path]]
     return tuple(found)
 
 
-def choose(keys: pa.Array, *, eligible: NDArray[np.bool_]) -> list[int]:
-    """The rows of the eligible keys that `RULE` chooses, in its order."""
+def choose(keys: pa.Array, *, eligible: NDArray[np.bool_], n: int = N_USERS) -> list[int]:
+    """The rows of the first `n` eligible keys that `RULE` chooses, in its order."""
     ranked = sorted((_hash(keys[int(row)].as_py()), int(row)) for row in np.flatnonzero(eligible))
-    return [row for _, row in ranked[:N_USERS]]
+    return [row for _, row in ranked[:n]]
 
 
 def _hash(key: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pipelines.data.dataset import Dataset
 from pipelines.data.schema import View
 from pipelines.page import Column, Table
 from pipelines.runs import Run
-from recsys import examples, report_cards
+from recsys import examples, explorer, report_cards, report_slices
 from recsys.report_cards import VIEWS
 from recsys.results import Comparison, Estimate, PairedDifference, Report, ViewComparison
 
@@ -34,6 +34,10 @@ class Section:
     full_table: Table
     curves: tuple[tuple[str, Markup], ...]
     differences: Table | None
+    slices: Table | None
+    reversals: tuple[str, ...]
+    no_reversals: str
+    trade_offs: tuple[tuple[str, Markup], ...]
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,15 @@ def render(comparison: Comparison, data: Dataset, runs: Sequence[Run]) -> str:
     """
     palette = Palette.of(comparison)
     sections = [_section(view, palette) for view in comparison.views]
-    people = examples.examples(data, comparison.fold, _list_files(comparison, runs))
+    files = _list_files(comparison, runs)
+    explored = examples.examples(data, comparison.fold, files, n=examples.N_EXPLORED)
+    people, searchable = explored[: examples.N_USERS], _explorer(explored, files)
     curves = training_curves(comparison, runs, palette)
     context = {
         "title": f"{len(palette.numbers)} recommender{'s' * (len(palette.numbers) != 1)} on {data.card.name}",
-        "sections": _contents(sections, has_people=bool(people), has_curves=bool(curves)),
+        "sections": _contents(
+            sections, has_people=bool(people), has_explorer=bool(searchable), has_curves=bool(curves)
+        ),
         "facts": _facts(comparison, data),
         "sampled": data.card.split.sampled,
         "views": sections,
@@ -73,6 +81,8 @@ def render(comparison: Comparison, data: Dataset, runs: Sequence[Run]) -> str:
         "palette": palette.numbers,
         "people": people,
         "rule": examples.RULE,
+        "explorer_rule": examples.EXPLORER_RULE,
+        "explorer": searchable,
         "curves": curves,
         "warnings": report_cards.warnings(comparison),
         "costs": report_cards.costs(comparison, runs),
@@ -80,6 +90,12 @@ def render(comparison: Comparison, data: Dataset, runs: Sequence[Run]) -> str:
         "protocol_card": report_cards.protocol_card(comparison, data, runs),
     }
     return page.render("recsys", "comparison.html", context)
+
+
+def _explorer(people: Sequence[examples.Example], files: Mapping[View, Mapping[str, Path]]) -> str:
+    """The explorer's content; empty where no lists are at hand."""
+    runs = list(dict.fromkeys(label for by_label in files.values() for label in by_label))
+    return explorer.content(people, runs, [VIEWS[view][0] for view in files]) if people and runs else ""
 
 
 def _facts(comparison: Comparison, data: Dataset) -> list[tuple[str, str]]:
@@ -94,9 +110,12 @@ def _facts(comparison: Comparison, data: Dataset) -> list[tuple[str, str]]:
     ]
 
 
-def _contents(sections: Sequence[Section], *, has_people: bool, has_curves: bool) -> list[tuple[str, str]]:
+def _contents(
+    sections: Sequence[Section], *, has_people: bool, has_explorer: bool, has_curves: bool
+) -> list[tuple[str, str]]:
     links = [("summary", "Summary")] + [(section.name, section.title) for section in sections]
     links += [("users", "Real users")] if has_people else []
+    links += [("explorer", "Explorer")] if has_explorer else []
     links += [("training", "Training")] if has_curves else []
     return [*links, ("cost", "Cost"), ("data", "Data"), ("protocol", "Protocol")]
 
@@ -118,6 +137,10 @@ def _section(view: ViewComparison, palette: Palette) -> Section:
         full_table=_full_table(view),
         curves=tuple(_curves(view, palette)),
         differences=difference_table(view),
+        slices=report_slices.slice_table(view, title, palette.numbers),
+        reversals=report_slices.reversals(view),
+        no_reversals=report_slices.none_found(view),
+        trade_offs=tuple(report_slices.trade_offs(view, title, palette.numbers)),
     )
 
 

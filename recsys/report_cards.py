@@ -36,13 +36,17 @@ VIEWS: dict[View, tuple[str, str]] = {
 
 
 def warnings(comparison: Comparison) -> tuple[str, ...]:
-    """Every report's warnings, each once, with the model and the view it is about."""
+    """Every report's warnings, each once, with the models and views it is about where these are not all of them."""
     found: dict[str, list[str]] = {}
     for view in comparison.views:
         for report in view.reports:
             for warning in report.warnings:
                 found.setdefault(warning, []).append(f"{report.label} ({VIEWS[view.view][0].lower()})")
-    return tuple(f"{warning}: {', '.join(places)}" for warning, places in found.items())
+    n_reports = sum(len(view.reports) for view in comparison.views)
+    return tuple(
+        warning if len(places) == n_reports > 1 else f"{warning}: {', '.join(places)}"
+        for warning, places in found.items()
+    )
 
 
 def costs(comparison: Comparison, runs: Sequence[Run]) -> Table:
@@ -132,9 +136,23 @@ def protocol_card(comparison: Comparison, data: Dataset, runs: Sequence[Run]) ->
         "denominators": _denominators(comparison),
         "common": common,
         "definitions": definitions,
+        "reads": _reads(comparison),
         "runs": _runs(comparison, runs),
         "versions": _versions(runs),
     }
+
+
+def _reads(comparison: Comparison) -> str:
+    """How often the test fold was looked at; empty where that was not counted."""
+    counts = [(r.test_reads, r.test_lists) for view in comparison.views for r in view.reports if r.test_reads]
+    if not counts:
+        return ""
+    reads, lists = max(counts, key=lambda count: count[0] or 0)
+    return (
+        f"The test fold of this dataset had been judged on {page.count(reads or 0)} times here, for "
+        f"{page.count(lists or 0)} different lists, when the last of these reports was made. The more often it is "
+        "looked at to choose between models, the more its figures flatter the choice; p-values do not know of it."
+    )
 
 
 def _denominators(comparison: Comparison) -> Table:

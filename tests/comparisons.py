@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,15 @@ import pyarrow as pa
 from pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from pipelines.data.schema import View
 from pipelines.runs import Run, start
-from recsys.results import Comparison, Estimate, PairedDifference, Report, ViewComparison
+from recsys.results import (
+    Comparison,
+    Estimate,
+    PairedDifference,
+    Report,
+    SliceDifference,
+    SliceEstimate,
+    ViewComparison,
+)
 from recsys.significance import letters
 from tests.datasets import write_dataset
 
@@ -25,6 +33,15 @@ GOODS = (
 CUTOFFS = (1, 5, 10, 20, 50, 100)
 FAMILIES = ("recall", "capped_recall", "precision", "hit_rate", "ndcg")
 LEVELS = {"personal_popularity": 0.21, "ease": 0.19, "als": 0.15, "item_knn": 0.188, "popularity": 0.06}
+
+
+GROUPS = (
+    ("history length", "0 events", 1, 0.4),
+    ("history length", "1 to 20 events", 37, 1.02),
+    ("department of the chosen item", "GROCERY " + HOSTILE, 30, 1.1),
+    ("department of the chosen item", "all other values", 8, 0.7),
+)
+"""Slicing, group, queries, and how well every model does there, as a share of its level."""
 
 
 def write_goods(root: Path, *, hostile: bool = True, has_time: bool = True, sampled: bool = False) -> Dataset:
@@ -114,6 +131,20 @@ def make_report(data: Dataset, *, label: str, run: str | None, view: View, level
         n_relevant=180,
         n_outside=7,
         metrics=metrics,
+        slices=tuple(
+            SliceEstimate(
+                metric="ndcg@10",
+                slicing=slicing,
+                group=group,
+                n=n,
+                mean=level * share,
+                low=level * share * 0.9,
+                high=level * share * 1.1,
+            )
+            for slicing, group, n, share in GROUPS
+        ),
+        test_reads=7,
+        test_lists=5,
         resamples=1000,
         seed=0,
         cost={"train_seconds": 3.21, "recommend_seconds": 0.4} if run else {},
@@ -159,6 +190,27 @@ def make_comparison(
                 differences=tuple(differences),
                 verdict=verdict,
                 letters=letters(ranked, apart),
+                slices=tuple(_slice_differences(ranked)),
             )
         )
     return Comparison(dataset_id=data.card.dataset_id, fold="test", views=tuple(made))
+
+
+def _slice_differences(ranked: Sequence[str]) -> Iterator[SliceDifference]:
+    """The first is behind the second, told apart, in the group of the hostile name only."""
+    for second in ranked[1:]:
+        for slicing, group, n, _ in GROUPS:
+            behind = second == ranked[1] and HOSTILE in group
+            gap = -0.03 if behind else 0.01
+            yield SliceDifference(
+                slicing=slicing,
+                group=group,
+                metric="ndcg@10",
+                first=ranked[0],
+                second=second,
+                difference=gap,
+                low=gap - 0.02,
+                high=gap + 0.02,
+                n=n,
+                p_holm=0.004 if behind else 0.7,
+            )

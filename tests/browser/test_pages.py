@@ -97,6 +97,42 @@ def test_hostile_labels_stay_text_and_the_button_opens_every_user(browser: Brows
     page.close()
 
 
+def test_the_explorer_finds_a_user_and_shows_two_models_side_by_side(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(comparison_of_six(tmp_path), encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    explorer = page.locator("[data-explorer]")
+    assert explorer.locator("datalist option").count() == 40
+    explorer.get_by_label("User").fill("user 17")
+    explorer.get_by_label("Left").select_option(label="ease")
+    explorer.get_by_label("Right").select_option(label="als")
+    explorer.get_by_label("View").select_option(label="Novel items only")
+    shown = explorer.locator("[data-out]")
+    assert shown.locator("h3").inner_text() == "user 17"
+    assert [one.inner_text() for one in shown.locator(".pair h4").all()] == ["ease", "als"]
+    assert shown.locator(".pair ol").count() == 2
+    assert shown.locator(".pair ol li").count() == 20
+    explorer.get_by_label("User").fill("nobody")
+    assert "No such user" in shown.inner_text()
+    assert page.title() == "6 recommenders on goods · Falconer"
+    page.close()
+
+
+def test_a_table_is_copied_as_csv(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(comparison_of_one(tmp_path), encoding="utf-8")
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(path.as_uri())
+    page.locator("[data-copies='novel-table-caption']").click()
+    page.get_by_text("Copied").wait_for()
+    rows = page.evaluate("navigator.clipboard.readText()").splitlines()
+    assert rows[0].startswith('"Model","Group","ndcg@10"')
+    assert rows[1].startswith('"their.parquet","a","0.1800 0.1728 to 0.1872"')
+    context.close()
+
+
 def faults(browser: Browser, path: Path, width: int, scheme: Scheme) -> list[str]:
     """What is wrong with the page at this width: scripts, requests, horizontal scroll, accessibility."""
     found: list[str] = []

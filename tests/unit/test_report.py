@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from html import escape
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipelines.data.dataset import Dataset, write_table
 from pipelines.errors import ArtifactError
-from recsys import examples, report, report_cards
+from recsys import examples, explorer, report, report_cards, report_slices
 from recsys.results import Comparison, ViewComparison
 from tests.comparisons import GOODS, HOSTILE, LEVELS, make_comparison, make_runs, write_goods
 from tests.datasets import write_dataset
@@ -51,6 +54,10 @@ def test_report_says_what_it_rests_on(html: str, goods: Dataset) -> None:
         "test_days = 28",
         goods.card.dataset_id,
         escape(examples.RULE),
+        escape(examples.EXPLORER_RULE),
+        "had been judged on 7 times here, for 5 different lists",
+        "personal_popularity has the best mean of all queries, and yet",
+        "Accuracy against coverage and cost",
     ]
     assert [text for text in expected if text not in html] == []
 
@@ -107,6 +114,53 @@ def test_letters_join_what_is_not_told_apart(goods: Dataset) -> None:
     view = view_of(goods, {"a": 0.3, "b": 0.295, "c": 0.1})
     table = report.leaderboard(view, report.Palette.of(Comparison(dataset_id="x", fold="test", views=(view,))))
     assert [row[1] for row in table.rows] == ["a", "a", "b"]
+
+
+def test_the_slice_table_marks_who_beats_the_first_and_words_say_where(goods: Dataset) -> None:
+    view = view_of(goods, {"a": 0.3, "b": 0.2, "c": 0.1})
+    table = report_slices.slice_table(view, "All items", {"a": 0, "b": 1, "c": 2})
+    assert table is not None
+    marked = [[("beats the first" in cell) for cell in row[2:]] for row in table.rows]
+    assert marked == [[False] * 3, [False] * 3, [False, True, False], [False] * 3]
+    [sentence] = report_slices.reversals(view)
+    assert sentence.startswith("department of the chosen item, GROCERY")
+    assert sentence.endswith("(30 queries): b is ahead of a by 0.0300 in ndcg@10 (0.0100 to 0.0500)")
+    assert report_slices.none_found(view) == ""
+    calm = view.model_copy(update={"slices": tuple(gap for gap in view.slices if not gap.separated)})
+    assert report_slices.none_found(calm) == "In none of 4 groups is another model ahead of a outside the noise."
+
+
+def test_nothing_sliced_is_nothing_shown(goods: Dataset) -> None:
+    view = view_of(goods, {"a": 0.3})
+    bare = view.model_copy(
+        update={"slices": (), "reports": tuple(one.model_copy(update={"slices": ()}) for one in view.reports)}
+    )
+    assert report_slices.slice_table(bare, "All items", {"a": 0}) is None
+    assert report_slices.none_found(bare) == ""
+    assert report_slices.trade_offs(bare, "All items", {"a": 0}) == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
+def test_the_front_is_beaten_by_none_and_beats_all_others(points: list[tuple[int, int]]) -> None:
+    front = {points[place] for place in report_slices.pareto([(float(x), float(y)) for x, y in points])}
+    for x, y in points:
+        beaten = any(a >= x and b >= y and (a, b) != (x, y) for a, b in points)
+        assert ((x, y) in front) is not beaten
+
+
+def test_the_explorer_holds_lists_and_marks_hits(small: Dataset, tmp_path: Path) -> None:
+    file = lists_file(tmp_path / "lists.parquet", [("u0", "i3", 2), ("u0", "i2", 1)])
+    people = examples.examples(small, "test", {"all": {"m": file}}, n=200)
+    found = json.loads(explorer.content(people, ["m", "other"], ["All items"]))
+    one = next(user for user in found["users"] if user["label"] == "user 0")
+    names = [[found["labels"][-entry - 1 if entry < 0 else entry] for entry in row] for row in one["lists"][0]]
+    assert names == [["item 2", "item 3"], []]
+    assert [entry < 0 for entry in one["lists"][0][0]] == [False, True]
+
+
+def test_warnings_of_every_report_are_said_once(goods: Dataset) -> None:
+    comparison = make_comparison(goods, {"a": 0.3, "b": 0.2}, [None, None], ["all", "novel"])
+    assert report_cards.warnings(comparison) == ("lists hold 3 unknown items",)
 
 
 def test_sampled_protocols_are_labelled(tmp_path: Path) -> None:
