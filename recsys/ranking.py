@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipelines.console import progress
 from pipelines.data.queries import Queries, Ragged
 from pipelines.data.schema import View
 from pipelines.errors import PipelineError
@@ -98,8 +97,7 @@ def ranked_blocks(
     Raises `PipelineError` that names the query where a score is NaN or +inf.
     """
     rows = QUERIES_AT_ONCE if _by_factors(scorer, queries) else block_rows(n_items, block_bytes)
-    starts = range(0, len(queries), rows)
-    for start in progress(starts, label=f"ranking {len(queries)} queries", total=len(starts)):
+    for start in range(0, len(queries), rows):
         block = queries.slice(start, min(start + rows, len(queries)))
         wanted = {view: _wanted(block, view, n_items) for view in views}
         yield _rank(_source(scorer, block, n_items), wanted, block.user, k=k, n_items=n_items, first=first + start)

@@ -29,6 +29,9 @@ ROWS_AT_ONCE = 2**22
 LISTS_AT_ONCE = 2**15
 
 
+Append = Callable[[pa.Array, TopK], None]
+
+
 @dataclass(frozen=True)
 class Lists:
     """Lists to judge, row by row beside the queries of a fold.
@@ -46,24 +49,24 @@ class Lists:
 
 @contextmanager
 def writer(
-    target: Path, *, user_keys: pa.Array, item_keys: pa.Array, about: Mapping[str, Any]
-) -> Iterator[Callable[[int, TopK], None]]:
-    """Yield a function (first query, its lists and the next ones') that appends one row group to `target`.
+    target: Path, *, user_type: pa.DataType, item_keys: pa.Array, about: Mapping[str, Any]
+) -> Iterator[Append]:
+    """Yield a function (own user ids of some queries, their lists) that appends one row group to `target`.
 
-    `user_keys` are the queries' own user ids and `item_keys` the catalogue's item ids; `about` (JSON values) goes into
-    the file's metadata. The file appears when the block ends without an error.
+    `item_keys` are the catalogue's own item ids; `about` (JSON values) goes into the file's metadata. The file appears
+    when the block ends without an error.
     """
     schema = pa.schema(
-        [("user", user_keys.type), ("item", item_keys.type), ("rank", pa.int32()), ("score", pa.float32())],
+        [("user", user_type), ("item", item_keys.type), ("rank", pa.int32()), ("score", pa.float32())],
         metadata={ABOUT_KEY: json.dumps(dict(about), sort_keys=True).encode()},
     )
 
     with atomic_file(target) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as file:
 
-        def write(first: int, lists: TopK) -> None:
+        def write(user_keys: pa.Array, lists: TopK) -> None:
             row, place = np.nonzero(lists.items >= 0)
             columns = [
-                user_keys.take(pa.array(first + row)),
+                user_keys.take(pa.array(row)),
                 item_keys.take(pa.array(lists.items[row, place])),
                 pa.array((place + 1).astype(np.int32)),
                 pa.array(lists.scores[row, place]),

@@ -9,8 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,11 @@ from pipelines.data.schema import Fold, View
 from pipelines.errors import ArtifactError, ConfigError
 from pipelines.files import write_text
 from pipelines.runs import Run
-from recsys import comparison, evaluation, foreign, protocol, recommendations, registry, report, slices
-from recsys.api import CatalogScorer, PairScorer
+from recsys import batch, comparison, evaluation, foreign, protocol, recommendations, registry, report, slices
 from recsys.comparison import ComparisonConfig
 from recsys.evaluation import EvaluationConfig, Judged
 from recsys.models.config import ModelConfig
-from recsys.ranking import BLOCK_BYTES, TopK, ranked_blocks
+from recsys.ranking import BLOCK_BYTES
 from recsys.recipe import load_recipe
 from recsys.registry import Implementation
 from recsys.results import Comparison, Report, ViewComparison
@@ -128,7 +126,8 @@ def recommend(
 ) -> Path:
     """Write `<run>/<view>/recommendations.parquet` for each view (none given: all of the dataset's split).
 
-    A run holds the lists of one fold: reports on what is replaced are removed. Returns the run directory.
+    A run holds the lists of one fold: reports on what is replaced are removed. A job that was killed goes on where it
+    stopped when it is started again. Returns the run directory.
     """
     config = config or RecommendConfig()
     run = _finished(run_path)
@@ -136,47 +135,14 @@ def recommend(
     chosen = tuple(dict.fromkeys(views)) or data.card.split.views
     scorer = registry.load_model(run.model_directory, data)
     started = time.perf_counter()
-    n_queries = _write_lists(run, scorer, data, fold, chosen, config)
+    about = {"run": run.name}
+    job = batch.Job(fold=fold, views=chosen, k=config.k, about=about, block_bytes=config.block_mb * 2**20)
+    written = batch.write_lists(scorer, data, run.path, job)
     seconds = time.perf_counter() - started
-    run.log_timing(recommend_seconds=seconds)
-    run.log(f"top {config.k} of {n_queries} queries in views {', '.join(chosen)}: {seconds:.1f} s")
+    if not written.resumed_blocks:
+        run.log_timing(recommend_seconds=seconds)
+    run.log(f"top {config.k} of {written.n_queries} queries in views {', '.join(chosen)}: {seconds:.1f} s")
     return run.path
-
-
-def _write_lists(
-    run: Run,
-    scorer: CatalogScorer | PairScorer,
-    data: Dataset,
-    fold: Fold,
-    views: Sequence[View],
-    config: RecommendConfig,
-) -> int:
-    """Rank block by block into one file a view; returns the number of queries."""
-    queries = data.queries(fold)
-    blocks = ranked_blocks(
-        scorer, queries, n_items=data.n_items, k=config.k, views=views, block_bytes=config.block_mb * 2**20
-    )
-    with ExitStack() as stack:
-        writers = {view: stack.enter_context(_writer(run, data, fold, view, config.k)) for view in views}
-        first = 0
-        for block in blocks:
-            for view, lists in block.items():
-                writers[view](first, lists)
-            first += len(block[views[0]])
-        for view in views:
-            evaluation.remove(run.path / view)
-    return len(queries)
-
-
-def _writer(
-    run: Run, data: Dataset, fold: Fold, view: View, k: int
-) -> AbstractContextManager[Callable[[int, TopK], None]]:
-    return recommendations.writer(
-        run.path / view / recommendations.FILE,
-        user_keys=data.query_keys(fold),
-        item_keys=data.items.column("key").combine_chunks(),
-        about={"run": run.name, "dataset_id": data.card.dataset_id, "fold": fold, "view": view, "k": k},
-    )
 
 
 def _finished(path: Path) -> Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -90,7 +90,24 @@ class Dataset:
 
     def queries(self, fold: Fold) -> Queries:
         """The fold's queries, with the encoded features of known users joined on (-1 or NaN for unknown users)."""
-        table = self._fold_table("queries", fold)
+        return self._queries_of(self._fold_table("queries", fold))
+
+    def query_blocks(self, fold: Fold, size: int) -> Iterator[tuple[pa.Array, Queries]]:
+        """Keys and queries as `query_keys` and `queries` give them, `size` at a time, in bounded memory."""
+        with pq.ParquetFile(self._fold_file("queries", fold)) as file:
+            for batch in file.iter_batches(batch_size=size, use_threads=False):
+                table = pa.Table.from_batches([batch])
+                yield table.column("user_key").combine_chunks(), self._queries_of(table)
+
+    def n_queries(self, fold: Fold) -> int:
+        """Number of the fold's queries."""
+        return int(pq.read_metadata(self._fold_file("queries", fold)).num_rows)
+
+    def query_key_type(self, fold: Fold) -> pa.DataType:
+        """Type of what `query_keys` gives."""
+        return pq.read_schema(self._fold_file("queries", fold)).field("user_key").type
+
+    def _queries_of(self, table: pa.Table) -> Queries:
         user = table.column("user").to_numpy().astype(np.int32, copy=False)
         names = set(table.column_names)
         features = {
@@ -137,9 +154,12 @@ class Dataset:
                 raise ArtifactError(f"{path}: missing or damaged; rebuild the dataset with `falconer etl`")
 
     def _fold_table(self, part: str, fold: Fold) -> pa.Table:
+        return pq.read_table(self._fold_file(part, fold), memory_map=True)
+
+    def _fold_file(self, part: str, fold: Fold) -> Path:
         if not self.has_fold(fold):
             raise ArtifactError(f"{self.path}: the split {self.card.split.protocol!r} has no fold {fold!r}")
-        return self.table(f"{part}/{fold}.parquet")
+        return self._checked(f"{part}/{fold}.parquet")
 
     def _feature_of(self, name: str, table: str, queries: pa.Table, user: NDArray[np.int32]) -> NDArray[Any] | None:
         if table == "event":

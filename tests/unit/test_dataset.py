@@ -83,3 +83,22 @@ def test_an_id_space_descends_from_itself_and_its_ancestors_only() -> None:
     assert first.descends_from(first)
     assert not first.descends_from(second)
     assert not IdSpace(generations=("c", "b")).descends_from(first)
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+def test_blocks_of_queries_are_the_queries_in_parts(tmp_path: Path, size: int) -> None:
+    rows = [(user if user % 3 else -1, list(range(user % 4)), [0]) for user in range(7)]
+    data = write_dataset(tmp_path / "d", train=[(6, 3, 0)], n_users=7, n_items=4, folds={"test": rows})
+    blocks = list(data.query_blocks("test", size))
+    queries, keys = data.queries("test"), data.query_keys("test")
+    assert [len(block) for _, block in blocks] == [min(size, 7 - start) for start in range(0, 7, size)]
+    assert [key for part, _ in blocks for key in part.to_pylist()] == keys.to_pylist()
+    for start, (_, block) in zip(range(0, 7, size), blocks, strict=True):
+        expected = queries.slice(start, min(start + size, 7))
+        assert block.user.tolist() == expected.user.tolist()
+        for name in ("history", "history_times"):
+            assert getattr(block, name).offsets.tolist() == getattr(expected, name).offsets.tolist()
+            assert getattr(block, name).values.tolist() == getattr(expected, name).values.tolist()
+        assert block.time.tolist() == expected.time.tolist()
+    assert data.n_queries("test") == 7
+    assert data.query_key_type("test") == keys.type

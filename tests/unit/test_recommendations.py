@@ -33,10 +33,10 @@ def top(items: list[list[int]], scores: list[list[float]]) -> TopK:
 
 def test_lists_come_back_as_written_with_the_sources_own_ids(tmp_path: Path) -> None:
     target = tmp_path / "run" / "lists.parquet"
-    with recommendations.writer(target, user_keys=USERS, item_keys=ITEMS, about={"fold": "test", "k": 2}) as write:
-        write(0, top([[2, 0], [1, -1]], [[0.5, 0.25], [3, -np.inf]]))
+    with recommendations.writer(target, user_type=USERS.type, item_keys=ITEMS, about={"fold": "test", "k": 2}) as write:
+        write(USERS[:2], top([[2, 0], [1, -1]], [[0.5, 0.25], [3, -np.inf]]))
         assert not target.exists()
-        write(2, top([[-1, -1]], [[-np.inf, -np.inf]]))
+        write(USERS[2:], top([[-1, -1]], [[-np.inf, -np.inf]]))
     rows = pq.read_table(target).to_pylist()
     assert rows == [
         {"user": "ann", "item": "rye", "rank": 1, "score": 0.5},
@@ -57,8 +57,8 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
     before = target.read_bytes()
 
     def interrupted() -> None:
-        with recommendations.writer(target, user_keys=USERS, item_keys=ITEMS, about={}) as write:
-            write(0, top([[0]], [[1.0]]))
+        with recommendations.writer(target, user_type=USERS.type, item_keys=ITEMS, about={}) as write:
+            write(USERS, top([[0]], [[1.0]]))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -71,7 +71,7 @@ def test_a_folder_that_is_no_folder_is_an_error_for_people(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(PipelineError, match="cannot write there"),
-        recommendations.writer(tmp_path / "file" / "x.parquet", user_keys=USERS, item_keys=ITEMS, about={}),
+        recommendations.writer(tmp_path / "file" / "x.parquet", user_type=USERS.type, item_keys=ITEMS, about={}),
     ):
         pass
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from pipelines.data.dataset import Dataset
 from pipelines.errors import ArtifactError, ConfigError, DataError, PipelineError
 from pipelines.runs import Run
-from recsys import evaluation, recommendations, stages
+from recsys import batch, evaluation, recommendations, stages
 from recsys.cli import app
 from recsys.evaluation import EvaluationConfig
 from recsys.ranking import top_k
@@ -167,7 +167,7 @@ def test_an_interrupted_recommend_leaves_the_old_lists_and_reports(
     judged_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path: path.read_bytes() for path in sorted((judged_run / "novel").iterdir())}
-    monkeypatch.setattr(stages, "ranked_blocks", interrupted)
+    monkeypatch.setattr(batch, "ranked_blocks", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stages.recommend(judged_run)
     assert {path: path.read_bytes() for path in sorted((judged_run / "novel").iterdir())} == before
