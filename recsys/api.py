@@ -74,6 +74,20 @@ class Loader(Protocol):
 
 
 @dataclass(frozen=True)
+class Hits:
+    """Hits of ranked lists, those at better places first.
+
+    row     int64[H]   the query
+    place   int64[H]   0 = best
+    number  int64[H]   how many hits the query has up to there, this one included
+    """
+
+    row: NDArray[np.int64]
+    place: NDArray[np.int64]
+    number: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Ranked:
     """Ranked lists beside the truth, for Q queries and lists of length K.
 
@@ -86,11 +100,28 @@ class Ranked:
     hits: NDArray[np.bool_]
     n_relevant: NDArray[np.int64]
 
+    def hits_within(self, k: int) -> Hits:
+        """The hits among the k first places: the first of all hits, which are found once for all metrics."""
+        end = int(np.searchsorted(self._hits.place, k))
+        return Hits(self._hits.row[:end], self._hits.place[:end], self._hits.number[:end])
+
+    def n_hits(self, k: int) -> NDArray[np.float64]:
+        """float64[Q]: number of hits among the k first places; counted once for all metrics."""
+        if k not in self._n_hits:
+            self._n_hits[k] = np.bincount(self.hits_within(k).row, minlength=len(self.hits)).astype(np.float64)
+        return self._n_hits[k]
+
     @cached_property
-    def hit_places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The (row, place from 0) of every hit, by row and then by place. They are few: found once for all metrics."""
+    def _hits(self) -> Hits:
         row, place = np.divmod(np.flatnonzero(self.hits), max(1, self.hits.shape[1]))
-        return row, place
+        counts = np.bincount(row, minlength=len(self.hits))
+        number = np.arange(1, len(row) + 1) - (np.cumsum(counts) - counts)[row]
+        order = np.argsort(place.astype(np.uint16 if self.hits.shape[1] < 2**16 else np.int64), kind="stable")
+        return Hits(row[order], place[order], number[order])
+
+    @cached_property
+    def _n_hits(self) -> dict[int, NDArray[np.float64]]:
+        return {}
 
 
 Metric = Callable[[Ranked, int], NDArray[np.float64]]

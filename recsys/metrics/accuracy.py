@@ -3,7 +3,7 @@
 Common to all: the k first places of a list count; a list of fewer items is not made shorter in any denominator: empty
 places miss. A query without a relevant item has no value (NaN), and a mean leaves it out.
 
-Each function reads the hits through `Ranked.hit_places`, which are few and found once for all metrics and cut-offs.
+Hits are few, and found once for all metrics and cut-offs: functions work on `Ranked.hits_within`.
 """
 
 from __future__ import annotations
@@ -20,38 +20,33 @@ from recsys.metrics.definition import Definition
 Float64 = NDArray[np.float64]
 
 
-def n_hits(ranked: Ranked, k: int) -> Float64:
-    """float64[Q]: relevant items among the k first."""
-    row, place = ranked.hit_places
-    return np.asarray(np.bincount(row[place < k], minlength=len(ranked.hits)), np.float64)
-
-
 def recall(ranked: Ranked, k: int) -> Float64:
     """Hits among the k first / relevant items."""
-    return _divide(n_hits(ranked, k), ranked.n_relevant)
+    return _divide(ranked.n_hits(k), ranked.n_relevant)
 
 
 def capped_recall(ranked: Ranked, k: int) -> Float64:
     """Hits among the k first / min(k, relevant items): the "Recall@R" of Liang et al. 2018."""
-    return _divide(n_hits(ranked, k), np.minimum(ranked.n_relevant, k))
+    return _divide(ranked.n_hits(k), np.minimum(ranked.n_relevant, k))
 
 
 def precision(ranked: Ranked, k: int) -> Float64:
     """Hits among the k first / k."""
-    return _where_relevant(n_hits(ranked, k) / k, ranked)
+    return _where_relevant(ranked.n_hits(k) / k, ranked)
 
 
 def r_precision(ranked: Ranked, k: int) -> Float64:
     """Hits among the first R / R, where R = min(k, relevant items): Buckley and Voorhees 2000, on a list cut at k."""
-    row, place = ranked.hit_places
+    hits = ranked.hits_within(k)
     depth = np.minimum(ranked.n_relevant, k)
-    hits = np.bincount(row[place < depth[row]], minlength=len(ranked.hits))
-    return _divide(hits.astype(np.float64), depth)
+    inside = hits.place < depth[hits.row]
+    n_inside = np.bincount(hits.row[inside], minlength=len(ranked.hits))
+    return _divide(n_inside.astype(np.float64), depth)
 
 
 def hit_rate(ranked: Ranked, k: int) -> Float64:
     """1 where any of the k first is relevant, else 0."""
-    return _where_relevant((n_hits(ranked, k) > 0).astype(np.float64), ranked)
+    return _where_relevant((ranked.n_hits(k) > 0).astype(np.float64), ranked)
 
 
 def dcg(ranked: Ranked, k: int) -> Float64:
@@ -82,11 +77,10 @@ def ndcg_log_rank(ranked: Ranked, k: int) -> Float64:
 
 def mrr(ranked: Ranked, k: int) -> Float64:
     """1 / rank of the first hit among the k first, 0 without one: Voorhees 1999."""
-    row, place = ranked.hit_places
-    first = np.diff(row, prepend=-1) > 0  # hits of a row stand by rising place
-    inside = first & (place < k)
+    hits = ranked.hits_within(k)
+    first = hits.number == 1
     value = np.zeros(len(ranked.hits))
-    value[row[inside]] = 1 / (place[inside] + 1.0)
+    value[hits.row[first]] = 1 / (hits.place[first] + 1.0)
     return _where_relevant(value, ranked)
 
 
@@ -101,11 +95,10 @@ def capped_average_precision(ranked: Ranked, k: int) -> Float64:
 
 
 def _precision_at_hits(ranked: Ranked, k: int) -> Float64:
-    row, place = ranked.hit_places
-    row, place = row[place < k], place[place < k]
-    before = np.searchsorted(row, row)  # hits of earlier rows
-    number = np.arange(len(row)) - before + 1
-    return np.asarray(np.bincount(row, weights=number / (place + 1.0), minlength=len(ranked.hits)), np.float64)
+    """float64[Q]: sum over hits among the k first of the precision at their rank."""
+    hits = ranked.hits_within(k)
+    precisions = hits.number / (hits.place + 1.0)
+    return np.asarray(np.bincount(hits.row, weights=precisions, minlength=len(ranked.hits)), np.float64)
 
 
 def _discount(k: int) -> Float64:
@@ -114,9 +107,8 @@ def _discount(k: int) -> Float64:
 
 def _sum_over_hits(ranked: Ranked, weights: Float64) -> Float64:
     """float64[Q]: the sum of `weights` float64[k] at the places of the hits among the k first."""
-    row, place = ranked.hit_places
-    row, place = row[place < len(weights)], place[place < len(weights)]
-    return np.asarray(np.bincount(row, weights=weights[place], minlength=len(ranked.hits)), np.float64)
+    hits = ranked.hits_within(len(weights))
+    return np.asarray(np.bincount(hits.row, weights=weights[hits.place], minlength=len(ranked.hits)), np.float64)
 
 
 def _normalised(ranked: Ranked, weights: Float64) -> Float64:

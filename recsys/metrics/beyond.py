@@ -28,10 +28,9 @@ CELLS_AT_ONCE = 2**21
 
 def serendipity(ranked: Ranked, context: Context, k: int) -> Float64:
     """Hits among the k first that are not among the k most popular items of train / k."""
-    row, place = ranked.hit_places
-    row, place = row[place < k], place[place < k]
-    unexpected = context.popularity_rank[ranked.items[row, place]] >= k
-    value = np.bincount(row[unexpected], minlength=len(ranked.items)) / k
+    hits = ranked.hits_within(k)
+    unexpected = context.popularity_rank[ranked.items[hits.row, hits.place]] >= k
+    value = np.bincount(hits.row[unexpected], minlength=len(ranked.items)) / k
     return np.where(ranked.n_relevant > 0, value, np.nan)
 
 
@@ -41,15 +40,14 @@ def auc(ranked: Ranked, context: Context, k: int) -> Float64:
     LAUC of Schröder, Thiele and Lehner 2011: the ROC curve of the list, drawn on as a straight line to its end.
     """
     listed = np.count_nonzero(ranked.items[:, :k] >= 0, axis=1)
-    row, place = ranked.hit_places
-    row, place = row[place < k], place[place < k]
-    hits = np.bincount(row, minlength=len(ranked.items))
-    number = np.arange(len(row)) - np.searchsorted(row, row)  # hits above this one
-    above = np.bincount(row, weights=_rank_among_listed(ranked, row, place) - number, minlength=len(ranked.items))
+    hits = ranked.hits_within(k)
+    misses_above = _rank_among_listed(ranked, hits.row, hits.place) - (hits.number - 1)
+    above = np.bincount(hits.row, weights=misses_above, minlength=len(ranked.items))
+    n_hits = ranked.n_hits(k)
     others = context.n_items - ranked.n_relevant
-    others_listed = listed - hits
-    right = hits * others - above  # pairs whose relevant item is listed
-    right = right + (ranked.n_relevant - hits) * (others - others_listed) / 2
+    others_listed = listed - n_hits
+    right = n_hits * others - above  # pairs whose relevant item is listed
+    right = right + (ranked.n_relevant - n_hits) * (others - others_listed) / 2
     pairs = ranked.n_relevant * others
     return np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 

@@ -12,7 +12,7 @@ from recsys.api import Ranked
 from recsys.metrics.accuracy import METRICS
 from recsys.metrics.beyond import BEYOND_METRICS, NEED_CATEGORIES
 from recsys.metrics.context import Context
-from recsys.metrics.exposure import LIST_METRICS, Exposure
+from recsys.metrics.exposure import LIST_METRICS, Exposure, counts_of
 
 Float64 = NDArray[np.float64]
 
@@ -57,7 +57,12 @@ def exposures(ranked: Ranked, context: Context, names: Sequence[str], cut_offs: 
     if not any(name in LIST_METRICS for name in names):
         return {}
     popularity = any(name.startswith("popularity_lift") for name in names)
-    return {k: Exposure.of(ranked, context, k, popularity=popularity) for k in cut_offs}
+    shown: dict[int, Exposure] = {}
+    counts, start = np.zeros(context.n_items, np.int64), 0
+    for k in sorted(cut_offs):  # each cut-off adds its own places to the counts of the one before
+        counts = counts + counts_of(ranked.items[:, start:k], context.n_items)
+        shown[k], start = Exposure.of(ranked, context, k, counts=counts, popularity=popularity), k
+    return {k: shown[k] for k in cut_offs}
 
 
 def of_all_lists(shown: Mapping[int, Exposure], names: Sequence[str]) -> dict[str, float]:

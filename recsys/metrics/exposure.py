@@ -33,18 +33,23 @@ class Exposure:
     group: NDArray[np.int8]
 
     @classmethod
-    def of(cls, ranked: Ranked, context: Context, k: int, *, popularity: bool = True) -> Exposure:
-        """Of the k first places of these lists; without `popularity` the arrays a query are empty."""
-        items = ranked.items[:, :k]
-        counts = np.bincount(items.ravel() + 1, minlength=context.n_items + 1)[1:]  # -1 falls on the first, which goes
+    def of(
+        cls,
+        ranked: Ranked,
+        context: Context,
+        k: int,
+        *,
+        counts: NDArray[np.int64] | None = None,
+        popularity: bool = True,
+    ) -> Exposure:
+        """Of the k first places of these lists; `counts` where they are known.
+
+        Without `popularity` the arrays a query are empty.
+        """
+        counts = counts_of(ranked.items[:, :k], context.n_items) if counts is None else counts
         if not popularity:
             return cls(counts, np.empty(0), np.empty(0), np.empty(0, np.int8))
-        return cls(
-            counts,
-            list_popularity(ranked, context, k),
-            context.history_popularity,
-            context.group,
-        )
+        return cls(counts, list_popularity(ranked, context, k), context.history_popularity, context.group)
 
     def __add__(self, other: Exposure) -> Exposure:
         return Exposure(
@@ -53,6 +58,11 @@ class Exposure:
             np.concatenate([self.history_popularity, other.history_popularity]),
             np.concatenate([self.group, other.group]),
         )
+
+
+def counts_of(items: NDArray[np.int32], n_items: int) -> NDArray[np.int64]:
+    """int64[n_items]: how often each item stands in `items` int32[Q, k], where -1 is none."""
+    return np.bincount(items.ravel() + 1, minlength=n_items + 1)[1:]  # -1 falls on the first, which goes
 
 
 ExposureMetric = Callable[[Exposure], float]
