@@ -14,7 +14,7 @@ from pipelines.config import parse
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Ragged
 from pipelines.data.schema import View
-from pipelines.errors import ArtifactError, ConfigError, DataError
+from pipelines.errors import ArtifactError, ConfigError, DataError, PipelineError
 from recsys import evaluation, recommendations
 from recsys.evaluation import EvaluationConfig, Judged, found_in, interval, judge, resampled_means
 from recsys.recommendations import Lists
@@ -254,6 +254,51 @@ def test_settings_are_checked() -> None:
     assert EvaluationConfig(k=(10, 5, 10)).k == (5, 10)
     with pytest.raises(ConfigError, match="4 mistakes"):
         parse(EvaluationConfig, {"k": [0], "resamples": 5, "level": 1.0, "sed": 1}, "settings")
+
+
+def test_queries_without_a_value_are_left_out_of_its_mean_and_interval() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.random((300, 3))
+    values[::3, 1] = np.nan
+    means = resampled_means(values, resamples=500, seed=1)
+    whole = resampled_means(np.nan_to_num(values), resamples=500, seed=1)
+    assert means[:, [0, 2]].tobytes() == whole[:, [0, 2]].tobytes()
+    assert not np.isnan(means).any()
+    known = values[~np.isnan(values[:, 1]), 1]
+    low, high = interval(means[:, [1]], level=0.95)
+    half = 1.96 * known.std() / np.sqrt(len(known))
+    assert (low[0], high[0]) == pytest.approx((known.mean() - half, known.mean() + half), abs=0.25 * half)
+
+
+def test_metrics_are_chosen_by_name(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data")
+    config = EvaluationConfig(k=(5,), resamples=100, metrics=("shannon", "auc", "ndcg"))
+    judged = judge(random_lists(data), data, fold="test", view="all", label="x", config=config)
+    assert list(judged.report.metrics) == ["ndcg@5", "auc@5", "shannon@5"]
+    assert judged.report.metrics["shannon@5"].low is None
+    with pytest.raises(ConfigError, match="unknown: ndgc; there are recall"):
+        parse(EvaluationConfig, {"metrics": ["ndgc"]}, "settings")
+
+
+def test_metrics_that_the_dataset_cannot_give_are_left_out_or_refused(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data")
+    found = judge(random_lists(data), data, fold="test", view="all", label="x", config=CONFIG).report.metrics
+    assert {"novelty@5", "popularity_lift_niche@5"} < set(found)
+    assert not any(name.startswith(("diversity", "miscalibration")) for name in found)
+    for settings, message in (
+        ({"metrics": ("diversity",)}, "no categorical item feature;"),
+        ({"category": "x"}, "'x'"),
+    ):
+        config = EvaluationConfig(k=(5,), resamples=100, **settings)
+        with pytest.raises(PipelineError, match=message):
+            judge(random_lists(data), data, fold="test", view="all", label="x", config=config)
+
+
+def test_a_metric_that_some_query_lacks_is_not_compared(tmp_path: Path) -> None:
+    data = dataset(tmp_path / "data")
+    judged = judge(random_lists(data), data, fold="test", view="all", label="x", config=CONFIG)
+    with pytest.raises(ArtifactError, match=r"x: \d+ of \d+ queries have no novelty@5"):
+        judged.values("novelty@5")
 
 
 def judged_once(root: Path) -> Judged:

@@ -103,6 +103,15 @@ def test_a_users_value_does_not_depend_on_the_others(case: tuple[Any, Any], rand
         assert metric.function(mixed, k).tobytes() == metric.function(ranked, k)[order].tobytes()
 
 
+@given(cases(), st.lists(st.integers(1, 15), min_size=1, max_size=4))
+def test_values_do_not_depend_on_what_was_asked_before(case: tuple[Any, Any], cut_offs: list[int]) -> None:
+    ranked = ranked_of(*case, width=N_ITEMS)
+    for k in cut_offs:
+        for metric in METRICS.values():
+            fresh = metric.function(ranked_of(*case, width=N_ITEMS), k)
+            assert metric.function(ranked, k).tobytes() == fresh.tobytes()
+
+
 @given(cases(), st.integers(1, 14))
 def test_a_longer_list_never_loses_a_hit(case: tuple[Any, Any], k: int) -> None:
     ranked = ranked_of(*case, width=N_ITEMS)
