@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries, Ragged
+from pipelines.data.schema import View
 from recsys.api import CatalogScorer, Ranked
 from recsys.evaluation import found_in, relevant
 from recsys.metrics import METRICS
@@ -18,13 +23,21 @@ class Validation:
     """Judges scorers on queries of the fold `valid`, in the first view of the dataset's split.
 
     Where more than `n_queries` have a relevant item, a sample of them, the same for the same `seed`. The whole
-    catalogue is ranked, unless the queries give candidates. A dataset without the fold, or without a relevant item
-    in it, gives no metrics.
+    catalogue is ranked, unless the queries give candidates. With `n_candidates`, each query's relevant items are
+    ranked among so many items drawn from the rest of the view: the names of these metrics begin with `sampled_`.
+    A dataset without the fold, or without a relevant item in it, gives no metrics.
     """
 
-    def __init__(self, data: Dataset, *, n_queries: int, seed: int, k: int = 10) -> None:
+    def __init__(
+        self, data: Dataset, *, n_queries: int, seed: int, n_candidates: int | None = None, k: int = 10
+    ) -> None:
         self._n_items, self._k, self._view = data.n_items, k, data.card.split.views[0]
         self._queries, self._relevant = _sample(data, n_queries, seed)
+        self._prefix = ""
+        if n_candidates is not None:
+            self._prefix = "sampled_"
+            drawn = _drawn(self._queries, self._relevant, self._view, n_candidates, n_items=data.n_items, seed=seed)
+            self._queries = replace(self._queries, candidates=drawn)
 
     @property
     def n_queries(self) -> int:
@@ -32,12 +45,14 @@ class Validation:
         return len(self._relevant)
 
     def __call__(self, scorer: CatalogScorer) -> dict[str, float]:
-        """`hit_rate@k` and `ndcg@k`, as `recsys.metrics` defines them; empty where there are no queries."""
+        """`hit_rate@k` and `ndcg@k` as `recsys.metrics` has them, with the prefix; empty where there are no queries."""
         if not self.n_queries:
             return {}
         lists = top_k(scorer, self._queries, n_items=self._n_items, k=self._k, view=self._view)
         ranked = Ranked(lists.items, found_in(lists.items, self._relevant, self._n_items), self._relevant.lengths)
-        return {f"{name}@{self._k}": float(METRICS[name].function(ranked, self._k).mean()) for name in NAMES}
+        return {
+            f"{self._prefix}{name}@{self._k}": float(METRICS[name].function(ranked, self._k).mean()) for name in NAMES
+        }
 
 
 def _sample(data: Dataset, n_queries: int, seed: int) -> tuple[Queries, Ragged]:
@@ -51,3 +66,22 @@ def _sample(data: Dataset, n_queries: int, seed: int) -> tuple[Queries, Ragged]:
     if len(rows) > n_queries:
         rows = np.sort(np.random.default_rng(seed).choice(rows, n_queries, replace=False))
     return queries.take(rows), wanted.take(rows)
+
+
+def _drawn(queries: Queries, wanted: Ragged, view: View, n: int, *, n_items: int, seed: int) -> Ragged:
+    """The relevant items of each query and n others of the view, or as many as there are."""
+    random = np.random.default_rng(seed)
+    rows = [
+        np.concatenate([wanted[row], random.permutation(others)[:n]])
+        for row in range(len(queries))
+        for others in [np.setdiff1d(_in_view(queries.history[row], view, n_items), wanted[row])]
+    ]
+    return Ragged.of(rows)
+
+
+def _in_view(history: NDArray[Any], view: View, n_items: int) -> NDArray[Any]:
+    """The items that may be recommended to a user with this history."""
+    if view == "repeat":
+        return np.unique(history)
+    catalogue = np.arange(n_items)
+    return np.asarray(np.setdiff1d(catalogue, history) if view == "novel" else catalogue)

@@ -237,3 +237,15 @@ def test_validation_is_of_the_same_sample(board: Dataset) -> None:
     scorer = NcfScorer(model, np.zeros(board.n_items, np.float32), board.n_items)
     assert sample(scorer) == again(scorer)
     assert set(sample(scorer)) == {"hit_rate@10", "ndcg@10"}
+
+
+def test_sampled_validation_ranks_among_drawn_items_only(board: Dataset) -> None:
+    """With one drawn item, a random scorer hits at 1 in half of the queries; its lists hold two items."""
+    sampled = Validation(board, n_queries=1000, seed=3, n_candidates=1, k=1)
+    model = Ncf(board.n_users, board.n_items, small())
+    found = sampled(NcfScorer(model, np.zeros(board.n_items, np.float32), board.n_items))
+    assert set(found) == {"sampled_hit_rate@1", "sampled_ndcg@1"}
+    assert 0.2 < found["sampled_hit_rate@1"] < 0.8
+    everything = Validation(board, n_queries=1000, seed=3, n_candidates=10_000)
+    scorer = NcfScorer(model, np.zeros(board.n_items, np.float32), board.n_items)
+    assert list(everything(scorer).values()) == list(Validation(board, n_queries=1000, seed=3)(scorer).values())

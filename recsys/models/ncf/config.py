@@ -51,6 +51,9 @@ class NcfConfig(ModelConfig):
     """Train events that are held and shuffled together; a dataset of more is streamed from its files."""
     valid_queries: int = Field(default=2000, ge=1)
     """Validate on a sample of so many queries, where there are more."""
+    valid_candidates: int | None = Field(default=None, ge=1)
+    """Validate by ranking each relevant item among so many drawn ones, as the paper does: `monitor` is then
+    "sampled_ndcg@10" or "sampled_hit_rate@10". None = rank the whole catalogue."""
     training: NcfTraining = NcfTraining()
     pretraining: NcfTraining | None = None
     """Train GMF and MLP apart first, each so, and start NeuMF from both. None = start at random."""

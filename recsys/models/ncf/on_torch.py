@@ -296,7 +296,9 @@ class _Training:
         counts = item_counts(events, data.n_items)
         self.popularity = counts.astype(np.float32)
         self._batches = batches_of(config, events, counts, n_users=data.n_users, device=self._device)
-        self._validation = Validation(data, n_queries=config.valid_queries, seed=config.seed)
+        self._validation = Validation(
+            data, n_queries=config.valid_queries, seed=config.seed, n_candidates=config.valid_candidates
+        )
 
     def half(self, variant: str, training: NcfTraining) -> Ncf:
         """GMF or MLP alone."""
