@@ -123,6 +123,9 @@ class FollowingRun(Run):
     def log(self, text: str) -> None:
         """Nothing."""
 
+    def cut(self, name: str, length: int) -> None:
+        """Nothing."""
+
     def _append(self, name: str, values: Mapping[str, Any]) -> None:
         """Nothing."""
 

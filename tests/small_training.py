@@ -20,7 +20,7 @@ from pipelines.training.task import Task
 from pipelines.training.torch import fit
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["torch._dynamo", "tests.small_training"])
+FORKS.set_forkserver_preload(["torch._dynamo", "tests.small_training", "recsys.models.ncf.on_torch", "recsys.stages"])
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
