@@ -82,6 +82,6 @@ def _drawn(queries: Queries, wanted: Ragged, view: View, n: int, *, n_items: int
 def _in_view(history: NDArray[Any], view: View, n_items: int) -> NDArray[Any]:
     """The items that may be recommended to a user with this history."""
     if view == "repeat":
-        return np.unique(history)
+        return np.asarray(np.unique(history))
     catalogue = np.arange(n_items)
     return np.asarray(np.setdiff1d(catalogue, history) if view == "novel" else catalogue)
