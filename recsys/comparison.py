@@ -8,12 +8,14 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import field_validator
 
 from pipelines.config import Config
 from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError
 from recsys import significance, slices
 from recsys.evaluation import Judged, interval, resampled_means
+from recsys.metrics import known_metrics, more_is_better
 from recsys.results import Comparison, PairedDifference, Report, SliceDifference, ViewComparison
 
 PLAIN_BASELINES = ("popularity", "personal_popularity", "item_knn")
@@ -27,6 +29,14 @@ class ComparisonConfig(Config):
     """What decides the order; intervals of differences are made as the reports' own intervals were."""
 
     metric: str = "ndcg@10"
+
+    @field_validator("metric")
+    @classmethod
+    def _tells_who_is_better(cls, metric: str) -> str:
+        name = metric.partition("@")[0]
+        if name in known_metrics() and not more_is_better(name):
+            raise ValueError(f"more {name} is not better by itself, so it cannot say who leads; name one of accuracy")
+        return metric
 
 
 def compare(runs: Sequence[Mapping[View, Judged]], config: ComparisonConfig) -> Comparison:

@@ -178,6 +178,7 @@ def judge(
     metrics = _estimates(columns, evaluated, config) | {
         name: Estimate(mean=value, definition=_definition(name)) for name, value in shown.items()
     }
+    metrics = {name: _naming_the_feature(name, estimate, context) for name, estimate in metrics.items()}
     report = Report(
         label=label,
         run=run,
@@ -254,6 +255,13 @@ def _with_intervals(
     low, high = interval(resampled_means(values, resamples=config.resamples, seed=config.seed), level=config.level)
     means, present = np.nanmean(values, axis=0), np.count_nonzero(~np.isnan(values), axis=0)
     return [(name, means[i], low[i], high[i], int(present[i])) for i, name in enumerate(known)]
+
+
+def _naming_the_feature(name: str, estimate: Estimate, context: Context) -> Estimate:
+    """A definition that speaks of categories says whose they are."""
+    if not name.startswith("miscalibration"):
+        return estimate
+    return estimate.model_copy(update={"definition": f"{estimate.definition} Item feature: {context.category}."})
 
 
 def _definition(metric: str) -> str:

@@ -17,7 +17,7 @@ from recsys.metrics.beyond import BEYOND_METRICS
 from recsys.metrics.click_through import CLICK_METRICS
 from recsys.metrics.definition import COMMON_RULES, Definition
 from recsys.metrics.exposure import LIST_METRICS
-from recsys.metrics.tables import definition_of, explain, known_metrics, summary
+from recsys.metrics.tables import definition_of, explain, known_metrics, more_is_better, summary
 
 __all__ = [
     "BEYOND_METRICS",
@@ -29,5 +29,6 @@ __all__ = [
     "definition_of",
     "explain",
     "known_metrics",
+    "more_is_better",
     "summary",
 ]

@@ -197,10 +197,10 @@ BEYOND_METRICS: Mapping[str, Definition[ListMetric]] = {
     "miscalibration": Definition(
         miscalibration,
         "Kullback-Leibler divergence, in nats, between the categories of the history (each event counts) and those of "
-        "the listed items among the first {k}, smoothed with alpha = 0.01; 0 = the same shares. Categories are "
-        "those of the item feature `category` of the evaluation's settings; unless set, of the dataset's first one.",
+        "the listed items among the first {k}, smoothed with alpha = 0.01; 0 = the same shares.",
         formula="sum(p(c) * ln(p(c) / (0.99 * q(c) + 0.01 * p(c))) for categories c with p(c) > 0)",
-        denominator="p and q are shares among events and items that have a category; no value where there are none",
+        denominator="p and q are shares among events and items that have a category (the item feature that the "
+        "evaluation's settings name, else the dataset's first); no value where there are none",
         source="Steck 2018",
         rules=LISTED_RULES,
         bounds=(0, None),

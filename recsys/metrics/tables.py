@@ -32,6 +32,12 @@ def definition_of(name: str, k: int) -> str:
     return found[name].sentence(k)
 
 
+def more_is_better(name: str) -> bool:
+    """Whether a metric of lists tells who is better by being higher; `KeyError` if unknown."""
+    found: Mapping[str, Definition[Any]] = {**METRICS, **BEYOND_METRICS, **LIST_METRICS}
+    return found[name].better == "higher"
+
+
 def explain(metric: str) -> str:
     """All that is known about a metric ("ndcg@10", "gauc"), in lines to print.
 

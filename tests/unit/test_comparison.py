@@ -190,3 +190,9 @@ def test_another_metric_decides_where_it_was_judged() -> None:
         view_of(judged("ease", 0.0), config=ComparisonConfig(metric="recall@5"))
     with pytest.raises(ConfigError, match="metrik: unknown key; did you mean 'metric'"):
         parse(ComparisonConfig, {"metrik": "ndcg@10"}, "settings")
+
+
+@pytest.mark.parametrize("metric", ["novelty@10", "miscalibration@10", "gini@10", "popularity_lift@5"])
+def test_a_metric_of_which_more_is_not_better_names_no_leader(metric: str) -> None:
+    with pytest.raises(ConfigError, match="is not better by itself, so it cannot say who leads"):
+        parse(ComparisonConfig, {"metric": metric}, "settings")
