@@ -187,14 +187,12 @@ def _spread_scale(low: float, high: float, *, log: bool) -> Scale:
 
 
 def _point_labels(points: Sequence[Point], places: Sequence[tuple[float, float]], bottom: float) -> list[Markup]:
-    """Each point's name, on its side towards the middle; those of one side are moved apart where they would collide."""
+    """Each point's name on its side towards the middle, moved apart where names would collide."""
+    heights = spread([y for _, y in places], gap=LABEL_GAP - 2, low=TOP, high=bottom - 4)
     parts = []
-    for at_left in (True, False):
-        side = [n for n, (x, _) in enumerate(places) if (x <= WIDTH / 2) is at_left]
-        heights = spread([places[n][1] for n in side], gap=LABEL_GAP - 2, low=TOP, high=bottom - 4)
-        for n, height in zip(side, heights, strict=True):
-            x, anchor = places[n][0] + (9 if at_left else -9), "start" if at_left else "end"
-            parts.append(_text(x, height + 4, _short(points[n].label), class_="label small", text_anchor=anchor))
+    for point, (x, _), height in zip(points, places, heights, strict=True):
+        shift, anchor = (9, "start") if x <= WIDTH / 2 else (-9, "end")
+        parts.append(_text(x + shift, height + 4, _short(point.label), class_="label small", text_anchor=anchor))
     return parts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -48,10 +48,18 @@ def worse_for_the_leader(view: ViewComparison) -> tuple[SliceDifference, ...]:
 
 def reversals(view: ViewComparison) -> tuple[str, ...]:
     """The same in words, one sentence a group; the first model's mean is the best of all queries."""
-    return tuple(
-        f"{gap.slicing}, {gap.group} ({page.count(gap.n)} queries): {gap.second} is ahead of {gap.first} by "
-        f"{page.decimal(-gap.difference)} in {gap.metric} ({page.decimal(-gap.high)} to {page.decimal(-gap.low)})"
-        for gap in worse_for_the_leader(view)
+    groups: dict[tuple[str, str], list[SliceDifference]] = {}
+    for gap in sorted(worse_for_the_leader(view), key=lambda gap: gap.difference):
+        groups.setdefault((gap.slicing, gap.group), []).append(gap)
+    return tuple(_reversal(gaps[0], [gap.second for gap in gaps[1:]]) for gaps in groups.values())
+
+
+def _reversal(most: SliceDifference, others: Sequence[str]) -> str:
+    also = f"; so {'is' if len(others) == 1 else 'are'} {', '.join(others)}" if others else ""
+    interval = f"{page.decimal(-most.high)} to {page.decimal(-most.low)}"
+    return (
+        f"{most.slicing}, {most.group} ({page.count(most.n)} queries): {most.second} is ahead of {most.first} by "
+        f"{page.decimal(-most.difference)} in {most.metric} ({interval}){also}"
     )
 
 

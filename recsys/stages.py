@@ -53,6 +53,7 @@ def train(
     data = Dataset.open(data_path)
     frozen = {"name": implementation.name, "backend": implementation.backend, "model": config.model_dump(mode="json")}
     facts = {"label": _label(recipe), "dataset_path": str(data.path.resolve()), **_conditions(config, data)}
+    facts["selected_on"] = _selected_on(config, data)
     with runs.start(
         runs_root, model=implementation.name, backend=implementation.backend, config=frozen, run_id=run_id, **facts
     ) as run:
@@ -86,6 +87,12 @@ def _conditions(config: ModelConfig, data: Dataset) -> dict[str, Any]:
         "seed": config.seed,
         "threads": _threads(),
     }
+
+
+def _selected_on(config: ModelConfig, data: Dataset) -> Fold | None:
+    """The fold whose metric chooses the weights: what a training loop monitors comes from `recsys.validation`."""
+    monitor = getattr(getattr(config, "training", None), "monitor", None)
+    return "valid" if monitor is not None and data.has_fold("valid") else None
 
 
 def _train_into(run: Run, implementation: Implementation, config: ModelConfig, data: Dataset) -> None:
@@ -334,7 +341,8 @@ def _print_comparison(view: ViewComparison) -> None:
     say(f"{view.view}: {view.verdict}")
     level = f"{view.reports[0].level:.0%}"
     for gap in view.differences:
-        note = "" if gap.separated else ", within the noise"
+        corrected = ", not told apart after correction" if gap.low > 0 or gap.high < 0 else ", within the noise"
+        note = "" if gap.separated else corrected
         say(
             f"  {gap.first} - {gap.second}: {gap.metric} {gap.difference:+.4f} "
             f"({level} interval {gap.low:+.4f} to {gap.high:+.4f}, p {gap.p_holm:.4f}, {gap.n} queries{note})"

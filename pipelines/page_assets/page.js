@@ -111,9 +111,9 @@
       }
       out.appendChild(element("h3", one.label));
       out.appendChild(element("p", one.events + " events in the history, then chose " + one.chosen + " items of the catalogue."));
-      out.appendChild(element("h4", "Most recent history"));
-      out.appendChild(listOf(data.labels, one.history, false));
-      var pair = element("div", undefined, "pair");
+      var person = element("div", undefined, "person"), past = element("div"), pair = element("div", undefined, "pair");
+      past.appendChild(element("h4", "Most recent history"));
+      past.appendChild(listOf(data.labels, one.history, false));
       runs.forEach(function (select) {
         var column = element("div"), entries = one.lists[view.value][select.value];
         var hits = entries.filter(function (entry) { return entry < 0; }).length;
@@ -122,7 +122,8 @@
         column.appendChild(listOf(data.labels, entries, true));
         pair.appendChild(column);
       });
-      out.appendChild(pair);
+      person.append(past, pair);
+      out.appendChild(person);
     }
 
     [user, view, runs[0], runs[1]].forEach(function (field) { field.addEventListener("input", show); });

@@ -131,6 +131,36 @@ def interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
+def test_evaluating_counts_reads_of_the_test_and_reports_what_the_checks_found(
+    judged_run: Path, board: Dataset
+) -> None:
+    reads = judged_run.parent / "test-reads.jsonl"
+    assert len(reads.read_text().splitlines()) == 1
+    stages.evaluate(judged_run, config=EvaluationConfig(k=(1, 50), resamples=100))
+    report = evaluation.read(judged_run / "novel").report
+    assert (report.test_reads, report.test_lists) == (2, 1)
+    assert "k = 50 is greater than the catalogue of 12 items: use a smaller k" in report.warnings
+    assert {one.slicing for one in report.slices} == set()
+    stages.recommend(judged_run, fold="valid", config=RecommendConfig(k=5))
+    stages.evaluate(judged_run, config=QUICK)
+    assert evaluation.read(judged_run / "novel").report.test_reads is None
+    assert len(reads.read_text().splitlines()) == 2
+
+
+def test_a_run_that_was_selected_on_test_is_not_judged_there(judged_run: Path) -> None:
+    Run.open(judged_run).update(selected_on="test")
+    before = (judged_run / "novel" / "report.json").read_bytes()
+    with pytest.raises(ArtifactError, match="was selected by a metric on fold test"):
+        stages.evaluate(judged_run, config=QUICK)
+    assert (judged_run / "novel" / "report.json").read_bytes() == before
+
+
+def test_a_model_that_validates_says_on_which_fold(board: Dataset, tmp_path: Path) -> None:
+    assert Run.open(stages.train("popularity", board.path, tmp_path / "r")).info["selected_on"] is None
+    knobs = ["model.training.epochs=1", "model.training.threads=1", "model.factors=4", "model.mlp_factors=4"]
+    assert Run.open(stages.train("ncf", board.path, tmp_path / "r", overrides=knobs)).info["selected_on"] == "valid"
+
+
 def test_an_interrupted_training_leaves_no_model(
     board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
