@@ -39,6 +39,14 @@ class FactorScorer(CatalogScorer, Protocol):
         """query factors float32[n_queries, d], item factors float32[n_items, d], item bias float32[n_items]."""
 
 
+@runtime_checkable
+class UserScorer(Protocol):
+    """A scorer that knows users by their ids only (its configuration says `folds_in = False`)."""
+
+    def knows(self, queries: Queries) -> NDArray[np.bool_]:
+        """bool[Q]: whether the user was in train; the others are answered with the items' popularity."""
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Pairs of a query and an item: `query` int64[P] is a row of `queries`, `item` int32[P]."""

@@ -13,17 +13,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from pipelines import runs, tracking
 from pipelines.config import Config, parse, read_toml
 from pipelines.console import say
 from pipelines.data.dataset import Dataset
+from pipelines.data.queries import Queries
 from pipelines.data.schema import Fold, View
 from pipelines.errors import ArtifactError, ConfigError
 from pipelines.files import write_text
 from pipelines.runs import Run
 from recsys import batch, comparison, evaluation, foreign, protocol, recommendations, registry, report, slices
+from recsys.api import CatalogScorer, PairScorer, UserScorer
 from recsys.comparison import ComparisonConfig
 from recsys.evaluation import EvaluationConfig, Judged
 from recsys.models.config import ModelConfig
@@ -149,7 +152,15 @@ def recommend(
     if not written.resumed_blocks:
         run.log_timing(recommend_seconds=seconds)
     run.log(f"top {config.k} of {written.n_queries} queries in views {', '.join(chosen)}: {seconds:.1f} s")
+    _log_unknown_users(run, scorer, data.queries(fold))
     return run.path
+
+
+def _log_unknown_users(run: Run, scorer: CatalogScorer | PairScorer, queries: Queries) -> None:
+    """Say how many queries were answered without the model, where it knows users by their ids only."""
+    unknown = np.count_nonzero(~scorer.knows(queries)) if isinstance(scorer, UserScorer) else 0
+    if unknown:
+        run.log(f"{unknown} of {len(queries)} queries are of users whom the model does not know: popularity for them")
 
 
 def _finished(path: Path) -> Run:

@@ -25,7 +25,8 @@ class ModelConfig(Config):
     discovers: ClassVar[bool] = True
     """The history tells something about items outside it, so that novel items are ranked personally as well."""
     folds_in: ClassVar[bool] = True
-    """Answers for a user outside the vocabulary from the query's history; otherwise the caller falls back openly."""
+    """Answers for a user outside the vocabulary from the query's history; otherwise by popularity, and says for whom
+    (`recsys.api.UserScorer`)."""
     order_aware: ClassVar[bool] = False
     """The order of a history matters to the scores."""
     deterministic: ClassVar[bool] = True

@@ -15,6 +15,7 @@ from pipelines.config import parse
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries, Ragged
 from pipelines.errors import ConfigError
+from recsys import stages
 from recsys.api import Pairs, PairScorer
 from recsys.backends.torch import LabelledItems
 from recsys.models.ncf.config import NcfConfig, NcfTraining
@@ -249,3 +250,12 @@ def test_sampled_validation_ranks_among_drawn_items_only(board: Dataset) -> None
     everything = Validation(board, n_queries=1000, seed=3, n_candidates=10_000)
     scorer = NcfScorer(model, np.zeros(board.n_items, np.float32), board.n_items)
     assert list(everything(scorer).values()) == list(Validation(board, n_queries=1000, seed=3)(scorer).values())
+
+
+def test_queries_of_unknown_users_are_counted(tmp_path: Path) -> None:
+    rows = [(0, [1], [0]), (-1, [1], [0]), (-1, [2], [0])]
+    train = [(user, item, 0) for user in range(4) for item in range(6) if (user + item) % 2]
+    data = write_dataset(tmp_path / "data", train=train, n_users=4, n_items=6, folds={"test": rows})
+    run = stages.train("ncf", data.path, tmp_path / "runs", overrides=["model.training.epochs=1"])
+    stages.recommend(run)
+    assert "2 of 3 queries are of users whom the model does not know" in (run / "log.txt").read_text()
