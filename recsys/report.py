@@ -288,7 +288,9 @@ def difference_table(view: ViewComparison) -> Table | None:
             Markup("{} \u2212 {}").format(gap.first, gap.second),
             page.decimal(gap.difference, signed=True),
             f"{page.decimal(gap.low, signed=True)} to {page.decimal(gap.high, signed=True)}",
-            p_value(gap.p_holm),
+            page.with_note(
+                p_value(gap.p_holm), f"alone {p_value(gap.p_randomisation)}, bootstrap {p_value(gap.p_bootstrap)}"
+            ),
             Markup('<span class="badge good">told apart</span>' if gap.separated else "within the noise"),
             page.count(gap.n),
             "\u2013" if gap.n_needed is None else page.count(gap.n_needed),

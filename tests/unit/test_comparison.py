@@ -9,6 +9,7 @@ import pytest
 from pipelines.config import parse
 from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError
+from recsys import slices
 from recsys.comparison import ComparisonConfig, compare, paired_differences
 from recsys.evaluation import Judged
 from recsys.results import Estimate, Report, ViewComparison
@@ -87,6 +88,74 @@ def test_false_alarms_are_about_as_rare_as_the_level_says() -> None:
         for seed in range(100)
     )  # fmt: skip
     assert alarms <= 12
+
+
+def test_an_interval_that_leaves_zero_out_is_no_winner_when_the_corrected_test_does_not_agree() -> None:
+    found = []
+    for seed in range(40):
+        runs = [judged(str(n), 0.02 * (n == 0), noise=0.15, seed=100 * seed + n) for n in range(5)]
+        found += [(gap, view) for view in [view_of(*runs)] for gap in view.differences if gap.low > 0]
+    refused = [(gap, view) for gap, view in found if not gap.separated]
+    assert refused, "no such case among these: choose others"
+    for gap, view in refused:
+        assert gap.p_holm > 0.05 >= gap.p_randomisation / 1.5
+        assert set(view.letters[gap.first]) & set(view.letters[gap.second])
+
+
+def test_among_equals_a_winner_is_called_as_seldom_as_the_level_says() -> None:
+    called = 0
+    for seed in range(60):
+        view = view_of(*(judged(str(n), 0.0, noise=0.2, seed=100 * seed + n) for n in range(4)))
+        called += any(gap.separated for gap in view.differences)
+    assert called <= 8
+
+
+def test_the_number_of_queries_needed_is_said_with_each_pair() -> None:
+    view = view_of(judged("a", 0.02, noise=0.1, seed=1), judged("b", 0.0, noise=0.1, seed=2))
+    [gap] = view.differences
+    assert gap.n_needed is not None
+    assert gap.n_needed == pytest.approx((1.96 + 0.842) ** 2 * 0.02 / gap.difference**2, rel=0.25)
+
+
+def with_groups(run: Judged, gains: dict[str, float], *, n: int = N) -> Judged:
+    """The run with one slicing of queries, in which each group's values are moved by its gain."""
+    table, values = run.per_query, run.per_query["ndcg@10"].to_numpy().copy()
+    group = np.arange(n + 1) % len(gains)
+    for code, gain in enumerate(gains.values()):
+        values[group == code] += gain
+    table = table.set_column(2, "ndcg@10", pa.array(values))
+    for code, name in enumerate(gains):
+        column = np.where(group == code, values, np.nan)
+        table = table.append_column(slices.column("ndcg@10", "age", name), pa.array(column))
+    return Judged(run.report, table)
+
+
+def test_a_group_in_which_the_leader_is_behind_is_found() -> None:
+    first = with_groups(judged("new", 0.03, noise=0.05, seed=1), {"young": 0.1, "old": -0.08})
+    second = with_groups(judged("old", 0.0, noise=0.05, seed=2), {"young": 0.0, "old": 0.0})
+    view = view_of(first, second)
+    assert view.reports[0].label == "new"
+    found = {gap.group: gap for gap in view.slices}
+    assert {group: (gap.difference > 0, gap.separated, gap.n) for group, gap in found.items()} == {
+        "young": (True, True, N // 2),
+        "old": (False, True, N // 2),
+    }
+    assert found["old"].low < -0.05 < found["old"].high
+
+
+def test_groups_of_equal_models_raise_no_alarm_and_small_ones_are_left_out() -> None:
+    alarms = 0
+    for seed in range(30):
+        runs = [
+            with_groups(judged(str(n), 0.0, noise=0.2, seed=100 * seed + n), {f"g{g}": 0.0 for g in range(20)})
+            for n in range(3)
+        ]
+        view = view_of(*runs)
+        assert len(view.slices) == 40
+        alarms += any(gap.separated for gap in view.slices)
+    assert alarms <= 5
+    tiny = [with_groups(judged(str(n), 0.0, seed=n), {f"g{g}": 0.0 for g in range(60)}) for n in range(2)]
+    assert view_of(*tiny).slices == ()
 
 
 BASELINES = {
