@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from pipelines import runs, tracking
+from pipelines.errors import TrainingError
 from pipelines.files import write_json
 from pipelines.runs import Run
+from pipelines.training import torch as loop
+from tests.small_training import Regression, config
 
 CONFIG = {"model": {"name": "ease", "l2": 500.0, "layers": [1, 2]}, "seed": 0}
 
@@ -216,3 +219,29 @@ def test_the_warning_is_still_needed(tmp_path: Path) -> None:
     )
     found = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=False)
     assert "The ``noload`` loader strategy is deprecated" in found.stderr
+
+
+def test_a_training_that_is_mirrored_on_its_way_and_taken_up_again_gives_each_point_once(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong(Regression):
+        def loss(self, batch: Any) -> Any:
+            loss = super().loss(batch)
+            return loss * float("nan") if self._calls == 12 else loss
+
+    def points() -> tuple[Any, list[int]]:
+        client, (found,) = mirrored(root)
+        return found, [step for step, _ in history(client, found, "error")]
+
+    monkeypatch.setattr(loop, "SECONDS_BETWEEN_MIRRORS", -1.0)
+    settings = config(epochs=2, validate_every=1.0, checkpoint_every=None)
+    with pytest.raises(TrainingError), runs.start(root, model="small", backend="torch", config=CONFIG) as run:
+        loop.fit(Wrong(), settings, run)
+    assert points()[1] == [5]
+    tracking.mirror(run.path)
+    with runs.resume(run.path):
+        loop.fit(Regression(), settings, run)
+    tracking.mirror(run.path)
+    found, steps = points()
+    assert steps == [line["step"] for line in run.read_lines("metrics.jsonl")] == [5, 10]
+    assert (found.info.status, "error" in found.data.tags) == ("FINISHED", False)
