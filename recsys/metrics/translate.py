@@ -27,10 +27,11 @@ LN_2 = float(np.log(2))
 
 @dataclass(frozen=True)
 class Values:
-    """Our values on ranked lists over a catalogue of `n_items`, at cut-off `k`."""
+    """Our values on ranked lists at cut-off `k`, where train has `item_counts` int64[n_items] of `n_users` users."""
 
     ranked: Ranked
-    n_items: int
+    item_counts: NDArray[np.int64]
+    n_users: int
     k: int
 
     def each(self, name: str, *, k: int | None = None) -> Float64:
@@ -44,6 +45,11 @@ class Values:
         rows = self.judged if judged_only else np.ones(len(self.judged), np.bool_)
         ranked = Ranked(self.ranked.items[rows], self.ranked.hits[rows], self.ranked.n_relevant[rows])
         return LIST_METRICS[name].function(Exposure.of(ranked, self._context, self.k, popularity=False))
+
+    @property
+    def n_items(self) -> int:
+        """Items of the catalogue."""
+        return len(self.item_counts)
 
     @property
     def judged(self) -> NDArray[np.bool_]:
@@ -63,7 +69,7 @@ class Values:
     @property
     def _context(self) -> Context:
         nothing = Ragged.of([[]] * len(self.ranked.items))
-        return Context(item_counts=np.zeros(self.n_items, np.int64), history=nothing, categories={})
+        return Context(item_counts=self.item_counts, history=nothing, categories={})
 
 
 Convert = Callable[[Values], float]
@@ -109,6 +115,15 @@ def _mean_of_listed(name: str) -> Convert:
 
 def _mean_of(values: Float64, rows: NDArray[np.bool_]) -> float:
     return float(values[rows].mean()) if rows.any() else float("nan")
+
+
+def _mean_of_lists(name: str) -> Convert:
+    """Over all queries that have a list, those without a relevant item too."""
+    return lambda values: _mean_of(values.each(name), values.listed > 0)
+
+
+def _novelty_by_users(values: Values) -> float:
+    return _mean_of_lists("novelty")(values) - float(np.log2(values.item_counts.sum() / values.n_users))
 
 
 def _together(name: str, *, times: float = 1.0, judged_only: bool = False) -> Convert:
@@ -171,6 +186,7 @@ def _in_torchmetrics(theirs: str, ours: str, how: str, convert: Convert) -> Tran
     return Translation("torchmetrics", theirs, ours, how, convert, full_lists=True, tolerance=2e-6)
 
 
+OF_LISTS = "mean over all users who have a list; where no user has an item twice in train"
 LISTED_ONLY = "mean over users who have a list, too"
 COUNT_ZERO = "mean over all users: those without a relevant item count 0"
 JUDGED_ONLY = "of the lists of users with a relevant item"
@@ -195,6 +211,14 @@ TRANSLATIONS: tuple[Translation, ...] = (
     Translation("rectools", "MAP", "map", SAME, _mean("map")),
     Translation("rectools", "MAP(divide_by_k=True)", "map", "times relevant items / k, user by user", _map_by_k),
     Translation("rectools", "CatalogCoverage(normalize=True)", "coverage", SAME, _together("coverage")),
+    Translation("rectools", "AvgRecPopularity", "list_popularity", OF_LISTS, _mean_of_lists("list_popularity")),
+    Translation(
+        "rectools",
+        "MeanInvUserFreq",
+        "novelty",
+        f"less log2(train events / train users); {OF_LISTS}",
+        _novelty_by_users,
+    ),
     Translation("lenskit", "NDCG", "ndcg_log_rank", "the same, and not ndcg", _mean("ndcg_log_rank")),
     Translation("lenskit", "NDCG(weight=LogRankWeight(offset=1))", "ndcg", SAME, _mean("ndcg")),
     Translation("lenskit", "DCG(weight=LogRankWeight(offset=1))", "dcg", SAME, _mean("dcg")),
@@ -222,6 +246,9 @@ TRANSLATIONS: tuple[Translation, ...] = (
     Translation("recbole", "Hit", "hit_rate", SAME, _mean("hit_rate")),
     Translation("recbole", "MRR", "mrr", SAME, _mean("mrr")),
     Translation("recbole", "MAP", "capped_map", "the same, and not map", _mean("capped_map")),
+    Translation(
+        "recbole", "AveragePopularity", "list_popularity", OF_LISTS, _mean_of_lists("list_popularity"), full_lists=True
+    ),
     Translation("recbole", "ItemCoverage", "coverage", SAME, _together("coverage"), full_lists=True),
     Translation("recbole", "GiniIndex", "gini", SAME, _together("gini"), full_lists=True),
     Translation(

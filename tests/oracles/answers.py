@@ -15,6 +15,7 @@ import os
 import pathlib
 import sys
 import warnings
+from collections import Counter
 
 
 def ranx(case):
@@ -33,6 +34,7 @@ def ranx(case):
 
 def rectools(case):
     import pandas as pd
+    from rectools import metrics as theirs
     from rectools.metrics import MAP, MRR, NDCG, CatalogCoverage, HitRate, Precision, Recall, calc_metrics
 
     k = case["k"]
@@ -52,8 +54,11 @@ def rectools(case):
         "NDCG": NDCG(k),
         "NDCG(divide_by_achievable=True)": NDCG(k, divide_by_achievable=True),
         "CatalogCoverage(normalize=True)": CatalogCoverage(k, normalize=True),
+        "AvgRecPopularity": theirs.AvgRecPopularity(k),
+        "MeanInvUserFreq": theirs.MeanInvUserFreq(k),
     }
-    return dict(calc_metrics(metrics, reco, truth, catalog=list(range(case["n_items"]))))
+    train = pd.DataFrame([(u, i) for u, row in enumerate(case["train"]) for i in row], columns=["user_id", "item_id"])
+    return dict(calc_metrics(metrics, reco, truth, train, catalog=list(range(case["n_items"]))))
 
 
 def lenskit(case):
@@ -96,6 +101,7 @@ def recbole(case):
         MAP,
         MRR,
         NDCG,
+        AveragePopularity,
         GiniIndex,
         Hit,
         ItemCoverage,
@@ -115,7 +121,13 @@ def recbole(case):
     metrics = {"Hit": Hit, "MRR": MRR, "MAP": MAP, "Recall": Recall, "NDCG": NDCG, "Precision": Precision}
     if all(len(one) >= k for one in case["lists"]):  # RecBole always fills its lists
         given["rec.items"] = torch.tensor([one[:k] for one in case["lists"]])
-        metrics |= {"ItemCoverage": ItemCoverage, "GiniIndex": GiniIndex, "ShannonEntropy": ShannonEntropy}
+        given["data.count_items"] = Counter(item for row in case["train"] for item in row)
+        metrics |= {
+            "AveragePopularity": AveragePopularity,
+            "ItemCoverage": ItemCoverage,
+            "GiniIndex": GiniIndex,
+            "ShannonEntropy": ShannonEntropy,
+        }
     if not judged:
         raise ValueError("RecBole asks only users who have a relevant item")
     return {name: next(iter(metric(config).calculate_metric(given).values())) for name, metric in metrics.items()}

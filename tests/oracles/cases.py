@@ -1,8 +1,8 @@
 """Small judgements to ask every library about: random ones, and those where definitions part.
 
 A case is what was recommended to a few users and what was relevant to them: `lists` (best first, no item twice),
-`truth`, the cut-off `k` and the number of items `n_items`. Only the standard library's `random` is used, whose numbers
-are the same on every machine and version.
+`truth`, what they had in `train` (no item twice), the cut-off `k` and the number of items `n_items`. Only the standard
+library's `random` is used, whose numbers are the same on every machine and version.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class Case(TypedDict):
     n_items: int
     lists: list[list[int]]
     truth: list[list[int]]
+    train: list[list[int]]
 
 
 def random_cases(n: int = N_RANDOM, seed: int = 0) -> list[Case]:
@@ -28,7 +29,10 @@ def random_cases(n: int = N_RANDOM, seed: int = 0) -> list[Case]:
     A full list has k items or more. Each case has a user with both a list and a relevant item.
     """
     rng = random.Random(seed)
-    return [_random_case(rng, full=number % 2 == 0) for number in range(n)]
+    cases = [_random_case(rng, full=number % 2 == 0) for number in range(n)]
+    for case in cases:
+        case["train"] = [rng.sample(range(case["n_items"]), rng.randint(1, 9)) for _ in case["lists"]]
+    return cases
 
 
 def _random_case(rng: random.Random, *, full: bool) -> Case:
@@ -44,7 +48,7 @@ def _random_case(rng: random.Random, *, full: bool) -> Case:
             relevant = sorted({rng.choice(listed), *relevant[1:]})
         lists.append(listed)
         truth.append(relevant)
-    return {"k": k, "n_items": n_items, "lists": lists, "truth": truth}
+    return {"k": k, "n_items": n_items, "lists": lists, "truth": truth, "train": []}
 
 
 def degenerate_cases() -> list[Case]:
@@ -52,7 +56,8 @@ def degenerate_cases() -> list[Case]:
     ten = list(range(10))
 
     def case(lists: list[list[int]], truth: list[list[int]], *, k: int = 5, n_items: int = 12) -> Case:
-        return {"k": k, "n_items": n_items, "lists": lists, "truth": truth}
+        train = [list(range(user, n_items)) for user in range(len(lists))] if n_items > 1 else [[0]]
+        return {"k": k, "n_items": n_items, "lists": lists, "truth": truth, "train": train}
 
     return [
         case([ten], [[0]]),

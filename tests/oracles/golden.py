@@ -35,7 +35,9 @@ def values_of(case: Case) -> Values:
         items[row, : len(listed)] = listed
         hits[row, : len(listed)] = [item in truth for item in listed]
     n_relevant = np.array([len(truth) for truth in case["truth"]], np.int64)
-    return Values(Ranked(items, hits, n_relevant), case["n_items"], case["k"])
+    had = np.array([item for items in case["train"] for item in items], np.int64)
+    counts = np.bincount(had, minlength=case["n_items"])
+    return Values(Ranked(items, hits, n_relevant), counts, len(case["train"]), case["k"])
 
 
 def ours(row: Translation, values: Values) -> Value:
