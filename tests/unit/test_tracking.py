@@ -57,7 +57,8 @@ def log_steps(run: Run, steps: range) -> None:
 def write_report(run: Run, view: str, **metrics: float) -> None:
     (run.path / view).mkdir(exist_ok=True)
     means = {name.replace("_at_", "@"): {"mean": value, "low": None} for name, value in metrics.items()}
-    write_json(run.path / view / "report.json", {"metrics": means})
+    sliced = [{"slicing": "age", "group": str(number), "mean": 0.1} for number in range(30)]
+    write_json(run.path / view / "report.json", {"metrics": means, "slices": sliced})
 
 
 def mirrored(root: Path) -> tuple[Any, list[Any]]:
@@ -82,6 +83,9 @@ def test_a_run_is_mirrored_whole(tmp_path: Path) -> None:
     assert found.data.tags["status"] == "finished"
     assert history(client, found, "loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
     assert history(client, found, "all/ndcg_at_10") == [(0, 0.25)]
+    assert set(found.data.metrics) == {"loss", "ndcg_at_10", "all/ndcg_at_10", "all/coverage_at_10"}, (
+        "no slice floods it"
+    )
     assert [file.path for file in client.list_artifacts(found.info.run_id, "all")] == ["all/report.json"]
     assert (tmp_path / "mlflow.db").is_file()
     assert (tmp_path / "mlartifacts").is_dir()
