@@ -27,10 +27,14 @@ TINY: Mapping[str, Mapping[str, Any]] = {
         "mlp_factors": 8,
         "layers": (16, 8),
         "batch_size": 128,
+        "valid_candidates": None,
         "training": NcfTraining(epochs=8, learning_rate=0.02, threads=1),
     },
 }
 """Knobs of the tiny form, where the defaults are too large or leave a capability unused."""
+
+BUDGET = {"batch_size", "training", "valid_candidates"}
+"""Knobs of the tiny form that replace a recipe's own."""
 
 ALL = [(name, backend) for name, model in registry.MODELS.items() for backend in model.backends]
 
@@ -42,7 +46,7 @@ def tiny_config(name: str) -> ModelConfig:
 
 def tiny_form(name: str, config: ModelConfig) -> ModelConfig:
     """A recipe's configuration with the budget of the tiny form, where the recipe's own is for large data."""
-    budget = {knob: value for knob, value in TINY.get(name, {}).items() if knob in {"batch_size", "training"}}
+    budget = {knob: value for knob, value in TINY.get(name, {}).items() if knob in BUDGET}
     return config.model_copy(update=budget)
 
 

@@ -319,7 +319,7 @@ class _Training:
 
 def initial(n_users: int, n_items: int, config: NcfConfig) -> Ncf:
     """A model with random weights that follow from `config.seed`."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return Ncf(n_users, n_items, config)
 
