@@ -48,9 +48,7 @@ class Lists:
 
 
 @contextmanager
-def writer(
-    target: Path, *, user_type: pa.DataType, item_keys: pa.Array, about: Mapping[str, Any]
-) -> Iterator[Append]:
+def writer(target: Path, *, user_type: pa.DataType, item_keys: pa.Array, about: Mapping[str, Any]) -> Iterator[Append]:
     """Yield a function (own user ids of some queries, their lists) that appends one row group to `target`.
 
     `item_keys` are the catalogue's own item ids; `about` (JSON values) goes into the file's metadata. The file appears
