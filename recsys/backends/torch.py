@@ -192,18 +192,18 @@ class SeenItems:
             )
 
     def contains(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """bool[B, n]: whether user users[b] has items[b, j] in train."""
-        pairs = users.long()[:, None] * self.n_items + items
+        """bool, of the shape that both broadcast to: whether the user has the item in train."""
+        pairs = users.long() * self.n_items + items
         place = torch.searchsorted(self._pairs, pairs).clamp_(max=len(self._pairs) - 1)
         return self._pairs[place] == pairs
 
     def unseen(self, users: torch.Tensor, chance: torch.Tensor) -> torch.Tensor:
-        """int64[B, n]: for each number of `chance` float64[B, n] in [0, 1), that part of the way along the user's
-        unseen items: all equally likely where `chance` is uniform."""
+        """int64, of the shape that both broadcast to: for each `chance` (float64, in [0, 1)) the item that is so far
+        along the user's unseen items. All are equally likely where `chance` is uniform."""
         users = users.long()
-        rank = (chance * self._n_unseen[users][:, None]).long()
-        place = torch.searchsorted(self._unseen_below, (users * self.n_items)[:, None] + rank, right=True)
-        return rank + place - self._first[users][:, None]
+        rank = (chance * self._n_unseen[users]).long()
+        place = torch.searchsorted(self._unseen_below, users * self.n_items + rank, right=True)
+        return rank + place - self._first[users]
 
 
 def _distinct_pairs(events: TrainEvents, n_items: int) -> NDArray[np.int64]:
@@ -245,18 +245,21 @@ class NegativeSampler:
     def draw(self, users: torch.Tensor, n: int, random: torch.Generator) -> torch.Tensor:
         """int64[B, n]: n items for each of users[B], with replacement."""
         if self._cumulative is not None:
-            return self._weighted(users, n, random)
+            return self._weighted(users.repeat_interleave(n), random).view(-1, n)
         chance = self._chance((len(users), n), random)
-        return (chance * self._n_items).long() if self._seen is None else self._seen.unseen(users, chance)
+        return (chance * self._n_items).long() if self._seen is None else self._seen.unseen(users[:, None], chance)
 
-    def _weighted(self, users: torch.Tensor, n: int, random: torch.Generator) -> torch.Tensor:
-        items = self._by_weight((len(users), n), random)
+    def _weighted(self, users: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+        """int64[P]: one item for each of users[P]."""
+        items = self._by_weight(users.shape, random)
         if self._seen is None:
             return items
+        refused = self._seen.contains(users, items).nonzero()[:, 0]
         for _ in range(REDRAWS):
-            items = torch.where(self._seen.contains(users, items), self._by_weight(items.shape, random), items)
-        uniform = self._seen.unseen(users, self._chance(items.shape, random))
-        return torch.where(self._seen.contains(users, items), uniform, items)
+            items[refused] = self._by_weight(refused.shape, random)
+            refused = refused[self._seen.contains(users[refused], items[refused])]
+        items[refused] = self._seen.unseen(users[refused], self._chance(refused.shape, random))
+        return items
 
     def _by_weight(self, shape: tuple[int, ...], random: torch.Generator) -> torch.Tensor:
         """Inverse of the cumulative distribution."""

@@ -183,7 +183,7 @@ def table_of(data: Dataset) -> NDArray[np.bool_]:
 
 
 def test_contains(data: Dataset, seen: SeenItems) -> None:
-    users, items = torch.arange(N_USERS, dtype=torch.int32), torch.arange(N_ITEMS).repeat(N_USERS, 1)
+    users, items = torch.arange(N_USERS, dtype=torch.int32)[:, None], torch.arange(N_ITEMS)
     assert (seen.contains(users, items).numpy() == table_of(data)).all()
 
 
@@ -191,7 +191,7 @@ def test_every_unseen_item_of_a_user_has_its_own_share(data: Dataset, seen: Seen
     for user, row in enumerate(table_of(data)):
         unseen = np.flatnonzero(~row)
         chance = torch.tensor((np.arange(len(unseen)) + 0.5) / len(unseen))
-        assert seen.unseen(torch.tensor([user]), chance[None]).tolist() == [unseen.tolist()]
+        assert seen.unseen(torch.tensor([user]), chance).tolist() == unseen.tolist()
 
 
 def test_a_user_who_has_everything_is_refused(tmp_path: Path) -> None:
