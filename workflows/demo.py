@@ -12,14 +12,14 @@ from typing import Annotated
 import typer
 
 DATASET = "complete-journey"
-MODELS = ("popularity", "popularity_recent", "personal_popularity", "item_knn", "ease", "als")
+MODELS = ("popularity", "popularity_recent", "personal_popularity", "item_knn", "ease", "als", "ncf")
 
 
 def demo(
     data: Annotated[Path, typer.Option(help="Where dataset directories are written.")] = Path("data"),
     runs: Annotated[Path, typer.Option(help="Where run directories and the report are written.")] = Path("runs"),
 ) -> None:
-    """Build the Complete Journey dataset, train the plain recommenders, judge and compare them.
+    """Build the Complete Journey dataset, train the recommenders, judge and compare them.
 
     Example: falconer demo --data data --runs runs
     """
