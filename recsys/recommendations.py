@@ -7,7 +7,7 @@ parquet file with user, item, and rank or score.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,9 @@ LISTS_AT_ONCE = 2**15
 
 
 Append = Callable[[pa.Array, TopK], None]
+Rows = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]
+"""query[n], item[n] (-1 unknown) and order[n], which rises from the best place to the worst."""
+Places = tuple[NDArray[np.int32], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -87,23 +90,30 @@ def read(path: Path, *, user_keys: pa.Array, item_keys: pa.Array, k: int) -> Lis
     A list is ordered by rank where the file has ranks, else by falling score; ties by item id, unknown items last.
     Unknown users, unknown items and repeated items are counted in the warnings.
 
+    Memory: 4 bytes a place, and a part of the file, where lists stand whole in the queries' order, as ours do; the
+    whole file where they do not.
+
     Raises `DataError` where the file is no parquet, lacks a column, has an empty id, a rank or score that is no
     number, ids of a type that cannot be the dataset's, or not one user or item of the dataset.
     """
     with _opened(path) as file:
         names = _columns(path, file.schema_arrow.names)
-        users = _Matcher(path, "user", file.schema_arrow.field("user").type, user_keys)
-        items = _Matcher(path, "item", file.schema_arrow.field("item").type, item_keys)
-        parts = [
-            (users.codes(table["user"], row), items.codes(table["item"], row), _order(path, table, names[2], row))
-            for row, table in _tables(file, names)
-        ]
-    if not parts:
-        raise DataError(f"{path}: has no rows; recommend anew")
-    query, item, order = (np.concatenate(column) for column in zip(*parts, strict=True))
+        for in_places in (_in_places_as_they_come, _in_places):
+            users = _Matcher(path, "user", file.schema_arrow.field("user").type, user_keys)
+            items = _Matcher(path, "item", file.schema_arrow.field("item").type, item_keys)
+            if file.metadata.num_rows == 0:
+                raise DataError(f"{path}: has no rows; recommend anew")
+            parts = (
+                (users.codes(table["user"], row), items.codes(table["item"], row), _order(path, table, names[2], row))
+                for row, table in _tables(file, names)
+            )
+            found = in_places(parts, len(user_keys), k)
+            if found is not None:
+                break
+    assert found is not None
     users.refuse_all_unknown()
     items.refuse_all_unknown()
-    places, listed = _in_places(query, item, order, len(user_keys), k)
+    places, listed = found
     repeated = _blank_repeated(places)
     return Lists(places, listed, _warnings(users, items, repeated))
 
@@ -220,24 +230,51 @@ def _order(path: Path, table: pa.Table, name: str, before: int) -> NDArray[np.fl
     return np.asarray(-values if name == "score" else values, np.float64)
 
 
-def _in_places(
-    query: NDArray[np.int32], item: NDArray[np.int32], order: NDArray[np.float64], n_queries: int, k: int
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def _in_places_as_they_come(parts: Iterable[Rows], n_queries: int, k: int) -> Places | None:
+    """As `_in_places`, holding one part at a time; None where lists do not stand whole and in the queries' order."""
+    places, listed = np.full((n_queries, k), -1, np.int32), np.zeros(n_queries, np.bool_)
+    last = -1
+    for query, item, order in parts:
+        known = query >= 0
+        query, item, order = query[known], item[known], order[known]
+        if not len(query):
+            continue
+        if query[0] <= last or not _ordered(query, order):
+            return None
+        _put(places, query, item)
+        listed[query] = True
+        last = int(query[-1])
+    return places, listed
+
+
+def _ordered(query: NDArray[np.int32], order: NDArray[np.float64]) -> bool:
+    """Whether rows stand in the queries' order, each list from its best place on, without ties."""
+    step = np.diff(query)
+    return bool(((step > 0) | ((step == 0) & (np.diff(order) > 0))).all())
+
+
+def _put(places: NDArray[np.int32], query: NDArray[np.int32], item: NDArray[np.int32]) -> None:
+    """Put ordered rows into the places of their lists, as many as there are."""
+    first = np.flatnonzero(np.diff(query, prepend=-1))
+    place = np.arange(len(query)) - np.repeat(first, np.diff(first, append=len(query)))
+    there = place < places.shape[1]
+    places[query[there], place[there]] = item[there]
+
+
+def _in_places(parts: Iterable[Rows], n_queries: int, k: int) -> Places:
     """int32[n_queries, k] items at their places, -1 elsewhere; bool[n_queries] which query has any row."""
+    query, item, order = (np.concatenate(column) for column in zip(*parts, strict=True))
     known = query >= 0
     if not known.all():
         query, item, order = query[known], item[known], order[known]
-    step = np.diff(query)
-    if not ((step > 0) | ((step == 0) & (np.diff(order) > 0))).all():
+    if not _ordered(query, order):
         unknown_last = np.where(item < 0, np.iinfo(np.int32).max, item)
         sorting = np.lexsort((unknown_last, order, query))
         query, item = query[sorting], item[sorting]
-    lengths = np.bincount(query, minlength=n_queries)
-    place = np.arange(len(query)) - (np.cumsum(lengths) - lengths)[query]
-    first = place < k
-    places = np.full((n_queries, k), -1, np.int32)
-    places[query[first], place[first]] = item[first]
-    return places, lengths > 0
+    places, listed = np.full((n_queries, k), -1, np.int32), np.zeros(n_queries, np.bool_)
+    _put(places, query, item)
+    listed[query] = True
+    return places, listed
 
 
 def _blank_repeated(items: NDArray[np.int32]) -> int:

@@ -216,3 +216,40 @@ def test_many_row_groups_are_one_file(tmp_path: Path, monkeypatch: pytest.Monkey
     pq.write_table(broken, tmp_path / "nan.parquet", row_group_size=2)
     with pytest.raises(DataError, match="row 43: score"):
         read(tmp_path / "nan.parquet")
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["ann", "bob", "cy", "nobody"]),
+            st.lists(st.sampled_from(["tea", "jam", "rye", "oil", "moon"]), min_size=1, max_size=6),
+        ),
+        min_size=1,
+        max_size=4,
+        unique_by=lambda row: row[0],
+    ),
+    st.integers(1, 4),
+    st.integers(1, 6),
+)
+def test_lists_in_order_are_read_part_by_part_as_the_others_are(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, list[str]]], group: int, k: int
+) -> None:
+    rows = sorted([*((user, items) for user, items in rows if user != "bob"), ("bob", ["tea", "oil"])])
+    lines = [(user, item, place) for user, items in rows for place, item in enumerate(items)]
+    user, item, rank = (list(column) for column in zip(*lines, strict=True))
+    path = tmp_path_factory.mktemp("parts") / "lists.parquet"
+    pq.write_table(pa.table({"user": user, "item": item, "rank": rank}), path, row_group_size=group)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recommendations, "ROWS_AT_ONCE", 1)
+        some = read(path, k)
+        patch.setattr(recommendations, "_in_places_as_they_come", lambda *_: None)
+        whole = read(path, k)
+    assert some.items.tolist() == whole.items.tolist()
+    assert some.listed.tolist() == whole.listed.tolist()
+    assert some.warnings == whole.warnings
+
+
+def test_whole_ordered_lists_are_not_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommendations, "_in_places", None)
+    table = {"user": ["ann", "ann", "cy"], "item": ["tea", "jam", "oil"], "score": [2.0, 1.0, 0.5]}
+    assert read(put(tmp_path / "a.parquet", **table)).items.tolist() == [[0, 1, -1], [-1] * 3, [3, -1, -1]]
