@@ -21,13 +21,13 @@ import pyarrow as pa
 
 from pipelines.console import progress, say
 from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries
+from pipelines.data.queries import Queries, Ragged
 from pipelines.data.schema import Fold, View
 from pipelines.errors import ArtifactError
 from pipelines.files import atomic_file, canonical_json, make_directory, write_text
 from recsys import evaluation, recommendations
 from recsys.api import CatalogScorer, PairScorer
-from recsys.ranking import BLOCK_BYTES, QUERIES_AT_ONCE, TopK, ranked_blocks
+from recsys.ranking import BLOCK_BYTES, QUERIES_AT_ONCE, TopK, by_factors, known_factors, ranked_blocks
 
 JOURNAL = ".recommend"
 FORMAT_VERSION = 1
@@ -37,13 +37,18 @@ Lists = dict[View, TopK]
 
 @dataclass(frozen=True)
 class Job:
-    """Which lists are wanted: `about` (JSON values) goes into the files' metadata; the rest as for `ranked_blocks`."""
+    """Which lists are wanted: `about` (JSON values) goes into the files' metadata; the rest as for `ranked_blocks`.
+
+    `device` (cuda, cpu) ranks products of factors with torch there, in views all and novel; what is no such product
+    is ranked as without it.
+    """
 
     fold: Fold
     views: tuple[View, ...]
     k: int
     about: Mapping[str, Any]
     block_bytes: int = BLOCK_BYTES
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,9 +62,13 @@ class Written:
 def write_lists(scorer: CatalogScorer | PairScorer, data: Dataset, root: Path, job: Job) -> Written:
     """Write `<root>/<view>/recommendations.parquet` for each view, and remove reports on what stood there.
 
-    Raises `ArtifactError` where another process is writing lists into `root`.
+    Raises `ArtifactError` where another process is writing lists into `root`, `ConfigError` for an absent device.
     """
     n_queries = data.n_queries(job.fold)
+    if job.device:
+        from recsys.backends.top_k import refuse_absent  # torch, which no other job needs
+
+        refuse_absent(job.device)
     with _locked(root / JOURNAL):
         for view in job.views:
             _remove_remains(root / view)
@@ -85,6 +94,7 @@ def _plan(data: Dataset, job: Job) -> dict[str, Any]:
         "views": list(job.views),
         "k": job.k,
         "queries_at_once": QUERIES_AT_ONCE,
+        "device": job.device,
     }
 
 
@@ -133,12 +143,27 @@ def _append(writers: Mapping[View, recommendations.Append], keys: pa.Array, list
 
 
 def _rank(scorer: CatalogScorer | PairScorer, queries: Queries, n_items: int, job: Job, *, first: int) -> Lists:
+    if job.device and "repeat" not in job.views and by_factors(scorer, queries) and queries.candidates is None:
+        return _rank_on_device(scorer, queries, job, first=first)
     parts = list(
         ranked_blocks(
             scorer, queries, n_items=n_items, k=job.k, views=job.views, block_bytes=job.block_bytes, first=first
         )
     )
     return {view: _joined([part[view] for part in parts]) for view in job.views}
+
+
+def _rank_on_device(scorer: CatalogScorer | PairScorer, queries: Queries, job: Job, *, first: int) -> Lists:
+    from recsys.backends.top_k import top_k_of_factors
+
+    query_factors, item_factors, bias = known_factors(scorer, queries)
+    hidden: dict[View, Ragged | None] = {"all": None, "novel": queries.history}
+    return {
+        view: top_k_of_factors(
+            query_factors, item_factors, bias, k=job.k, hidden=hidden[view], device=str(job.device), first_query=first
+        )
+        for view in job.views
+    }
 
 
 def _joined(parts: Sequence[TopK]) -> TopK:

@@ -96,7 +96,7 @@ def ranked_blocks(
 
     Raises `PipelineError` that names the query where a score is NaN or +inf.
     """
-    rows = QUERIES_AT_ONCE if _by_factors(scorer, queries) else block_rows(n_items, block_bytes)
+    rows = QUERIES_AT_ONCE if by_factors(scorer, queries) else block_rows(n_items, block_bytes)
     for start in range(0, len(queries), rows):
         block = queries.slice(start, min(start + rows, len(queries)))
         wanted = {view: _wanted(block, view, n_items) for view in views}
@@ -168,16 +168,23 @@ class _Source:
     pieces: Callable[[Float32, int, int], Iterable[Piece]]
 
 
-def _by_factors(scorer: CatalogScorer | PairScorer, queries: Queries) -> bool:
+def by_factors(scorer: CatalogScorer | PairScorer, queries: Queries) -> bool:
+    """Whether the queries are ranked by a product of factors."""
     return isinstance(scorer, FactorScorer) and not (queries.candidates is not None and isinstance(scorer, PairScorer))
 
 
+def known_factors(scorer: CatalogScorer | PairScorer, queries: Queries) -> tuple[Float32, Float32, Float32]:
+    """The factors of a `FactorScorer`, with bias -inf and factors 0 for items that the model does not know."""
+    assert isinstance(scorer, FactorScorer)
+    query_factors, item_factors, bias = scorer.factors(queries)
+    known = scorer.items_known
+    hidden = np.where(known, bias, np.float32(-np.inf))
+    return query_factors, item_factors if known.all() else np.where(known[:, None], item_factors, np.float32(0)), hidden
+
+
 def _source(scorer: CatalogScorer | PairScorer, queries: Queries, n_items: int) -> _Source:
-    if _by_factors(scorer, queries):
-        assert isinstance(scorer, FactorScorer)
-        query_factors, item_factors, bias = scorer.factors(queries)
-        known = scorer.items_known
-        return _of_factors(query_factors, np.where(known[:, None], item_factors, 0), np.where(known, bias, -np.inf))
+    if by_factors(scorer, queries):
+        return _of_factors(*known_factors(scorer, queries))
     if isinstance(scorer, CatalogScorer) and not (queries.candidates is not None and isinstance(scorer, PairScorer)):
         return _of_table(scorer.score(queries))
     assert isinstance(scorer, PairScorer)
@@ -245,7 +252,8 @@ def _rank(
     n = len(users)
     lists = {view: TopK(np.full((n, k), -1, np.int32), np.full((n, k), -np.inf, np.float32)) for view in wanted}
     width = min(k, n_items)
-    starts = iter(range(0, n if width else 0, source.tile))
+    tiles = range(0, n if width else 0, source.tile)
+    starts, workers = iter(tiles), max(1, min(threads(), len(tiles)))
 
     def work(_: int) -> None:
         buffer = np.empty((source.tile, source.width), np.float32)
@@ -258,8 +266,8 @@ def _rank(
                 lists[view].scores[start:stop, :width] = scores
 
     # A BLAS with threads of its own would fight with ours, and may round differently with their number.
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads()) as pool:
-        list(pool.map(work, range(threads())))
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, range(workers)))
     return lists
 
 

@@ -39,10 +39,15 @@ VIEWS: tuple[View, ...] = ("all", "repeat", "novel")
 
 
 class RecommendConfig(Config):
-    """How long lists are, and what a block of scores may take in memory."""
+    """How long lists are, what a block of scores may take in memory, and where products of factors are ranked.
+
+    `device` cuda (or cpu) ranks them with torch; None: with compiled code on all cores, whose bits are the same in any
+    batch.
+    """
 
     k: int = Field(default=100, ge=1)
     block_mb: int = Field(default=BLOCK_BYTES // 2**20, ge=1)
+    device: str | None = None
 
 
 def train(
@@ -146,7 +151,8 @@ def recommend(
     scorer = registry.load_model(run.model_directory, data)
     started = time.perf_counter()
     about = {"run": run.name}
-    job = batch.Job(fold=fold, views=chosen, k=config.k, about=about, block_bytes=config.block_mb * 2**20)
+    block_bytes = config.block_mb * 2**20
+    job = batch.Job(fold, chosen, config.k, about, block_bytes=block_bytes, device=config.device)
     written = batch.write_lists(scorer, data, run.path, job)
     seconds = time.perf_counter() - started
     if not written.resumed_blocks:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries
-from pipelines.errors import ArtifactError, PipelineError
+from pipelines.errors import ArtifactError, ConfigError, PipelineError
 from recsys import batch, recommendations
 from recsys.batch import Job, write_lists
 from recsys.ranking import top_k
@@ -189,3 +190,23 @@ def test_a_folder_that_cannot_be_written_is_an_error_for_people(data: Dataset, t
     with pytest.raises(PipelineError, match="cannot write there"):
         write_lists(Dice(), data, tmp_path / "file", JOB)
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+class Products(Dice):
+    """Whole numbers, so that a product is exact on any device."""
+
+    def factors(self, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        rng = np.random.default_rng(0)
+        users, items = (rng.integers(-3, 4, (size, 4)).astype(np.float32) for size in (N_USERS, N_ITEMS))
+        return users[queries.user], items, np.zeros(N_ITEMS, np.float32)
+
+
+def test_lists_ranked_by_torch_are_the_same(data: Dataset, tmp_path: Path) -> None:
+    for name, device in (("ours", None), ("torch", "cpu")):
+        write_lists(Products(), data, tmp_path / name, replace(JOB, device=device))
+    assert files(tmp_path / "ours") == files(tmp_path / "torch")
+
+
+def test_an_absent_device_is_an_error_for_people(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"device 'quantum': torch cannot use it here .*leave `device` out"):
+        write_lists(Products(), data, tmp_path, replace(JOB, device="quantum"))
