@@ -27,13 +27,12 @@ TINY: Mapping[str, Mapping[str, Any]] = {
         "mlp_factors": 8,
         "layers": (16, 8),
         "batch_size": 128,
-        "valid_candidates": None,
-        "training": NcfTraining(epochs=8, learning_rate=0.02, threads=1),
+        "training": NcfTraining(epochs=8, learning_rate=0.02, threads=1, monitor=None, patience=None),
     },
 }
 """Knobs of the tiny form, where the defaults are too large or leave a capability unused."""
 
-BUDGET = {"batch_size", "training", "valid_candidates"}
+BUDGET = {"batch_size", "training"}
 """Knobs of the tiny form that replace a recipe's own."""
 
 ALL = [(name, backend) for name, model in registry.MODELS.items() for backend in model.backends]
