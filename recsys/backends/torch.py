@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -25,8 +27,8 @@ SHUFFLE_ROWS = 2**24
 """Rows that are held and shuffled together: 16.8 million events of user and item take about 200 MB."""
 REDRAWS = 8
 """Times that a popularity-weighted negative is drawn anew where the user has the item."""
-ITEMS_AT_ONCE = 2**16
-"""Items that one query is scored against at a time."""
+ITEMS_AT_ONCE = 2**13
+"""Items that one query is scored against at a time: what a layer makes of them should stay in a cache."""
 
 Columns = tuple[torch.Tensor, ...]
 
@@ -319,12 +321,33 @@ def catalogue_scores(
 ) -> NDArray[np.float32]:
     """float32[n_queries, n_items] from `score(query, items)`, the float32 scores of one query for a slice of items.
 
-    Items from `n_known` on are -inf. One query at a time and the same slices for each, so that every computation has
-    a fixed shape and a query's scores are the same to the bit whatever is asked beside it.
+    Items from `n_known` on are -inf. One query at a time, the same slices for each and one thread for each, so that
+    every computation has a fixed shape and order, and a query's scores are the same to the bit whatever is asked
+    beside it. As many queries as torch has threads are scored side by side (`score` must allow for that): two threads
+    that share the small products of one query wait for each other most of the time.
     """
     scores = torch.full((n_queries, n_items), -torch.inf, device=device)
     blocks = [slice(start, min(start + ITEMS_AT_ONCE, n_known)) for start in range(0, n_known, ITEMS_AT_ONCE)]
-    for query in range(n_queries):
-        for items in blocks:
-            scores[query, items] = score(query, items)
+    queries = iter(range(n_queries))
+
+    def work(_: int) -> None:
+        with torch.inference_mode():
+            for query in queries:  # one iterator for all threads: each query goes to one of them
+                for items in blocks:
+                    scores[query, items] = score(query, items)
+
+    workers = max(1, min(torch.get_num_threads(), n_queries)) if device.type == "cpu" else 1
+    with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
+        list(pool.map(work, range(workers)))
     return scores.cpu().numpy()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """One thread for each computation of torch in this thread, and in threads that begin inside."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -299,6 +299,41 @@ def test_catalogue_scores_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (scores[:, 7:] == -np.inf).all()
 
 
+def test_catalogue_scores_are_the_same_on_any_number_of_threads() -> None:
+    items = torch.randn(5000, 24, generator=torch.Generator().manual_seed(0))
+    users = torch.randn(9, 24, generator=torch.Generator().manual_seed(1))
+
+    def of(threads: int, first: int, stop: int) -> bytes:
+        torch.set_num_threads(threads)
+        found = catalogue_scores(
+            lambda query, part: torch.mv(items[part], users[first + query]),
+            n_queries=stop - first,
+            n_known=5000,
+            n_items=5000,
+            device=CPU,
+        )
+        assert torch.get_num_threads() == threads
+        return found.tobytes()
+
+    before = torch.get_num_threads()
+    try:
+        whole = of(1, 0, 9)
+        assert of(3, 0, 9) == whole
+        assert b"".join(of(3, query, query + 1) for query in range(9)) == whole
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_error_while_a_catalogue_is_scored_is_passed_on() -> None:
+    def fails(query: int, part: slice) -> torch.Tensor:
+        raise DataError("no such user")
+
+    before = torch.get_num_threads()
+    with pytest.raises(DataError, match="no such user"):
+        catalogue_scores(fails, n_queries=3, n_known=2, n_items=2, device=CPU)
+    assert torch.get_num_threads() == before
+
+
 def test_the_table_is_what_pyarrow_wrote(data: Dataset) -> None:
     """The fixture itself: several files and row groups, or the tests above would prove little."""
     groups = TrainEvents(data).groups
