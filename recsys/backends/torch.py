@@ -27,8 +27,8 @@ SHUFFLE_ROWS = 2**24
 """Rows that are held and shuffled together: 16.8 million events of user and item take about 200 MB."""
 REDRAWS = 8
 """Times that a popularity-weighted negative is drawn anew where the user has the item."""
-ITEMS_AT_ONCE = 2**13
-"""Items that one query is scored against at a time: what a layer makes of them should stay in a cache."""
+ITEMS_AT_ONCE = 2**14
+"""Items that one query is scored against at a time."""
 
 Columns = tuple[torch.Tensor, ...]
 
