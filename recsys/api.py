@@ -12,8 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries
+from pipelines.data.queries import Pairs, Queries
 from pipelines.runs import Run
+
+__all__ = [
+    "CatalogScorer",
+    "FactorScorer",
+    "Hits",
+    "Loader",
+    "Metric",
+    "PairScorer",
+    "Pairs",
+    "Ranked",
+    "Trainer",
+    "UserScorer",
+]
 
 
 @runtime_checkable
@@ -47,21 +60,15 @@ class UserScorer(Protocol):
         """bool[Q]: whether the user was in train; the others are answered with the items' popularity."""
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """Pairs of a query and an item: `query` int64[P] is a row of `queries`, `item` int32[P]."""
-
-    queries: Queries
-    query: NDArray[np.int64]
-    item: NDArray[np.int32]
-
-
 @runtime_checkable
 class PairScorer(Protocol):
     """A ranking (click-through) model, or one that ranks the candidates that a query gives."""
 
     def score_pairs(self, pairs: Pairs) -> NDArray[np.float32]:
-        """float32[n_pairs]; higher is better."""
+        """float32[n_pairs]; higher is better. A pair's score does not depend on the other pairs.
+
+        On a dataset of the ranking task this is the probability of label 1, or the expected rating (`card.target`).
+        """
 
     def save(self, directory: Path) -> None:
         """As for `CatalogScorer`."""

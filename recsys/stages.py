@@ -59,6 +59,7 @@ def train(
     """
     implementation, config = load_recipe(recipe, overrides)
     data = Dataset.open(data_path)
+    _refuse_other_task(implementation, data)
     frozen = {"name": implementation.name, "backend": implementation.backend, "model": config.model_dump(mode="json")}
     facts = {"label": _label(recipe), "dataset_path": str(data.path.resolve()), **_conditions(config, data)}
     facts["selected_on"] = _selected_on(config, data)
@@ -85,6 +86,15 @@ def resume(run_path: Path, *, data_path: Path | None = None) -> Path:
             run.cut("metrics.jsonl", 0)
         _train_into(run, implementation, config, data)
     return _mirrored(run)
+
+
+def _refuse_other_task(implementation: Implementation, data: Dataset) -> None:
+    if data.card.task not in implementation.config.tasks:
+        others = [name for name, model in registry.MODELS.items() if data.card.task in model.config.tasks]
+        raise ConfigError(
+            f"{implementation.name} is a model for the task {' and '.join(implementation.config.tasks)}, and "
+            f"{data.path} is a dataset of the task {data.card.task}; train one of: {', '.join(others)}"
+        )
 
 
 def _conditions(config: ModelConfig, data: Dataset) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipelines.data.queries import Queries, Ragged, Truth
+from pipelines.data.queries import Pairs, Queries, Ragged, Truth
 from pipelines.data.schema import FORMAT_VERSION, DatasetCard, Fold
 from pipelines.errors import ArtifactError
 from pipelines.files import read_json, sha256_of, write_json
@@ -86,7 +86,7 @@ class Dataset:
 
     def has_fold(self, fold: Fold) -> bool:
         """Whether the split has this fold."""
-        return f"queries/{fold}.parquet" in self.card.content
+        return any(f"{part}/{fold}.parquet" in self.card.content for part in ("queries", "pairs"))
 
     def queries(self, fold: Fold) -> Queries:
         """The fold's queries, with the encoded features of known users joined on (-1 or NaN for unknown users)."""
@@ -110,15 +110,12 @@ class Dataset:
     def _queries_of(self, table: pa.Table) -> Queries:
         user = table.column("user").to_numpy().astype(np.int32, copy=False)
         names = set(table.column_names)
-        features = {
-            f.name: self._feature_of(f.name, f.table, table, user) for f in self.card.features if f.table != "item"
-        }
         return Queries(
             user=user,
             history=_ragged(table, "history", np.int32),
             history_times=_ragged(table, "history_times", np.int64) if "history_times" in names else None,
             time=table.column("time").to_numpy() if "time" in names else None,
-            features={name: column for name, column in features.items() if column is not None},
+            features=self._features_of(table, user),
             candidates=_ragged(table, "candidates", np.int32) if "candidates" in names else None,
         )
 
@@ -130,6 +127,32 @@ class Dataset:
         """What happened after each query, row by row beside `queries(fold)`."""
         table = self._fold_table("truth", fold)
         return Truth(_ragged(table, "items", np.int32), table.column("n_outside").to_numpy())
+
+    def pairs(self, fold: Fold) -> Pairs:
+        """The fold's rows of the ranking task, a query each (see `Pairs`); -1 where a source has no users or items."""
+        table = self._fold_table("pairs", fold)
+        n = table.num_rows
+        user = _ids_or_unknown(table, "user")
+        queries = Queries(
+            user=user,
+            history=Ragged(np.zeros(n + 1, np.int64), np.empty(0, np.int32)),
+            time=table.column("time").to_numpy() if "time" in table.column_names else None,
+            features=self._features_of(table, user),
+        )
+        return Pairs(queries, np.arange(n, dtype=np.int64), _ids_or_unknown(table, "item"))
+
+    def labels(self, fold: Fold) -> NDArray[np.float32]:
+        """float32[P]: the label of each row of `pairs(fold)`; 0 or 1 where the target is binary."""
+        return cast(NDArray[np.float32], self._fold_table("labels", fold).column("label").to_numpy())
+
+    def pair_ordinals(self, fold: Fold) -> NDArray[np.int64]:
+        """int64[P]: the source's row number of each row of `pairs(fold)`, by which predictions name it."""
+        return cast(NDArray[np.int64], self._fold_table("pairs", fold).column("ordinal").to_numpy())
+
+    def pair_users(self, fold: Fold) -> pa.Array | None:
+        """The source's own user id of each row of `pairs(fold)`; None where the source has no users."""
+        table = self._fold_table("pairs", fold)
+        return table.column("user_key").combine_chunks() if "user_key" in table.column_names else None
 
     def table(self, name: str) -> pa.Table:
         """Any parquet file of the directory; `ArtifactError` where it is absent or its checksum differs."""
@@ -159,7 +182,16 @@ class Dataset:
     def _fold_file(self, part: str, fold: Fold) -> Path:
         if not self.has_fold(fold):
             raise ArtifactError(f"{self.path}: the split {self.card.split.protocol!r} has no fold {fold!r}")
+        if f"{part}/{fold}.parquet" not in self.card.content:
+            raise ArtifactError(f"{self.path}: a dataset of the task {self.card.task} has no {part}")
         return self._checked(f"{part}/{fold}.parquet")
+
+    def _features_of(self, table: pa.Table, user: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
+        """The features of users and of the context beside the rows of `table`."""
+        columns = {
+            f.name: self._feature_of(f.name, f.table, table, user) for f in self.card.features if f.table != "item"
+        }
+        return {name: column for name, column in columns.items() if column is not None}
 
     def _feature_of(self, name: str, table: str, queries: pa.Table, user: NDArray[np.int32]) -> NDArray[Any] | None:
         if table == "event":
@@ -167,6 +199,12 @@ class Dataset:
         values = self.users.column(name).to_numpy()
         unknown = values.dtype.type(-1) if np.issubdtype(values.dtype, np.integer) else values.dtype.type(np.nan)
         return np.where(user >= 0, values[user.clip(0)] if len(values) else unknown, unknown)
+
+
+def _ids_or_unknown(table: pa.Table, name: str) -> NDArray[np.int32]:
+    if name not in table.column_names:
+        return np.full(table.num_rows, -1, dtype=np.int32)
+    return cast(NDArray[np.int32], table.column(name).to_numpy())
 
 
 def _ragged(table: pa.Table, name: str, dtype: type[np.generic]) -> Ragged:
@@ -210,6 +248,12 @@ def write_queries(
         columns["candidates"] = ragged_column(queries.candidates)
     write_table(root, f"queries/{fold}.parquet", columns | dict(context or {}))
     write_table(root, f"truth/{fold}.parquet", {"items": ragged_column(truth.items), "n_outside": truth.n_outside})
+
+
+def write_pairs(root: Path, fold: Fold, pairs: pa.Table | Mapping[str, Any], labels: NDArray[np.float32]) -> None:
+    """Write `pairs/<fold>.parquet`, with the columns that `schema` names, and `labels/<fold>.parquet` beside it."""
+    write_table(root, f"pairs/{fold}.parquet", pairs)
+    write_table(root, f"labels/{fold}.parquet", {"label": labels})
 
 
 def checksums(root: Path, *, leave_out: Sequence[str] = (CARD,)) -> dict[str, str]:

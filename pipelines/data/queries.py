@@ -116,6 +116,27 @@ class Queries:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Pairs of a query and an item: `query` int64[P] is a row of `queries`, `item` int32[P] (-1 = outside the catalogue).
+
+    In the ranking task each pair has a query of its own, with an empty history, and with the row's event features
+    beside the user's.
+    """
+
+    queries: Queries
+    query: Int64
+    item: Int32
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    def take(self, rows: NDArray[np.integer[Any]]) -> Pairs:
+        """The given pairs, in the given order, with their queries alone."""
+        used, query = np.unique(self.query[rows], return_inverse=True)
+        return Pairs(self.queries.take(used), query.astype(np.int64), self.item[rows])
+
+
+@dataclass(frozen=True)
 class Truth:
     """What happened after each query was asked: known to evaluation only.
 

@@ -3,14 +3,21 @@
 data/<name>/<dataset_id>/
     dataset.json
     train/part-00000.parquet     user int32, item int32, ordinal int64 [, time int64, rating float32, weight float32,
-                                 event features]; ordered by (time, ordinal); only items of the catalogue
+                                 label float32, event features]; ordered by (time, ordinal)
     queries/{valid,test}.parquet user int32 (-1 unknown), user_key, history list<int32> [, history_times list<int64>,
                                  time int64, context features, candidates list<int32>]
     truth/{valid,test}.parquet   items list<int32>, n_outside int64; row by row beside queries
+    pairs/{valid,test}.parquet   user int32, item int32 (-1 unknown), ordinal int64 [, user_key, time int64,
+                                 event features]
+    labels/{valid,test}.parquet  label float32; row by row beside pairs
     users.parquet items.parquet  id int32 (0..n-1), key (the source's own id), label string, encoded features
     vocab/{user,item}.parquet    id int32, value, generation int32, frequency int64
     encoder/                     encoder.json, vocab-<feature>.parquet: the fitted statistics
     rejected/<table>.parquet     each refused row as it came, with `reason` and `row` (0-based in the source)
+
+A dataset of the task `top_n` has queries and truth, and train events of the catalogue's items only. One of the task
+`ranking` has pairs and labels, and a label in train; where the source has no users or no items, these columns are
+absent, and the vocabulary is empty.
 """
 
 from __future__ import annotations
@@ -24,6 +31,10 @@ from pipelines.config import Config
 FORMAT_VERSION = 1
 
 Fold = Literal["valid", "test"]
+TaskName = Literal["top_n", "ranking"]
+"""top_n: the best items of the whole catalogue for each query; ranking: the label of a given row (click-through)."""
+Target = Literal["binary", "rating"]
+"""What the label of a ranking dataset is: 0 or 1, or a number."""
 View = Literal["all", "repeat", "novel"]
 """Which relevant items count, and which may be recommended: every item; only items of the user's history;
 only items outside it."""
@@ -66,7 +77,9 @@ class DatasetCard(Config):
 
     format_version: int
     name: str
-    task: Literal["top_n", "ranking"]
+    task: TaskName
+    target: Target | None = None
+    """Of the task `ranking`; None for `top_n`."""
     dataset_id: str
     id_space: IdSpace
     n_users: int

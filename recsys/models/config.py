@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import ConfigDict, Field
 
 from pipelines.config import Config
+from pipelines.data.schema import TaskName
 
 
 class ModelConfig(Config):
@@ -18,6 +19,8 @@ class ModelConfig(Config):
 
     model_config = ConfigDict(allow_inf_nan=False)
 
+    tasks: ClassVar[tuple[TaskName, ...]] = ("top_n",)
+    """The tasks whose datasets it trains on."""
     needs_times: ClassVar[bool] = False
     """Refuses a dataset without times."""
     personalised: ClassVar[bool] = True
