@@ -178,7 +178,7 @@ class SeenItems:
     """
 
     def __init__(self, events: TrainEvents, *, n_users: int, n_items: int, device: torch.device) -> None:
-        pairs = _distinct_pairs(events, n_items)
+        pairs = distinct_pairs(events, n_items)
         counts = np.bincount(pairs // n_items, minlength=n_users)
         first = np.cumsum(counts) - counts
         unseen_below = pairs - np.arange(len(pairs))
@@ -208,7 +208,7 @@ class SeenItems:
         return rank + place - self._first[users]
 
 
-def _distinct_pairs(events: TrainEvents, n_items: int) -> NDArray[np.int64]:
+def distinct_pairs(events: TrainEvents, n_items: int) -> NDArray[np.int64]:
     """user * n_items + item of each distinct pair, ascending. `events` holds the columns user and item."""
     pairs = np.empty(events.n_rows, np.int64)
     start = 0
