@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from pipelines.config import Config
 
-OptimizerName = Literal["adam", "adamw", "sgd", "adagrad", "sparse_adam"]
+OptimizerName = Literal["adam", "adamw", "sgd", "adagrad", "sparse_adam", "row_wise_adagrad"]
 
 
 class Constant(Config):
@@ -58,7 +58,8 @@ class TrainingConfig(Config):
     """Of every parameter group that does not name its own."""
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    """Decoupled from the gradient with adamw, an L2 penalty with the others; sparse_adam has none."""
+    """Decoupled from the gradient with adamw, an L2 penalty with the others; sparse_adam and row_wise_adagrad have
+    none."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """Of sgd; 0 is plain gradient descent."""
     schedule: Schedule = Constant()

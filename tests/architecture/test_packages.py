@@ -30,7 +30,7 @@ OWNERS = {
     "numba": r"recsys/selection\.py",
     "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
     "rich": r"pipelines/(console|training/progress)\.py",
-    "torch": r"pipelines/training/\w+\.py|recsys/(backends/(torch|top_k)|models/\w+/on_torch)\.py",
+    "torch": r"pipelines/training/\w+\.py|recsys/(backends/\w+|models/\w+/on_torch)\.py",
     "typer": r"(pipelines|recsys)/cli\.py|workflows/\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
     "pydantic": r"(pipelines|recsys)/.+\.py",

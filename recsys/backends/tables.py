@@ -1,0 +1,74 @@
+"""Embedding tables: the vectors of several fields of ids, looked up together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recsys.backends.torch import rows_of
+from recsys.models.tables import TablesConfig
+
+ROWS_AT_ONCE = 2**16
+"""Rows that are drawn at a time when a table gets its first values."""
+
+
+class Tables(nn.Embedding):
+    """F tables of vectors of one length, below each other in one weight, so that one lookup serves all fields.
+
+    Field f has the ids -1 .. sizes[f] - 1; -1, the unknown one, has a row of its own: the first of its table.
+    """
+
+    def __init__(self, sizes: Sequence[int], dim: int, *, sparse: bool = False, std: float = 0.01) -> None:
+        """`sparse` gradients hold the rows of the batch only; `std` is that of the normal first values."""
+        self.sizes, self._std = tuple(sizes), std
+        super().__init__(sum(sizes) + len(sizes), dim, sparse=sparse)
+        self.first: Tensor
+        self.register_buffer("first", _first_rows(self.sizes), persistent=False)
+
+    def reset_parameters(self) -> None:
+        """First values from torch's global generator, drawn block by block."""
+        with torch.no_grad():
+            for rows in _blocks(self.num_embeddings):
+                self.weight[rows] = torch.randn(rows.stop - rows.start, self.embedding_dim) * self._std
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self.embedding_dim
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Ids int[..., F] -> float32[..., F, dim]."""
+        rows = ids.long() + self.first
+        if self.sparse:
+            return functional.embedding(rows, self.weight, sparse=True)
+        return rows_of(self.weight, rows)
+
+
+def _first_rows(sizes: Sequence[int]) -> Tensor:
+    """int64[F]: the row of id 0 of each table; the row before it is that of -1."""
+    ends = torch.tensor([0, *(size + 1 for size in sizes)]).cumsum(0)
+    return ends[:-1] + 1
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    for start in range(0, n, ROWS_AT_ONCE):
+        yield slice(start, min(start + ROWS_AT_ONCE, n))
+
+
+def tables_of(sizes: Sequence[int], dim: int, config: TablesConfig, *, std: float = 0.01) -> Tables:
+    """Tables of `sizes` ids each, as configured."""
+    return Tables(sizes, dim, sparse=config.gradients == "sparse", std=std)
+
+
+def parameter_groups(model: nn.Module, config: TablesConfig) -> list[dict[str, Any]]:
+    """Torch's parameter groups of a model: sparse tables with row-wise Adagrad, all else with the model's optimiser."""
+    tables = [module.weight for module in model.modules() if isinstance(module, Tables) and module.sparse]
+    apart = {id(weight) for weight in tables}
+    rest = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in apart]
+    rate = {} if config.learning_rate is None else {"lr": config.learning_rate}
+    groups = [{"params": rest}, {"params": tables, "optimizer": "row_wise_adagrad", **rate}]
+    return [group for group in groups if group["params"]]

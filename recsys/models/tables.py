@@ -1,0 +1,19 @@
+"""The knobs of embedding tables, which the models that have many of them share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pipelines.config import Config
+
+
+class TablesConfig(Config):
+    """How the vectors of ids and categories are kept and trained."""
+
+    gradients: Literal["dense", "sparse"] = "dense"
+    """sparse: a step changes only the rows that are in its batch, by row-wise Adagrad, which keeps one number a row.
+    The choice for large tables: a dense step goes through every row and Adam's two numbers a weight."""
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Of the row-wise Adagrad; None = `training.learning_rate`."""

@@ -1,0 +1,166 @@
+"""Embedding tables side by side, their gradients, and row-wise Adagrad."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from pipelines.training.config import TrainingConfig
+from pipelines.training.optimizers import Optimizers, clip
+from pipelines.training.row_wise_adagrad import RowWiseAdagrad, summed_rows
+from recsys.backends import tables as module
+from recsys.backends.tables import Tables, parameter_groups, tables_of
+from recsys.models.tables import TablesConfig
+
+SPARSE = TablesConfig(gradients="sparse")
+lookups = st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 4)), min_size=1, max_size=30)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_each_field_has_rows_of_its_own() -> None:
+    tables = Tables([2, 3], 4)
+    every = torch.cartesian_prod(torch.arange(-1, 2), torch.arange(-1, 3))  # 12 rows of both fields
+    found = tables(every)
+    assert found.shape == (12, 2, 4)
+    assert len(found[:, 0].unique(dim=0)) == 3
+    assert len(found[:, 1].unique(dim=0)) == 4
+    assert len(found.flatten(0, 1).unique(dim=0)) == 7 == len(tables.weight)
+
+
+@settings(deadline=None)
+@given(lookups)
+def test_one_lookup_is_that_of_tables_apart(rows: list[tuple[int, int]]) -> None:
+    together, ids = Tables([3, 5], 4), torch.tensor(rows, dtype=torch.int32)
+    apart = [nn.Embedding.from_pretrained(part) for part in together.weight.detach().split([4, 6])]
+    expected = torch.stack([table(column + 1) for table, column in zip(apart, ids.T, strict=True)], dim=1)
+    assert torch.equal(together(ids), expected)
+    assert torch.equal(together(ids[:, None])[:, 0], expected), "any shape before the fields"
+
+
+@pytest.mark.parametrize("bad", [-2, 5])
+def test_an_id_outside_all_tables_is_refused(bad: int) -> None:
+    with pytest.raises((IndexError, RuntimeError)):
+        Tables([5], 2)(torch.tensor([[bad]]))
+
+
+def test_first_values_do_not_depend_on_the_blocks_they_are_drawn_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    def drawn() -> Tensor:
+        torch.manual_seed(3)
+        return Tables([1000], 16, std=0.5).weight.detach()
+
+    whole = drawn()
+    monkeypatch.setattr(module, "ROWS_AT_ONCE", 64)
+    assert torch.equal(drawn(), whole)
+    assert whole.std() == pytest.approx(0.5, rel=0.02)
+
+
+@settings(deadline=None)
+@given(lookups, st.booleans())
+def test_sparse_gradients_are_the_dense_ones(rows: list[tuple[int, int]], coalesced: bool) -> None:
+    ids, gradients = torch.tensor(rows), []
+    for sparse in (False, True):
+        tables = Tables([3, 5], 4, sparse=sparse)
+        (tables(ids) * torch.randn(len(ids), 2, 4, generator=seeded())).sum().backward()
+        assert tables.weight.grad is not None
+        assert tables.weight.grad.is_sparse == sparse
+        gradients.append(tables.weight.grad)
+    dense, sparse_one = gradients
+    found, values = summed_rows(sparse_one.coalesce() if coalesced else sparse_one)
+    assert found.tolist() == sorted({row for pair in (ids + torch.tensor([1, 5])).tolist() for row in pair})
+    torch.testing.assert_close(torch.zeros(10, 4).index_add(0, found, values), dense)
+
+
+def test_row_wise_adagrad_by_hand() -> None:
+    table = nn.Parameter(torch.tensor([[1.0, 1.0], [5.0, 5.0], [2.0, 2.0]]))
+    optimizer = RowWiseAdagrad([table], lr=0.1)
+    table.grad = torch.sparse_coo_tensor(
+        [[0, 2, 0]], [[1.0, 0.0], [3.0, 3.0], [2.0, 4.0]], (3, 2), check_invariants=True
+    )
+    optimizer.step()  # row 0: the two entries are added up first: (3, 4), mean square 12.5
+    expected = [[1 - 0.1 * 3 / 12.5**0.5, 1 - 0.1 * 4 / 12.5**0.5], [5.0, 5.0], [1.9, 1.9]]
+    torch.testing.assert_close(table.data, torch.tensor(expected))
+    table.grad = torch.sparse_coo_tensor([[2]], [[4.0, 4.0]], (3, 2), check_invariants=True)
+    optimizer.step()  # 9 + 16
+    assert table[2, 0].item() == pytest.approx(1.9 - 0.1 * 4 / 5)
+
+
+@settings(deadline=None)
+@given(st.lists(lookups, min_size=1, max_size=5))
+def test_sparse_and_dense_gradients_train_alike(batches: list[list[tuple[int, int]]]) -> None:
+    """With repeated ids in a batch; the rows of no batch keep their bits."""
+    trained = []
+    for sparse in (False, True):
+        torch.manual_seed(1)
+        tables = Tables([3, 5], 4, sparse=sparse)
+        optimizers = Optimizers([{"params": [tables.weight]}], TrainingConfig(optimizer="row_wise_adagrad"))
+        first = tables.weight.detach().clone()
+        for rows in batches:
+            (tables(torch.tensor(rows)) - 1).square().sum().backward()
+            optimizers.step()
+        trained.append(tables.weight.detach())
+    torch.testing.assert_close(trained[0], trained[1])
+    seen = {pair for rows in batches for pair in (torch.tensor(rows) + torch.tensor([1, 5])).flatten().tolist()}
+    unseen = [row for row in range(10) if row not in seen]
+    assert torch.equal(trained[1][unseen], first[unseen])
+
+
+def test_with_one_column_it_is_adagrad() -> None:
+    ours, theirs = nn.Parameter(torch.ones(5, 1)), nn.Parameter(torch.ones(5, 1))
+    pair = (RowWiseAdagrad([ours], lr=0.1, eps=1e-10), torch.optim.Adagrad([theirs], lr=0.1))
+    for step in range(4):
+        for weight, optimizer in zip((ours, theirs), pair, strict=True):
+            weight.grad = torch.randn(5, 1, generator=seeded(step))
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_summing_is_the_same_to_the_bit_each_time() -> None:
+    rows = torch.randint(0, 50, (1, 4000), generator=seeded())
+    gradient = torch.sparse_coo_tensor(rows, torch.randn(4000, 8, generator=seeded()), (50, 8), check_invariants=True)
+    assert torch.equal(summed_rows(gradient)[1], summed_rows(gradient)[1])
+    torch.testing.assert_close(summed_rows(gradient)[1], gradient.coalesce().values())
+
+
+class Model(nn.Module):
+    def __init__(self, config: TablesConfig) -> None:
+        super().__init__()
+        self.tables, self.layer = tables_of([3, 5], 4, config), nn.Linear(4, 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return torch.as_tensor(self.layer(self.tables(ids)))
+
+
+def test_sparse_tables_have_an_optimizer_of_their_own() -> None:
+    model = Model(SPARSE.model_copy(update={"learning_rate": 0.5}))
+    rest, tables = parameter_groups(model, TablesConfig(gradients="sparse", learning_rate=0.5))
+    assert (tables["optimizer"], tables["lr"]) == ("row_wise_adagrad", 0.5)
+    assert len(tables["params"]) == 1
+    assert tables["params"][0] is model.tables.weight
+    assert {id(parameter) for parameter in rest["params"]} == {id(value) for value in model.layer.parameters()}
+    (everything,) = parameter_groups(Model(TablesConfig()), TablesConfig())
+    assert len(everything["params"]) == 3
+
+
+def test_sparse_tables_train_in_a_model_and_go_on_from_their_state() -> None:
+    def trained(stop: int) -> list[Tensor]:
+        torch.manual_seed(0)
+        model, config = Model(SPARSE), TrainingConfig(learning_rate=0.1)
+        optimizers = Optimizers(parameter_groups(model, SPARSE), config)
+        for step in range(6):
+            if step == stop:
+                entries = {**optimizers.tensors(), **optimizers.numbers()}
+                optimizers = Optimizers(parameter_groups(model, SPARSE), config)
+                optimizers.load(entries)
+            model(torch.tensor([[step % 3, 4], [step % 3, -1]])).square().sum().backward()
+            clip(optimizers.parameters, 0.5)
+            optimizers.step()
+        return [value.detach() for value in model.parameters()]
+
+    for ours, theirs in zip(trained(-1), trained(3), strict=True):
+        assert torch.equal(ours, theirs)
