@@ -27,6 +27,7 @@ from recsys.models.item_knn.config import ItemKnnConfig
 from recsys.models.ncf.config import NcfConfig
 from recsys.models.personal_popularity.config import PersonalPopularityConfig
 from recsys.models.popularity.config import PopularityConfig
+from recsys.models.vae_cf.config import VaeCfConfig
 
 MODEL_FORMAT_VERSION = 1
 MODEL_CARD = "model.json"
@@ -50,6 +51,7 @@ MODELS: Mapping[str, Model] = {
     "ease": Model(EaseConfig, {"numpy": "recsys.models.ease.on_numpy"}),
     "als": Model(AlsConfig, {"implicit": "recsys.models.als.on_implicit"}),
     "ncf": Model(NcfConfig, {"torch": "recsys.models.ncf.on_torch"}),
+    "vae_cf": Model(VaeCfConfig, {"torch": "recsys.models.vae_cf.on_torch"}),
 }
 
 

@@ -16,6 +16,7 @@ from recsys import registry
 from recsys.api import CatalogScorer
 from recsys.models.config import ModelConfig
 from recsys.models.ncf.config import NcfTraining
+from recsys.models.vae_cf.config import VaeCfTraining
 from tests.datasets import write_dataset
 
 TINY: Mapping[str, Mapping[str, Any]] = {
@@ -28,6 +29,12 @@ TINY: Mapping[str, Mapping[str, Any]] = {
         "layers": (16, 8),
         "batch_size": 128,
         "training": NcfTraining(epochs=8, learning_rate=0.02, threads=1, monitor=None, patience=None),
+    },
+    "vae_cf": {
+        "layers": (32,),
+        "latent": 8,
+        "batch_size": 24,
+        "training": VaeCfTraining(epochs=20, learning_rate=0.01, threads=1, monitor=None, patience=None),
     },
 }
 """Knobs of the tiny form, where the defaults are too large or leave a capability unused."""

@@ -1,0 +1,1 @@
+"""VAE-CF: variational and denoising autoencoders with a multinomial likelihood."""
