@@ -70,5 +70,5 @@ def parameter_groups(model: nn.Module, config: TablesConfig) -> list[dict[str, A
     apart = {id(weight) for weight in tables}
     rest = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in apart]
     rate = {} if config.learning_rate is None else {"lr": config.learning_rate}
-    groups = [{"params": rest}, {"params": tables, "optimizer": "row_wise_adagrad", **rate}]
+    groups: list[dict[str, Any]] = [{"params": rest}, {"params": tables, "optimizer": "row_wise_adagrad", **rate}]
     return [group for group in groups if group["params"]]
