@@ -14,8 +14,9 @@ from pipelines.config import Config
 from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError
 from recsys import significance, slices
-from recsys.evaluation import Judged, interval, resampled_means
+from recsys.evaluation import Judged
 from recsys.metrics import known_metrics, more_is_better
+from recsys.resampling import interval, resampled_means
 from recsys.results import Comparison, PairedDifference, Report, SliceDifference, ViewComparison
 
 PLAIN_BASELINES = ("popularity", "personal_popularity", "item_knn")

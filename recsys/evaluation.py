@@ -30,6 +30,7 @@ from recsys.metrics.accuracy import ndcg
 from recsys.metrics.compute import chosen_metrics, exposures, of_all_lists, per_query
 from recsys.metrics.context import Context, context_of
 from recsys.recommendations import Lists
+from recsys.resampling import Resampling, interval
 from recsys.results import REPORT_FORMAT_VERSION, Estimate, Report, SliceEstimate
 from recsys.slices import Slicing
 
@@ -39,7 +40,6 @@ REPORT = "report.json"
 PER_QUERY = "per_query.parquet"
 BITMAP_BYTES = 4 * 2**20
 """What the table of (query, item) of one block of queries takes while hits are looked up: it should stay in a cache."""
-DRAWS_AT_ONCE = 2**22
 
 
 class EvaluationConfig(Config):
@@ -252,8 +252,10 @@ def _with_intervals(
     if not known:
         return []
     values = np.stack(list(known.values()), axis=1)
-    low, high = interval(resampled_means(values, resamples=config.resamples, seed=config.seed), level=config.level)
-    means, present = np.nanmean(values, axis=0), np.count_nonzero(~np.isnan(values), axis=0)
+    drawn = Resampling(len(values), len(known), resamples=config.resamples, seed=config.seed)
+    drawn.add(values)
+    low, high = interval(drawn.means(), level=config.level)
+    means, present = drawn.mean(), drawn.present
     return [(name, means[i], low[i], high[i], int(present[i])) for i, name in enumerate(known)]
 
 
@@ -267,41 +269,6 @@ def _naming_the_feature(name: str, estimate: Estimate, context: Context) -> Esti
 def _definition(metric: str) -> str:
     name, _, k = metric.partition("@")
     return definition_of(name, int(k))
-
-
-def resampled_means(values: Float64, *, resamples: int, seed: int) -> Float64:
-    """float64[resamples, M]: means of the columns of `values` float64[n, M] over rows drawn with replacement.
-
-    A column with NaN has the mean of the drawn rows that have a value. Efron and Tibshirani 1993, chapter 6. The draws
-    depend on n, `resamples` and `seed` only, so columns (and other tables of the same queries) are resampled alike and
-    their differences are paired. Memory does not grow with `resamples`.
-    """
-    n = len(values)
-    rng = np.random.default_rng(seed)
-    gaps = np.flatnonzero(np.isnan(values).any(axis=0))
-    present = ~np.isnan(values[:, gaps])
-    whole = np.nan_to_num(values) if len(gaps) else values
-    means = np.empty((resamples, values.shape[1]))
-    step = max(1, DRAWS_AT_ONCE // n)
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        drawn = rng.integers(0, n, (size, n)) + np.arange(size)[:, None] * n
-        times_drawn = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        weights = times_drawn.astype(np.float64)
-        means[start : start + size] = weights @ whole / n
-        if len(gaps):
-            share = weights @ present / n  # where no row with a value was drawn: the mean of all
-            known = np.nanmean(values[:, gaps], axis=0)
-            part = means[start : start + size, gaps]
-            means[start : start + size, gaps] = np.divide(part, share, out=np.tile(known, (size, 1)), where=share > 0)
-    return means
-
-
-def interval(means: Float64, *, level: float) -> tuple[Float64, Float64]:
-    """Percentile interval of each column of resampled means: low float64[M], high float64[M]."""
-    outside = (1 - level) / 2
-    low, high = np.quantile(means, [outside, 1 - outside], axis=0)
-    return low, high
 
 
 def _view_warnings(lists: Lists, queries: Queries, view: View, data: Dataset) -> list[str]:

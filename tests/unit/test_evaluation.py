@@ -16,7 +16,7 @@ from pipelines.data.queries import Ragged
 from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError, DataError, PipelineError
 from recsys import evaluation, recommendations
-from recsys.evaluation import EvaluationConfig, Judged, found_in, interval, judge, resampled_means
+from recsys.evaluation import EvaluationConfig, Judged, found_in, judge
 from recsys.recommendations import Lists
 from tests.datasets import write_dataset
 
@@ -179,44 +179,6 @@ def test_found_in_is_membership_in_blocks_of_any_size(items: list[list[int]], da
     assert found.tolist() == [[item in own for item in listed] for listed, own in zip(items, rows, strict=True)]
 
 
-def test_intervals_are_those_of_the_central_limit_theorem() -> None:
-    values = np.random.default_rng(0).gamma(2, size=(4000, 1))
-    low, high = interval(resampled_means(values, resamples=4000, seed=0), level=0.95)
-    half = 1.959964 * values.std() / np.sqrt(len(values))
-    assert low[0] == pytest.approx(values.mean() - half, abs=0.08 * half)
-    assert high[0] == pytest.approx(values.mean() + half, abs=0.08 * half)
-
-
-def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(1)
-    inside = 0
-    for seed in range(300):
-        low, high = interval(resampled_means(rng.random((100, 1)), resamples=300, seed=seed), level=0.9)
-        inside += low[0] <= 0.5 <= high[0]
-    assert 0.84 < inside / 300 < 0.95
-
-
-def test_resamples_are_seeded_shared_by_columns_and_independent_of_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = np.random.default_rng(0).random((50, 3))
-    together = resampled_means(values, resamples=200, seed=7)
-    assert (together == resampled_means(values, resamples=200, seed=7)).all()
-    assert not (together == resampled_means(values, resamples=200, seed=8)).all()
-    np.testing.assert_allclose(resampled_means(values[:, [2]], resamples=200, seed=7)[:, 0], together[:, 2], rtol=1e-12)
-    monkeypatch.setattr(evaluation, "DRAWS_AT_ONCE", 50 * 3)
-    np.testing.assert_allclose(resampled_means(values, resamples=200, seed=7), together, rtol=1e-12)
-
-
-def test_a_paired_interval_is_far_narrower_than_two_apart() -> None:
-    rng = np.random.default_rng(0)
-    ability = rng.random(500)
-    values = np.stack([ability + 0.02 + 0.01 * rng.standard_normal(500), ability], axis=1)
-    means = resampled_means(values, resamples=500, seed=0)
-    low, high = interval(means[:, [0]] - means[:, [1]], level=0.95)
-    assert 0.018 < low[0] < high[0] < 0.022
-    single_low, single_high = interval(means, level=0.95)
-    assert (single_high - single_low).min() > 10 * (high - low)[0]
-
-
 def test_reports_come_back_as_written(tmp_path: Path) -> None:
     judged = judged_once(tmp_path)
     evaluation.write(tmp_path / "out", judged)
@@ -254,20 +216,6 @@ def test_settings_are_checked() -> None:
     assert EvaluationConfig(k=(10, 5, 10)).k == (5, 10)
     with pytest.raises(ConfigError, match="4 mistakes"):
         parse(EvaluationConfig, {"k": [0], "resamples": 5, "level": 1.0, "sed": 1}, "settings")
-
-
-def test_queries_without_a_value_are_left_out_of_its_mean_and_interval() -> None:
-    rng = np.random.default_rng(0)
-    values = rng.random((300, 3))
-    values[::3, 1] = np.nan
-    means = resampled_means(values, resamples=500, seed=1)
-    whole = resampled_means(np.nan_to_num(values), resamples=500, seed=1)
-    assert means[:, [0, 2]].tobytes() == whole[:, [0, 2]].tobytes()
-    assert not np.isnan(means).any()
-    known = values[~np.isnan(values[:, 1]), 1]
-    low, high = interval(means[:, [1]], level=0.95)
-    half = 1.96 * known.std() / np.sqrt(len(known))
-    assert (low[0], high[0]) == pytest.approx((known.mean() - half, known.mean() + half), abs=0.25 * half)
 
 
 def test_metrics_are_chosen_by_name(tmp_path: Path) -> None:
