@@ -54,7 +54,7 @@ class Resampling:
     @property
     def present(self) -> Int64:
         """int64[n_columns]: rows that have a value."""
-        return self._present.astype(np.int64)
+        return np.asarray(self._present, np.int64)
 
     def _rows(self, block: int) -> int:
         return min(ROWS, self._n - block * ROWS)
