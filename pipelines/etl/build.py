@@ -10,18 +10,21 @@ import polars as pl
 import pyarrow as pa
 
 from pipelines.console import say
-from pipelines.data.dataset import Dataset, checksums, write_card, write_queries, write_table
-from pipelines.data.schema import FORMAT_VERSION, DatasetCard
-from pipelines.errors import ArtifactError
-from pipelines.etl.catalogue import keep_frequent, of_dataset
+from pipelines.data.dataset import Dataset, checksums, write_card, write_pairs, write_queries, write_table
+from pipelines.data.schema import FORMAT_VERSION, DatasetCard, Fold
+from pipelines.errors import ArtifactError, DataError
+from pipelines.etl import rows
+from pipelines.etl.catalogue import KINDS, keep_frequent, of_dataset
 from pipelines.etl.clean import clean
 from pipelines.etl.contract import Checked, check
 from pipelines.etl.encode import Encoded, Parent, encode
 from pipelines.etl.engines import engine_of
 from pipelines.etl.features import Encoder
+from pipelines.etl.raw import Raw
 from pipelines.etl.recipe import EtlRecipe
 from pipelines.etl.split import Split, split
 from pipelines.etl.stopwatch import Stopwatch
+from pipelines.etl.target import Binary, with_label
 from pipelines.files import atomic_directory, identity_of, sha256_of
 
 ROWS_PER_FILE = 10_000_000
@@ -103,7 +106,7 @@ def _fill(
     checked, counts = _read_and_check(recipe, watch)
     events = _clean(recipe, checked, counts, watch)
     with watch("split"):
-        divided = split(events, recipe.split, checked.raw.candidates)
+        divided = split(events, recipe.split, checked.raw.candidates, task=recipe.task)
     _say_counts("split", {part: n for part, n in divided.counts.items() if n})
     say(f"{'':<7} {divided.card.description}")
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
@@ -115,6 +118,7 @@ def _fill(
             format_version=FORMAT_VERSION,
             name=recipe.name,
             task=recipe.task,
+            target=recipe.target.kind if recipe.target else None,
             dataset_id=dataset_id,
             id_space=encoded.catalogue.id_space,
             n_users=len(encoded.catalogue.users),
@@ -137,15 +141,33 @@ def _read_and_check(recipe: EtlRecipe, watch: Stopwatch) -> tuple[Checked, dict[
     tables = {"events": raw.events, "users": raw.users, "items": raw.items}
     _say_counts("read", {name: len(table) for name, table in tables.items() if table is not None})
     with watch("check"):
-        checked = check(raw, recipe.contract, numeric=recipe.features.numeric())
+        _refuse_without_ids(raw, recipe)
+        checked = check(raw, recipe.contract, numeric=recipe.features.numeric(), binary=_binary_columns(recipe))
     _say_counts("check", checked.counts)
     return checked, dict(checked.counts)
+
+
+def _refuse_without_ids(raw: Raw, recipe: EtlRecipe) -> None:
+    missing = [kind for kind in KINDS if kind not in raw.events.columns]
+    if recipe.task == "top_n" and missing:
+        raise DataError(
+            f"a dataset of the task top_n needs users and items, and the events have no {' and no '.join(missing)}; "
+            'map the columns under [source], or set task = "ranking" with a [target]'
+        )
+
+
+def _binary_columns(recipe: EtlRecipe) -> tuple[str, ...]:
+    target = recipe.target
+    return (target.column,) if isinstance(target, Binary) and target.above is None else ()
 
 
 def _clean(recipe: EtlRecipe, checked: Checked, counts: dict[str, int], watch: Stopwatch) -> pl.DataFrame:
     """The events that count; adds the drops to `counts`."""
     with watch("clean"):
         events, drops = clean(checked.raw.events, recipe.clean)
+        if recipe.target is not None:
+            events, more = with_label(events, recipe.target)
+            drops |= more
         if recipe.catalogue.counted_on == "all":
             before = len(events)
             events = keep_frequent(events, recipe.catalogue)
@@ -160,9 +182,9 @@ def _counts_of(divided: Split, encoded: Encoded) -> dict[str, int]:
     n_train = len(encoded.train)
     counts = {f"part {part}": n for part, n in divided.counts.items() if n}
     counts |= {"train_events": n_train, "dropped: train event outside the catalogue": divided.counts["train"] - n_train}
-    for fold, tables in encoded.folds.items():
-        counts |= {f"{fold}_{name}": n for name, n in tables.counts.items()}
-    return counts
+    tables: list[tuple[Fold, dict[str, int]]] = [(fold, part.counts) for fold, part in encoded.folds.items()]
+    tables += [(fold, part.counts) for fold, part in encoded.rows.items()]
+    return counts | {f"{fold}_{name}": n for fold, part in tables for name, n in part.items()}
 
 
 def _notes(recipe: EtlRecipe, counts: Mapping[str, int], encoded: Encoded, parent: Parent | None) -> list[str]:
@@ -177,6 +199,8 @@ def _notes(recipe: EtlRecipe, counts: Mapping[str, int], encoded: Encoded, paren
         )
         if missing := counts.get(f"{fold}_candidates_outside"):
             notes.append(f"{missing:,} of the given {fold} candidates are outside the catalogue and are not ranked.")
+    for fold, table in encoded.rows.items():
+        notes += rows.notes(fold, table.counts)
     return notes
 
 
@@ -189,6 +213,8 @@ def _write(root: Path, checked: Checked, encoded: Encoded) -> None:
         write_table(root, f"{kind}s.parquet", _arrow(entities))
     for fold, tables in encoded.folds.items():
         write_queries(root, fold, tables.queries, _arrow(tables.keys.to_frame())["user"], tables.truth)
+    for fold, part in encoded.rows.items():
+        write_pairs(root, fold, _arrow(part.pairs), part.labels)
     for name, rejected in checked.rejected.items():
         write_table(root, f"rejected/{name}.parquet", _arrow(rejected))
     encoded.encoder.save(root)
@@ -207,5 +233,6 @@ def _say_encoded(encoded: Encoded, engine: str) -> None:
     facts = {"users": len(encoded.catalogue.users), "items": len(encoded.catalogue.items)}
     facts |= {"train events": len(encoded.train), "features": len(encoded.encoder.features())}
     facts |= {f"{fold} queries": len(tables.queries) for fold, tables in encoded.folds.items()}
+    facts |= {f"{fold} rows": len(tables) for fold, tables in encoded.rows.items()}
     _say_counts("encode", facts)
     say(f"{'':<7} fitted on train only, encoded by {engine}")

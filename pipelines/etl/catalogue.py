@@ -47,11 +47,15 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The vocabularies of users and items, and their lineage."""
+    """The vocabularies of users and items, and their lineage. A source of the ranking task may have neither."""
 
     users: Vocabulary
     items: Vocabulary
     id_space: IdSpace
+
+    def of(self, kind: Kind) -> Vocabulary:
+        """The vocabulary of users or of items."""
+        return self.users if kind == "user" else self.items
 
 
 def keep_frequent(events: pl.DataFrame, config: CatalogueConfig, *, known: Catalogue | None = None) -> pl.DataFrame:
@@ -71,6 +75,10 @@ def keep_frequent(events: pl.DataFrame, config: CatalogueConfig, *, known: Catal
 def _enough(events: pl.DataFrame, kind: Kind, partner: Kind, minimum: int, known: Vocabulary | None) -> pl.DataFrame:
     if minimum == 1:
         return events
+    if not {kind, partner} <= set(events.columns):
+        raise DataError(
+            f"catalogue.min_{kind}_{partner}s needs users and items, and the source has not both; leave it out"
+        )
     counts = events.group_by(kind).agg(pl.col(partner).n_unique().alias("partners"))
     frequent = counts.filter(pl.col("partners") >= minimum)[kind]
     if known is not None:
@@ -92,9 +100,14 @@ def fit(train: pl.DataFrame, config: CatalogueConfig, *, parent: Catalogue | Non
             "no train event is left in the catalogue; lower catalogue.min_item_users and catalogue.min_user_items"
         )
     generation = len(parent.id_space.generations) if parent else 0
-    users = _extend(kept["user"], generation, parent.users if parent else None)
-    items = _extend(kept["item"], generation, parent.items if parent else None)
+    users = _extend(_values(kept, "user"), generation, parent.users if parent else None)
+    items = _extend(_values(kept, "item"), generation, parent.items if parent else None)
     return Catalogue(users, items, _id_space(users, items, parent))
+
+
+def _values(events: pl.DataFrame, kind: Kind) -> pl.Series:
+    """The events' users or items; none where the source has no such column."""
+    return events[kind] if kind in events.columns else pl.Series(kind, [], dtype=pl.String)
 
 
 def of_dataset(data: Dataset) -> Catalogue:
@@ -138,9 +151,10 @@ def _hash(users: Vocabulary, items: Vocabulary) -> str:
 
 
 def _refuse_other_types(train: pl.DataFrame, parent: Catalogue) -> None:
-    for kind, vocabulary in (("user", parent.users), ("item", parent.items)):
-        if train[kind].dtype != vocabulary.values.dtype:
+    for kind in KINDS:
+        here, there = _values(train, kind).dtype, parent.of(kind).values.dtype
+        if here != there:
             raise DataError(
-                f"{kind} ids are {train[kind].dtype} here and {vocabulary.values.dtype} in the dataset that this one "
-                "extends; bring them to one type, or leave out `extends` to open a new lineage"
+                f"{kind} ids are {here} here and {there} in the dataset that this one extends; bring them to one type, "
+                "or leave out `extends` to open a new lineage"
             )

@@ -69,10 +69,14 @@ def in_order(events: pl.DataFrame) -> pl.DataFrame:
 def _repeats(events: pl.DataFrame, rule: str) -> pl.Series:
     """Ordinals of the events that repeat another one, which stays."""
     if rule in ("pairs_first", "pairs_last"):
+        if not {"user", "item"} <= set(events.columns):
+            raise DataError(
+                f'clean.deduplicate = "{rule}" needs users and items, and the source has none; use "events"'
+            )
         kept = events.unique(["user", "item"], keep="first" if rule == "pairs_first" else "last")
         return events.join(kept, on="ordinal", how="anti")["ordinal"]
     # Few rows share a hash of user, item and time: only those are compared in full, which saves time and memory.
-    near = [name for name in ("user", "item", "time") if name in events.columns]
+    near = [name for name in ("user", "item", "time") if name in events.columns] or pl.exclude("ordinal")
     candidates = events.filter(~events.select(near).hash_rows().is_unique())
     first = candidates.select(pl.exclude("ordinal")).select(pl.struct(pl.all()).is_first_distinct()).to_series()
     return candidates["ordinal"].filter(~first)

@@ -20,7 +20,8 @@ from pipelines.etl.columns import ENCODED_TEXT, Fault, identifiers, numbers, tex
 from pipelines.etl.raw import Raw
 
 LONGEST_SHOWN = 80
-NUMERIC_COLUMNS = ("rating", "weight")
+REQUIRED_NUMBERS = ("rating", "weight", "label")
+"""Of events."""
 
 
 def _in_utc(moment: datetime) -> datetime:
@@ -50,12 +51,19 @@ class Checked:
     counts: dict[str, int]
 
 
-def check(raw: Raw, config: ContractConfig, *, numeric: Mapping[str, Collection[str]] | None = None) -> Checked:
+def check(
+    raw: Raw,
+    config: ContractConfig,
+    *,
+    numeric: Mapping[str, Collection[str]] | None = None,
+    binary: Collection[str] = (),
+) -> Checked:
     """Convert every table of `raw` to the types that `Raw` promises, and set bad rows apart.
 
     `numeric` names feature columns that must be numbers ("events", "users" or "items" -> names): text in them is
     converted to float64, and a row whose text is no number is rejected. In every float feature NaN becomes null, and
-    an infinite value rejects the row. Of several user or item rows with one key the first is kept.
+    an infinite value rejects the row. `binary` names event columns that must be 0 or 1. Of several user or item rows
+    with one key the first is kept.
     Ids become int64 where every id of that kind in every table is a whole number in its usual writing; else strings.
 
     `counts` holds `rows_read`, `rejected: <reason>`, the like for "users" and "items", and the events whose user or
@@ -63,11 +71,13 @@ def check(raw: Raw, config: ContractConfig, *, numeric: Mapping[str, Collection[
     Raises `DataError` where a column's type is wrong, where more than `max_rejected_share` of a table is rejected
     (with counts, the first row of each reason and the remedy), or where no event is left.
     """
-    wanted = numeric or {}
-    checks = {"events": _check_table("events", raw.events, raw, config, wanted.get("events", ()))}
-    for name, frame in (("users", raw.users), ("items", raw.items)):
+    tables = {"events": raw.events, "users": raw.users, "items": raw.items}
+    checks = {}
+    for name, frame in tables.items():
         if frame is not None:
-            checks[name] = _check_table(name, frame, raw, config, wanted.get(name, ()))
+            required = REQUIRED_NUMBERS if name == "events" else ()
+            rules = _Rules(required, (numeric or {}).get(name, ()), binary if name == "events" else ())
+            checks[name] = _check_table(name, frame, raw, config, rules)
     kept = {name: part.kept for name, part in checks.items()}
     if kept["events"].is_empty():
         raise DataError("events: no row is left to learn from" + _summary(checks["events"], raw))
@@ -100,9 +110,18 @@ class _Part:
         return dict(counted.iter_rows())
 
 
-def _check_table(name: str, frame: pl.DataFrame, raw: Raw, config: ContractConfig, numeric: Collection[str]) -> _Part:
+@dataclass(frozen=True)
+class _Rules:
+    """Columns of one table that must be a number, may be null but else must be one, and must be 0 or 1."""
+
+    required: Collection[str]
+    numeric: Collection[str]
+    binary: Collection[str]
+
+
+def _check_table(name: str, frame: pl.DataFrame, raw: Raw, config: ContractConfig, rules: _Rules) -> _Part:
     try:
-        converted, faults = _convert(frame, raw.time_unit, config, numeric)
+        converted, faults = _convert(frame, raw.time_unit, config, rules)
     except DataError as error:
         raise DataError(f"{name}: {error}") from error
     code = _first_fault(faults, frame.height)
@@ -122,11 +141,9 @@ def _check_table(name: str, frame: pl.DataFrame, raw: Raw, config: ContractConfi
     return part
 
 
-def _convert(
-    frame: pl.DataFrame, unit: str, config: ContractConfig, numeric: Collection[str]
-) -> tuple[pl.DataFrame, list[Fault]]:
+def _convert(frame: pl.DataFrame, unit: str, config: ContractConfig, rules: _Rules) -> tuple[pl.DataFrame, list[Fault]]:
     """Canonical columns, and all faults in the order in which they take precedence."""
-    absent = [name for name in numeric if name not in frame.columns]
+    absent = [name for name in rules.numeric if name not in frame.columns]
     if absent:
         raise DataError(f"no column {absent[0]!r}; it has: {', '.join(frame.columns)}")
     columns: list[pl.Series] = []
@@ -137,16 +154,23 @@ def _convert(
             column = identifiers(series)
         elif series.name == "time":
             column = times(series, unit, earliest=config.earliest, latest=latest)
-        elif series.name in NUMERIC_COLUMNS:
+        elif series.name in rules.required:
             column = numbers(series, required=True)
-        elif series.name in numeric or series.dtype.is_float():
+        elif series.name in rules.numeric or series.dtype.is_float():
             column = numbers(series, required=False)
         else:
             columns.append(text(series) if series.name == "label" or series.dtype in ENCODED_TEXT else series)
             continue
         columns.append(column.values)
         faults.extend(column.faults)
+        if series.name in rules.binary:
+            faults.append(_not_binary(column.values))
     return pl.DataFrame(columns), faults
+
+
+def _not_binary(values: pl.Series) -> Fault:
+    advice = "set target.above to a threshold where the column is no label of 0 or 1"
+    return Fault(f"{values.name} is neither 0 nor 1", ~values.is_in([0.0, 1.0]).fill_null(value=True), advice)
 
 
 def _first_fault(faults: Sequence[Fault], height: int) -> pl.Series:

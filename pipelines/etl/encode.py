@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-from pipelines.data.schema import Fold
+from pipelines.data.schema import Fold, IdSpace
 from pipelines.etl import catalogue as catalogues
 from pipelines.etl import features as plans
-from pipelines.etl.catalogue import Catalogue, Kind
+from pipelines.etl.catalogue import KINDS, Catalogue, Kind
 from pipelines.etl.engines import Engine
 from pipelines.etl.features import Categorical, Encoder, Encoding
 from pipelines.etl.folds import FoldTables, fold_of
 from pipelines.etl.raw import Raw
 from pipelines.etl.recipe import EtlRecipe
+from pipelines.etl.rows import RowTables, rows_of
 from pipelines.etl.split import Part, Split
 from pipelines.etl.stopwatch import Stopwatch
 
@@ -34,13 +35,17 @@ class Parent:
 
 @dataclass(frozen=True)
 class Encoded:
-    """The content of a dataset: `train` and `entities` ("user", "item") as they will be written."""
+    """The content of a dataset: `train` and `entities` ("user", "item") as they will be written.
+
+    The task top_n has `folds`, the task ranking has `rows`; the other one is empty.
+    """
 
     catalogue: Catalogue
     encoder: Encoder
     train: pl.DataFrame
     entities: Mapping[Kind, pl.DataFrame]
     folds: Mapping[Fold, FoldTables]
+    rows: Mapping[Fold, RowTables]
 
 
 def encode(
@@ -52,31 +57,45 @@ def encode(
         catalogue = catalogues.fit(in_train, recipe.catalogue, parent=parent.catalogue if parent else None)
     with watch("encode"):
         events = _with_ids(divided.events, catalogue, engine)
-    train = events.filter(pl.col("part") == int(Part.TRAIN), *(pl.col(name) >= 0 for name in IDS.values()))
+    train = events.filter(pl.col("part") == int(Part.TRAIN))
+    if recipe.task == "top_n":
+        train = train.filter(*(pl.col(name) >= 0 for name in IDS.values()))
     entities = {
         "user": _entities(catalogue.users.values, raw.users, "user"),
         "item": _entities(catalogue.items.values, raw.items, "item"),
     }
     encodings, encoded = _features(recipe, engine, {"event": train, **entities}, parent, watch)
     with watch("encode"):
+        ranking = recipe.task == "ranking"
         return Encoded(
-            catalogue,
+            _with_lineage(catalogue, Encoder(encodings), parent),
             Encoder(encodings),
-            _beside(_train_columns(train), encoded["event"]),
-            {kind: _beside(entities[kind].select("id", "key", "label"), encoded[kind]) for kind in catalogues.KINDS},
-            _folds(events, divided, raw.candidates, catalogue),
+            _beside(_train_columns(train, recipe), encoded["event"]),
+            {kind: _beside(entities[kind].select("id", "key", "label"), encoded[kind]) for kind in KINDS},
+            {} if ranking else _folds(events, divided, raw.candidates, catalogue),
+            _rows(events, divided, recipe, engine, encodings["event"]) if ranking else {},
         )
 
 
+def _with_lineage(catalogue: Catalogue, encoder: Encoder, parent: Parent | None) -> Catalogue:
+    """Without users and items the lineage is that of the features' statistics, as nothing else has ids."""
+    if len(catalogue.users) or len(catalogue.items):
+        return catalogue
+    before = parent.catalogue.id_space.generations if parent else ()
+    identity = encoder.identity()
+    generations = before if before and before[-1] == identity else (*before, identity)
+    return replace(catalogue, id_space=IdSpace(generations=generations))
+
+
 def _with_ids(events: pl.DataFrame, catalogue: Catalogue, engine: Engine) -> pl.DataFrame:
-    """The events with `user_id` and `item_id`, encoded by the engine; -1 = outside the vocabulary."""
+    """The events with `user_id` and `item_id`, encoded by the engine, as far as the source has users and items.
+
+    -1 = outside the vocabulary.
+    """
+    present = [kind for kind in KINDS if kind in events.columns]
     plain = Categorical(kind="categorical")
-    encodings = {
-        "user": Encoding(plain, catalogue.users.values),
-        "item": Encoding(plain, catalogue.items.values),
-    }
-    ids = engine.apply(events.select("user", "item"), encodings)
-    return events.with_columns(ids.rename(IDS))
+    ids = engine.apply(events.select(present), {kind: Encoding(plain, catalogue.of(kind).values) for kind in present})
+    return events.with_columns(ids.rename({kind: IDS[kind] for kind in present}).get_columns())
 
 
 def _entities(values: pl.Series, table: pl.DataFrame | None, kind: Kind) -> pl.DataFrame:
@@ -109,12 +128,13 @@ def _beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     return columns.with_columns(features.get_columns())
 
 
-def _train_columns(train: pl.DataFrame) -> pl.DataFrame:
-    optional = [name for name in ("time", *FLOATS) if name in train.columns]
-    columns = train.select("ordinal", *optional, user="user_id", item="item_id")
-    return columns.select("user", "item", "ordinal", *optional).cast(
-        {name: pl.Float32 for name in FLOATS if name in optional}
-    )
+def _train_columns(train: pl.DataFrame, recipe: EtlRecipe) -> pl.DataFrame:
+    """The columns of train without features. For ranking the label is the only trace of the column that it is of."""
+    floats = FLOATS if recipe.task == "top_n" else ("label",)
+    optional = [name for name in ("time", *floats) if name in train.columns]
+    ids = {kind: pl.col(name) for kind, name in IDS.items() if name in train.columns}
+    columns = train.select(**ids, ordinal="ordinal", **{name: pl.col(name) for name in optional})
+    return columns.cast({name: pl.Float32 for name in floats if name in optional})
 
 
 def _folds(
@@ -126,3 +146,16 @@ def _folds(
         fold: fold_of(events, rule, candidates=given if fold == "test" else None, items=catalogue.items.values)
         for fold, rule in divided.folds.items()
     }
+
+
+def _rows(
+    events: pl.DataFrame, divided: Split, recipe: EtlRecipe, engine: Engine, encodings: Mapping[str, Encoding]
+) -> dict[Fold, RowTables]:
+    """The folds' rows and labels, with the event features as they were fitted on train."""
+    assert recipe.target is not None
+    tables = {}
+    for fold, rule in divided.folds.items():
+        rows = events.filter(pl.col("part") == int(rule.truth))
+        features = engine.apply(plans.canonical(rows, recipe.features.event, "event"), encodings)
+        tables[fold] = rows_of(rows, features, recipe.target.kind)
+    return tables

@@ -20,7 +20,7 @@ from pipelines.data.dataset import Dataset, write_table
 from pipelines.data.schema import Feature
 from pipelines.errors import ConfigError, DataError
 from pipelines.etl.raw import RESERVED
-from pipelines.files import read_json, write_json
+from pipelines.files import identity_of, read_json, write_json
 
 Table = Literal["event", "user", "item"]
 TABLES: tuple[Table, ...] = ("event", "user", "item")
@@ -162,6 +162,19 @@ class Encoder:
             )
             for table, encodings in self.encodings.items()
             for name, encoding in encodings.items()
+        )
+
+    def identity(self) -> str:
+        """A hash of the names and configurations, and of the categories with their ids."""
+        return identity_of(
+            {
+                f"{table}.{name}": [
+                    encoding.config.model_dump(mode="json"),
+                    None if encoding.values is None else encoding.values.to_list(),
+                ]
+                for table, encodings in self.encodings.items()
+                for name, encoding in encodings.items()
+            }
         )
 
     def save(self, root: Path) -> None:

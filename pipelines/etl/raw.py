@@ -18,8 +18,9 @@ class Raw:
     After the check the types are the canonical ones given here. Before it, a source may hand over text (from CSV),
     date-times and any number type: the check converts them, and rejects a row whose value cannot be converted.
 
-    events      `ordinal` int64 (0-based row in the source), `user` and `item` (int64 or string), optional `time` int64
-                seconds since 1970 UTC, `rating` float64, `weight` float64; then event features by their own names
+    events      `ordinal` int64 (0-based row in the source), `user` and `item` (int64 or string; only for the ranking
+                task may they be absent), optional `time` int64 seconds since 1970 UTC, `rating`, `weight` and `label`
+                float64; then event features by their own names
     users       `user`, optional `label` string, features; or None
     items       `item`, optional `label` string, features; or None
     candidates  `user`, `item` (the held-out positive) and `candidates`: a list of all items to rank, the positive

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from pipelines.config import Config, apply_overrides, find_recipe, parse, read_toml
+from pipelines.data.schema import TaskName
 from pipelines.etl.catalogue import CatalogueConfig
 from pipelines.etl.clean import CleanConfig
 from pipelines.etl.contract import ContractConfig
 from pipelines.etl.features import FeaturesConfig
 from pipelines.etl.sources import Source
-from pipelines.etl.split.config import SplitConfig
+from pipelines.etl.split.config import Random, Rolling, SplitConfig, Temporal
+from pipelines.etl.target import TargetConfig
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -24,7 +26,9 @@ class EtlRecipe(Config):
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     """Name of the dataset and of its folder: letters, digits, dots, dashes, underscores."""
-    task: Literal["top_n"] = "top_n"
+    task: TaskName = "top_n"
+    target: TargetConfig | None = None
+    """What the label of the task `ranking` is."""
     source: Source
     contract: ContractConfig = Field(default_factory=ContractConfig)
     clean: CleanConfig = Field(default_factory=CleanConfig)
@@ -33,6 +37,24 @@ class EtlRecipe(Config):
     features: FeaturesConfig = Field(default_factory=FeaturesConfig)
     extends: Path | None = None
     """Directory of a dataset whose ids, categories and scales are kept; new ones follow as the next generation."""
+
+    @model_validator(mode="after")
+    def _fits_its_task(self) -> EtlRecipe:
+        if self.task == "top_n" and self.target is not None:
+            raise ValueError('[target] is for task = "ranking"')
+        if self.task == "ranking":
+            self._is_for_ranking()
+        return self
+
+    def _is_for_ranking(self) -> None:
+        if self.target is None:
+            raise ValueError('task = "ranking" needs a [target]: kind = "binary" or "rating", and a column')
+        if not isinstance(self.split, Random | Temporal | Rolling):
+            raise ValueError('task = "ranking" is split by random, temporal or rolling: its rows are judged one by one')
+        if self.split.views is not None:
+            raise ValueError('split.views are of lists, and task = "ranking" has none')
+        if self.catalogue.counted_on != "train":
+            raise ValueError('task = "ranking" keeps every row: catalogue.counted_on must be "train"')
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> EtlRecipe:

@@ -40,13 +40,15 @@ Features = Annotated[tuple[str, ...], AfterValidator(_features)]
 
 
 class Columns(Config):
-    """The files' own names of the event columns."""
+    """The files' own names of the event columns. Only for the ranking task may `user` and `item` be left out."""
 
-    user: str
-    item: str
+    user: str | None = None
+    item: str | None = None
     time: str | None = None
     rating: str | None = None
     weight: str | None = None
+    label: str | None = None
+    """0 or 1, or a number: what the ranking task is to tell."""
 
 
 class EntityTable(Config):
@@ -86,6 +88,13 @@ class Files(Config):
     def _quote_is_no_separator(self) -> Files:
         if self.quote and self.quote == self.separator:
             raise ValueError(f"separator and quote are both {self.quote!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _tables_have_a_key(self) -> Files:
+        for kind, table, key in (("user", self.users, self.columns.user), ("item", self.items, self.columns.item)):
+            if table is not None and key is None:
+                raise ValueError(f"a table of {kind}s needs columns.{kind}, so that events can name them")
         return self
 
     def files(self) -> dict[str, Path]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipelines.data.schema import Fold, SplitCard, View
+from pipelines.data.schema import Fold, SplitCard, TaskName, View
 from pipelines.errors import DataError
 from pipelines.etl.split.config import SplitBase, SplitConfig
 from pipelines.etl.split.parts import FoldRule, Part, order_of
@@ -28,8 +28,12 @@ class Split:
     counts: Mapping[str, int]
 
 
-def split(events: pl.DataFrame, config: SplitBase, candidates: pl.DataFrame | None = None) -> Split:
+def split(
+    events: pl.DataFrame, config: SplitBase, candidates: pl.DataFrame | None = None, *, task: TaskName = "top_n"
+) -> Split:
     """Assign every event to one part by the configured protocol; the order of the rows does not matter.
+
+    The ranking task has no views.
 
     Raises `DataError` where the events lack what the protocol needs, or where a part that it promises is empty.
     """
@@ -44,7 +48,7 @@ def split(events: pl.DataFrame, config: SplitBase, candidates: pl.DataFrame | No
         protocol=parameters.pop("protocol"),
         parameters=parameters,
         description=assigned.description,
-        views=config.views or _views_of(events),
+        views=() if task == "ranking" else config.views or _views_of(events),
         sampled=assigned.sampled,
     )
     folds = {fold: assigned.folds[fold] for fold in FOLDS if fold in assigned.folds}

@@ -1,0 +1,53 @@
+"""Rows and labels of one fold of the ranking task, from the split events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipelines.data.schema import Target
+
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class RowTables:
+    """One fold: `pairs` as `pairs/<fold>.parquet` has them, `labels` float32 row by row beside it; counts for the
+    card."""
+
+    pairs: pl.DataFrame
+    labels: NDArray[np.float32]
+    counts: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+
+def rows_of(events: pl.DataFrame, features: pl.DataFrame, target: Target) -> RowTables:
+    """The fold of these events, which are in order and have `label`, and the encoded `user_id` and `item_id` where the
+    source has users and items; `features` are their encoded event features.
+    """
+    columns = {"user": "user_id", "item": "item_id", "ordinal": "ordinal", "user_key": "user", "time": "time"}
+    present = {ours: pl.col(theirs) for ours, theirs in columns.items() if theirs in events.columns}
+    pairs = events.select(**present).with_columns(features.get_columns())
+    labels = events["label"].cast(pl.Float32).to_numpy()
+    counts = {"rows": len(pairs)} | ({"positives": int(labels.sum())} if target == "binary" else {})
+    counts |= {f"rows_of_unknown_{kind}s": _unknown(pairs, kind) for kind in ("user", "item") if kind in pairs.columns}
+    return RowTables(pairs, labels, counts)
+
+
+def notes(fold: str, counts: dict[str, int]) -> list[str]:
+    """What a reader must know of a fold: the share of rows whose user or item was not in train."""
+    return [
+        f"{counts[key] / counts['rows']:.1%} of the {fold} rows ({counts[key]:,} of {counts['rows']:,}) are of {kind}s "
+        "that train does not have."
+        for kind in ("user", "item")
+        if (key := f"rows_of_unknown_{kind}s") in counts
+    ]
+
+
+def _unknown(pairs: pl.DataFrame, kind: str) -> int:
+    return int((pairs[kind] == UNKNOWN).sum())
