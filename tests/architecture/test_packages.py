@@ -29,6 +29,8 @@ OWNERS = {
     "mlflow": r"pipelines/tracking\.py",
     "numba": r"recsys/selection\.py",
     "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
+    "onnx": r"recsys/backends/onnx\.py",
+    "onnxruntime": r"recsys/backends/onnx\.py",
     "rich": r"pipelines/(console|training/progress)\.py",
     "torch": r"pipelines/training/\w+\.py|recsys/(backends/\w+|models/\w+/on_torch)\.py",
     "typer": r"(pipelines|recsys)/cli\.py|workflows/\w+\.py",

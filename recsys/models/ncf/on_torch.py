@@ -12,6 +12,7 @@ As in the authors' code the output has a bias b. Their L2 penalty on the vectors
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +33,7 @@ from pipelines.training.devices import device_of
 from pipelines.training.task import Task
 from pipelines.training.torch import fit
 from recsys.api import Pairs
+from recsys.backends.graphs import Form, Graph
 from recsys.backends.torch import (
     EventBatches,
     LabelledItems,
@@ -266,10 +268,35 @@ class NcfScorer:
         scores: NDArray[np.float32] = torch.cat([torch.empty(0, device=self._device), *parts]).cpu().numpy()
         return scores
 
+    def graphs(self) -> dict[Form, Graph]:
+        """Scores of the catalogue by user, and of pairs of user and item."""
+        module = NcfGraph(self._model, self._popularity)
+        return {"catalogue": Graph(module, ("user",)), "pairs": Graph(module, ("user", "item"))}
+
     def save(self, directory: Path) -> None:
         """Write `model.safetensors`: the weights and the items' popularity."""
         weights = {name: value.detach().cpu().contiguous() for name, value in self._model.state_dict().items()}
         save_file(weights | {"popularity": torch.tensor(self._popularity)}, directory / FILE)
+
+
+class NcfGraph(nn.Module):
+    """What `NcfScorer` answers, as a module of arrays."""
+
+    popularity: Tensor
+
+    def __init__(self, model: Ncf, popularity: NDArray[np.float32]) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).cpu().eval()
+        self.register_buffer("popularity", torch.tensor(popularity))
+
+    def forward(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """Users [N] and items [N] -> [N]; without items -> [N, n_items]."""
+        catalogue = torch.arange(self.model.n_items)[None]
+        asked = catalogue if items is None else items[:, None]  # [N or 1, K]
+        known = (users >= 0) & (users < self.model.n_users)
+        scores = self.model(torch.where(known, users, 0), asked)
+        answers = torch.where(known[:, None], scores, self.popularity[asked])
+        return answers if items is None else answers[:, 0]
 
 
 def train(config: NcfConfig, data: Dataset, run: Run) -> NcfScorer:
