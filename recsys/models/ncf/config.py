@@ -18,6 +18,8 @@ class NcfTraining(TrainingConfig):
     epochs: int = Field(default=20, ge=1)
     monitor: str | None = "ndcg@10"
     patience: int | None = Field(default=3, ge=1)
+    threads: int | None = Field(default=1, ge=1)
+    """Steps are small: a second thread gains little, and loses much beside other jobs. None = all there are."""
 
 
 class NcfConfig(ModelConfig):
