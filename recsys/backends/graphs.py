@@ -14,7 +14,7 @@ Form = Literal["catalogue", "pairs"]
 
 @dataclass(frozen=True)
 class Graph:
-    """A scorer as a module of arrays. The module is traced, and then gets any number of rows and any length of histories:
+    """A scorer as a module of arrays. The module is traced, and then gets any number of rows and lengths of histories:
     `forward` neither branches on values nor makes Python numbers of these sizes.
 
     module  in evaluation mode, on the CPU; `forward` takes the inputs in their order and returns float32 scores:
