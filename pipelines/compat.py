@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from types import ModuleType
 
 from pipelines.errors import PipelineError
@@ -18,6 +19,34 @@ QUERY_PLANNING = "DASK_DATAFRAME__QUERY_PLANNING"
 
 NOT_NEEDED_BY_THE_ETL = ("tensorflow", "torch")
 """merlin-core imports both where they are installed, to map data types: some ten seconds and 1 GB for nothing."""
+
+LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
+"""Set to 1 it makes `tensorflow.keras` the Keras 2 of the package tf-keras: merlin-models cannot use Keras 3."""
+
+KERAS_2 = (
+    "engine",
+    "engine.compile_utils",
+    "layers.preprocessing",
+    "layers.preprocessing.preprocessing_utils",
+    "saving.saving_lib",
+    "utils.control_flow_util",
+    "utils.generic_utils",
+    "utils.layer_utils",
+    "utils.losses_utils",
+    "utils.metrics_utils",
+    "utils.tf_inspect",
+)
+"""Modules that merlin-models imports from the package keras, as Keras 2 had them."""
+
+MOVED: Mapping[str, str] = {
+    "tensorflow.python.training.tracking": "tensorflow.python.trackable",
+    "tensorflow.python.training.tracking.data_structures": "tensorflow.python.trackable.data_structures",
+    **{f"keras.{name}": f"tf_keras.src.{name}" for name in KERAS_2},
+}
+"""The name that merlin-models 23.12 imports -> the module's name now."""
+
+MOVED_FUNCTIONS = ("to_dlpack", "from_dlpack")
+"""merlin-models takes them from `tensorflow.python`; they are in `tensorflow.python.dlpack.dlpack` now."""
 
 KNOWN_WARNINGS: tuple[tuple[type[Warning], str], ...] = (
     # Dask announces the end of its legacy data frames, which are the only ones that merlin-core can use.
@@ -50,6 +79,38 @@ def importing_nvtabular() -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
+
+
+@contextmanager
+def importing_merlin_models() -> Iterator[None]:
+    """Within the block `import merlin.models.tf` works; TensorFlow is imported with Keras 2, half a minute in all.
+
+    What was moved answers to its old name in this process from then on. Raises `PipelineError` where TensorFlow was
+    imported before with Keras 3, or NVTabular without TensorFlow.
+    """
+    _refuse_other_keras()
+    _choose_legacy_dask()
+    os.environ[LEGACY_KERAS] = "1"
+    with quiet():
+        for old, new in MOVED.items():
+            sys.modules.setdefault(old, import_module(new))
+        python, dlpack = import_module("tensorflow.python"), import_module("tensorflow.python.dlpack.dlpack")
+        for name in MOVED_FUNCTIONS:
+            vars(python).setdefault(name, getattr(dlpack, name))
+        yield
+
+
+def _refuse_other_keras() -> None:
+    if "tensorflow" in sys.modules:
+        if os.environ.get(LEGACY_KERAS) != "1":
+            raise PipelineError(
+                "TensorFlow was imported before merlin-models, with a Keras that it cannot use; "
+                f"set {LEGACY_KERAS}=1 in the environment and start again"
+            )
+    elif "merlin.dtypes" in sys.modules:
+        raise PipelineError(
+            "NVTabular was imported before merlin-models, and without TensorFlow; use merlin-models in another process"
+        )
 
 
 @contextmanager

@@ -24,7 +24,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         env={**clean, **environment},
-        timeout=120,
+        timeout=240,
         check=False,
     )
 
@@ -104,6 +104,78 @@ def test_every_known_warning_still_comes() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "", "these warnings no longer come: take them out of compat.KNOWN_WARNINGS"
+
+
+def test_every_moved_name_is_still_asked_for_and_still_elsewhere() -> None:
+    """What merlin-models imports is read from its source; whether the old name is there is asked of TensorFlow."""
+    done = run(
+        """
+        import importlib, re, sys
+        from importlib.util import find_spec
+        from pathlib import Path
+        from pipelines import compat
+        folder = Path(find_spec("merlin").submodule_search_locations[0]) / "models"
+        source = "\\n".join(path.read_text() for path in folder.rglob("*.py"))
+        for old in compat.MOVED:
+            parent, _, name = old.rpartition(".")
+            if not re.search(rf"from {parent} import .*\\b{name}\\b|(from|import) {old}\\b", source):
+                print(old, "is not imported by merlin-models")
+        for old in compat.MOVED:
+            try:
+                importlib.import_module(old)
+            except ImportError:
+                continue
+            print(old, "is there")
+        python = importlib.import_module("tensorflow.python")
+        for name in compat.MOVED_FUNCTIONS:
+            if hasattr(python, name):
+                print(name, "is there")
+        """,
+        TF_USE_LEGACY_KERAS="1",
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "", "these can go from compat.MOVED or compat.MOVED_FUNCTIONS"
+
+
+@pytest.mark.slow
+def test_merlin_models_can_be_imported_and_used() -> None:
+    done = run(
+        """
+        from pipelines.compat import importing_merlin_models
+        with importing_merlin_models():
+            import merlin.models.tf as mm
+        import numpy as np, tensorflow as tf
+        from merlin.schema import ColumnSchema, Schema, Tags
+        domain = {"domain": {"min": 0, "max": 4, "name": "a"}}
+        schema = Schema([
+            ColumnSchema("a", dtype=np.int64, tags=[Tags.CATEGORICAL], properties=domain),
+            ColumnSchema("x", dtype=np.float32, tags=[Tags.CONTINUOUS]),
+            ColumnSchema("y", dtype=np.int64, tags=[Tags.TARGET, Tags.BINARY_CLASSIFICATION]),
+        ])
+        model = mm.DLRMModel(
+            schema, embedding_dim=4, bottom_block=mm.MLPBlock([4]), top_block=mm.MLPBlock([8]),
+            prediction_tasks=mm.BinaryOutput("y"),
+        )
+        inputs = {"a": tf.constant([[1], [2]]), "x": tf.constant([[0.5], [1.0]])}
+        print(model(inputs).shape)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "(2, 1)"
+
+
+def test_merlin_models_after_another_keras_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
+    monkeypatch.delenv(compat.LEGACY_KERAS, raising=False)
+    with pytest.raises(PipelineError, match=compat.LEGACY_KERAS), compat.importing_merlin_models():
+        pass
+
+
+def test_merlin_models_after_nvtabular_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "merlin.dtypes", types.ModuleType("merlin.dtypes"))
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    with pytest.raises(PipelineError, match="another process"), compat.importing_merlin_models():
+        pass
 
 
 def test_quiet_lets_other_warnings_through() -> None:
