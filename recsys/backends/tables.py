@@ -19,7 +19,8 @@ ROWS_AT_ONCE = 2**16
 class Tables(nn.Embedding):
     """F tables of vectors of one length, below each other in one weight, so that one lookup serves all fields.
 
-    Field f has the ids -1 .. sizes[f] - 1; -1, the unknown one, has a row of its own: the first of its table.
+    Field f has the ids -1 .. sizes[f] - 1; -1, the unknown one, has a row of its own: the first of its table, which
+    starts as zeros.
     """
 
     def __init__(self, sizes: Sequence[int], dim: int, *, sparse: bool = False, std: float = 0.01) -> None:
@@ -34,6 +35,7 @@ class Tables(nn.Embedding):
         with torch.no_grad():
             for rows in _blocks(self.num_embeddings):
                 self.weight[rows] = torch.randn(rows.stop - rows.start, self.embedding_dim) * self._std
+            self.weight[_first_rows(self.sizes) - 1] = 0
 
     @property
     def dim(self) -> int:
