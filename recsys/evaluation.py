@@ -25,11 +25,11 @@ from pipelines.errors import ArtifactError, DataError
 from pipelines.files import atomic_file, read_json
 from recsys import slices
 from recsys.api import Ranked
+from recsys.lists import Lists
 from recsys.metrics import definition_of, known_metrics
 from recsys.metrics.accuracy import ndcg
 from recsys.metrics.compute import chosen_metrics, exposures, of_all_lists, per_query
 from recsys.metrics.context import Context, context_of
-from recsys.recommendations import Lists
 from recsys.resampling import Resampling, interval
 from recsys.results import REPORT_FORMAT_VERSION, Estimate, Report, SliceEstimate
 from recsys.slices import Slicing

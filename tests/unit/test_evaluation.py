@@ -17,7 +17,7 @@ from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError, DataError, PipelineError
 from recsys import evaluation, recommendations
 from recsys.evaluation import EvaluationConfig, Judged, found_in, judge
-from recsys.recommendations import Lists
+from recsys.lists import Lists
 from tests.datasets import write_dataset
 
 N_ITEMS = 10

@@ -11,8 +11,8 @@ from pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from pipelines.data.schema import Feature
 from pipelines.errors import DataError
 from recsys.evaluation import EvaluationConfig, judge
+from recsys.lists import Lists
 from recsys.metrics.context import context_of, item_counts
-from recsys.recommendations import Lists
 from tests.datasets import write_dataset
 
 LISTS = Lists(np.array([[0, 2], [3, -1], [1, 0]], np.int32), np.ones(3, np.bool_))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import DataError, PipelineError
 from recsys import recommendations
+from recsys.lists import Lists
 from recsys.ranking import TopK
 
 USERS = pa.array(["ann", "bob", "cy"])
@@ -23,7 +24,7 @@ def put(path: Path, **columns: Any) -> Path:
     return path
 
 
-def read(path: Path, k: int = 3, users: pa.Array = USERS, items: pa.Array = ITEMS) -> recommendations.Lists:
+def read(path: Path, k: int = 3, users: pa.Array = USERS, items: pa.Array = ITEMS) -> Lists:
     return recommendations.read(path, user_keys=users, item_keys=items, k=k)
 
 
@@ -98,14 +99,17 @@ def by_definition(rows: list[tuple[str, str, float]], k: int) -> list[list[int]]
         max_size=25,
     ),
     st.integers(1, 6),
+    st.sampled_from([1, 2, 100]),
 )
 def test_any_rows_in_any_order_are_read_by_the_rule(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, float]], k: int
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, float]], k: int, at_once: int
 ) -> None:
     rows = [*rows, ("ann", "tea", 1.0)]
     user, item, score = (list(column) for column in zip(*rows, strict=True))
     path = put(tmp_path_factory.mktemp("any") / "lists.parquet", user=user, item=item, score=score, extra=score)
-    lists = read(path, k)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("recsys.lists.QUERIES_AT_ONCE", at_once)
+        lists = read(path, k)
     assert lists.items.tolist() == by_definition(rows, k)
     assert lists.listed.tolist() == [name in user for name in USERS.to_pylist()]
     assert any("rows of users" in line for line in lists.warnings) == ("nobody" in user)
@@ -241,8 +245,9 @@ def test_lists_in_order_are_read_part_by_part_as_the_others_are(
     pq.write_table(pa.table({"user": user, "item": item, "rank": rank}), path, row_group_size=group)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recommendations, "ROWS_AT_ONCE", 1)
+        patch.setattr("recsys.lists.QUERIES_AT_ONCE", group)
         some = read(path, k)
-        patch.setattr(recommendations, "_in_places_as_they_come", lambda *_: None)
+        patch.setattr(recommendations, "put_as_they_come", lambda *_: False)
         whole = read(path, k)
     assert some.items.tolist() == whole.items.tolist()
     assert some.listed.tolist() == whole.listed.tolist()
@@ -250,6 +255,6 @@ def test_lists_in_order_are_read_part_by_part_as_the_others_are(
 
 
 def test_whole_ordered_lists_are_not_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommendations, "_in_places", None)
+    monkeypatch.setattr(recommendations, "put_in_any_order", None)
     table = {"user": ["ann", "ann", "cy"], "item": ["tea", "jam", "oil"], "score": [2.0, 1.0, 0.5]}
     assert read(put(tmp_path / "a.parquet", **table)).items.tolist() == [[0, 1, -1], [-1] * 3, [3, -1, -1]]

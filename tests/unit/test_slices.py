@@ -14,8 +14,8 @@ from pipelines.data.schema import Feature
 from recsys import evaluation, slices
 from recsys.api import Ranked
 from recsys.evaluation import EvaluationConfig, judge
+from recsys.lists import Lists
 from recsys.metrics.accuracy import recall
-from recsys.recommendations import Lists
 from tests.datasets import write_dataset
 
 
