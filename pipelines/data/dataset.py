@@ -121,12 +121,18 @@ class Dataset:
 
     def query_keys(self, fold: Fold) -> pa.Array:
         """The source's own user id of each query, unique within the fold."""
-        return self._fold_table("queries", fold).column("user_key").combine_chunks()
+        file = self._fold_file("queries", fold)
+        return pq.read_table(file, columns=["user_key"], memory_map=True).column("user_key").combine_chunks()
 
     def truth(self, fold: Fold) -> Truth:
         """What happened after each query, row by row beside `queries(fold)`."""
-        table = self._fold_table("truth", fold)
-        return Truth(_ragged(table, "items", np.int32), table.column("n_outside").to_numpy())
+        return _truth_of(self._fold_table("truth", fold))
+
+    def truth_blocks(self, fold: Fold, size: int) -> Iterator[Truth]:
+        """Truths as `truth` gives them, `size` at a time, in bounded memory: beside `query_blocks`."""
+        with pq.ParquetFile(self._fold_file("truth", fold)) as file:
+            for batch in file.iter_batches(batch_size=size, use_threads=False):
+                yield _truth_of(pa.Table.from_batches([batch]))
 
     def pairs(self, fold: Fold) -> Pairs:
         """The fold's rows of the ranking task, a query each (see `Pairs`); -1 where a source has no users or items."""
@@ -205,6 +211,10 @@ def _ids_or_unknown(table: pa.Table, name: str) -> NDArray[np.int32]:
     if name not in table.column_names:
         return np.full(table.num_rows, -1, dtype=np.int32)
     return cast(NDArray[np.int32], table.column(name).to_numpy())
+
+
+def _truth_of(table: pa.Table) -> Truth:
+    return Truth(_ragged(table, "items", np.int32), table.column("n_outside").to_numpy())
 
 
 def _ragged(table: pa.Table, name: str, dtype: type[np.generic]) -> Ragged:

@@ -102,3 +102,9 @@ def test_blocks_of_queries_are_the_queries_in_parts(tmp_path: Path, size: int) -
         assert block.time.tolist() == expected.time.tolist()
     assert data.n_queries("test") == 7
     assert data.query_key_type("test") == keys.type
+    truth = data.truth("test")
+    for start, part in zip(range(0, 7, size), data.truth_blocks("test", size), strict=True):
+        stop = min(start + size, 7)
+        assert part.items.values.tolist() == truth.items.slice(start, stop).values.tolist()
+        assert part.items.lengths.tolist() == truth.items.lengths[start:stop].tolist()
+        assert part.n_outside.tolist() == truth.n_outside[start:stop].tolist()
