@@ -16,7 +16,7 @@ import secrets
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from importlib import metadata
@@ -25,7 +25,7 @@ from typing import Any, Self
 
 from pipelines.config import to_toml
 from pipelines.console import say
-from pipelines.errors import ArtifactError
+from pipelines.errors import ArtifactError, PipelineError
 from pipelines.files import make_directory, read_json, sha256_of, write_json, write_text
 from pipelines.training.shard import current_shard
 
@@ -36,11 +36,22 @@ EXACT_PACKAGES = ("numpy", "torch", "tensorflow")
 REPORTED_PACKAGES = ("falconer", "numpy", "scipy", "pyarrow", "pandas", "polars", "implicit", "torch", "tensorflow")
 
 
+Watch = Callable[[int, Mapping[str, float]], None]
+"""Sees each line of a run's metrics once it is written: the step, and the values by name."""
+
+
+class StoppedError(PipelineError):
+    """A run that its caller ended before its end, on purpose."""
+
+
 class Run:
     """One run's directory. `start` makes one; `Run(path)` reads one that exists."""
 
     leads = True
     """Whether this process writes into the directory; False in the other processes of a distributed training."""
+
+    watch: Watch | None = None
+    """What it raises ends the run: `StoppedError` where that is no failure."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,8 +89,10 @@ class Run:
             stream.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {text}\n")
 
     def log_metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Append one deterministic line to `metrics.jsonl`."""
+        """Append one deterministic line to `metrics.jsonl`, and show it to `watch`."""
         self._append("metrics.jsonl", {"step": step, **values})
+        if self.watch is not None:
+            self.watch(step, values)
 
     def log_timing(self, **values: float) -> None:
         """Append one line to `timing.jsonl`: seconds, samples per second and the like, which differ at each run."""
@@ -130,11 +143,15 @@ class FollowingRun(Run):
         """Nothing."""
 
 
+ENDINGS: Mapping[type[BaseException], str] = {KeyboardInterrupt: "interrupted", StoppedError: "stopped"}
+"""What ends a run before its end -> its status; anything else is a failure."""
+
+
 @contextmanager
 def start(
     root: Path, *, model: str, backend: str, config: Mapping[str, Any], run_id: str | None = None, **facts: Any
 ) -> Iterator[Run]:
-    """Make a run directory below `root`, and record how the block ends: finished, failed or interrupted.
+    """Make a run directory below `root`, and record how the block ends: finished, stopped, failed or interrupted.
 
     `run_id` is given where the run is a step of a larger job (same step, same id); else it is random.
     `facts` go into `run.json` (dataset_id, id_space, seed, threads). A process that follows another (`torchrun`) gets
@@ -201,7 +218,7 @@ def _recorded(run: Run, *, seconds: float) -> Iterator[Run]:
         try:
             yield run
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            status = next((name for kind, name in ENDINGS.items() if isinstance(error, kind)), "failed")
             run.update(status=status, error=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
             raise
         run.update(status="finished", seconds=time.perf_counter() - started, peak_memory_mb=_peak_memory_mb())

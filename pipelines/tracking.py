@@ -32,7 +32,13 @@ NAME_TAG = "falconer.run"
 PARAM_LENGTH, PARAMS_A_BATCH, METRICS_A_BATCH = 6000, 100, 1000
 """MLflow's limits."""
 
-STATUSES = {"running": "RUNNING", "finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+STATUSES = {
+    "running": "RUNNING",
+    "finished": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+    "stopped": "KILLED",
+}
 TAGS = ("model", "backend", "dataset_id", "git", "status", "error")
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -24,7 +24,7 @@ from pipelines.data.queries import Queries
 from pipelines.data.schema import Fold, View
 from pipelines.errors import ArtifactError, ConfigError
 from pipelines.files import write_text
-from pipelines.runs import Run
+from pipelines.runs import Run, Watch
 from recsys import batch, comparison, evaluation, foreign, protocol, recommendations, registry, report, slices
 from recsys.api import CatalogScorer, PairScorer, UserScorer
 from recsys.comparison import ComparisonConfig
@@ -34,6 +34,7 @@ from recsys.ranking import BLOCK_BYTES
 from recsys.recipe import load_recipe
 from recsys.registry import Implementation
 from recsys.results import Comparison, Report, ViewComparison
+from recsys.trained import dataset_of, finished_run
 
 VIEWS: tuple[View, ...] = ("all", "repeat", "novel")
 
@@ -51,9 +52,18 @@ class RecommendConfig(Config):
 
 
 def train(
-    recipe: str, data_path: Path, runs_root: Path, *, overrides: Sequence[str] = (), run_id: str | None = None
+    recipe: str,
+    data_path: Path,
+    runs_root: Path,
+    *,
+    overrides: Sequence[str] = (),
+    run_id: str | None = None,
+    watch: Watch | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train a recipe (its name, a TOML file, or a model's name) on a dataset; returns the run directory.
+
+    `watch` sees the metrics while it trains, and may end it with `runs.StoppedError`; `facts` go into `run.json` too.
 
     Raises `ConfigError` for a wrong recipe and `ArtifactError` for a wrong dataset, both before a run is begun.
     """
@@ -61,11 +71,12 @@ def train(
     data = Dataset.open(data_path)
     _refuse_other_task(implementation, data)
     frozen = {"name": implementation.name, "backend": implementation.backend, "model": config.model_dump(mode="json")}
-    facts = {"label": _label(recipe), "dataset_path": str(data.path.resolve()), **_conditions(config, data)}
-    facts["selected_on"] = _selected_on(config, data)
+    about = {"label": _label(recipe), "dataset_path": str(data.path.resolve()), **_conditions(config, data)}
+    about |= {"selected_on": _selected_on(config, data), **(facts or {})}
     with runs.start(
-        runs_root, model=implementation.name, backend=implementation.backend, config=frozen, run_id=run_id, **facts
+        runs_root, model=implementation.name, backend=implementation.backend, config=frozen, run_id=run_id, **about
     ) as run:
+        run.watch = watch
         _train_into(run, implementation, config, data)
     return _mirrored(run)
 
@@ -80,7 +91,7 @@ def resume(run_path: Path, *, data_path: Path | None = None) -> Path:
     frozen = read_toml(run.path / runs.CONFIG_FILE)
     implementation = registry.resolve(frozen["name"], frozen["backend"])
     config = parse(implementation.config, frozen.get("model", {}), str(run.path / runs.CONFIG_FILE))
-    data = _dataset_of(run, data_path)
+    data = dataset_of(run, data_path)
     with runs.resume(run_path, **_conditions(config, data)) as run:
         if not (run.path / "checkpoints").exists():
             run.cut("metrics.jsonl", 0)
@@ -155,8 +166,8 @@ def recommend(
     stopped when it is started again. Returns the run directory.
     """
     config = config or RecommendConfig()
-    run = _finished(run_path)
-    data = _dataset_of(run, data_path)
+    run = finished_run(run_path)
+    data = dataset_of(run, data_path)
     chosen = tuple(dict.fromkeys(views)) or data.card.split.views
     scorer = registry.load_model(run.model_directory, data)
     started = time.perf_counter()
@@ -177,24 +188,6 @@ def _log_unknown_users(run: Run, scorer: CatalogScorer | PairScorer, queries: Qu
     unknown = np.count_nonzero(~scorer.knows(queries)) if isinstance(scorer, UserScorer) else 0
     if unknown:
         run.log(f"{unknown} of {len(queries)} queries are of users whom the model does not know: popularity for them")
-
-
-def _finished(path: Path) -> Run:
-    run = Run.open(path)
-    status = run.info.get("status")
-    if status != "finished":
-        raise ArtifactError(
-            f"{path}: this run is {status}, so it has no model; go on with `falconer train --resume {path}`"
-        )
-    return run
-
-
-def _dataset_of(run: Run, given: Path | None) -> Dataset:
-    """The given dataset, or the one that the run was trained on."""
-    path = given or Path(str(run.info["dataset_path"]))
-    if not path.exists():
-        raise ArtifactError(f"{path}: the dataset of {run.name} is no longer there; say where with --data DIR")
-    return Dataset.open(path)
 
 
 def evaluate(
@@ -247,7 +240,7 @@ def _evaluate_run(
     info = run.info
     facts = {"label": info.get("label", info["model"]), "run": run.name, "model": info["model"], "cost": _cost(run)}
     target = out or run.path
-    _evaluate_files(files, _dataset_of(run, data_path), target, fold=fold, config=config, facts=facts, info=info)
+    _evaluate_files(files, dataset_of(run, data_path), target, fold=fold, config=config, facts=facts, info=info)
     _mirror_apart(run.path)
     return target
 
