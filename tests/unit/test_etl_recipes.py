@@ -9,7 +9,18 @@ import pytest
 from pipelines.errors import ConfigError
 from pipelines.etl.recipe import RECIPES, load_recipe, recipe_names
 
-NAMES = ["complete-journey", "ml-100k", "ml-1m", "ml-1m-ncf", "ml-1m-sequences", "ml-1m-vae"]
+NAMES = [
+    "adult",
+    "complete-journey",
+    "criteo",
+    "criteo-synthetic",
+    "ml-100k",
+    "ml-1m",
+    "ml-1m-ctr",
+    "ml-1m-ncf",
+    "ml-1m-sequences",
+    "ml-1m-vae",
+]
 
 
 def test_the_recipes_are_found_by_walking() -> None:

@@ -6,11 +6,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipelines.etl.sources.adult import Adult
 from pipelines.etl.sources.complete_journey import CompleteJourney
+from pipelines.etl.sources.criteo import Criteo
+from pipelines.etl.sources.criteo_synthetic import CriteoSynthetic
 from pipelines.etl.sources.files import Files
 from pipelines.etl.sources.movielens import MovieLens
 
-Source = Annotated[CompleteJourney | MovieLens | Files, Field(discriminator="kind")]
+Source = Annotated[CompleteJourney | MovieLens | Adult | Criteo | CriteoSynthetic | Files, Field(discriminator="kind")]
 """`files()` names every file that will be read; `read()` reads them into a `Raw`."""
 
-__all__ = ["CompleteJourney", "Files", "MovieLens", "Source"]
+__all__ = ["Adult", "CompleteJourney", "Criteo", "CriteoSynthetic", "Files", "MovieLens", "Source"]

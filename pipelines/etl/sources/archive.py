@@ -38,13 +38,14 @@ class Archive:
     """A published archive: `folder`/`members` inside a zip file `zip_name`, or the same folder unpacked.
 
     Only `members` are ever read, and only where size and checksum are the published ones. `address` is where it can
-    be downloaded, None where it has no public address.
+    be downloaded, None where it has no public address; then `advice` is a command that fetches it, if there is one.
     """
 
     zip_name: str
     folder: str
     members: Mapping[str, Member]
     address: str | None = None
+    advice: str | None = None
 
     def locate(self, given: Path | None) -> Found:
         """The archive at `given`, else in the folder $FALCONER_DATA_MIRROR, else downloaded (or so earlier).
@@ -61,6 +62,7 @@ class Archive:
             raise DataError(
                 f"{place}: neither {self.zip_name} nor a folder {self.folder} with {', '.join(self.members)} is there; "
                 f"put it there or change {'source.path' if given else f'the environment variable {MIRROR}'}"
+                + (f"; this fetches it: {self.advice}" if self.advice else "")
             )
         return found
 
@@ -79,6 +81,7 @@ class Archive:
             raise DataError(
                 f"{self.zip_name} has no public address to download from: set the environment variable {MIRROR}, or "
                 f"source.path, to a folder that holds {self.zip_name} or its unpacked folder {self.folder}"
+                + (f"; this fetches it: {self.advice}" if self.advice else "")
             )
         if not self._target().exists():
             download(self.address, self._target())

@@ -32,20 +32,26 @@ class Delimited:
 
 
 @dataclass
-class _Misfits:
-    """Collects the rows whose number of fields is not the header's; pyarrow calls it once for each."""
+class Misfits:
+    """Collects the rows whose number of fields is not that of the file's header, or `form`; pyarrow calls it once for
+    each. `before` is the number that pyarrow gives to the line before the data: it counts from 1.
+    """
 
+    form: str = "header"
+    before: int = 2
     rows: list[int] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
     def __call__(self, row: Any) -> str:
-        self.rows.append(row.number - 2)  # pyarrow counts from 1 and counts the header
+        """Note the row, and tell pyarrow to leave it out."""
+        self.rows.append(row.number - self.before)
         self.texts.append(row.text)
-        self.reasons.append(f"{row.actual_columns} fields where the header has {row.expected_columns}")
+        self.reasons.append(f"{row.actual_columns} fields where the {self.form} has {row.expected_columns}")
         return "skip"
 
     def frame(self) -> pl.DataFrame:
+        """The rows so far, as `MALFORMED` says."""
         values = {"row": self.rows, "source_text": self.texts, "reason": self.reasons}
         return pl.DataFrame(values, schema=MALFORMED)
 
@@ -85,7 +91,7 @@ def read_delimited(path: Path, form: Delimited, columns: Sequence[str]) -> tuple
     Raises `DataError` for a file that is not UTF-8 (with byte and line) or has a quote that never closes.
     """
     lines, quotes = _scan(path, form.quote)
-    misfits = _Misfits()
+    misfits = Misfits()
     if lines == 1 and b"\r" not in path.read_bytes():  # a header without a line end, which pyarrow refuses
         return pl.DataFrame(schema={"ordinal": pl.Int64, **dict.fromkeys(columns, pl.String)}), misfits.frame()
     try:
@@ -103,7 +109,7 @@ def read_delimited(path: Path, form: Delimited, columns: Sequence[str]) -> tuple
     return pl.DataFrame({"ordinal": ordinal, **rows}), rejected
 
 
-def _options(form: Delimited, columns: Sequence[str], misfits: _Misfits) -> dict[str, Any]:
+def _options(form: Delimited, columns: Sequence[str], misfits: Misfits) -> dict[str, Any]:
     # One thread: only then does pyarrow number the rows that it hands to the handler.
     return {
         "read_options": arrow_csv.ReadOptions(use_threads=False, block_size=CHUNK_BYTES),

@@ -109,7 +109,7 @@ class Files(Config):
         names = {name: column for name, column in self.columns if column is not None}
         paths = self._event_paths()
         parts = [self._table(path, {**names, **_same(self.features)}) for path in paths]
-        events = _stack(paths, parts)
+        events = stack(paths, parts)
         users, items = (self._entities(table, kind) for table, kind in ((self.users, "user"), (self.items, "item")))
         tables = {"events": events, "users": users, "items": items}
         return Raw(
@@ -123,7 +123,7 @@ class Files(Config):
 
     def _event_paths(self) -> list[Path]:
         patterns = [self.events] if isinstance(self.events, str) else list(self.events)
-        paths = list(dict.fromkeys(path for pattern in patterns for path in _expand(pattern)))
+        paths = list(dict.fromkeys(path for pattern in patterns for path in expand(pattern)))
         if not paths:
             raise DataError("source.events names no file")
         return paths
@@ -142,7 +142,7 @@ def _same(names: tuple[str, ...]) -> dict[str, str]:
     return {name: name for name in names}
 
 
-def _expand(pattern: str) -> list[Path]:
+def expand(pattern: str) -> list[Path]:
     """The files that a path or glob means, sorted by name; a path that exists is never taken for a glob."""
     path = expanded(pattern)
     if path.exists() or not any(character in pattern for character in "*?["):
@@ -157,7 +157,7 @@ def _expand(pattern: str) -> list[Path]:
     return found
 
 
-def _stack(paths: list[Path], tables: list[Table]) -> Table:
+def stack(paths: list[Path], tables: list[Table]) -> Table:
     """All event files as one, rows numbered on from file to file."""
     first = 0
     rows, malformed = [], []

@@ -43,7 +43,7 @@ def read_table(path: Path, columns: Mapping[str, str], *, separator: str | None,
     if path.suffix.lower() not in SEPARATORS:
         raise DataError(f"{path}: unknown kind of file; its name must end in {', '.join((*PARQUET, *SEPARATORS))}")
     form = Delimited(separator or SEPARATORS[path.suffix.lower()], quote)
-    _check_columns(path, read_header(path, form), columns)
+    check_columns(path, read_header(path, form), columns)
     rows, malformed = read_delimited(path, form, list(dict.fromkeys(columns.values())))
     return Table(rows.select("ordinal", **{ours: pl.col(theirs) for ours, theirs in columns.items()}), malformed)
 
@@ -76,7 +76,7 @@ def check_file(path: Path) -> None:
 def _read_parquet(path: Path, columns: Mapping[str, str]) -> Table:
     # pyarrow and not Polars, which on some damaged files panics and prints a trace of its own.
     try:
-        _check_columns(path, pq.read_schema(path).names, columns)
+        check_columns(path, pq.read_schema(path).names, columns)
         table = pq.read_table(path, columns=list(dict.fromkeys(columns.values())))
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -87,7 +87,8 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> Table:
     return Table(rows.insert_column(0, ordinal), pl.DataFrame(schema=MALFORMED))
 
 
-def _check_columns(path: Path, there: Sequence[str], columns: Mapping[str, str]) -> None:
+def check_columns(path: Path, there: Sequence[str], columns: Mapping[str, str]) -> None:
+    """Raise `DataError` where a column of `columns` (our name -> the file's name) is absent, or is there twice."""
     missing = [theirs for theirs in dict.fromkeys(columns.values()) if theirs not in there]
     if missing:
         lines = "; ".join(f"no column {name!r}{_nearest(name, there)}" for name in missing)

@@ -53,12 +53,14 @@ def order_of(events: pl.DataFrame) -> list[str]:
 
 
 def chance(ordinals: pl.Series, seed: int) -> NDArray[np.uint64]:
-    """uint64[n]: a number for each event from its ordinal and the seed, so that no other row changes it.
+    """uint64[n]: a number for each event from its ordinal and the seed, so that no other row changes it."""
+    return mixed(ordinals.cast(pl.UInt64).to_numpy(), seed)
 
-    SplitMix64 (Steele, Lea and Flood 2014), a bijection: two ordinals never get the same number.
-    """
+
+def mixed(numbers: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """uint64[n]: SplitMix64 (Steele, Lea and Flood 2014), a bijection: two numbers never get the same one."""
     start = (seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64
-    z = ordinals.cast(pl.UInt64).to_numpy() + np.uint64(start)
+    z = numbers + np.uint64(start)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(z ^ (z >> np.uint64(31)))
