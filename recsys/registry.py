@@ -22,12 +22,14 @@ from pipelines.files import atomic_directory, read_json, write_json
 from recsys.api import CatalogScorer, Loader, PairScorer, Trainer
 from recsys.models.als.config import AlsConfig
 from recsys.models.config import ModelConfig
+from recsys.models.dlrm.config import DlrmConfig
 from recsys.models.ease.config import EaseConfig
 from recsys.models.item_knn.config import ItemKnnConfig
 from recsys.models.ncf.config import NcfConfig
 from recsys.models.personal_popularity.config import PersonalPopularityConfig
 from recsys.models.popularity.config import PopularityConfig
 from recsys.models.vae_cf.config import VaeCfConfig
+from recsys.models.wide_deep.config import WideDeepConfig
 
 MODEL_FORMAT_VERSION = 1
 MODEL_CARD = "model.json"
@@ -51,6 +53,8 @@ MODELS: Mapping[str, Model] = {
     "ease": Model(EaseConfig, {"numpy": "recsys.models.ease.on_numpy"}),
     "als": Model(AlsConfig, {"implicit": "recsys.models.als.on_implicit"}),
     "ncf": Model(NcfConfig, {"torch": "recsys.models.ncf.on_torch"}),
+    "wide_deep": Model(WideDeepConfig, {"torch": "recsys.models.wide_deep.on_torch"}),
+    "dlrm": Model(DlrmConfig, {"torch": "recsys.models.dlrm.on_torch"}),
     "vae_cf": Model(VaeCfConfig, {"torch": "recsys.models.vae_cf.on_torch"}),
 }
 

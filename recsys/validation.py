@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries, Ragged
 from pipelines.data.schema import View
-from recsys.api import CatalogScorer, Ranked
+from recsys.api import CatalogScorer, PairScorer, Ranked
 from recsys.evaluation import found_in, relevant
 from recsys.metrics import METRICS
+from recsys.metrics.click_through import CLICK_METRICS
 from recsys.ranking import top_k
 
 NAMES = ("hit_rate", "ndcg")
+CLICK_NAMES = ("roc_auc", "log_loss")
 
 
 class Validation:
@@ -44,6 +46,11 @@ class Validation:
         """Queries that are judged."""
         return len(self._relevant)
 
+    @property
+    def selection(self) -> dict[str, Any]:
+        """What chooses the weights where a configuration leaves it open: `monitor` and `mode`."""
+        return {"monitor": f"{self._prefix}ndcg@{self._k}", "mode": "max"}
+
     def __call__(self, scorer: CatalogScorer) -> dict[str, float]:
         """`hit_rate@k` and `ndcg@k` as `recsys.metrics` has them, with the prefix; empty where there are no queries."""
         if not self.n_queries:
@@ -53,6 +60,45 @@ class Validation:
         return {
             f"{self._prefix}{name}@{self._k}": float(METRICS[name].function(ranked, self._k).mean()) for name in NAMES
         }
+
+
+class LabelValidation:
+    """Judges scorers on the labelled rows of the fold `valid`, all of them: the ranking task.
+
+    A dataset without the fold gives no metrics.
+    """
+
+    def __init__(self, data: Dataset) -> None:
+        there = data.has_fold("valid")
+        self._rating = data.card.target == "rating"
+        self._pairs = data.pairs("valid") if there else None
+        self._labels = data.labels("valid") if there else np.empty(0, np.float32)
+
+    @property
+    def n_queries(self) -> int:
+        """Rows that are judged."""
+        return len(self._labels)
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """What chooses the weights where a configuration leaves it open: `monitor` and `mode`."""
+        return {"monitor": "rmse", "mode": "min"} if self._rating else {"monitor": "roc_auc", "mode": "max"}
+
+    def __call__(self, scorer: PairScorer) -> dict[str, float]:
+        """`roc_auc` and `log_loss` of probabilities, or `rmse` of ratings; empty where there are no rows."""
+        if self._pairs is None or not self.n_queries:
+            return {}
+        scores = scorer.score_pairs(self._pairs).astype(np.float64)
+        if self._rating:
+            return {"rmse": float(np.sqrt(np.mean((scores - self._labels) ** 2)))}
+        return {name: CLICK_METRICS[name].function(self._labels, scores) for name in CLICK_NAMES}
+
+
+def selected(monitor: str | None, validation: Validation | LabelValidation) -> dict[str, Any]:
+    """Knobs of a training whose `monitor` may be "auto": none where there is nothing to validate on."""
+    if not validation.n_queries:
+        return {"monitor": None, "patience": None}
+    return validation.selection if monitor == "auto" else {}
 
 
 def _sample(data: Dataset, n_queries: int, seed: int) -> tuple[Queries, Ragged]:

@@ -17,6 +17,13 @@ from pipelines.files import identity_of
 DAY = 86_400
 START = 1_600_000_000
 
+ENTITY_FEATURES = (
+    Feature(name="segment", table="user", kind="categorical", cardinality=4),
+    Feature(name="age", table="user", kind="continuous"),
+    Feature(name="category", table="item", kind="categorical", cardinality=5),
+    Feature(name="price", table="item", kind="continuous"),
+)
+
 
 def write_dataset(
     root: Path,
@@ -29,8 +36,9 @@ def write_dataset(
     generations: tuple[str, ...] = ("first",),
     views: tuple[str, ...] = ("all", "repeat", "novel"),
     candidates: dict[str, Sequence[Sequence[int]]] | None = None,
+    features: Sequence[Feature] = (),
 ) -> Dataset:
-    """Write and open a dataset.
+    """Write and open a dataset. `features` of users and items have random values, from which nothing follows.
 
     `train` holds (user, item, day) in event order. `folds` maps "valid" or "test" to queries
     (user or -1, history oldest first, truth). Keys are "u<id>" and "i<id>"; an unknown user's key is "new<row>".
@@ -46,8 +54,10 @@ def write_dataset(
     if has_time:
         columns["time"] = START + day * DAY
     write_table(root, "train/part-00000.parquet", columns)
-    _write_entities(root, "user", n_users, np.bincount(user, minlength=n_users), len(generations) - 1)
-    _write_entities(root, "item", n_items, np.bincount(item, minlength=n_items), len(generations) - 1)
+    last = len(generations) - 1
+    of_users, of_items = random_features(features, "user", n_users), random_features(features, "item", n_items)
+    _write_entities(root, "user", n_users, np.bincount(user, minlength=n_users), last, of_users)
+    _write_entities(root, "item", n_items, np.bincount(item, minlength=n_items), last, of_items)
     now = START + (int(day.max()) + 1) * DAY
     for fold, rows in folds.items():
         history = Ragged.of([row[1] for row in rows])
@@ -71,7 +81,7 @@ def write_dataset(
         n_users=n_users,
         n_items=n_items,
         has_time=has_time,
-        features=(),
+        features=tuple(features),
         split=SplitCard(protocol="made", parameters={}, description="Made by a test.", views=views),  # type: ignore[arg-type]
         counts={"train_events": len(user)},
         sources={},
@@ -103,12 +113,24 @@ def _write_entities(
     write_table(root, f"vocab/{kind}.parquet", vocabulary)
 
 
+def random_features(features: Sequence[Feature], table: str, n: int) -> dict[str, np.ndarray]:
+    """Values of the features of one table; those of a longer table begin alike."""
+    random = {feature.name: np.random.default_rng(len(feature.name)) for feature in features if feature.table == table}
+    return {
+        feature.name: _categories(random[feature.name], n, feature.cardinality)
+        if feature.cardinality
+        else random[feature.name].normal(size=n).astype(np.float32)
+        for feature in features
+        if feature.table == table
+    }
+
+
 def checkerboard(root: Path, *, n: int = 24, repeats: int = 3, **options: Any) -> Dataset:
     """Two classes: user u likes item i where (u + i) is even; the diagonal i = u is withheld and asked for.
 
     Every personalised model must put the withheld item first among those that the user has not seen (view novel),
     since it is the only one of the user's class that is left. `n` users and items, each like seen `repeats` times by
-    `repeats` copies of each user row.
+    `repeats` copies of each user row. The features of users and items say nothing about it.
     """
     users = [(copy * n + u, u) for copy in range(repeats) for u in range(n)]
     train = [
@@ -117,9 +139,9 @@ def checkerboard(root: Path, *, n: int = 24, repeats: int = 3, **options: Any) -
     train.sort(key=lambda event: event[2])
     history = {user: [item for seen, item, _ in train if seen == user] for user, _ in users}
     queries = [(user, history[user], [u]) for user, u in users]
-    return write_dataset(
-        root, train=train, n_users=len(users), n_items=n, folds={"valid": queries, "test": queries}, **options
-    )
+    folds = {"valid": queries, "test": queries}
+    options = {"features": ENTITY_FEATURES, **options}
+    return write_dataset(root, train=train, n_users=len(users), n_items=n, folds=folds, **options)
 
 
 def cycle(root: Path, *, n: int = 12, n_users: int = 60, length: int = 8, **options: Any) -> Dataset:
@@ -137,10 +159,7 @@ def cycle(root: Path, *, n: int = 12, n_users: int = 60, length: int = 8, **opti
 
 
 RANKING_FEATURES = (
-    Feature(name="segment", table="user", kind="categorical", cardinality=4),
-    Feature(name="age", table="user", kind="continuous"),
-    Feature(name="category", table="item", kind="categorical", cardinality=5),
-    Feature(name="price", table="item", kind="continuous"),
+    *ENTITY_FEATURES,
     Feature(name="device", table="event", kind="categorical", cardinality=3),
     Feature(name="hour", table="event", kind="continuous"),
 )

@@ -15,6 +15,7 @@ from pipelines.data.queries import Queries, Ragged
 from recsys import registry
 from recsys.api import CatalogScorer
 from recsys.models.config import ModelConfig
+from recsys.models.fields import FieldsTraining
 from recsys.models.ncf.config import NcfTraining
 from recsys.models.vae_cf.config import VaeCfTraining
 from tests.datasets import write_dataset
@@ -30,6 +31,22 @@ TINY: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 128,
         "training": NcfTraining(epochs=8, learning_rate=0.02, threads=1, monitor=None, patience=None),
     },
+    "wide_deep": {
+        "dim": 8,
+        "layers": (16, 8),
+        "fields": None,
+        "crosses": (("segment", "category"),),
+        "batch_size": 128,
+        "training": FieldsTraining(epochs=16, learning_rate=0.01, threads=1, monitor=None, patience=None),
+    },
+    "dlrm": {
+        "dim": 8,
+        "bottom_layers": (8,),
+        "top_layers": (16, 8),
+        "fields": None,
+        "batch_size": 128,
+        "training": FieldsTraining(epochs=16, learning_rate=0.01, threads=1, monitor=None, patience=None),
+    },
     "vae_cf": {
         "layers": (32,),
         "latent": 8,
@@ -39,8 +56,8 @@ TINY: Mapping[str, Mapping[str, Any]] = {
 }
 """Knobs of the tiny form, where the defaults are too large or leave a capability unused."""
 
-BUDGET = {"batch_size", "training"}
-"""Knobs of the tiny form that replace a recipe's own."""
+BUDGET = {"batch_size", "training", "fields", "crosses"}
+"""Knobs of the tiny form that replace a recipe's own: what it may cost, and the names of a dataset's features."""
 
 ALL = [(name, backend) for name, model in registry.MODELS.items() for backend in model.backends]
 

@@ -23,6 +23,8 @@ class ModelConfig(Config):
     """The tasks whose datasets it trains on."""
     needs_times: ClassVar[bool] = False
     """Refuses a dataset without times."""
+    needs_features: ClassVar[bool] = False
+    """Refuses a dataset without features."""
     personalised: ClassVar[bool] = True
     """Two queries with different histories may get different lists."""
     discovers: ClassVar[bool] = True

@@ -35,7 +35,7 @@ def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def board(tmp_path: Path) -> Dataset:
-    return checkerboard(tmp_path / "board", n=12, views=("all", "novel"))
+    return checkerboard(tmp_path / "board", n=12, views=("all", "novel"), features=())
 
 
 @pytest.fixture

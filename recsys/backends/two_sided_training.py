@@ -1,0 +1,160 @@
+"""Training of two-sided networks: on train events with drawn negatives, or with the labels of a ranking dataset."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipelines.data.dataset import Dataset
+from pipelines.runs import Run
+from pipelines.training.devices import device_of
+from pipelines.training.task import Batches, Task
+from pipelines.training.torch import fit
+from recsys.backends.fields import (
+    FieldBatch,
+    FieldEncoder,
+    Fields,
+    LabelledBatches,
+    LabelledEvents,
+    NegativeBatches,
+    fields_of,
+)
+from recsys.backends.torch import EventBatches, NegativeSampler, SeenItems, TrainEvents, WithNegatives, item_counts
+from recsys.backends.two_sided import TwoSided, loss_of
+from recsys.backends.two_sided_scorers import Build, ListScorer, PairRanker, scorer_of
+from recsys.models.fields import FieldsConfig
+from recsys.validation import LabelValidation, Validation, selected
+
+BYTES_HELD = 2**30
+"""Labelled events are held and shuffled together up to so many bytes."""
+
+Scorer = ListScorer | PairRanker
+
+
+class FieldTask(Task[FieldBatch]):
+    """What the training loop needs."""
+
+    model: TwoSided
+
+    def __init__(
+        self,
+        model: TwoSided,
+        batches: Batches[FieldBatch],
+        encoder: FieldEncoder,
+        validate: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self.model, self._batches, self._encoder, self._validate = model, batches, encoder, validate
+
+    @property
+    def batches(self) -> Batches[FieldBatch]:
+        """Train events, with their negatives or their labels."""
+        return self._batches
+
+    def loss(self, batch: FieldBatch) -> Tensor:
+        """The mean of `loss_of` over all pairs."""
+        scores = self.model(batch.query, self._encoder.items, batch.items)
+        return loss_of(scores, batch.labels, self.model.fields.target)
+
+    def size(self, batch: FieldBatch) -> int:
+        """Pairs of a query and an item."""
+        return batch.labels.numel()
+
+    def validate(self) -> Mapping[str, float]:
+        """Metrics on the validation fold."""
+        return self._validate()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The network's own."""
+        return self.model.parameter_groups()
+
+
+def fitted(build: Build, config: FieldsConfig, data: Dataset, run: Run, *, model: str) -> Scorer:
+    """The scorer of a network with its best weights; without a validation fold, these are the last ones.
+
+    `build` makes the network from its inputs; `model` is its name in messages. Raises `DataError` where there are no
+    features or too few events, `ConfigError` for an input that is not there, and what `fit` raises.
+    """
+    device = device_of(config.training)
+    fields = fields_of(data, config.fields, model=model)
+    encoder = FieldEncoder(fields, data, device)
+    material = material_of(config, data, encoder)
+    network = initial(build, fields, config.seed)
+    network.start_at(material.start)
+    scorer = scorer_of(network.to(device), encoder, material.popularity)
+    validation, validate = _validation(scorer, config, data)
+    knobs = {"seed": config.seed, **selected(config.training.monitor, validation)}
+    fit(FieldTask(network, material.batches, encoder, validate), config.training.model_copy(update=knobs), run)
+    return scorer
+
+
+def _validation(
+    scorer: Scorer, config: FieldsConfig, data: Dataset
+) -> tuple[Validation | LabelValidation, Callable[[], Mapping[str, float]]]:
+    if isinstance(scorer, PairRanker):
+        labels = LabelValidation(data)
+        return labels, lambda: labels(scorer)
+    lists = Validation(data, n_queries=config.valid_queries, seed=config.seed)
+    return lists, lambda: lists(scorer)
+
+
+def initial(build: Build, fields: Fields, seed: int) -> TwoSided:
+    """A network with random weights that follow from `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(fields)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a network is fitted on; `start` is the score of the labels' mean, `popularity` [n_items] is for lists."""
+
+    batches: Batches[FieldBatch]
+    start: float
+    popularity: Tensor | None
+
+
+def material_of(config: FieldsConfig, data: Dataset, encoder: FieldEncoder) -> Material:
+    """The train events of a dataset, with drawn negatives or their labels, on the encoder's device."""
+    return _lists(config, data, encoder) if data.card.task == "top_n" else _labels(config, data, encoder)
+
+
+def _lists(config: FieldsConfig, data: Dataset, encoder: FieldEncoder) -> Material:
+    device, events = encoder.device, TrainEvents(data)
+    counts = item_counts(events, data.n_items)
+    seen = SeenItems(events, n_users=data.n_users, n_items=data.n_items, device=device) if config.reject_seen else None
+    sampler = NegativeSampler(counts, alpha=config.negative_alpha, seen=seen, device=device)
+    batches = EventBatches(
+        events, batch_size=config.batch_size, seed=config.seed, device=device, shuffle_rows=config.shuffle_rows
+    )
+    negatives = WithNegatives(batches, sampler, n=config.n_negatives, seed=config.seed)
+    popularity = torch.tensor(counts.astype(np.float32))
+    return Material(NegativeBatches(negatives, encoder), _logit(1 / (1 + config.n_negatives)), popularity)
+
+
+def _labels(config: FieldsConfig, data: Dataset, encoder: FieldEncoder) -> Material:
+    events = LabelledEvents(data, encoder)
+    held = min(config.shuffle_rows, BYTES_HELD // (4 * (len(encoder.fields.of("context").names) + 3)))
+    batches = EventBatches(
+        events, batch_size=config.batch_size, seed=config.seed, device=encoder.device, shuffle_rows=held
+    )
+    mean = label_mean(data)
+    start = mean if encoder.fields.target == "rating" else _logit(mean)
+    return Material(LabelledBatches(batches, encoder), start, None)
+
+
+def label_mean(data: Dataset) -> float:
+    """Of the train events."""
+    events = TrainEvents(data, ("label",))
+    return float(sum(label.sum(dtype=np.float64) for (label,) in events.blocks()) / max(1, events.n_rows))
+
+
+def _logit(share: float) -> float:
+    """The score whose sigmoid is `share`, kept away from infinity where all labels are alike."""
+    inside = min(max(share, 1e-6), 1 - 1e-6)
+    return math.log(inside / (1 - inside))
