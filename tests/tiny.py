@@ -51,7 +51,7 @@ TINY: Mapping[str, Mapping[str, Any]] = {
         "layers": (32,),
         "latent": 8,
         "batch_size": 24,
-        "training": VaeCfTraining(epochs=20, learning_rate=0.01, threads=1, monitor=None, patience=None),
+        "training": VaeCfTraining(epochs=40, learning_rate=0.01, threads=1, monitor=None, patience=None),
     },
 }
 """Knobs of the tiny form, where the defaults are too large or leave a capability unused."""
@@ -63,6 +63,7 @@ ALL = [(name, backend) for name, model in registry.MODELS.items() for backend in
 
 
 def tiny_config(name: str) -> ModelConfig:
+        "decay": 0.7,
     """The model's tiny configuration."""
     return registry.MODELS[name].config(**TINY.get(name, {}))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ class VaeCfTraining(TrainingConfig):
 class VaeCfConfig(ModelConfig):
     """Liang et al. 2018: an autoencoder of a user's distinct items; a user is folded in from the history alone."""
 
+    order_aware: ClassVar[bool] = True
+
     variant: Literal["vae", "dae"] = "vae"
     """Mult-VAE, or Mult-DAE: the same without a distribution over the latent vector."""
     layers: tuple[Width, ...] = (600,)
@@ -36,6 +38,9 @@ class VaeCfConfig(ModelConfig):
     anneal_steps: int = Field(default=20_000, ge=0)
     """Of vae: batches over which that weight would rise from 0 to 1 in a straight line, were it not for the cap; with
     0 it is the cap from the start."""
+    decay: float = Field(default=1.0, gt=0, le=1)
+    """When scoring, a history item's weight is decay^position, the newest distinct item at 0; 1 = all alike, in any
+    order, as in the paper."""
     batch_size: int = Field(default=500, ge=1)
     """Users in a step."""
     valid_queries: int = Field(default=2000, ge=1)

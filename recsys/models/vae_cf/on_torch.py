@@ -15,6 +15,7 @@ a sum of rows, one a history item, so neither users nor histories ever stand in 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +36,7 @@ from pipelines.runs import Run
 from pipelines.training.devices import device_of
 from pipelines.training.task import Task
 from pipelines.training.torch import fit
+from recsys.backends.graphs import Form, Graph
 from recsys.backends.multinomial import negative_log_likelihood
 from recsys.backends.profiles import ProfileBatch, ProfileBatches, train_profiles
 from recsys.backends.torch import TrainEvents, item_counts
@@ -153,7 +155,7 @@ class VaeCfTask(Task[ProfileBatch]):
 
     def validate(self) -> Mapping[str, float]:
         """Metrics on the validation fold."""
-        return self._validation(VaeCfScorer(self.model, self._popularity, len(self._popularity)))
+        return self._validation(VaeCfScorer(self.model, self._popularity, self._config.decay, len(self._popularity)))
 
     def parameter_groups(self) -> Sequence[dict[str, Any]]:
         """Matrices, which `weight_decay` is for, and biases, which it is not for."""
@@ -168,8 +170,8 @@ class VaeCfScorer:
     """Scores a query by the logits of its history: a product, with the decoder's last hidden layer as the query's
     factors. A query without an item that the model knows gets the items' train events, `popularity`."""
 
-    def __init__(self, model: VaeCf, popularity: NDArray[np.float32], n_items: int) -> None:
-        self._model, self._popularity = model, popularity
+    def __init__(self, model: VaeCf, popularity: NDArray[np.float32], decay: float, n_items: int) -> None:
+        self._model, self._popularity, self._decay = model, popularity, decay
         self._device = model.input.device
         self.items_known = known_items(model.n_items, n_items)
         output = np.column_stack([_array(model.output.weight), _array(model.output.bias)])
@@ -187,6 +189,10 @@ class VaeCfScorer:
         """float32[Q, n_items]: before the softmax."""
         return scores_of(self._query_factors(queries), self._items, len(self.items_known))
 
+    def graphs(self) -> dict[Form, Graph]:
+        """Scores of the catalogue by history."""
+        return {"catalogue": Graph(VaeCfGraph(self._model, self._popularity, self._decay), ("history",))}
+
     def save(self, directory: Path) -> None:
         """Write `model.safetensors`: the weights and the items' popularity."""
         weights = {name: value.detach().cpu().contiguous() for name, value in self._model.state_dict().items()}
@@ -195,9 +201,9 @@ class VaeCfScorer:
     @torch.inference_mode()
     def _query_factors(self, queries: Queries) -> NDArray[np.float32]:
         """[Q, h + 2]: the last hidden layer, 1 for the items' bias, 0; without a known item 0, ..., 0, 1."""
-        history = recency_weights(queries, self._model.n_items, decay=1.0)
-        lengths = np.diff(history.indptr)
-        history.data /= np.sqrt(np.repeat(lengths, lengths), dtype=np.float32)
+        history = recency_weights(queries, self._model.n_items, decay=self._decay)
+        lengths, squares = np.diff(history.indptr), history.power(2).sum(axis=1)
+        history.data /= np.sqrt(np.repeat(squares, lengths))
         starts = range(0, len(queries), QUERIES_AT_ONCE)
         empty = np.empty((0, self._model.output.in_features), np.float32)
         hidden = np.concatenate([empty, *(self._hidden(history[start : start + QUERIES_AT_ONCE]) for start in starts)])
@@ -211,6 +217,45 @@ class VaeCfScorer:
         x = self._model.first_layer(*(torch.tensor(part, device=self._device) for part in parts))
         mean, _ = self._model.encoded(x)
         return _array(self._model.decoded(mean))[: history.shape[0]]
+
+
+class VaeCfGraph(nn.Module):
+    """What `VaeCfScorer` answers, as a module of arrays; here histories do become rows of a dense table."""
+
+    popularity: Tensor
+
+    def __init__(self, model: VaeCf, popularity: NDArray[np.float32], decay: float) -> None:
+        super().__init__()
+        self.model, self.decay = copy.deepcopy(model).cpu().eval(), decay
+        self.register_buffer("popularity", torch.tensor(popularity))
+
+    def forward(self, history: Tensor) -> Tensor:
+        """History int64 [N, L], oldest first and then -1 -> [N, n_items]."""
+        known = (history >= 0).any(1)
+        x = self.weights(history)
+        x = x / x.square().sum(1, keepdim=True).sqrt().clamp(min=torch.finfo(x.dtype).tiny)
+        mean, _ = self.model.encoded(x @ self.model.input + self.model.input_bias)
+        return torch.where(known[:, None], self.model.output(self.model.decoded(mean)), self.popularity)
+
+    def weights(self, history: Tensor) -> Tensor:
+        """[N, n_items]: decay^position of each distinct item, by its last occurrence; what is no item is put into a
+        column behind the last one."""
+        n_items = self.model.n_items
+        items = torch.where(history >= 0, history, n_items)
+        last = _last_occurrences(items) * (history >= 0)
+        position = last.sum(1, keepdim=True) - last.cumsum(1)
+        weights = last * torch.pow(self.decay, position.float())
+        table = torch.zeros_like(weights[:, :1]).expand(-1, n_items + 1)
+        return table.scatter_add(1, items, weights)[:, :n_items]
+
+
+def _last_occurrences(items: Tensor) -> Tensor:
+    """int64 [N, L] of items [N, L], none negative: 1 where the item is not there again further on in the row."""
+    places = torch.zeros_like(items) + torch.arange(items.shape[1])
+    pairs = (items * items.shape[1] + places).sort(1, descending=True).values
+    item, place = pairs // items.shape[1], pairs % items.shape[1]
+    first_of_item = torch.cat([torch.ones_like(item[:, :1]), (item[:, 1:] != item[:, :-1]).long()], 1)
+    return torch.zeros_like(items).scatter_add(1, place, first_of_item)
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
@@ -233,7 +278,7 @@ def train(config: VaeCfConfig, data: Dataset, run: Run) -> VaeCfScorer:
     knobs = {"seed": config.seed} | ({} if validation.n_queries else {"monitor": None, "patience": None})
     task = VaeCfTask(model, batches, validation, popularity, config)
     fit(task, config.training.model_copy(update=knobs), run)
-    return VaeCfScorer(model, popularity, data.n_items)
+    return VaeCfScorer(model, popularity, config.decay, data.n_items)
 
 
 def initial(n_items: int, config: VaeCfConfig) -> VaeCf:
@@ -253,4 +298,4 @@ def load(directory: Path, config: VaeCfConfig, data: Dataset) -> VaeCfScorer:
         model.load_state_dict(weights)
     except (OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise ArtifactError(f"{path}: missing or damaged ({error}); train the model anew") from error
-    return VaeCfScorer(model.to(device_of(config.training)).eval(), popularity, data.n_items)
+    return VaeCfScorer(model.to(device_of(config.training)).eval(), popularity, config.decay, data.n_items)
