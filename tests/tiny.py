@@ -49,6 +49,7 @@ TINY: Mapping[str, Mapping[str, Any]] = {
     },
     "vae_cf": {
         "layers": (32,),
+        "decay": 0.7,
         "latent": 8,
         "batch_size": 24,
         "training": VaeCfTraining(epochs=40, learning_rate=0.01, threads=1, monitor=None, patience=None),
@@ -63,7 +64,6 @@ ALL = [(name, backend) for name, model in registry.MODELS.items() for backend in
 
 
 def tiny_config(name: str) -> ModelConfig:
-        "decay": 0.7,
     """The model's tiny configuration."""
     return registry.MODELS[name].config(**TINY.get(name, {}))
 
