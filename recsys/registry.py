@@ -21,6 +21,7 @@ from pipelines.errors import ArtifactError, ConfigError, MissingExtraError
 from pipelines.files import atomic_directory, read_json, write_json
 from recsys.api import CatalogScorer, Loader, PairScorer, Trainer
 from recsys.models.als.config import AlsConfig
+from recsys.models.bpr.config import BprConfig
 from recsys.models.config import ModelConfig
 from recsys.models.dlrm.config import DlrmConfig
 from recsys.models.ease.config import EaseConfig
@@ -55,6 +56,7 @@ MODELS: Mapping[str, Model] = {
     "ncf": Model(NcfConfig, {"torch": "recsys.models.ncf.on_torch"}),
     "wide_deep": Model(WideDeepConfig, {"torch": "recsys.models.wide_deep.on_torch"}),
     "dlrm": Model(DlrmConfig, {"torch": "recsys.models.dlrm.on_torch"}),
+    "bpr": Model(BprConfig, {"implicit": "recsys.models.bpr.on_implicit"}),
     "vae_cf": Model(VaeCfConfig, {"torch": "recsys.models.vae_cf.on_torch"}),
 }
 

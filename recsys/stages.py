@@ -114,6 +114,7 @@ def _conditions(config: ModelConfig, data: Dataset) -> dict[str, Any]:
         "dataset_id": data.card.dataset_id,
         "id_space": list(data.card.id_space.generations),
         "seed": config.seed,
+        "repeatable": config.repeatable,
         "threads": _threads(),
     }
 

@@ -47,6 +47,7 @@ TINY: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 128,
         "training": FieldsTraining(epochs=16, learning_rate=0.01, threads=1, monitor=None, patience=None),
     },
+    "bpr": {"factors": 8, "iterations": 100},
     "vae_cf": {
         "layers": (32,),
         "decay": 0.7,

@@ -35,7 +35,12 @@ class ModelConfig(Config):
     order_aware: ClassVar[bool] = False
     """The order of a history matters to the scores."""
     deterministic: ClassVar[bool] = True
-    """Same machine, versions, threads and inputs give the same bytes."""
+    """Same machine, versions, threads and inputs give the same bytes, at least with the default knobs: `repeatable`."""
 
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Of every random choice; models without one ignore it."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether training again with these knobs gives the same bytes."""
+        return self.deterministic

@@ -14,7 +14,7 @@ from tests.tiny import ALL, scorer_of, with_histories
 
 every_model = pytest.mark.parametrize(("name", "backend"), ALL)
 
-FACTOR_MODELS = [pair for pair in ALL if pair[0] in {"als", "vae_cf"}]
+FACTOR_MODELS = [pair for pair in ALL if pair[0] in {"als", "bpr", "vae_cf"}]
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""BPR: matrix factorisation by pairwise ranking."""
