@@ -7,6 +7,8 @@ accuracy       one value a query, from its list and its relevant items
 beyond         one value a query, from its list and what is known of items and histories
 exposure       one value for all lists together
 click_through  one value for rows of (label, score): the ranking task
+rating         the same where the label is a number
+linear         for each row a value whose mean is a metric of these two
 compute        from names of metrics to values
 tables         from names of metrics to definitions
 translate      how values of other libraries follow from ours
@@ -17,6 +19,7 @@ from recsys.metrics.beyond import BEYOND_METRICS
 from recsys.metrics.click_through import CLICK_METRICS
 from recsys.metrics.definition import COMMON_RULES, Definition
 from recsys.metrics.exposure import LIST_METRICS
+from recsys.metrics.rating import RATING_METRICS
 from recsys.metrics.tables import definition_of, explain, known_metrics, more_is_better, summary
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "COMMON_RULES",
     "LIST_METRICS",
     "METRICS",
+    "RATING_METRICS",
     "Definition",
     "definition_of",
     "explain",

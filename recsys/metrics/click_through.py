@@ -31,7 +31,7 @@ def auc(label: Labels, score: Float64) -> float:
     negatives = len(label) - positives
     if not positives or not negatives:
         return float("nan")
-    rank = _mean_ranks(score)
+    rank = mean_ranks(score)
     return float((rank[label].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
@@ -49,7 +49,7 @@ def gauc(label: Labels, score: Float64, user: NDArray[Any]) -> float:
     rows = np.bincount(code)
     positives = np.bincount(code, weights=label)
     negatives = rows - positives
-    rank = _mean_ranks(score, code)
+    rank = mean_ranks(score, code)
     right = np.bincount(code, weights=rank * label) - positives * (positives + 1) / 2
     pairs = positives * negatives
     judged = pairs > 0
@@ -95,10 +95,15 @@ def expected_calibration_error(label: Labels, score: Float64, *, bins: int = N_B
     label, score = _checked_probabilities(label, score)
     if not len(label):
         return float("nan")
-    place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], score, side="left")
+    place = bins_of(score, bins=bins)
     ones = np.bincount(place, weights=label, minlength=bins)
     scores = np.bincount(place, weights=score, minlength=bins)
     return float(np.abs(ones - scores).sum() / len(label))
+
+
+def bins_of(score: Float64, *, bins: int = N_BINS) -> NDArray[np.int64]:
+    """int64[n]: the bin of each probability, of `bins` of equal width, each with its upper edge."""
+    return np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], score, side="left")
 
 
 def _checked(label: Labels, score: Float64) -> tuple[NDArray[np.bool_], Float64]:
@@ -119,7 +124,7 @@ def _checked_probabilities(label: Labels, score: Float64) -> tuple[NDArray[np.bo
     return label, score
 
 
-def _mean_ranks(score: Float64, group: NDArray[np.int64] | None = None) -> Float64:
+def mean_ranks(score: Float64, group: NDArray[np.int64] | None = None) -> Float64:
     """float64[n]: rank of each score (1 = lowest) within its group; equal scores share the mean of their ranks."""
     group = np.zeros(len(score), np.int64) if group is None else group
     order = np.lexsort((score, group))

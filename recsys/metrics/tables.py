@@ -12,12 +12,14 @@ from recsys.metrics.beyond import BEYOND_METRICS
 from recsys.metrics.click_through import CLICK_METRICS
 from recsys.metrics.definition import Definition
 from recsys.metrics.exposure import LIST_METRICS
+from recsys.metrics.rating import RATING_METRICS
 
 KINDS: Mapping[str, Mapping[str, Definition[Any]]] = {
     "one value a query": METRICS,
     "one value a list": BEYOND_METRICS,
     "one value for all lists": LIST_METRICS,
     "one value for all rows of (label, score)": CLICK_METRICS,
+    "one value for all rows of (rating, prediction)": RATING_METRICS,
 }
 
 
@@ -45,7 +47,7 @@ def explain(metric: str) -> str:
     """
     name, at, cut = metric.partition("@")
     kind, found = _found(name)
-    lists = kind != list(KINDS)[-1]
+    lists = name in known_metrics()
     if at and not (lists and cut.isdigit() and int(cut) > 0):
         raise ConfigError(f"{metric}: {'the cut-off must be 1 or more' if lists else f'{name} has no cut-off'}")
     lines = {

@@ -36,7 +36,7 @@ def test_reports_carry_the_definition_with_its_cut_off(name: str) -> None:
 
 
 def test_names_are_unique_and_the_usual_ones_known() -> None:
-    assert len(set(NAMES)) == len(NAMES) == 30
+    assert len(set(NAMES)) == len(NAMES) == 32
     assert set(USUAL_METRICS) < set(known_metrics())
 
 
