@@ -22,6 +22,7 @@ from pipelines.files import atomic_directory, read_json, write_json
 from recsys.api import CatalogScorer, Loader, PairScorer, Trainer
 from recsys.models.als.config import AlsConfig
 from recsys.models.bpr.config import BprConfig
+from recsys.models.bert4rec.config import Bert4RecConfig
 from recsys.models.config import ModelConfig
 from recsys.models.dlrm.config import DlrmConfig
 from recsys.models.ease.config import EaseConfig
@@ -29,6 +30,7 @@ from recsys.models.item_knn.config import ItemKnnConfig
 from recsys.models.ncf.config import NcfConfig
 from recsys.models.personal_popularity.config import PersonalPopularityConfig
 from recsys.models.popularity.config import PopularityConfig
+from recsys.models.sasrec.config import SasRecConfig
 from recsys.models.vae_cf.config import VaeCfConfig
 from recsys.models.wide_deep.config import WideDeepConfig
 
@@ -58,6 +60,8 @@ MODELS: Mapping[str, Model] = {
     "dlrm": Model(DlrmConfig, {"torch": "recsys.models.dlrm.on_torch"}),
     "bpr": Model(BprConfig, {"implicit": "recsys.models.bpr.on_implicit"}),
     "vae_cf": Model(VaeCfConfig, {"torch": "recsys.models.vae_cf.on_torch"}),
+    "sasrec": Model(SasRecConfig, {"torch": "recsys.models.sasrec.on_torch"}),
+    "bert4rec": Model(Bert4RecConfig, {"torch": "recsys.models.bert4rec.on_torch"}),
 }
 
 

@@ -130,12 +130,13 @@ def checkerboard(root: Path, *, n: int = 24, repeats: int = 3, **options: Any) -
 
     Every personalised model must put the withheld item first among those that the user has not seen (view novel),
     since it is the only one of the user's class that is left. `n` users and items, each like seen `repeats` times by
-    `repeats` copies of each user row. The features of users and items say nothing about it.
+    `repeats` copies of each user row, in an order from which nothing follows. The features of users and items say
+    nothing about it either.
     """
     users = [(copy * n + u, u) for copy in range(repeats) for u in range(n)]
-    train = [
-        (user, item, (user + item) % 30) for user, u in users for item in range(n) if (u + item) % 2 == 0 and item != u
-    ]
+    rng = np.random.default_rng(0)
+    liked = {user: [item for item in range(n) if (u + item) % 2 == 0 and item != u] for user, u in users}
+    train = [(user, int(item), day) for user in liked for day, item in enumerate(rng.permutation(liked[user]))]
     train.sort(key=lambda event: event[2])
     history = {user: [item for seen, item, _ in train if seen == user] for user, _ in users}
     queries = [(user, history[user], [u]) for user, u in users]

@@ -17,8 +17,22 @@ from recsys.api import CatalogScorer
 from recsys.models.config import ModelConfig
 from recsys.models.fields import FieldsTraining
 from recsys.models.ncf.config import NcfTraining
+from recsys.models.sequences import SequenceTraining
 from recsys.models.vae_cf.config import VaeCfTraining
 from tests.datasets import write_dataset
+
+TINY_SEQUENCES: Mapping[str, Any] = {
+    "dim": 32,
+    "feed_forward": 32,
+    "n_blocks": 1,
+    "n_heads": 1,
+    "max_length": 16,
+    "dropout": 0.1,
+    "batch_size": 8,
+    "training": SequenceTraining(
+        epochs=30, learning_rate=0.005, validate_every=30, threads=1, monitor=None, patience=None
+    ),
+}
 
 TINY: Mapping[str, Mapping[str, Any]] = {
     "item_knn": {"decay": 0.7},
@@ -37,7 +51,7 @@ TINY: Mapping[str, Mapping[str, Any]] = {
         "fields": None,
         "crosses": (("segment", "category"),),
         "batch_size": 128,
-        "training": FieldsTraining(epochs=16, learning_rate=0.01, threads=1, monitor=None, patience=None),
+        "training": FieldsTraining(epochs=8, learning_rate=0.01, threads=1, monitor=None, patience=None),
     },
     "dlrm": {
         "dim": 8,
@@ -45,7 +59,7 @@ TINY: Mapping[str, Mapping[str, Any]] = {
         "top_layers": (16, 8),
         "fields": None,
         "batch_size": 128,
-        "training": FieldsTraining(epochs=16, learning_rate=0.01, threads=1, monitor=None, patience=None),
+        "training": FieldsTraining(epochs=8, learning_rate=0.01, threads=1, monitor=None, patience=None),
     },
     "bpr": {"factors": 8, "iterations": 100},
     "vae_cf": {
@@ -55,6 +69,14 @@ TINY: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 24,
         "training": VaeCfTraining(epochs=40, learning_rate=0.01, threads=1, monitor=None, patience=None),
     },
+    "sasrec": {
+        **TINY_SEQUENCES,
+        "dropout": 0.3,
+        "training": SequenceTraining(
+            epochs=20, learning_rate=0.005, validate_every=20, threads=1, monitor=None, patience=None
+        ),
+    },
+    "bert4rec": TINY_SEQUENCES,
 }
 """Knobs of the tiny form, where the defaults are too large or leave a capability unused."""
 

@@ -1,0 +1,1 @@
+"""BERT4Rec: bidirectional sequential recommendation by the Cloze task."""
