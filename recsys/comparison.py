@@ -14,7 +14,7 @@ from pipelines.config import Config
 from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError
 from recsys import significance, slices
-from recsys.evaluation import Judged
+from recsys.judged import KEYS, Judged
 from recsys.metrics import known_metrics, more_is_better
 from recsys.resampling import interval, resampled_means
 from recsys.results import Comparison, PairedDifference, Report, SliceDifference, ViewComparison
@@ -135,7 +135,7 @@ def _compare_view(view: View, judged: Sequence[Judged], config: ComparisonConfig
 def _refuse_other_queries(judged: Sequence[Judged]) -> None:
     first = judged[0]
     for other in judged[1:]:
-        if not other.per_query.select([0, 1]).equals(first.per_query.select([0, 1])):
+        if not other.per_query.table(*KEYS).equals(first.per_query.table(*KEYS)):
             raise ArtifactError(
                 f"{_name(other.report)} and {_name(first.report)} were not judged on the same queries, though on the "
                 "same dataset: one of them is damaged; evaluate both anew"
@@ -224,8 +224,7 @@ def slice_differences(judged: Sequence[Judged]) -> tuple[SliceDifference, ...]:
 
 
 def _column(judged: Judged, name: str) -> NDArray[np.float64]:
-    evaluated = judged.per_query["n_relevant"].to_numpy() > 0
-    return np.asarray(judged.per_query[name].to_numpy()[evaluated], np.float64)
+    return judged.per_query.evaluated(name)[:, 0]
 
 
 def verdict(reports: Sequence[Report], differences: Sequence[PairedDifference], config: ComparisonConfig) -> str:

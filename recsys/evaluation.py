@@ -7,7 +7,8 @@ query without a list counts with its misses.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +23,16 @@ from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries, Ragged, Truth
 from pipelines.data.schema import Fold, View
 from pipelines.errors import ArtifactError, DataError
-from pipelines.files import atomic_file, read_json
+from pipelines.files import atomic_file, read_json, write_text
 from recsys import slices
 from recsys.api import Ranked
-from recsys.lists import Lists
+from recsys.judged import Judged, PerQuery, per_query_writer
+from recsys.lists import Lists, StoredLists
 from recsys.metrics import definition_of, known_metrics
 from recsys.metrics.accuracy import ndcg
 from recsys.metrics.compute import chosen_metrics, exposures, of_all_lists, per_query
-from recsys.metrics.context import Context, context_of
+from recsys.metrics.context import Context, context_of, groups_by
+from recsys.metrics.exposure import Exposure
 from recsys.resampling import Resampling, interval
 from recsys.results import REPORT_FORMAT_VERSION, Estimate, Report, SliceEstimate
 from recsys.slices import Slicing
@@ -38,6 +41,8 @@ Float64 = NDArray[np.float64]
 
 REPORT = "report.json"
 PER_QUERY = "per_query.parquet"
+QUERIES_AT_ONCE = 2**14
+"""Queries that are read and judged together. No value depends on it but popularity_lift, in its last digits."""
 BITMAP_BYTES = 4 * 2**20
 """What the table of (query, item) of one block of queries takes while hits are looked up: it should stay in a cache."""
 
@@ -73,41 +78,6 @@ class EvaluationConfig(Config):
         return tuple(name for name in known if name in names)
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A report, and the table behind it: user_key, n_relevant, one float64 column a metric and a group of a slicing.
-
-    NaN = no value: the metric is undefined for the query, or the query takes no part in the group.
-    """
-
-    report: Report
-    per_query: pa.Table
-
-    def values(self, metric: str) -> Float64:
-        """float64[n_evaluated]: the metric ("ndcg@10") of the evaluated queries, in the queries' order.
-
-        Raises `ArtifactError` where the metric was not judged, and where a query has no value of it.
-        """
-        names = [name for name in self.per_query.column_names[2:] if not slices.is_slice(name)]
-        if metric not in names:
-            known = ", ".join(names)
-            raise ArtifactError(
-                f"{self.report.label}: has no {metric!r} a query, only {known}; evaluate it with that k"
-            )
-        values = np.asarray(self.per_query[metric].to_numpy()[self._evaluated], np.float64)
-        absent = int(np.isnan(values).sum())
-        if absent:
-            raise ArtifactError(
-                f"{self.report.label}: {absent} of {len(values)} queries have no {metric}, so it cannot be compared "
-                "query by query; choose another metric"
-            )
-        return values
-
-    @property
-    def _evaluated(self) -> NDArray[np.bool_]:
-        return np.asarray(self.per_query["n_relevant"].to_numpy() > 0)
-
-
 def relevant(queries: Queries, truth: Truth, view: View, n_items: int) -> Ragged:
     """The relevant items of each query in the view."""
     if view == "all":
@@ -120,7 +90,16 @@ def relevant(queries: Queries, truth: Truth, view: View, n_items: int) -> Ragged
 
 def has_relevant(data: Dataset, fold: Fold, view: View) -> bool:
     """Whether any query of the fold has a relevant item in the view."""
-    return len(relevant(data.queries(fold), data.truth(fold), view, data.n_items).values) > 0
+    return any(
+        len(relevant(queries, truth, view, data.n_items).values)
+        for _, queries, truth in _queries_and_truths(data, fold)
+    )
+
+
+def _queries_and_truths(data: Dataset, fold: Fold) -> Iterator[tuple[pa.Array, Queries, Truth]]:
+    """Keys, queries and truths of some queries after others."""
+    blocks = zip(data.query_blocks(fold, QUERIES_AT_ONCE), data.truth_blocks(fold, QUERIES_AT_ONCE), strict=True)
+    return ((keys, queries, truth) for (keys, queries), truth in blocks)
 
 
 def _pairs(items: Ragged, n_items: int) -> NDArray[np.int64]:
@@ -144,7 +123,7 @@ def found_in(items: NDArray[np.int32], rows: Ragged, n_items: int) -> NDArray[np
 
 
 def judge(
-    lists: Lists,
+    lists: Lists | StoredLists,
     data: Dataset,
     *,
     fold: Fold,
@@ -157,28 +136,30 @@ def judge(
     slicings: Sequence[Slicing] = (),
     warnings: Sequence[str] = (),
     reads: tuple[int, int] | None = None,
+    table: Path | None = None,
 ) -> Judged:
     """Judge `lists` (row by row beside the fold's queries) on the fold's truth in one view, and in each slice.
+
+    Queries, truths and lists are read block by block, and the values of each query are written into the file `table`
+    (None: into memory), from which means and intervals are made: memory grows by some 100 bytes a query only.
 
     `warnings` are those about the dataset and the run; what the lists give reason for is added. `reads` is how often
     the test fold was judged on, and for how many different lists.
     Raises `DataError` where no query has a relevant item in the view.
     """
-    queries, truth = data.queries(fold), data.truth(fold)
-    in_view = relevant(queries, truth, view, data.n_items)
-    evaluated = in_view.lengths > 0
-    if not evaluated.any():
-        raise DataError(f"{data.path}: no query of fold {fold} has a relevant item in view {view!r}; choose another")
-    ranked = Ranked(lists.items, found_in(lists.items, in_view, data.n_items), in_view.lengths)
-    context = _context(data, queries.history, config)
+    context = _context(data, config)
     names = chosen_metrics(config.metrics, context)
-    columns = per_query(ranked, context, names, config.k)
-    sliced = slices.columns(slices.sliced_metric(config.k), ndcg, ranked, in_view, slicings)
-    shown = of_all_lists(exposures(ranked, context, names, config.k), names)
-    metrics = _estimates(columns, evaluated, config) | {
-        name: Estimate(mean=value, definition=_definition(name)) for name, value in shown.items()
+    blocks = _blocks(lists, data, fold, view, _with_groups(context, names, data, fold))
+    sink = table or pa.BufferOutputStream()
+    seen = _write_rows(sink, blocks, names, slicings, config)
+    if not seen.n_evaluated:
+        raise DataError(f"{data.path}: no query of fold {fold} has a relevant item in view {view!r}; choose another")
+    found = PerQuery(sink if isinstance(sink, Path) else sink.getvalue())
+    metrics, sliced = _estimates(found, seen.n_evaluated, config)
+    metrics |= {
+        name: Estimate(mean=value, definition=_definition(name))
+        for name, value in of_all_lists(seen.shown, names).items()
     }
-    metrics = {name: _naming_the_feature(name, estimate, context) for name, estimate in metrics.items()}
     report = Report(
         label=label,
         run=run,
@@ -188,33 +169,123 @@ def judge(
         fold=fold,
         view=view,
         k=config.k,
-        n_queries=len(queries),
-        n_evaluated=int(evaluated.sum()),
-        n_without_list=int((evaluated & ~lists.listed).sum()),
-        n_relevant=int(in_view.lengths.sum()),
-        n_outside=int(truth.n_outside.sum()),
-        metrics=metrics,
-        slices=_slice_estimates(sliced, evaluated, config),
+        n_queries=seen.n_queries,
+        n_evaluated=seen.n_evaluated,
+        n_without_list=seen.n_without_list,
+        n_relevant=seen.n_relevant,
+        n_outside=seen.n_outside,
+        metrics={name: _naming_the_feature(name, estimate, context) for name, estimate in metrics.items()},
+        slices=sliced,
         level=config.level,
         resamples=config.resamples,
         seed=config.seed,
         test_reads=reads[0] if reads else None,
         test_lists=reads[1] if reads else None,
         cost=dict(cost or {}),
-        warnings=(
-            *warnings,
-            *lists.warnings,
-            *_view_warnings(lists, queries, view, data),
-            *_depth_warnings(lists, config),
-        ),
+        warnings=(*warnings, *lists.warnings, *seen.warnings(view, config)),
     )
-    keys = {"user_key": data.query_keys(fold), "n_relevant": in_view.lengths}
-    return Judged(report, pa.table(keys | columns | sliced))
+    return Judged(report, found)
 
 
-def _context(data: Dataset, history: Ragged, config: EvaluationConfig) -> Context:
+def _write_rows(
+    sink: Path | pa.BufferOutputStream,
+    blocks: Iterable[_Block],
+    names: Sequence[str],
+    slicings: Sequence[Slicing],
+    config: EvaluationConfig,
+) -> _Seen:
+    """Write the values of each query, and count over all of them."""
+    seen, sliced_metric = _Seen(), slices.sliced_metric(config.k)
+    with per_query_writer(sink) as write_block:
+        for block in blocks:
+            columns = per_query(block.ranked, block.context, names, config.k)
+            sliced = slices.columns(sliced_metric, ndcg, block.ranked, block.relevant, slicings, first=block.first)
+            write_block({"user_key": block.keys, "n_relevant": block.ranked.n_relevant} | columns | sliced)
+            seen.add(block, exposures(block.ranked, block.context, names, config.k))
+    return seen
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Some queries of the fold, from row `first` on, with their lists."""
+
+    first: int
+    keys: pa.Array
+    relevant: Ragged
+    n_outside: NDArray[np.int64]
+    listed: NDArray[np.bool_]
+    ranked: Ranked
+    context: Context
+    strange: int
+    """Listed items that the view does not rank."""
+
+
+def _blocks(lists: Lists | StoredLists, data: Dataset, fold: Fold, view: View, context: Context) -> Iterator[_Block]:
+    """The whole fold, block by block; `context` has the groups of all queries."""
+    first = 0
+    for keys, queries, truth in _queries_and_truths(data, fold):
+        rows = slice(first, first + len(queries))
+        items = lists.part(rows.start, rows.stop)
+        in_view = relevant(queries, truth, view, data.n_items)
+        yield _Block(
+            first=first,
+            keys=keys,
+            relevant=in_view,
+            n_outside=truth.n_outside,
+            listed=lists.listed[rows],
+            ranked=Ranked(items, found_in(items, in_view, data.n_items), in_view.lengths),
+            context=context.of(queries.history, None if context.groups is None else context.groups[rows]),
+            strange=_strange(items, queries, view, data.n_items),
+        )
+        first = rows.stop
+
+
+def _strange(items: NDArray[np.int32], queries: Queries, view: View, n_items: int) -> int:
+    """Number of entries that the view does not rank: they can never be hits there."""
+    if view == "all":
+        return 0
+    old = found_in(items, queries.history, n_items)
+    return int((old if view == "novel" else ~old & (items >= 0)).sum())
+
+
+class _Seen:
+    """Counts and sums over the blocks so far."""
+
+    def __init__(self) -> None:
+        self.n_queries = self.n_evaluated = self.n_without_list = self.n_relevant = self.n_outside = 0
+        self.shown: dict[int, Exposure] = {}
+        self._strange = self._depth = 0
+
+    def add(self, block: _Block, shown: Mapping[int, Exposure]) -> None:
+        """Take in one block and what its lists show at each cut-off."""
+        evaluated = block.ranked.n_relevant > 0
+        self.n_queries += len(evaluated)
+        self.n_evaluated += int(evaluated.sum())
+        self.n_without_list += int((evaluated & ~block.listed).sum())
+        self.n_relevant += int(block.ranked.n_relevant.sum())
+        self.n_outside += int(block.n_outside.sum())
+        self.shown = {k: self.shown[k] + one if k in self.shown else one for k, one in shown.items()}
+        self._strange += block.strange
+        used = (block.ranked.items >= 0).any(axis=0).nonzero()[0]
+        self._depth = max(self._depth, int(used.max(initial=-1)) + 1)
+
+    def warnings(self, view: View, config: EvaluationConfig) -> list[str]:
+        """What the lists as a whole give reason for."""
+        place = "in" if view == "novel" else "not in"
+        found = []
+        if self._strange:
+            found.append(f"{self._strange} listed items are {place} the user's history: misses in view {view}")
+        beyond = [k for k in config.k if k > self._depth]
+        if beyond:
+            cut_offs = ", ".join(map(str, beyond))
+            found.append(f"no list holds more than {self._depth} items: figures at {cut_offs} judge these")
+        return found
+
+
+def _context(data: Dataset, config: EvaluationConfig) -> Context:
+    """What is known of the items; of no query yet."""
     try:
-        return context_of(data, history, category=config.category)
+        return context_of(data, Ragged.of([]), category=config.category)
     except KeyError as error:
         known = [feature.name for feature in data.card.features if feature.table == "item" and feature.cardinality]
         raise DataError(
@@ -222,41 +293,37 @@ def _context(data: Dataset, history: Ragged, config: EvaluationConfig) -> Contex
         ) from error
 
 
+def _with_groups(context: Context, names: Sequence[str], data: Dataset, fold: Fold) -> Context:
+    """The context with the groups of all queries, where a metric needs them."""
+    if not any(name.startswith("popularity_lift") for name in names):
+        return context
+    blocks = data.query_blocks(fold, QUERIES_AT_ONCE)
+    shares = [np.empty(0), *(context.of(queries.history).popular_share for _, queries in blocks)]
+    return context.of(context.history, groups_by(np.concatenate(shares)))
+
+
 def _estimates(
-    columns: Mapping[str, Float64], evaluated: NDArray[np.bool_], config: EvaluationConfig
-) -> dict[str, Estimate]:
-    """Mean and interval of each column that has a value."""
-    return {
-        name: Estimate(mean=mean, low=low, high=high, definition=_definition(name))
-        for name, mean, low, high, _ in _with_intervals(columns, evaluated, config)
-    }
-
-
-def _slice_estimates(
-    columns: Mapping[str, Float64], evaluated: NDArray[np.bool_], config: EvaluationConfig
-) -> tuple[SliceEstimate, ...]:
-    """The same of each column that `slices.columns` made."""
-    found = []
-    for name, mean, low, high, n in _with_intervals(columns, evaluated, config):
-        metric, slicing, group = slices.parse(name)
-        found.append(SliceEstimate(metric=metric, slicing=slicing, group=group, n=n, mean=mean, low=low, high=high))
-    return tuple(found)
-
-
-def _with_intervals(
-    columns: Mapping[str, Float64], evaluated: NDArray[np.bool_], config: EvaluationConfig
-) -> list[tuple[str, float, float, float, int]]:
-    """(name, mean, low, high, number of queries with a value) of each column that has a value."""
-    known = {name: column[evaluated] for name, column in columns.items()}
-    known = {name: column for name, column in known.items() if not np.isnan(column).all()}
-    if not known:
-        return []
-    values = np.stack(list(known.values()), axis=1)
-    drawn = Resampling(len(values), len(known), resamples=config.resamples, seed=config.seed)
-    drawn.add(values)
+    found: PerQuery, n_evaluated: int, config: EvaluationConfig
+) -> tuple[dict[str, Estimate], tuple[SliceEstimate, ...]]:
+    """Mean and interval of each column that has a value: of metrics, and of metrics in a group."""
+    drawn = Resampling(n_evaluated, len(found.values), resamples=config.resamples, seed=config.seed)
+    for values in found.blocks(found.values):
+        drawn.add(values)
     low, high = interval(drawn.means(), level=config.level)
     means, present = drawn.mean(), drawn.present
-    return [(name, means[i], low[i], high[i], int(present[i])) for i, name in enumerate(known)]
+    metrics, sliced = {}, []
+    for i, name in enumerate(found.values):
+        if not present[i]:
+            continue
+        if not slices.is_slice(name):
+            metrics[name] = Estimate(mean=means[i], low=low[i], high=high[i], definition=_definition(name))
+            continue
+        metric, slicing, group = slices.parse(name)
+        estimate = SliceEstimate(
+            metric=metric, slicing=slicing, group=group, n=int(present[i]), mean=means[i], low=low[i], high=high[i]
+        )
+        sliced.append(estimate)
+    return metrics, tuple(sliced)
 
 
 def _naming_the_feature(name: str, estimate: Estimate, context: Context) -> Estimate:
@@ -271,29 +338,23 @@ def _definition(metric: str) -> str:
     return definition_of(name, int(k))
 
 
-def _view_warnings(lists: Lists, queries: Queries, view: View, data: Dataset) -> list[str]:
-    """Entries that the view does not rank can never be hits there: say so where a file holds any."""
-    if view == "all":
-        return []
-    old = found_in(lists.items, queries.history, data.n_items)
-    strange = int((old if view == "novel" else ~old & (lists.items >= 0)).sum())
-    place = "in" if view == "novel" else "not in"
-    return [f"{strange} listed items are {place} the user's history: misses in view {view}"] if strange else []
-
-
-def _depth_warnings(lists: Lists, config: EvaluationConfig) -> list[str]:
-    depth = int((lists.items >= 0).any(axis=0).nonzero()[0].max(initial=-1)) + 1
-    beyond = [k for k in config.k if k > depth]
-    if not beyond:
-        return []
-    return [f"no list holds more than {depth} items: figures at {', '.join(map(str, beyond))} judge these"]
-
-
 def write(directory: Path, judged: Judged) -> None:
-    """Write `per_query.parquet` and `report.json` into `directory`; neither appears unless both are whole."""
-    with atomic_file(directory / PER_QUERY) as table, atomic_file(directory / REPORT) as report:
-        pq.write_table(judged.per_query, table, compression="zstd")
-        report.write_text(judged.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    """Write `per_query.parquet` and `report.json` into `directory`."""
+    with place(directory) as table:
+        pq.write_table(judged.per_query.table(), table, compression="zstd")
+        write_report(directory, judged.report)
+
+
+@contextmanager
+def place(directory: Path) -> Iterator[Path]:
+    """Where `judge` may write the table of `directory`: it appears when the block, which writes the report, ends."""
+    with atomic_file(directory / PER_QUERY) as table:
+        yield table
+
+
+def write_report(directory: Path, report: Report) -> None:
+    """Write `report.json` into `directory`."""
+    write_text(directory / REPORT, report.model_dump_json(indent=2) + "\n")
 
 
 def remove(directory: Path) -> None:
@@ -309,6 +370,6 @@ def read(directory: Path) -> Judged:
     if version != REPORT_FORMAT_VERSION:
         raise ArtifactError(f"{directory / REPORT}: format version {version}; evaluate anew with `falconer evaluate`")
     try:
-        return Judged(Report.model_validate(values), pq.read_table(directory / PER_QUERY))
+        return Judged(Report.model_validate(values), PerQuery(directory / PER_QUERY))
     except (ValidationError, OSError, pa.ArrowInvalid) as error:
         raise ArtifactError(f"{directory}: damaged report ({error}); evaluate anew with `falconer evaluate`") from error

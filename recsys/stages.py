@@ -28,7 +28,8 @@ from pipelines.runs import Run, Watch
 from recsys import batch, comparison, evaluation, foreign, protocol, recommendations, registry, report, slices
 from recsys.api import CatalogScorer, PairScorer, UserScorer
 from recsys.comparison import ComparisonConfig
-from recsys.evaluation import EvaluationConfig, Judged
+from recsys.evaluation import EvaluationConfig
+from recsys.judged import Judged
 from recsys.models.config import ModelConfig
 from recsys.ranking import BLOCK_BYTES
 from recsys.recipe import load_recipe
@@ -69,7 +70,7 @@ def train(
     """
     implementation, config = load_recipe(recipe, overrides)
     data = Dataset.open(data_path)
-    _refuse_other_task(implementation, data)
+    refuse_other_task(implementation, data)
     frozen = {"name": implementation.name, "backend": implementation.backend, "model": config.model_dump(mode="json")}
     about = {"label": _label(recipe), "dataset_path": str(data.path.resolve()), **_conditions(config, data)}
     about |= {"selected_on": _selected_on(config, data), **(facts or {})}
@@ -99,7 +100,8 @@ def resume(run_path: Path, *, data_path: Path | None = None) -> Path:
     return _mirrored(run)
 
 
-def _refuse_other_task(implementation: Implementation, data: Dataset) -> None:
+def refuse_other_task(implementation: Implementation, data: Dataset) -> None:
+    """`ConfigError` where the model does not train on datasets of this task."""
     if data.card.task not in implementation.config.tasks:
         others = [name for name, model in registry.MODELS.items() if data.card.task in model.config.tasks]
         raise ConfigError(
@@ -272,22 +274,29 @@ def _evaluate_files(
         if not evaluation.has_relevant(data, chosen, view):
             say(f"{view}: left out, no query of fold {chosen} has a relevant item there")
             continue
-        lists = recommendations.read(
-            path,
-            user_keys=data.query_keys(chosen),
-            item_keys=data.items.column("key").combine_chunks(),
-            k=max(config.k),
-        )
         if chosen not in prepared:
             prepared[chosen] = _prepared(data, chosen, out, config, facts, info)
-        result = evaluation.judge(lists, data, fold=chosen, view=view, config=config, **facts, **prepared[chosen])
-        evaluation.write(out / view, result)
-        _print_report(result.report)
+        report = _judge_file(path, data, out / view, chosen, view, config, {**facts, **prepared[chosen]})
+        _print_report(report)
         judged.append(chosen)
     if not judged:
         raise ConfigError(f"{data.path}: nothing to judge in views {', '.join(files)}; choose another fold or view")
     if "test" in judged:
         protocol.note_read(out.parent, data.card.dataset_id, facts["run"] or facts["label"])
+
+
+def _judge_file(
+    path: Path, data: Dataset, out: Path, fold: Fold, view: View, config: EvaluationConfig, facts: Mapping[str, Any]
+) -> Report:
+    """Judge the lists of one file, and write what comes of it to `out`."""
+    item_keys = data.items.column("key").combine_chunks()
+    with (
+        recommendations.stored(path, user_keys=data.query_keys(fold), item_keys=item_keys, k=max(config.k)) as lists,
+        evaluation.place(out) as table,
+    ):
+        judged = evaluation.judge(lists, data, fold=fold, view=view, config=config, table=table, **facts)
+        evaluation.write_report(out, judged.report)
+    return judged.report
 
 
 def _prepared(

@@ -29,6 +29,7 @@ class Context:
     history      Ragged                item ids, row by row beside the queries
     categories   name -> int32[n_items]: each categorical item feature, -1 = none
     category     the feature that calibration looks at; None where there is none
+    groups       int8[Q]               place in `GROUPS` among more queries than these; None: among these
     """
 
     item_counts: NDArray[np.int64]
@@ -36,7 +37,7 @@ class Context:
     categories: Mapping[str, NDArray[np.int32]]
     category: str | None = None
     cardinality: int = 0
-    groups_of_all: NDArray[np.int8] | None = None
+    groups: NDArray[np.int8] | None = None
 
     @property
     def n_items(self) -> int:
@@ -62,30 +63,37 @@ class Context:
         return self._mean_over_history(self.item_counts.astype(np.float64))
 
     @cached_property
-    def group(self) -> NDArray[np.int8]:
-        """int8[Q]: place in `GROUPS` by the share of popular items (the first 20 % of items) in the history; -1 = none.
-
-        Users are ordered by that share, ties by their row, and cut at 20 % and at 80 % of those with a history.
-        """
-        if self.groups_of_all is not None:
-            return self.groups_of_all
+    def popular_share(self) -> Float64:
+        """float64[Q]: share of popular items (the first 20 % of all) in the history; NaN for an empty one."""
         popular = self.popularity_rank < max(1, round(POPULAR_SHARE * self.n_items))
-        share = self._mean_over_history(popular.astype(np.float64))
-        known = np.flatnonzero(~np.isnan(share))
-        ordered = known[np.argsort(share[known], kind="stable")]
-        group = np.full(len(share), -1, np.int8)
-        place = (np.arange(len(ordered)) + 0.5) / max(1, len(ordered))
-        group[ordered] = np.searchsorted(EDGES, place)
-        return group
+        return self._mean_over_history(popular.astype(np.float64))
 
-    def slice(self, start: int, stop: int) -> Context:
-        """The context of the queries from `start` to `stop`; their groups stay those among all queries."""
-        return replace(self, history=self.history.slice(start, stop), groups_of_all=self.group[start:stop])
+    @cached_property
+    def group(self) -> NDArray[np.int8]:
+        """int8[Q]: place in `GROUPS`, among these queries where `groups` does not say it among more."""
+        return groups_by(self.popular_share) if self.groups is None else self.groups
+
+    def of(self, history: Ragged, groups: NDArray[np.int8] | None = None) -> Context:
+        """The same of other queries; `groups` int8 are theirs among all queries."""
+        return replace(self, history=history, groups=groups)
 
     def _mean_over_history(self, values: Float64) -> Float64:
         sums = np.bincount(self.history.rows, weights=values[self.history.values], minlength=len(self.history))
         lengths = self.history.lengths
         return np.divide(sums, lengths, out=np.full(len(lengths), np.nan), where=lengths > 0)
+
+
+def groups_by(popular_share: Float64) -> NDArray[np.int8]:
+    """int8[Q]: place in `GROUPS` of users with these shares of popular items in their history; -1 = NaN, none.
+
+    Users are ordered by that share, ties by their row, and cut at 20 % and at 80 % of those with a history.
+    """
+    known = np.flatnonzero(~np.isnan(popular_share))
+    ordered = known[np.argsort(popular_share[known], kind="stable")]
+    group = np.full(len(popular_share), -1, np.int8)
+    place = (np.arange(len(ordered)) + 0.5) / max(1, len(ordered))
+    group[ordered] = np.searchsorted(EDGES, place)
+    return group
 
 
 def context_of(data: Dataset, history: Ragged, *, category: str | None = None) -> Context:

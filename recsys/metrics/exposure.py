@@ -22,15 +22,14 @@ class Exposure:
     """What the first k places of all Q lists show. That of several blocks of lists is their sum.
 
     counts              int64[n_items]  lists that an item is in
-    list_popularity     float64[Q]      mean train events of the listed items; NaN for an empty list
-    history_popularity  float64[Q]      mean train events of the history's items; NaN for an empty one
-    group               int8[Q]         place in `GROUPS`, -1 = none
+    list_popularity     float64[4]      sum over queries with a list and a history of the mean train events of the
+                                        listed items: queries of each of `GROUPS`, then those of none
+    history_popularity  float64[4]      the same of the mean train events of the history's items
     """
 
     counts: NDArray[np.int64]
     list_popularity: Float64
     history_popularity: Float64
-    group: NDArray[np.int8]
 
     @classmethod
     def of(
@@ -42,21 +41,21 @@ class Exposure:
         counts: NDArray[np.int64] | None = None,
         popularity: bool = True,
     ) -> Exposure:
-        """Of the k first places of these lists; `counts` where they are known.
-
-        Without `popularity` the arrays a query are empty.
-        """
+        """Of the k first places of these lists; `counts` where they are known. Without `popularity` the sums are 0."""
         counts = counts_of(ranked.items[:, :k], context.n_items) if counts is None else counts
         if not popularity:
-            return cls(counts, np.empty(0), np.empty(0), np.empty(0, np.int8))
-        return cls(counts, list_popularity(ranked, context, k), context.history_popularity, context.group)
+            return cls(counts, np.zeros(len(GROUPS) + 1), np.zeros(len(GROUPS) + 1))
+        listed, past = list_popularity(ranked, context, k), context.history_popularity
+        both = ~np.isnan(listed) & ~np.isnan(past)
+        masks = [both & (context.group == place) for place in (*range(len(GROUPS)), -1)]
+        sums = np.array([[values[mask].sum() for mask in masks] for values in (listed, past)])
+        return cls(counts, sums[0], sums[1])
 
     def __add__(self, other: Exposure) -> Exposure:
         return Exposure(
             self.counts + other.counts,
-            np.concatenate([self.list_popularity, other.list_popularity]),
-            np.concatenate([self.history_popularity, other.history_popularity]),
-            np.concatenate([self.group, other.group]),
+            self.list_popularity + other.list_popularity,
+            self.history_popularity + other.history_popularity,
         )
 
 
@@ -94,13 +93,9 @@ def shannon(shown: Exposure) -> float:
 
 def popularity_lift(shown: Exposure, *, group: str | None = None) -> float:
     """Mean popularity of lists / mean popularity of histories - 1, over users (of a group) that have both."""
-    known = ~np.isnan(shown.list_popularity) & ~np.isnan(shown.history_popularity)
-    if group is not None:
-        known &= shown.group == GROUPS.index(group)
-    before = shown.history_popularity[known].sum()
-    if not before:
-        return float("nan")
-    return float(shown.list_popularity[known].sum() / before - 1)
+    chosen = slice(None) if group is None else slice(GROUPS.index(group), GROUPS.index(group) + 1)
+    before = shown.history_popularity[chosen].sum()
+    return float(shown.list_popularity[chosen].sum() / before - 1) if before else float("nan")
 
 
 def _lift_in(group: str, which: str) -> Definition[ExposureMetric]:

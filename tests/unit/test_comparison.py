@@ -11,7 +11,7 @@ from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError
 from recsys import slices
 from recsys.comparison import ComparisonConfig, compare, paired_differences
-from recsys.evaluation import Judged
+from recsys.judged import Judged, PerQuery
 from recsys.results import Estimate, Report, ViewComparison
 
 CONFIG = ComparisonConfig()
@@ -36,7 +36,7 @@ def judged(label: str, gain: float, *, noise: float = 0.01, seed: int = 1, n: in
         "n_relevant": np.array([1] * n + [0]),
         "ndcg@10": np.append(values, np.nan),
     }
-    return Judged(report, pa.table(columns))
+    return Judged(report, PerQuery.of(pa.table(columns)))
 
 
 def view_of(*runs: Judged, config: ComparisonConfig = CONFIG) -> ViewComparison:
@@ -119,7 +119,8 @@ def test_the_number_of_queries_needed_is_said_with_each_pair() -> None:
 
 def with_groups(run: Judged, gains: dict[str, float], *, n: int = N) -> Judged:
     """The run with one slicing of queries, in which each group's values are moved by its gain."""
-    table, values = run.per_query, run.per_query["ndcg@10"].to_numpy().copy()
+    table = run.per_query.table()
+    values = table["ndcg@10"].to_numpy().copy()
     group = np.arange(n + 1) % len(gains)
     for code, gain in enumerate(gains.values()):
         values[group == code] += gain
@@ -127,7 +128,7 @@ def with_groups(run: Judged, gains: dict[str, float], *, n: int = N) -> Judged:
     for code, name in enumerate(gains):
         column = np.where(group == code, values, np.nan)
         table = table.append_column(slices.column("ndcg@10", "age", name), pa.array(column))
-    return Judged(run.report, table)
+    return Judged(run.report, PerQuery.of(table))
 
 
 def test_a_group_in_which_the_leader_is_behind_is_found() -> None:

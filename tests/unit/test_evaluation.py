@@ -16,7 +16,8 @@ from pipelines.data.queries import Ragged
 from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError, DataError, PipelineError
 from recsys import evaluation, recommendations
-from recsys.evaluation import EvaluationConfig, Judged, found_in, judge
+from recsys.evaluation import EvaluationConfig, found_in, judge
+from recsys.judged import Judged
 from recsys.lists import Lists
 from tests.datasets import write_dataset
 
@@ -75,9 +76,9 @@ def test_a_report_is_what_plain_python_finds(tmp_path: Path, view: View) -> None
     assert (report.n_queries, report.n_evaluated, report.n_relevant) == (40, len(recalls), sum(counts))
     assert 0 < report.n_evaluated < 40
     assert report.n_without_list == without
-    assert judged.per_query["n_relevant"].to_pylist() == counts
+    assert judged.per_query.table("n_relevant")["n_relevant"].to_pylist() == counts
     np.testing.assert_allclose(judged.values("ndcg@5"), ndcgs, atol=1e-12)
-    assert np.isnan(judged.per_query["recall@5"].to_numpy()).sum() == 40 - len(recalls)
+    assert np.isnan(judged.per_query.table("recall@5")["recall@5"].to_numpy()).sum() == 40 - len(recalls)
 
 
 def test_perfect_lists_have_one_in_every_view(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_reports_come_back_as_written(tmp_path: Path) -> None:
     evaluation.write(tmp_path / "out", judged)
     again = evaluation.read(tmp_path / "out")
     assert again.report == judged.report
-    assert again.per_query.to_pandas().equals(judged.per_query.to_pandas())
+    assert again.per_query.table().to_pandas().equals(judged.per_query.table().to_pandas())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["per_query.parquet", "report.json"]
     evaluation.remove(tmp_path / "out")
     evaluation.remove(tmp_path / "out")

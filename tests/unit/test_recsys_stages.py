@@ -203,9 +203,12 @@ def test_an_interrupted_recommend_leaves_the_old_lists_and_reports(
     assert {path: path.read_bytes() for path in sorted((judged_run / "novel").iterdir())} == before
 
 
-def test_an_interrupted_evaluate_leaves_the_old_report(judged_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["per_query", "write_report"])
+def test_an_interrupted_evaluate_leaves_the_old_report(
+    judged_run: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     before = {path: path.read_bytes() for path in sorted((judged_run / "all").iterdir())}
-    monkeypatch.setattr(evaluation.pq, "write_table", interrupted)
+    monkeypatch.setattr(evaluation, where, interrupted)
     with pytest.raises(KeyboardInterrupt):
         stages.evaluate(judged_run, config=QUICK)
     assert {path: path.read_bytes() for path in sorted((judged_run / "all").iterdir())} == before
