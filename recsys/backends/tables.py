@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipelines.errors import ConfigError
 from recsys.backends.torch import rows_of
 from recsys.models.tables import TablesConfig
 
@@ -61,9 +62,55 @@ def _blocks(n: int) -> Iterator[slice]:
         yield slice(start, min(start + ROWS_AT_ONCE, n))
 
 
-def tables_of(sizes: Sequence[int], dim: int, config: TablesConfig, *, std: float = 0.01) -> Tables:
-    """Tables of `sizes` ids each, as configured."""
-    return Tables(sizes, dim, sparse=config.gradients == "sparse", std=std)
+class MixedTables(nn.Module):
+    """Tables with vectors of full length for frequent ids only: mixed dimensions (Ginart et al. 2019, "Mixed dimension
+    embeddings with application to memory-efficient recommendation systems", section 3).
+
+    Ids are ordered by frequency. Of each field the first `head_rows` have vectors of length `dim`; the vector of a
+    later one has the length `tail_dim` and is multiplied with the field's matrix [tail_dim, dim]. The unknown id is
+    one of the first. A table of n ids has about head_rows x dim + (n - head_rows) x tail_dim weights.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        dim: int,
+        *,
+        head_rows: int,
+        tail_dim: int,
+        sparse: bool = False,
+        std: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.sizes, self.dim = tuple(sizes), dim
+        heads = [min(size, head_rows) for size in sizes]
+        self.head = Tables(heads, dim, sparse=sparse, std=std)
+        tails = [size - head for size, head in zip(sizes, heads, strict=True)]
+        self.tail = Tables(tails, tail_dim, sparse=sparse, std=std**0.5)
+        self.lengthen = nn.Parameter(torch.randn(len(sizes), tail_dim, dim) * (std / tail_dim) ** 0.5)
+        self.heads: Tensor
+        self.register_buffer("heads", torch.tensor(heads), persistent=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Ids int[..., F] -> float32[..., F, dim]. Every id is looked up in both parts, in one of them as unknown."""
+        rare = ids >= self.heads
+        head = self.head(torch.where(rare, -1, ids))
+        tail = self.tail(torch.where(rare, ids - self.heads, -1))  # [..., F, tail_dim]
+        lengthened = torch.einsum("...fe,fed->...fd", tail, self.lengthen)
+        return torch.where(rare[..., None], lengthened, head)
+
+
+def tables_of(sizes: Sequence[int], dim: int, config: TablesConfig, *, std: float = 0.01) -> Tables | MixedTables:
+    """Tables of `sizes` ids each, as configured. Raises `ConfigError` where the shorter vectors are not shorter."""
+    sparse = config.gradients == "sparse"
+    if config.head_rows is None:
+        return Tables(sizes, dim, sparse=sparse, std=std)
+    if config.tail_dim >= dim:
+        raise ConfigError(
+            f"model.tables.tail_dim is {config.tail_dim}, and the vectors of frequent values have length {dim}: "
+            "choose a smaller tail_dim, or leave head_rows out"
+        )
+    return MixedTables(sizes, dim, head_rows=config.head_rows, tail_dim=config.tail_dim, sparse=sparse, std=std)
 
 
 def parameter_groups(model: nn.Module, config: TablesConfig) -> list[dict[str, Any]]:

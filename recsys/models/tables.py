@@ -17,3 +17,8 @@ class TablesConfig(Config):
     The choice for large tables: a dense step goes through every row and Adam's two numbers a weight."""
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Of the row-wise Adagrad; None = `training.learning_rate`."""
+    head_rows: int | None = Field(default=None, ge=1)
+    """So many of the most frequent values of a field have vectors of full length, the others shorter ones, which a
+    layer of the field's own lengthens. None = all have full length."""
+    tail_dim: int = Field(default=4, ge=1, le=4096)
+    """Length of those shorter vectors."""

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from pipelines.errors import ConfigError
 from pipelines.training.config import TrainingConfig
 from pipelines.training.optimizers import Optimizers, clip
 from pipelines.training.row_wise_adagrad import RowWiseAdagrad, summed_rows
 from recsys.backends import tables as module
-from recsys.backends.tables import Tables, parameter_groups, tables_of
+from recsys.backends.tables import MixedTables, Tables, parameter_groups, tables_of
 from recsys.models.tables import TablesConfig
 
 SPARSE = TablesConfig(gradients="sparse")
@@ -171,3 +172,51 @@ def test_sparse_tables_train_in_a_model_and_go_on_from_their_state() -> None:
 
     for ours, theirs in zip(trained(-1), trained(3), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@settings(deadline=None)
+@given(lookups)
+def test_frequent_ids_have_the_whole_vector_and_rare_ones_a_lengthened_one(rows: list[tuple[int, int]]) -> None:
+    """Tables of 3 and 5 ids, of which the first two of each are frequent."""
+    mixed, ids = MixedTables([3, 5], 4, head_rows=2, tail_dim=2, std=0.5), torch.tensor(rows)
+    found = mixed(ids)
+    head, tail = (
+        mixed.head.weight,
+        mixed.tail.weight,
+    )  # rows: unknown, 0, 1, unknown, 0, 1; unknown, 2, unknown, 2, 3, 4
+    for (first, second), vectors in zip(rows, found, strict=True):
+        expected = [head[first + 1] if first < 2 else tail[first - 1] @ mixed.lengthen[0]]
+        expected += [head[second + 4] if second < 2 else tail[second + 1] @ mixed.lengthen[1]]
+        torch.testing.assert_close(vectors, torch.stack(expected))
+
+
+def test_both_parts_learn_and_only_where_they_are_used() -> None:
+    mixed = tables_of([6], 4, TablesConfig(gradients="sparse", head_rows=2, tail_dim=2))
+    assert isinstance(mixed, MixedTables)
+    target = torch.randn(7, 1, 4, generator=seeded())
+    optimizers = Optimizers(parameter_groups(mixed, SPARSE), TrainingConfig(learning_rate=0.1))
+    first = mixed.head.weight.detach().clone()
+    ids = torch.tensor([[0], [2], [3], [4], [5]])
+    before = (mixed(ids) - target[ids[:, 0]]).square().mean().item()
+    for _ in range(100):
+        (mixed(ids) - target[ids[:, 0]]).square().mean().backward()
+        optimizers.step()
+    assert (mixed(ids) - target[ids[:, 0]]).square().mean().item() < before / 2
+    assert torch.equal(mixed.head.weight[[0, 2]], first[[0, 2]]), "the unknown id and id 1 were in no batch"
+    assert not torch.equal(mixed.head.weight[1], first[1])
+    assert (mixed.tail.weight[0] == 0).all()
+
+
+def test_mixed_tables_start_with_the_spread_of_others_and_have_fewer_weights() -> None:
+    torch.manual_seed(0)
+    config = TablesConfig(head_rows=100, tail_dim=4)
+    mixed = tables_of([50, 5000], 16, config, std=0.1)
+    found = mixed(torch.stack([torch.arange(4000) % 50, torch.arange(1000, 5000)], dim=1)).detach()
+    assert found[:, 0].std() == pytest.approx(0.1, rel=0.1)
+    assert found[:, 1].std() == pytest.approx(0.1, rel=0.3)
+    assert sum(parameter.numel() for parameter in mixed.parameters()) < sum(Tables([50, 5000], 16).weight.shape) * 5
+
+
+def test_shorter_vectors_that_are_not_shorter_are_refused() -> None:
+    with pytest.raises(ConfigError, match="tail_dim is 16, and the vectors of frequent values have length 16"):
+        tables_of([9], 16, TablesConfig(head_rows=2, tail_dim=16))
