@@ -15,8 +15,8 @@ from pipelines.data.queries import Queries, Ragged
 from recsys import registry
 from recsys.api import CatalogScorer
 from recsys.models.config import ModelConfig
-from recsys.models.fields import FieldsTraining
 from recsys.models.ncf.config import NcfTraining
+from recsys.models.pairs import PairsTraining
 from recsys.models.sequences import SequenceTraining
 from recsys.models.vae_cf.config import VaeCfTraining
 from tests.datasets import write_dataset
@@ -51,7 +51,9 @@ TINY: Mapping[str, Mapping[str, Any]] = {
         "fields": None,
         "crosses": (("segment", "category"),),
         "batch_size": 128,
-        "training": FieldsTraining(epochs=8, learning_rate=0.01, threads=1, monitor=None, patience=None),
+        "training": PairsTraining(
+            epochs=12, learning_rate=0.01, weight_decay=1e-4, threads=1, monitor=None, patience=None
+        ),
     },
     "dlrm": {
         "dim": 8,
@@ -59,7 +61,9 @@ TINY: Mapping[str, Mapping[str, Any]] = {
         "top_layers": (16, 8),
         "fields": None,
         "batch_size": 128,
-        "training": FieldsTraining(epochs=8, learning_rate=0.01, threads=1, monitor=None, patience=None),
+        "training": PairsTraining(
+            epochs=12, learning_rate=0.01, weight_decay=1e-4, threads=1, monitor=None, patience=None
+        ),
     },
     "bpr": {"factors": 8, "iterations": 100},
     "vae_cf": {

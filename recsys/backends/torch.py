@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pipelines.data.dataset import Dataset
 from pipelines.errors import DataError
 from pipelines.training.shard import Shard, current_shard
+from recsys.models.pairs import PairsConfig
 
 SHUFFLE_ROWS = 2**24
 """Rows that are held and shuffled together: 16.8 million events of user and item take about 200 MB."""
@@ -306,6 +307,18 @@ class WithNegatives:
             labels = torch.zeros(chosen.shape, device=items.device)
             labels[:, 0] = 1
             yield LabelledItems(users[own], chosen, labels)
+
+
+def negative_batches(
+    config: PairsConfig, events: TrainEvents, counts: NDArray[np.int64], *, n_users: int, device: torch.device
+) -> WithNegatives:
+    """Train events with negatives, as configured; `counts` int64[n_items] are the items' train events."""
+    seen = SeenItems(events, n_users=n_users, n_items=len(counts), device=device) if config.reject_seen else None
+    sampler = NegativeSampler(counts, alpha=config.negative_alpha, seen=seen, device=device)
+    batches = EventBatches(
+        events, batch_size=config.batch_size, seed=config.seed, device=device, shuffle_rows=config.shuffle_rows
+    )
+    return WithNegatives(batches, sampler, n=config.n_negatives, seed=config.seed)
 
 
 def rows_of(table: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

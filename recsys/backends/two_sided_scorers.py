@@ -22,7 +22,7 @@ from recsys.backends.fields import FieldEncoder, Fields, Inputs
 from recsys.backends.torch import catalogue_scores
 from recsys.backends.two_sided import Parts, TwoSided
 from recsys.models.arrays import known_items
-from recsys.models.fields import FieldsConfig
+from recsys.models.pairs import PairsConfig
 
 WEIGHTS_FILE = "model.safetensors"
 FIELDS_FILE = "fields.json"
@@ -128,7 +128,7 @@ def save_network(directory: Path, model: TwoSided, **more: Tensor) -> None:
     write_json(directory / FIELDS_FILE, model.fields.model_dump(mode="json"))
 
 
-def load_scorer(directory: Path, build: Build, config: FieldsConfig, data: Dataset) -> ListScorer | PairRanker:
+def load_scorer(directory: Path, build: Build, config: PairsConfig, data: Dataset) -> ListScorer | PairRanker:
     """Read what a scorer wrote, for a dataset of its lineage. Raises `ArtifactError` where files are damaged or the
     dataset lacks an input."""
     path = directory / WEIGHTS_FILE

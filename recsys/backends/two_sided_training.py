@@ -23,12 +23,11 @@ from recsys.backends.fields import (
     LabelledBatches,
     LabelledEvents,
     NegativeBatches,
-    fields_of,
 )
-from recsys.backends.torch import EventBatches, NegativeSampler, SeenItems, TrainEvents, WithNegatives, item_counts
+from recsys.backends.torch import EventBatches, TrainEvents, item_counts, negative_batches
 from recsys.backends.two_sided import TwoSided, loss_of
 from recsys.backends.two_sided_scorers import Build, ListScorer, PairRanker, scorer_of
-from recsys.models.fields import FieldsConfig
+from recsys.models.pairs import PairsConfig
 from recsys.validation import LabelValidation, Validation, selected
 
 BYTES_HELD = 2**30
@@ -74,14 +73,12 @@ class FieldTask(Task[FieldBatch]):
         return self.model.parameter_groups()
 
 
-def fitted(build: Build, config: FieldsConfig, data: Dataset, run: Run, *, model: str) -> Scorer:
+def fitted(build: Build, fields: Fields, config: PairsConfig, data: Dataset, run: Run) -> Scorer:
     """The scorer of a network with its best weights; without a validation fold, these are the last ones.
 
-    `build` makes the network from its inputs; `model` is its name in messages. Raises `DataError` where there are no
-    features or too few events, `ConfigError` for an input that is not there, and what `fit` raises.
+    `build` makes the network from its inputs. Raises `DataError` where there are too few events, and what `fit` raises.
     """
     device = device_of(config.training)
-    fields = fields_of(data, config.fields, model=model)
     encoder = FieldEncoder(fields, data, device)
     material = material_of(config, data, encoder)
     network = initial(build, fields, config.seed)
@@ -94,7 +91,7 @@ def fitted(build: Build, config: FieldsConfig, data: Dataset, run: Run, *, model
 
 
 def _validation(
-    scorer: Scorer, config: FieldsConfig, data: Dataset
+    scorer: Scorer, config: PairsConfig, data: Dataset
 ) -> tuple[Validation | LabelValidation, Callable[[], Mapping[str, float]]]:
     if isinstance(scorer, PairRanker):
         labels = LabelValidation(data)
@@ -119,25 +116,20 @@ class Material:
     popularity: Tensor | None
 
 
-def material_of(config: FieldsConfig, data: Dataset, encoder: FieldEncoder) -> Material:
+def material_of(config: PairsConfig, data: Dataset, encoder: FieldEncoder) -> Material:
     """The train events of a dataset, with drawn negatives or their labels, on the encoder's device."""
     return _lists(config, data, encoder) if data.card.task == "top_n" else _labels(config, data, encoder)
 
 
-def _lists(config: FieldsConfig, data: Dataset, encoder: FieldEncoder) -> Material:
-    device, events = encoder.device, TrainEvents(data)
+def _lists(config: PairsConfig, data: Dataset, encoder: FieldEncoder) -> Material:
+    events = TrainEvents(data)
     counts = item_counts(events, data.n_items)
-    seen = SeenItems(events, n_users=data.n_users, n_items=data.n_items, device=device) if config.reject_seen else None
-    sampler = NegativeSampler(counts, alpha=config.negative_alpha, seen=seen, device=device)
-    batches = EventBatches(
-        events, batch_size=config.batch_size, seed=config.seed, device=device, shuffle_rows=config.shuffle_rows
-    )
-    negatives = WithNegatives(batches, sampler, n=config.n_negatives, seed=config.seed)
+    negatives = negative_batches(config, events, counts, n_users=data.n_users, device=encoder.device)
     popularity = torch.tensor(counts.astype(np.float32))
     return Material(NegativeBatches(negatives, encoder), _logit(1 / (1 + config.n_negatives)), popularity)
 
 
-def _labels(config: FieldsConfig, data: Dataset, encoder: FieldEncoder) -> Material:
+def _labels(config: PairsConfig, data: Dataset, encoder: FieldEncoder) -> Material:
     events = LabelledEvents(data, encoder)
     held = min(config.shuffle_rows, BYTES_HELD // (4 * (len(encoder.fields.of("context").names) + 3)))
     batches = EventBatches(

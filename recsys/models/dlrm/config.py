@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
-from pipelines.data.schema import TaskName
-from recsys.models.fields import FieldsConfig, Width
+from recsys.models.fields import FieldsConfig
+from recsys.models.pairs import Width
 
 
 class DlrmConfig(FieldsConfig):
@@ -16,8 +14,6 @@ class DlrmConfig(FieldsConfig):
     The continuous features of a side become one more vector of that side, through layers of their own; a side without
     continuous features has no such vector.
     """
-
-    tasks: ClassVar[tuple[TaskName, ...]] = ("top_n", "ranking")
 
     bottom_layers: tuple[Width, ...] = (64,)
     """Widths of the layers between the continuous features and their vector, which has `dim` numbers."""

@@ -24,7 +24,7 @@ from torch.nn import functional
 from pipelines.data.dataset import Dataset
 from pipelines.errors import ConfigError
 from pipelines.runs import Run
-from recsys.backends.fields import Fields, Inputs
+from recsys.backends.fields import Fields, Inputs, fields_of
 from recsys.backends.tables import parameter_groups, tables_of
 from recsys.backends.two_sided import Parts, SplitMlp, TwoSided, linear
 from recsys.backends.two_sided_scorers import ListScorer, PairRanker, load_scorer
@@ -126,7 +126,8 @@ def train(config: DlrmConfig, data: Dataset, run: Run) -> ListScorer | PairRanke
     Raises `DataError` where there are no features or too few events, `ConfigError` for an input that is not there, and
     what `pipelines.training.torch.fit` raises.
     """
-    return fitted(lambda fields: Dlrm(fields, config), config, data, run, model="dlrm")
+    fields = fields_of(data, config.fields, model="dlrm")
+    return fitted(lambda fields: Dlrm(fields, config), fields, config, data, run)
 
 
 def load(directory: Path, config: DlrmConfig, data: Dataset) -> ListScorer | PairRanker:

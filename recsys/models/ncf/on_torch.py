@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -27,157 +26,31 @@ from torch.nn import functional
 
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries
-from pipelines.errors import ArtifactError
+from pipelines.errors import ArtifactError, ConfigError, DataError
 from pipelines.runs import Run
 from pipelines.training.devices import device_of
 from pipelines.training.task import Task
 from pipelines.training.torch import fit
 from recsys.api import Pairs
+from recsys.backends.fields import fields_of
 from recsys.backends.graphs import Form, Graph
+from recsys.backends.neumf import LabelledNcf, Ncf
 from recsys.backends.torch import (
-    EventBatches,
     LabelledItems,
-    NegativeSampler,
-    SeenItems,
     TrainEvents,
     WithNegatives,
     catalogue_scores,
     item_counts,
-    rows_of,
+    negative_batches,
 )
+from recsys.backends.two_sided_scorers import ListScorer, PairRanker, load_scorer
+from recsys.backends.two_sided_training import fitted
 from recsys.models.arrays import known_items
 from recsys.models.ncf.config import NcfConfig, NcfTraining
-from recsys.validation import Validation
+from recsys.validation import Validation, selected
 
 FILE = "model.safetensors"
-EMBEDDING_STD = 0.01
 PAIRS_AT_ONCE = 2**16
-
-
-class Gmf(nn.Module):
-    """Generalised matrix factorisation: what it adds to the score."""
-
-    def __init__(self, n_users: int, n_items: int, config: NcfConfig) -> None:
-        super().__init__()
-        self.user = _embedding(n_users, config.factors)
-        self.item = _embedding(n_items, config.factors)
-        self.out = nn.Parameter(_uniform(config.factors, fan_in=config.factors))
-
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Users [B], items [B, K] -> [B, K]: h . (p_u * p_i) = (h * p_u) . p_i."""
-        user = rows_of(self.user.weight, users) * self.out  # [B, d]
-        return (rows_of(self.item.weight, items) * user[:, None]).sum(-1)  # [B, K, d] -> [B, K]
-
-    def item_side(self) -> Tensor:
-        """What the catalogue's scores need of all items: [n_items, d]."""
-        return self.item.weight
-
-    def of_catalogue(self, user: Tensor, item_side: Tensor) -> Tensor:
-        """One user (an id [1]) against rows [I, d] of `item_side` -> [I]."""
-        return torch.mv(item_side, self.user(user)[0] * self.out)
-
-
-class Mlp(nn.Module):
-    """The multi-layer perceptron: what it adds to the score.
-
-    W_1 is held in its two halves, W_1 [q_u; q_i] = U q_u + V q_i: a user's half is computed once for all items, an
-    item's half once for all users.
-    """
-
-    def __init__(self, n_users: int, n_items: int, config: NcfConfig) -> None:
-        super().__init__()
-        widths = config.layers
-        self.user = _embedding(n_users, config.mlp_factors)
-        self.item = _embedding(n_items, config.mlp_factors)
-        self.from_user = _linear(config.mlp_factors, widths[0], fan_in=2 * config.mlp_factors)
-        self.from_item = _linear(config.mlp_factors, widths[0], fan_in=2 * config.mlp_factors, bias=False)
-        self.hidden = nn.ModuleList(_linear(a, b, fan_in=a) for a, b in pairwise(widths))
-        self.out = nn.Parameter(_uniform(widths[-1], fan_in=widths[-1]))
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Users [B], items [B, K] -> [B, K]."""
-        user = _layer_of_rows(self.from_user, self.user, users)  # [B, h_1]
-        item = _layer_of_rows(self.from_item, self.item, items)  # [B, K, h_1]
-        return self._above(user[:, None] + item)
-
-    def item_side(self) -> Tensor:
-        """What the catalogue's scores need of all items: [n_items, h_1]."""
-        half: Tensor = self.from_item(self.item.weight)
-        return half
-
-    def of_catalogue(self, user: Tensor, item_side: Tensor) -> Tensor:
-        """One user (an id [1]) against rows [I, h_1] of `item_side` -> [I]."""
-        return self._above(self.from_user(self.user(user)) + item_side)
-
-    def _above(self, first: Tensor) -> Tensor:
-        """From the first layer's sums [..., h_1] to [...]."""
-        x = self.dropout(functional.relu(first))
-        for layer in self.hidden:
-            x = self.dropout(functional.relu(layer(x)))
-        return torch.matmul(x, self.out)
-
-
-class Ncf(nn.Module):
-    """GMF, MLP, or NeuMF: the sum of both."""
-
-    def __init__(self, n_users: int, n_items: int, config: NcfConfig) -> None:
-        super().__init__()
-        self.n_users, self.n_items = n_users, n_items
-        self.gmf = Gmf(n_users, n_items, config) if config.variant in {"gmf", "neumf"} else None
-        self.mlp = Mlp(n_users, n_items, config) if config.variant in {"mlp", "neumf"} else None
-        self.bias = nn.Parameter(torch.zeros(1))
-
-    @property
-    def halves(self) -> list[Gmf | Mlp]:
-        """The parts whose outputs are added up."""
-        return [half for half in (self.gmf, self.mlp) if half is not None]
-
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Users [B], items [B, K] -> scores [B, K], before the sigmoid."""
-        return sum((half(users, items) for half in self.halves), self.bias)
-
-    def squared_length(self, users: Tensor, items: Tensor) -> Tensor:
-        """Mean over the pairs of users [B] and items [B, K] of |p_u|^2 + |p_i|^2 (+ the same of the other half)."""
-        of_users = sum(_squares(half.user.weight, users) / users.numel() for half in self.halves)
-        of_items = sum(_squares(half.item.weight, items) / items.numel() for half in self.halves)
-        return torch.as_tensor(of_users + of_items)
-
-
-def _embedding(n: int, dim: int) -> nn.Embedding:
-    table = nn.Embedding(n, dim)
-    nn.init.normal_(table.weight, std=EMBEDDING_STD)
-    return table
-
-
-def _linear(n_in: int, n_out: int, *, fan_in: int, bias: bool = True) -> nn.Linear:
-    layer = nn.Linear(n_in, n_out, bias=bias)
-    with torch.no_grad():
-        layer.weight.copy_(_uniform(n_out, n_in, fan_in=fan_in))
-        if bias:
-            layer.bias.zero_()
-    return layer
-
-
-def _uniform(*shape: int, fan_in: int) -> Tensor:
-    """Uniform with variance 1 / fan_in (LeCun): the authors' choice for the output."""
-    bound = (3 / fan_in) ** 0.5
-    return torch.empty(shape).uniform_(-bound, bound)
-
-
-def _layer_of_rows(layer: nn.Linear, table: nn.Embedding, ids: Tensor) -> Tensor:
-    """layer(table[ids]), in the order that multiplies fewer rows."""
-    if ids.numel() < table.num_embeddings:
-        rows: Tensor = layer(rows_of(table.weight, ids))
-        return rows
-    return rows_of(layer(table.weight), ids)
-
-
-def _squares(table: Tensor, ids: Tensor) -> Tensor:
-    """Sum over ids of |table[id]|^2, in the order that squares fewer rows."""
-    if ids.numel() < len(table):
-        return rows_of(table, ids).square().sum()
-    return (table.square().sum(1) * torch.bincount(ids.flatten(), minlength=len(table))).sum()
 
 
 class NcfTask(Task[LabelledItems]):
@@ -299,17 +172,30 @@ class NcfGraph(nn.Module):
         return answers if items is None else answers[:, 0]
 
 
-def train(config: NcfConfig, data: Dataset, run: Run) -> NcfScorer:
+def train(config: NcfConfig, data: Dataset, run: Run) -> NcfScorer | ListScorer | PairRanker:
     """Fit the model, or with `pretraining` its halves first; the epoch is chosen on the validation fold.
 
-    Raises `DataError` where there is too little to train on or no negative to draw, and what `fit` raises.
+    Raises `DataError` where there is too little to train on or no negative to draw, and what `fit` raises; with labels
+    as the task `ConfigError` for knobs that are for lists only.
     """
+    if data.card.task == "ranking":
+        _refuse_for_labels(config, data)
+        fields = fields_of(data, ("user", "item"), model="ncf")
+        return fitted(lambda fields: LabelledNcf(fields, config), fields, config, data, run)
     work = _Training(config, data, run)
     start = None
     if config.pretraining is not None:
         gmf, mlp = (work.half(variant, config.pretraining) for variant in ("gmf", "mlp"))
         start = fused(gmf, mlp, config.pretraining_share)
     return NcfScorer(work.fitted(config, config.training, start=start), work.popularity, data.n_items)
+
+
+def _refuse_for_labels(config: NcfConfig, data: Dataset) -> None:
+    if not (data.n_users and data.n_items):
+        raise DataError(f"{data.path}: ncf learns from users and items, and here are none; train wide_deep or dlrm")
+    given = [knob for knob in ("pretraining", "embedding_l2") if getattr(config, knob)]
+    if given:
+        raise ConfigError(f"{data.path}: model.{given[0]} is for lists, and the dataset has labels; leave it out")
 
 
 class _Training:
@@ -322,7 +208,7 @@ class _Training:
         events = TrainEvents(data)
         counts = item_counts(events, data.n_items)
         self.popularity = counts.astype(np.float32)
-        self._batches = batches_of(config, events, counts, n_users=data.n_users, device=self._device)
+        self._batches = negative_batches(config, events, counts, n_users=data.n_users, device=self._device)
         self._validation = Validation(
             data, n_queries=config.valid_queries, seed=config.seed, n_candidates=config.valid_candidates
         )
@@ -339,7 +225,7 @@ class _Training:
         if start is not None:
             model.load_state_dict(start)
         task = NcfTask(model.to(self._device), self._batches, self._validation, self.popularity, l2=config.embedding_l2)
-        knobs = {"seed": config.seed} | ({} if self._validation.n_queries else {"monitor": None, "patience": None})
+        knobs = {"seed": config.seed, **selected(training.monitor, self._validation)}
         fit(task, training.model_copy(update=knobs), self._run, name=name)
         return model
 
@@ -359,20 +245,10 @@ def fused(gmf: Ncf, mlp: Ncf, share: float) -> dict[str, Tensor]:
     return weights | {"bias": share * gmf.bias.detach() + (1 - share) * mlp.bias.detach()}
 
 
-def batches_of(
-    config: NcfConfig, events: TrainEvents, counts: NDArray[np.int64], *, n_users: int, device: torch.device
-) -> WithNegatives:
-    """Train events with negatives; `counts` int64[n_items] are the items' train events."""
-    seen = SeenItems(events, n_users=n_users, n_items=len(counts), device=device) if config.reject_seen else None
-    sampler = NegativeSampler(counts, alpha=config.negative_alpha, seen=seen, device=device)
-    batches = EventBatches(
-        events, batch_size=config.batch_size, seed=config.seed, device=device, shuffle_rows=config.shuffle_rows
-    )
-    return WithNegatives(batches, sampler, n=config.n_negatives, seed=config.seed)
-
-
-def load(directory: Path, config: NcfConfig, data: Dataset) -> NcfScorer:
+def load(directory: Path, config: NcfConfig, data: Dataset) -> NcfScorer | ListScorer | PairRanker:
     """Read `model.safetensors`."""
+    if data.card.task == "ranking":
+        return load_scorer(directory, lambda fields: LabelledNcf(fields, config), config, data)
     path = directory / FILE
     try:
         weights = load_file(path)

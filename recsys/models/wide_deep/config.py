@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipelines.data.schema import TaskName
-from recsys.models.fields import FieldsConfig, Width
+from recsys.models.fields import FieldsConfig
+from recsys.models.pairs import Width
 
 Cross = Annotated[tuple[str, ...], Field(min_length=2, max_length=4)]
 
 
 class WideDeepConfig(FieldsConfig):
     """Cheng et al. 2016: a linear model of fields and of crosses of fields, beside layers over the fields' vectors."""
-
-    tasks: ClassVar[tuple[TaskName, ...]] = ("top_n", "ranking")
 
     layers: tuple[Width, ...] = Field(default=(128, 64), min_length=1)
     """Widths of the deep part's hidden layers."""

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pipelines.data.dataset import Dataset
 from pipelines.errors import ConfigError
 from pipelines.runs import Run
-from recsys.backends.fields import Fields, Inputs
+from recsys.backends.fields import Fields, Inputs, fields_of
 from recsys.backends.tables import Tables, parameter_groups, tables_of
 from recsys.backends.torch import rows_of
 from recsys.backends.two_sided import Parts, SplitMlp, TwoSided
@@ -172,7 +172,8 @@ def train(config: WideDeepConfig, data: Dataset, run: Run) -> ListScorer | PairR
     Raises `DataError` where there are no features or too few events, `ConfigError` for an input that is not there, and
     what `pipelines.training.torch.fit` raises.
     """
-    return fitted(lambda fields: WideDeep(fields, config), config, data, run, model="wide_deep")
+    fields = fields_of(data, config.fields, model="wide_deep")
+    return fitted(lambda fields: WideDeep(fields, config), fields, config, data, run)
 
 
 def load(directory: Path, config: WideDeepConfig, data: Dataset) -> ListScorer | PairRanker:
