@@ -15,8 +15,8 @@ from torch.nn import functional
 
 from recsys.backends.torch import rows_of
 
-SCORES_AT_ONCE = 2**21
-"""Scores that the softmax over all items holds at a time: 8 MB."""
+SCORES_AT_ONCE = {"cpu": 2**19, "cuda": 2**26}
+"""Scores that the softmax over all items holds at a time: on a CPU 2 MB, which stay in its cache."""
 
 
 def full_softmax(hidden: Tensor, items: Tensor, answers: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -25,36 +25,46 @@ def full_softmax(hidden: Tensor, items: Tensor, answers: Tensor, bias: Tensor | 
     Gradients are computed beside the scores, some places at a time, so that the table [T, n] of all scores is never
     written to memory and read again.
     """
-    zero = items.new_zeros(len(items)) if bias is None else bias
-    loss: Tensor = cast(Any, _FullSoftmax).apply(hidden, items, zero, answers)
+    loss: Tensor = cast(Any, _FullSoftmax).apply(hidden, items, bias, answers)
     return loss
 
 
 class _FullSoftmax(torch.autograd.Function):
+    """With u = exp(s - max s), z = sum u and e the answer: ds = (u / z - e) / T. What u / z needs is divided by z
+    where it has d columns, not n."""
+
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, items: Tensor, bias: Tensor, answers: Tensor) -> Tensor:
-        total = hidden.new_zeros((), dtype=torch.float32)
-        gradients = [torch.zeros_like(part, dtype=torch.float32) for part in (hidden, items, bias)]
-        size = max(1, SCORES_AT_ONCE // len(items))
-        for start in range(0, len(hidden), size):
+    def forward(ctx: Any, hidden: Tensor, items: Tensor, bias: Tensor | None, answers: Tensor) -> Tensor:
+        n = len(hidden)
+        losses = torch.empty(n, device=hidden.device)
+        for_hidden, for_items = -rows_of(items, answers).float() / n, torch.zeros_like(items, dtype=torch.float32)
+        for_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+        size = max(1, SCORES_AT_ONCE[hidden.device.type] // len(items))
+        for start in range(0, n, size):
             own = slice(start, start + size)
-            scores = torch.matmul(hidden[own], items.T).float().add_(bias)
-            scores -= scores.amax(1, keepdim=True)
+            scores = torch.matmul(hidden[own], items.T).float()
+            if bias is not None:
+                scores += bias
+            highest = scores.amax(1, keepdim=True)
             chosen = scores.gather(1, answers[own, None])
-            sums = scores.exp_().sum(1, keepdim=True)
-            total += (sums.log() - chosen).sum()
-            scores /= sums * len(hidden)
-            scores.scatter_add_(1, answers[own, None], torch.full_like(sums, -1 / len(hidden)))
-            gradients[0][own] = torch.matmul(scores, items)
-            gradients[1] += torch.matmul(scores.T, hidden[own])
-            gradients[2] += scores.sum(0)
-        ctx.save_for_backward(*(g.to(part.dtype) for g, part in zip(gradients, (hidden, items, bias), strict=True)))
-        return total / len(hidden)
+            u = scores.sub_(highest).exp_()
+            z = u.sum(1, keepdim=True)
+            losses[own] = (z.log() + highest - chosen)[:, 0]
+            weight = 1 / (z * n)
+            for_hidden[own] += torch.matmul(u, items) * weight
+            for_items += torch.matmul(u.T, hidden[own] * weight)
+            if for_bias is not None:
+                for_bias += torch.mv(u.T, weight[:, 0])
+        for_items.index_add_(0, answers, hidden.float(), alpha=-1 / n)
+        if for_bias is not None:
+            for_bias -= torch.bincount(answers, minlength=len(items)) / n
+        ctx.gradients = for_hidden.to(hidden.dtype), for_items.to(items.dtype), for_bias
+        return losses.mean()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(gradient * part for part in ctx.saved_tensors), None)
+        return (*(None if part is None else gradient * part for part in ctx.gradients), None)
 
 
 def sampled_softmax(

@@ -55,7 +55,7 @@ class Attention(nn.Module):
         What is behind a row's end is never before an item, so the causal form needs no mask for it.
         """
         b, length, dim = x.shape
-        parts = self.to_all(x).view(b, length, 3, self._n_heads, dim // self._n_heads)
+        parts = self.to_all(x).view(b, length, 3, self._n_heads, -1)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each [B, H, L, d / H]
         mask = None if self._causal else inside[:, None, None]
         seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=self._causal)

@@ -18,7 +18,8 @@ from torch.nn import functional
 
 from pipelines.data.dataset import Dataset
 from pipelines.runs import Run
-from recsys.backends.sequence_models import SequenceModel, SequenceScorer, load_sequences, train_sequences
+from recsys.backends.sequence_models import SequenceModel, SequenceScorer
+from recsys.backends.sequence_training import load_sequences, train_sequences
 from recsys.backends.sequences import cloze
 from recsys.backends.transformer import initialise
 from recsys.models.bert4rec.config import Bert4RecConfig

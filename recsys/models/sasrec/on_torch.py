@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pipelines.data.dataset import Dataset
 from pipelines.runs import Run
-from recsys.backends.sequence_models import SequenceModel, SequenceScorer, load_sequences, train_sequences
+from recsys.backends.sequence_models import SequenceModel, SequenceScorer
+from recsys.backends.sequence_training import load_sequences, train_sequences
 from recsys.backends.sequences import next_item
 from recsys.models.sasrec.config import SasRecConfig
 
