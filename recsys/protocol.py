@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries, Truth
+from pipelines.data.queries import Queries, Ragged, Truth
 from pipelines.data.schema import Fold
 from pipelines.errors import ArtifactError
 from recsys.tell_tale import tell_tale_features
@@ -32,6 +32,8 @@ GLOBAL_TIME = ("temporal", "rolling")
 OWN_TIME = (*GLOBAL_TIME, "leave_last")
 """Protocols that claim so of the user's own events; those of one second are ordered by their place in the source."""
 READS = "test-reads.jsonl"
+QUERIES_AT_ONCE = 2**14
+PAIRS_AT_ONCE = 2**24
 NEVER = np.iinfo(np.int64).max
 
 
@@ -48,28 +50,34 @@ class Checked:
         """The split's name."""
         return self.data.card.split.protocol
 
-    @cached_property
-    def queries(self) -> Queries:
-        """The fold's queries."""
-        return self.data.queries(self.fold)
+    def blocks(self) -> Iterator[tuple[Queries, Truth]]:
+        """The fold's queries and truths, some at a time."""
+        queries = (queries for _, queries in self.data.query_blocks(self.fold, QUERIES_AT_ONCE))
+        return zip(queries, self.data.truth_blocks(self.fold, QUERIES_AT_ONCE), strict=True)
 
     @cached_property
-    def truth(self) -> Truth:
-        """The fold's truth."""
-        return self.data.truth(self.fold)
+    def user(self) -> NDArray[np.int32]:
+        """int32[Q]: the queries' users."""
+        return np.concatenate([np.empty(0, np.int32), *(queries.user for queries, _ in self.blocks())])
 
     @cached_property
+    def time(self) -> Int64 | None:
+        """int64[Q]: when the queries are asked; None without times, and without queries."""
+        parts = [queries.time for queries, _ in self.blocks() if queries.time is not None]
+        return np.concatenate(parts) if parts else None
+
+    @property
     def has_time(self) -> bool:
         """Whether train events and queries have times."""
-        return self.data.card.has_time and self.queries.time is not None and len(self.queries) > 0
+        return self.data.card.has_time and self.time is not None
 
     @cached_property
     def asked(self) -> Int64:
         """int64[n_users]: when the user's first query is asked, `NEVER` for a user without one."""
         asked = np.full(self.data.n_users, NEVER)
-        known = self.queries.user >= 0
-        if self.queries.time is not None:
-            np.minimum.at(asked, self.queries.user[known], self.queries.time[known])
+        known = self.user >= 0
+        if self.time is not None:
+            np.minimum.at(asked, self.user[known], self.time[known])
         return asked
 
     def train(self, *names: str) -> Iterator[list[NDArray[Any]]]:
@@ -81,17 +89,33 @@ class Checked:
     @cached_property
     def truth_pairs(self) -> Int64:
         """int64[n]: user * n_items + item of each relevant item of a known user."""
-        user = self.queries.user[self.truth.items.rows].astype(np.int64)
-        pairs = user * self.data.n_items + self.truth.items.values.astype(np.int64)
-        return np.asarray(np.unique(pairs[user >= 0]), np.int64)
+        parts = [np.empty(0, np.int64)]
+        for queries, truth in self.blocks():
+            user = queries.user[truth.items.rows].astype(np.int64)
+            pairs = user * self.data.n_items + truth.items.values.astype(np.int64)
+            parts.append(pairs[user >= 0])
+        return np.asarray(np.unique(np.concatenate(parts)), np.int64)
 
     @cached_property
     def repeats(self) -> bool:
-        """Whether a user may meet an item twice: the split shows repeats, or train holds any."""
+        """Whether a user may meet an item twice: the split shows repeats, or train holds any.
+
+        The users are parted so that the pairs of some of them fit in memory.
+        """
         if "repeat" in self.data.card.split.views:
             return True
-        pairs = np.concatenate([user * np.int64(self.data.n_items) + item for user, item in self.train("user", "item")])
-        return len(np.unique(pairs)) < len(pairs)
+        n_parts = max(1, -(-sum(len(user) for (user,) in self.train("user")) // PAIRS_AT_ONCE))
+        return any(self._repeats(part, n_parts) for part in range(n_parts))
+
+    def _repeats(self, part: int, n_parts: int) -> bool:
+        """Whether train holds a pair twice, of users whose number leaves `part` when divided by `n_parts`."""
+        pairs = [
+            user[own] * np.int64(self.data.n_items) + item[own]
+            for user, item in self.train("user", "item")
+            for own in [user % n_parts == part]
+        ]
+        together = np.sort(np.concatenate([np.empty(0, np.int64), *pairs]))
+        return bool((together[1:] == together[:-1]).any())
 
 
 def warnings_of(data: Dataset, fold: Fold, k: Sequence[int]) -> tuple[str, ...]:
@@ -102,9 +126,9 @@ def warnings_of(data: Dataset, fold: Fold, k: Sequence[int]) -> tuple[str, ...]:
 
 def train_after_queries(checked: Checked) -> Iterator[str]:
     """Global time: train events of the time at which the first query is asked, or later."""
-    if checked.protocol not in GLOBAL_TIME or not checked.has_time or checked.queries.time is None:
+    if checked.protocol not in GLOBAL_TIME or not checked.has_time or checked.time is None:
         return
-    first = int(checked.queries.time.min())
+    first = int(checked.time.min())
     late = sum(int((time >= first).sum()) for (time,) in checked.train("time"))
     if late:
         yield (
@@ -124,14 +148,20 @@ def own_future_in_train(checked: Checked) -> Iterator[str]:
 
 def future_in_history(checked: Checked) -> Iterator[str]:
     """Events in a query's history from after it was asked."""
-    queries = checked.queries
-    if checked.protocol == "given_candidates" or queries.time is None or queries.history_times is None:
+    if checked.protocol == "given_candidates":
         return
-    asked = queries.time[queries.history_times.rows]
-    given = queries.history_times.values.astype(np.int64)
-    late = int((given >= asked if checked.protocol in GLOBAL_TIME else given > asked).sum())
+    late = sum(_late(queries, checked.protocol) for queries, _ in checked.blocks())
     if late:
         yield f"leakage: {late:,} events in the histories of {checked.fold} queries are later than the query"
+
+
+def _late(queries: Queries, protocol: str) -> int:
+    """Number of events in the histories from after the query."""
+    if queries.time is None or queries.history_times is None:
+        return 0
+    asked = queries.time[queries.history_times.rows]
+    given = queries.history_times.values.astype(np.int64)
+    return int((given >= asked if protocol in GLOBAL_TIME else given > asked).sum())
 
 
 def same_event_in_train(checked: Checked) -> Iterator[str]:
@@ -160,12 +190,15 @@ def truth_in_history(checked: Checked) -> Iterator[str]:
     """Relevant items that the query's own history holds, where nobody meets an item twice."""
     if checked.repeats:
         return
-    n_items, history = checked.data.n_items, checked.queries.history
-    seen = history.rows * n_items + history.values.astype(np.int64)
-    wanted = checked.truth.items.rows * n_items + checked.truth.items.values.astype(np.int64)
-    both = int(np.isin(wanted, seen).sum())
+    both = sum(_shared_pairs(queries.history, truth.items, checked.data.n_items) for queries, truth in checked.blocks())
     if both:
         yield f"leakage: {both:,} relevant items of {checked.fold} queries stand in the query's own history"
+
+
+def _shared_pairs(seen: Ragged, wanted: Ragged, n_items: int) -> int:
+    """Entries of `wanted` that are in the same row of `seen`."""
+    asked, known = (rows.rows * n_items + rows.values.astype(np.int64) for rows in (wanted, seen))
+    return int(np.isin(asked, known).sum())
 
 
 def held_out_users_in_train(checked: Checked) -> Iterator[str]:
@@ -173,7 +206,7 @@ def held_out_users_in_train(checked: Checked) -> Iterator[str]:
     if checked.protocol != "held_out_users":
         return
     users = np.zeros(checked.data.n_users, np.bool_)
-    users[checked.queries.user[checked.queries.user >= 0]] = True
+    users[checked.user[checked.user >= 0]] = True
     events = sum(int(users[user].sum()) for (user,) in checked.train("user"))
     if events:
         yield f"leakage: {events:,} train events are of users that the split held_out_users says are not in train"
@@ -181,10 +214,10 @@ def held_out_users_in_train(checked: Checked) -> Iterator[str]:
 
 def others_future_in_train(checked: Checked) -> Iterator[str]:
     """Without a global boundary train knows the future of other users (Ji et al. 2023): true by design, and said."""
-    if not checked.has_time or checked.protocol in GLOBAL_TIME or checked.queries.time is None:
+    if not checked.has_time or checked.protocol in GLOBAL_TIME or checked.time is None:
         return
     last = max((int(time.max()) for (time,) in checked.train("time") if len(time)), default=0)
-    share = float((checked.queries.time < last).mean())
+    share = float((checked.time < last).mean())
     if checked.protocol == "random" or share > 0:
         which = f"{share:.0%} of the queries were" if share else "events were drawn for the test by chance, some"
         yield (
@@ -195,14 +228,17 @@ def others_future_in_train(checked: Checked) -> Iterator[str]:
 
 def target_in_features(checked: Checked) -> Iterator[str]:
     """Event features from which the item or the rating can be read."""
-    for name, target, share in tell_tale_features(checked.data, checked.queries, checked.truth):
+    for name, target, share in tell_tale_features(checked.data, checked.fold):
         yield f"leakage: event feature {name} tells the {target} in {share:.1%} of the rows; is it known beforehand?"
 
 
 def sampled_metrics(checked: Checked) -> Iterator[str]:
     """Candidates given instead of the catalogue (Krichene and Rendle 2020)."""
-    if checked.data.card.split.sampled and checked.queries.candidates is not None:
-        n = int(np.median(checked.queries.candidates.lengths)) if len(checked.queries) else 0
+    if not checked.data.card.split.sampled:
+        return
+    blocks = [queries.candidates.lengths for queries, _ in checked.blocks() if queries.candidates is not None]
+    if blocks:
+        n = int(np.median(np.concatenate(blocks)))
         yield (
             f"sampled metrics: each query ranks {n} given candidates, not the catalogue of {checked.data.n_items:,}; "
             "such figures may order models otherwise than a full ranking, and must not be set beside one"

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries, Ragged
+from pipelines.data.queries import Ragged
 from pipelines.data.schema import Feature, Fold
 from pipelines.errors import ArtifactError
 from recsys.api import Metric, Ranked
+from recsys.metrics.context import item_counts
 
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
@@ -26,6 +27,7 @@ ACTIVITY_GROUPS = 4
 CATEGORIES = 8
 """So many of a feature's categories have a group of their own, the most frequent; the rest are together."""
 HEAD, MIDDLE = 0.5, 0.8
+QUERIES_AT_ONCE = 2**14
 MARK = " where "
 """Between the metric and the group in the name of a column of `per_query.parquet`."""
 
@@ -42,21 +44,36 @@ class Slicing:
 
 def slicings(data: Dataset, fold: Fold) -> tuple[Slicing, ...]:
     """All that the dataset allows: a cut that would leave everything in one group is not among them."""
-    queries = data.queries(fold)
     features = [feature for feature in data.card.features if feature.kind == "categorical"]
+    lengths, user, categories = _outline(data, fold, [feature.name for feature in features])
+    of_queries = [feature for feature in features if feature.name in categories]
     found = [
-        activity(queries),
-        new_users(queries),
-        popularity(np.bincount(data.train_column("item"), minlength=data.n_items)),
-        *(_of_query(data, queries, feature) for feature in features if feature.name in queries.features),
+        activity(lengths),
+        new_users(user),
+        popularity(item_counts(data)),
+        *(_by_category(data, feature, "query", categories[feature.name]) for feature in of_queries),
         *(_of_item(data, feature) for feature in features if feature.table == "item"),
     ]
     return tuple(slicing for slicing in found if len(slicing.groups) > 1)
 
 
-def activity(queries: Queries) -> Slicing:
+def _outline(
+    data: Dataset, fold: Fold, features: Sequence[str]
+) -> tuple[NDArray[np.int64], Int32, dict[str, NDArray[Any]]]:
+    """Of all queries: lengths of histories, users, and those of the features that queries have."""
+    blocks = [
+        (queries.history.lengths, queries.user, {name: queries.features.get(name) for name in features})
+        for _, queries in data.query_blocks(fold, QUERIES_AT_ONCE)
+    ]
+    lengths = np.concatenate([np.empty(0, np.int64), *(block[0] for block in blocks)])
+    user = np.concatenate([np.empty(0, np.int32), *(block[1] for block in blocks)])
+    categories = {name: [block[2][name] for block in blocks] for name in features}
+    known = {name: [part for part in parts if part is not None] for name, parts in categories.items()}
+    return lengths, user, {name: np.concatenate(parts) for name, parts in known.items() if parts}
+
+
+def activity(lengths: NDArray[np.int64]) -> Slicing:
     """Queries by the length of their history, cut at its quartiles; those without one are a group of their own."""
-    lengths = queries.history.lengths
     some = lengths[lengths > 0]
     shares = np.arange(1, ACTIVITY_GROUPS) / ACTIVITY_GROUPS
     inner = np.quantile(some, shares, method="inverted_cdf") if len(some) else []
@@ -69,10 +86,10 @@ def _span(values: NDArray[np.int64], unit: str) -> str:
     return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
 
 
-def new_users(queries: Queries) -> Slicing:
+def new_users(user: Int32) -> Slicing:
     """Queries of users in the vocabulary, and of users outside it."""
     names = ("known user", "new user")
-    return _named("user", "query", (queries.user < 0).astype(np.int32), lambda code: names[code])
+    return _named("user", "query", (user < 0).astype(np.int32), lambda code: names[code])
 
 
 def popularity(counts: NDArray[np.int64]) -> Slicing:
@@ -86,10 +103,6 @@ def popularity(counts: NDArray[np.int64]) -> Slicing:
     codes = np.where(counts > 0, codes, 3)
     names = ("head, half of all events", "middle, up to 80 %", "tail, the rest", "not in train")
     return _named("popularity of the chosen item", "item", codes, lambda code: names[code])
-
-
-def _of_query(data: Dataset, queries: Queries, feature: Feature) -> Slicing:
-    return _by_category(data, feature, "query", queries.features[feature.name])
 
 
 def _of_item(data: Dataset, feature: Feature) -> Slicing:

@@ -8,14 +8,16 @@ nothing from a target of few values; of a target of many values (an item) only a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries, Truth
-from pipelines.data.schema import Feature
+from pipelines.data.queries import Ragged
+from pipelines.data.schema import Feature, Fold
 
 TOLD = 0.95
 """Share of rows that must be told."""
@@ -26,37 +28,79 @@ TOGETHER, TOGETHER_OF_SETS = 2, 5
 """Rows of one value that are looked at: more where a row has several targets, since two long lists often meet."""
 BINS, ROWS_A_BIN = 256, 4
 MOST_ROWS = 100_000
-"""Of more train events a sample is looked at, always the same."""
+"""Of more train events, or more queries, a sample is looked at, always the same."""
+QUERIES_AT_ONCE = 2**14
+TARGETS = ("item", "rating")
 
 
-def tell_tale_features(data: Dataset, queries: Queries, truth: Truth) -> Iterator[tuple[str, str, float]]:
+def tell_tale_features(data: Dataset, fold: Fold) -> Iterator[tuple[str, str, float]]:
     """(feature, target, share of rows that it tells) of each event feature that tells a target."""
-    for feature in data.card.features:
-        if feature.table != "event":
-            continue
-        if feature.name in data.train.column_names:
-            yield from _in_train(data, feature)
-        if feature.name in queries.features:
-            rows = truth.items.rows
-            codes = _codes(queries.features[feature.name], feature)
-            share = told(codes[rows], truth.items.values, row=rows)
+    features = [feature for feature in data.card.features if feature.table == "event"]
+    if not features:
+        return
+    train = _train_sample(data, [feature.name for feature in features])
+    queries, wanted = _query_sample(data, fold)
+    for feature in features:
+        if feature.name in train:
+            yield from _in_train(train, feature)
+        if feature.name in queries:
+            codes = _codes(queries[feature.name], feature)
+            share = told(codes[wanted.rows], wanted.values, row=wanted.rows)
             if share is not None:
                 yield feature.name, "relevant item", share
 
 
-def _in_train(data: Dataset, feature: Feature) -> Iterator[tuple[str, str, float]]:
-    rows = _sample(len(data.train))
-    codes = _codes(data.train_column(feature.name)[rows], feature)
-    for target in ("item", "rating"):
-        if target not in data.train.column_names or target == feature.name:
+def _in_train(train: Mapping[str, NDArray[Any]], feature: Feature) -> Iterator[tuple[str, str, float]]:
+    codes = _codes(train[feature.name], feature)
+    for target in TARGETS:
+        if target not in train or target == feature.name:
             continue
-        share = told(codes, np.unique(data.train_column(target)[rows], return_inverse=True)[1])
+        share = told(codes, np.unique(train[target], return_inverse=True)[1])
         if share is not None:
             yield feature.name, target, share
 
 
-def _sample(n: int) -> slice | NDArray[np.int64]:
-    return slice(None) if n <= MOST_ROWS else np.sort(np.random.default_rng(0).choice(n, MOST_ROWS, replace=False))
+def _train_sample(data: Dataset, features: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Columns of a sample of the train events, read a row group at a time: these features, and what they may tell."""
+    files = data.train_files()
+    names = [name for name in pq.read_schema(files[0]).names if name in (*features, *TARGETS)]
+    chosen = _sample(sum(pq.read_metadata(path).num_rows for path in files))
+    parts, before = [], 0
+    for path in files:
+        with pq.ParquetFile(path) as file:
+            for group in range(file.num_row_groups):
+                n_rows = file.metadata.row_group(group).num_rows
+                parts.append(file.read_row_group(group, columns=names).take(_within(chosen, before, n_rows)))
+                before += n_rows
+    return {name: np.concatenate([part[name].to_numpy() for part in parts]) for name in names}
+
+
+def _query_sample(data: Dataset, fold: Fold) -> tuple[dict[str, NDArray[Any]], Ragged]:
+    """Features of a sample of the queries, and their relevant items."""
+    chosen, before = _sample(data.n_queries(fold)), 0
+    queries, truths = [], []
+    for (_, block), truth in zip(
+        data.query_blocks(fold, QUERIES_AT_ONCE), data.truth_blocks(fold, QUERIES_AT_ONCE), strict=True
+    ):
+        rows = _within(chosen, before, len(block))
+        queries.append(block.take(rows).features)
+        truths.append(truth.items.take(rows))
+        before += len(block)
+    names = queries[0] if queries else ()
+    lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in truths)])
+    values = np.concatenate([np.empty(0, np.int32), *(part.values for part in truths)])
+    return {name: np.concatenate([part[name] for part in queries]) for name in names}, Ragged(lengths.cumsum(), values)
+
+
+def _sample(n: int) -> NDArray[np.int64]:
+    """Rows to look at, of n: all, or `MOST_ROWS` of them, rising."""
+    return np.arange(n) if n <= MOST_ROWS else np.sort(np.random.default_rng(0).choice(n, MOST_ROWS, replace=False))
+
+
+def _within(chosen: NDArray[np.int64], before: int, n: int) -> NDArray[np.int64]:
+    """Those of the rising `chosen` that are among the n rows behind the `before` first, counted from there."""
+    start, stop = np.searchsorted(chosen, [before, before + n])
+    return chosen[start:stop] - before
 
 
 def _codes(values: NDArray[np.generic], feature: Feature) -> NDArray[np.int64]:

@@ -25,6 +25,15 @@ K = (1, 10)
 DAY = 86_400
 
 
+@pytest.fixture(autouse=True, params=["whole", "in parts"])
+def parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every check says the same however few queries and pairs it looks at together."""
+    if request.param == "in parts":
+        monkeypatch.setattr(protocol, "QUERIES_AT_ONCE", 3)
+        monkeypatch.setattr(tell_tale, "QUERIES_AT_ONCE", 3)
+        monkeypatch.setattr(protocol, "PAIRS_AT_ONCE", 100)
+
+
 def warned(data: Dataset, fold: Any = "test", k: tuple[int, ...] = K) -> str:
     return "\n".join(protocol.warnings_of(data, fold, k))
 
@@ -252,6 +261,17 @@ def test_sampled_metrics_and_long_cut_offs_are_told(tmp_path: Path) -> None:
     assert "sampled metrics: each query ranks 3 given candidates, not the catalogue of 4" in warned(sampled)
     assert "k = 5, 9 is greater than the catalogue of 4 items" in warned(data, k=(1, 5, 9))
     assert "catalogue" not in warned(data, k=(1, 4))
+
+
+def test_a_feature_that_tells_the_target_is_found_in_a_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tell_tale, "MOST_ROWS", 200)
+    data = with_event_feature(tmp_path / "d", *TELLING["copy of the rating"][:2])
+    parts = data.train
+    write_table(data.path, "train/part-00000.parquet", parts.slice(0, 250))
+    write_table(data.path, "train/part-00001.parquet", parts.slice(250))
+    write_card(data.path, data.card.model_copy(update={"content": checksums(data.path)}))
+    [text] = leaks(Dataset.open(data.path))
+    assert "event feature x tells the rating in 100.0% of the rows" in text
 
 
 def test_a_run_that_was_selected_on_test_is_refused() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from pipelines.data.dataset import Dataset, checksums, write_card, write_table
-from pipelines.data.queries import Queries, Ragged
+from pipelines.data.queries import Ragged
 from pipelines.data.schema import Feature
 from recsys import evaluation, slices
 from recsys.api import Ranked
@@ -19,17 +19,13 @@ from recsys.metrics.accuracy import recall
 from tests.datasets import write_dataset
 
 
-def queries_of(lengths: list[int], users: list[int] | None = None) -> Queries:
-    return Queries(np.array(users or range(len(lengths)), np.int32), Ragged.of([[0] * n for n in lengths]))
-
-
 def groups_of(slicing: slices.Slicing) -> list[str]:
     return [slicing.groups[code] for code in slicing.codes]
 
 
 def test_activity_is_cut_at_quartiles_and_no_history_stands_apart() -> None:
     lengths = [0, 1, 1, 2, 2, 3, 5, 8, 40]
-    slicing = slices.activity(queries_of(lengths))
+    slicing = slices.activity(np.array(lengths))
     assert slicing.groups == ("0 events", "1 events", "2 events", "3 to 5 events", "8 to 40 events")
     assert groups_of(slicing)[0] == "0 events"
     assert groups_of(slicing)[-1] == "8 to 40 events"
@@ -37,7 +33,7 @@ def test_activity_is_cut_at_quartiles_and_no_history_stands_apart() -> None:
 
 @given(hnp.arrays(np.int64, st.integers(1, 60), elements=st.integers(0, 30)))
 def test_activity_groups_are_spans_that_follow_each_other(lengths: np.ndarray) -> None:
-    slicing = slices.activity(queries_of(lengths.tolist()))
+    slicing = slices.activity(lengths)
     order = np.argsort(lengths, kind="stable")
     assert (np.diff(slicing.codes[order]) >= 0).all()
     assert len(set(slicing.groups)) == len(slicing.groups) <= 5
@@ -64,7 +60,7 @@ def test_items_of_one_popularity_are_in_one_group_and_more_popular_ones_before(c
 
 
 def test_new_users_are_those_outside_the_vocabulary() -> None:
-    assert groups_of(slices.new_users(queries_of([1, 1, 1], [4, -1, 0]))) == ["known user", "new user", "known user"]
+    assert groups_of(slices.new_users(np.array([4, -1, 0], np.int32))) == ["known user", "new user", "known user"]
 
 
 RANKED = Ranked(
