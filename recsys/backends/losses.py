@@ -97,7 +97,7 @@ def gbce(
     calibration: float,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """Generalised binary cross-entropy (Petrov and Macdonald 2023, "gSASRec", equations 9 and 10).
+    """Generalised binary cross-entropy (Petrov and Macdonald 2023, "gSASRec", section 5).
 
     With the sampling rate a = K / (n - 1), t = `calibration` and b = a (t (1 - 1 / a) + 1 / a):
 
