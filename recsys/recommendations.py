@@ -94,6 +94,7 @@ def _stored(path: Path, descriptor: int, user_keys: pa.Array, item_keys: pa.Arra
             break
     parts.users.refuse_all_unknown()
     parts.items.refuse_all_unknown()
+    pa.default_memory_pool().release_unused()  # what the parts took
     return store.stored(_warnings(parts.users, parts.items, store.repeated))
 
 

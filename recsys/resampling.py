@@ -16,7 +16,7 @@ Int64 = NDArray[np.int64]
 
 ROWS = 2**16
 """Rows of a block. Another number means other draws: it is part of what a seed stands for."""
-DRAWS_AT_ONCE = 2**22
+DRAWS_AT_ONCE = 2**20
 
 
 class Resampling:
