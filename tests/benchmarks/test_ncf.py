@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from pipelines.training.torch import fit
 from recsys.models.ncf import on_torch
 from recsys.models.ncf.config import NcfConfig, NcfTraining
 from tests.benchmarks.measured import measure
+from tests.benchmarks.recbole_peer import started_peer
 from tests.datasets import write_dataset
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
@@ -42,12 +41,8 @@ OURS = NcfConfig(
 )
 PAIRS = OURS.batch_size * (1 + OURS.n_negatives)
 RECBOLE = {
+    "model": "NeuMF",
     "batches": BATCHES,
-    "dataset": "events",
-    "USER_ID_FIELD": "user_id",
-    "ITEM_ID_FIELD": "item_id",
-    "load_col": {"inter": ["user_id", "item_id"]},
-    "eval_args": {"split": {"RS": [0.98, 0.01, 0.01]}, "order": "RO", "group_by": "user", "mode": "full"},
     "train_neg_sample_args": {
         "distribution": "uniform",
         "sample_num": OURS.n_negatives,
@@ -60,16 +55,9 @@ RECBOLE = {
     "mlp_embedding_size": OURS.mlp_factors,
     "mlp_hidden_size": list(OURS.layers),
     "dropout_prob": 0.0,
-    "learner": "adam",
-    "learning_rate": 1e-3,
-    "weight_decay": 0.0,
     "mf_train": True,
     "mlp_train": True,
     "use_pretrain": False,
-    "use_gpu": False,
-    "seed": 0,
-    "state": "ERROR",
-    "show_progress": False,
 }
 
 
@@ -117,54 +105,6 @@ class Ours:
             return fit(self.task, self.training, run).samples_per_second
 
 
-class Peer:
-    """RecBole in a process of its own, which waits between rounds."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-        self.parameters = int(self._answer()["parameters"])
-
-    def samples_per_second(self) -> float:
-        assert self.process.stdin is not None
-        self.process.stdin.write("round\n")
-        self.process.stdin.flush()
-        found = self._answer()
-        assert found["samples"] == BATCHES * PAIRS
-        return float(found["samples"] / found["seconds"])
-
-    def _answer(self) -> dict[str, float]:
-        assert self.process.stdout is not None
-        return dict(json.loads(self.process.stdout.readline()))
-
-
-@contextmanager
-def started_peer(data: Dataset, folder: Path, *, threads: int) -> Iterator[Peer]:
-    """RecBole with `data` in memory, ended with the block; what it says goes to `errors.txt`."""
-    made = subprocess.run([ROOT / "scripts/peers/recbole"], stdout=subprocess.PIPE, text=True, check=True)
-    python = ROOT / made.stdout.strip().splitlines()[-1]
-    write_events(data, folder / "events" / "events.inter")
-    places = {"data_path": str(folder), "checkpoint_dir": str(folder / "saved")}
-    (folder / "config.json").write_text(json.dumps({**RECBOLE, **places}))
-    command = [python, "-W", "ignore", HERE / "peers/recbole_neumf.py", folder / "config.json"]
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    pipe = subprocess.PIPE
-    with (
-        (folder / "errors.txt").open("w") as errors,
-        subprocess.Popen(
-            command, cwd=folder, stdin=pipe, stdout=pipe, stderr=errors, env=environment, text=True
-        ) as process,
-    ):
-        yield Peer(process)
-        process.kill()
-
-
-def write_events(data: Dataset, path: Path) -> None:
-    """RecBole's file of the train events."""
-    path.parent.mkdir(parents=True)
-    pairs = zip(data.train_column("user").tolist(), data.train_column("item").tolist(), strict=True)
-    path.write_text("user_id:token\titem_id:token\n" + "".join(f"{user}\t{item}\n" for user, item in pairs))
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_samples_per_second_beside_recbole(
     threads: int, data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -172,8 +112,8 @@ def test_samples_per_second_beside_recbole(
     """Same data, architecture, batch, negatives and optimiser; rounds alternate, and each waits for the other's."""
     data = Dataset.open(stages.etl(stages.load_recipe("ml-1m-ncf"), tmp_path / "data"))
     ours = Ours(data, tmp_path / "runs", threads=threads)
-    with started_peer(data, tmp_path, threads=threads) as peer:
-        pairs = [(ours.samples_per_second(), peer.samples_per_second()) for _ in range(ROUNDS + 1)][1:]
+    with started_peer(data, tmp_path, RECBOLE, threads=threads) as peer:
+        pairs = [(ours.samples_per_second(), peer.samples_per_second(BATCHES * PAIRS)) for _ in range(ROUNDS + 1)][1:]
     show(
         capsys,
         f"NeuMF on ML-1M, {threads} threads each, pairs of user and item a second",

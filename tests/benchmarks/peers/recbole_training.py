@@ -1,9 +1,10 @@
-"""RecBole's NeuMF, trained by RecBole's own loop on request. Runs in RecBole's environment, with nothing of ours.
+"""A model of RecBole's, trained by RecBole's own loop on request. Runs in RecBole's environment, with nothing of ours.
 
-    python recbole_neumf.py CONFIG.json
+    python recbole_training.py CONFIG.json
 
-CONFIG.json holds RecBole's configuration and `batches`. Each line on standard input asks for a round of so many
-batches, answered with a line of JSON: samples (pairs of a user and an item), seconds and the mean loss.
+CONFIG.json holds RecBole's configuration with `model`, and `batches`. Each line on standard input asks for a round of
+up to so many batches of an epoch, answered with a line of JSON: samples (the rows of RecBole's batches), seconds and
+the mean loss.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from typing import Any
 
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
-from recbole.model.general_recommender import NeuMF
-from recbole.utils import get_trainer, init_seed
+from recbole.utils import get_model, get_trainer, init_seed
 
 
 class FirstBatches:
@@ -39,10 +39,10 @@ def main(path: Path) -> None:
     values = json.loads(path.read_text())
     batches = values.pop("batches")
     answers, sys.stdout = sys.stdout, sys.stderr
-    config = Config(model="NeuMF", dataset=values["dataset"], config_dict=values)
+    config = Config(model=values["model"], dataset=values["dataset"], config_dict=values)
     init_seed(config["seed"], config["reproducibility"])
     train, _, _ = data_preparation(config, create_dataset(config))
-    model = NeuMF(config, train.dataset).to(config["device"])
+    model = get_model(config["model"])(config, train.dataset).to(config["device"])
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     print(json.dumps({"parameters": sum(p.numel() for p in model.parameters())}), file=answers, flush=True)
     for epoch, _ in enumerate(sys.stdin):
