@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ class InBatch:
             yield SharedItems(users[own], items.long(), place)
 
 
-def log_chances(counts: NDArray[np.int64]) -> Tensor:
+def log_chances(counts: NDArray[Any]) -> Tensor:
     """float32[n]: log of the chance of each item to be that of an event, from the events of each; -inf for none."""
     with np.errstate(divide="ignore"):
         return torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)

@@ -30,6 +30,11 @@ class Gmf(nn.Module):
         user = rows_of(self.user.weight, users) * self.out  # [B, d]
         return (rows_of(self.item.weight, items) * user[:, None]).sum(-1)  # [B, K, d] -> [B, K]
 
+    def among(self, users: Tensor, items: Tensor) -> Tensor:
+        """Users [b], items [B] -> [b, B]: every user with every item."""
+        user = rows_of(self.user.weight, users) * self.out  # [b, d]
+        return torch.matmul(user, rows_of(self.item.weight, items).T)
+
     def item_side(self) -> Tensor:
         """What the catalogue's scores need of all items: [n_items, d]."""
         return self.item.weight
@@ -98,6 +103,11 @@ class Ncf(nn.Module):
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Users [B], items [B, K] -> scores [B, K], before the sigmoid."""
         return sum((half(users, items) for half in self.halves), self.bias)
+
+    def among(self, users: Tensor, items: Tensor) -> Tensor:
+        """Users [b], items [B] -> scores [b, B] of every user with every item, by GMF alone."""
+        assert self.gmf is not None
+        return self.gmf.among(users, items) + self.bias
 
     def squared_length(self, users: Tensor, items: Tensor) -> Tensor:
         """Mean over the pairs of users [B] and items [B, K] of |p_u|^2 + |p_i|^2 (+ the same of the other half)."""

@@ -309,15 +309,20 @@ class WithNegatives:
             yield LabelledItems(users[own], chosen, labels)
 
 
+def event_batches(config: PairsConfig, events: TrainEvents, *, device: torch.device) -> EventBatches:
+    """Train events, as configured."""
+    return EventBatches(
+        events, batch_size=config.batch_size, seed=config.seed, device=device, shuffle_rows=config.shuffle_rows
+    )
+
+
 def negative_batches(
     config: PairsConfig, events: TrainEvents, counts: NDArray[np.int64], *, n_users: int, device: torch.device
 ) -> WithNegatives:
     """Train events with negatives, as configured; `counts` int64[n_items] are the items' train events."""
     seen = SeenItems(events, n_users=n_users, n_items=len(counts), device=device) if config.reject_seen else None
     sampler = NegativeSampler(counts, alpha=config.negative_alpha, seen=seen, device=device)
-    batches = EventBatches(
-        events, batch_size=config.batch_size, seed=config.seed, device=device, shuffle_rows=config.shuffle_rows
-    )
+    batches = event_batches(config, events, device=device)
     return WithNegatives(batches, sampler, n=config.n_negatives, seed=config.seed)
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from pipelines.data.schema import Target
 from recsys.backends.fields import Fields, Inputs
+from recsys.backends.in_batch import smoothed
 
 Parts = tuple[Tensor, ...]
 
@@ -94,8 +95,8 @@ class TwoSided(nn.Module):
         return self.of_pairs(self.query_side(query), tuple(part.view(*rows.shape, *part.shape[1:]) for part in parts))
 
 
-def loss_of(scores: Tensor, labels: Tensor, target: Target | None) -> Tensor:
+def loss_of(scores: Tensor, labels: Tensor, target: Target | None, *, smoothing: float = 0.0) -> Tensor:
     """The mean over all pairs of the squared error for ratings, else of the cross-entropy of the scores' sigmoid."""
     if target == "rating":
         return functional.mse_loss(scores, labels)
-    return functional.binary_cross_entropy_with_logits(scores, labels)
+    return functional.binary_cross_entropy_with_logits(scores, smoothed(labels, smoothing))

@@ -47,8 +47,11 @@ class FieldTask(Task[FieldBatch]):
         batches: Batches[FieldBatch],
         encoder: FieldEncoder,
         validate: Callable[[], Mapping[str, float]],
+        *,
+        smoothing: float = 0.0,
     ) -> None:
         self.model, self._batches, self._encoder, self._validate = model, batches, encoder, validate
+        self._smoothing = smoothing
 
     @property
     def batches(self) -> Batches[FieldBatch]:
@@ -58,7 +61,7 @@ class FieldTask(Task[FieldBatch]):
     def loss(self, batch: FieldBatch) -> Tensor:
         """The mean of `loss_of` over all pairs."""
         scores = self.model(batch.query, self._encoder.items, batch.items)
-        return loss_of(scores, batch.labels, self.model.fields.target)
+        return loss_of(scores, batch.labels, self.model.fields.target, smoothing=self._smoothing)
 
     def size(self, batch: FieldBatch) -> int:
         """Pairs of a query and an item."""
@@ -86,7 +89,8 @@ def fitted(build: Build, fields: Fields, config: PairsConfig, data: Dataset, run
     scorer = scorer_of(network.to(device), encoder, material.popularity)
     validation, validate = _validation(scorer, config, data)
     knobs = {"seed": config.seed, **selected(config.training.monitor, validation)}
-    fit(FieldTask(network, material.batches, encoder, validate), config.training.model_copy(update=knobs), run)
+    task = FieldTask(network, material.batches, encoder, validate, smoothing=config.label_smoothing)
+    fit(task, config.training.model_copy(update=knobs), run)
     return scorer
 
 

@@ -32,6 +32,8 @@ class PairsConfig(ModelConfig):
     """Items drawn beside each train event, as pairs with label 0; unused where the dataset has labels."""
     negative_alpha: float = Field(default=0.0, ge=0, le=4)
     """Negatives are drawn in proportion to (train events of the item) ^ alpha; 0 is uniform."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Labels 0 and 1 are moved so far towards 1/2; ratings are not."""
     reject_seen: bool = True
     """Negatives are items that the user does not have in train."""
     batch_size: int = Field(default=1024, ge=1)

@@ -110,10 +110,10 @@ def test_catalogue_and_pairs_score_as_the_formula(variant: str, monkeypatch: pyt
     assert scorer.score_pairs(Pairs(queries, query[:0], item[:0].astype(np.int32))).shape == (0,)
 
 
-def task_of(model: Ncf, *, l2: float = 0.0) -> NcfTask:
+def task_of(model: Ncf, **knobs: float) -> NcfTask:
     no_batches: Any = None
     no_validation: Any = None
-    return NcfTask(model, no_batches, no_validation, np.zeros(N_ITEMS, np.float32), l2=l2)
+    return NcfTask(model, no_batches, no_validation, np.zeros(N_ITEMS, np.float32), **knobs)
 
 
 def test_the_loss_is_equation_7() -> None:
@@ -193,6 +193,27 @@ def test_every_form_learns(variant: str, knobs: dict[str, Any], board: Dataset, 
     assert np.mean(scores.argmax(axis=1) == board.truth("test").items.values) > 0.5
 
 
+def test_the_softmax_over_the_batch_learns(board: Dataset, tmp_path: Path) -> None:
+    knobs = {"variant": "gmf", "loss": "in_batch", "embedding_l2": 1e-4}
+    run = tiny.train("ncf", "torch", board, tmp_path, small(training=training(12), **knobs))
+    scores = tiny.novel_scores(tiny.scorer_of(run, board), board.queries("test"))
+    assert np.mean(scores.argmax(axis=1) == board.truth("test").items.values) > 0.5
+
+
+def test_scores_among_a_batch_are_the_pairs() -> None:
+    model = network("gmf")
+    users, items = torch.tensor([2, 4]), torch.tensor([0, 4, 5])
+    torch.testing.assert_close(model.among(users, items), model(users, items.expand(2, -1)))
+
+
+def test_smoothed_labels_are_learnt() -> None:
+    model = network("neumf")
+    batch = LabelledItems(torch.tensor([2]), torch.tensor([[0, 4]]), torch.tensor([[1.0, 0.0]]))
+    y = torch.sigmoid(model(batch.users, batch.items))[0]
+    expected = -(0.95 * y[0].log() + 0.05 * (1 - y[0]).log() + 0.05 * y[1].log() + 0.95 * (1 - y[1]).log()) / 2
+    torch.testing.assert_close(task_of(model, smoothing=0.1).loss(batch), expected)
+
+
 def test_without_a_validation_fold_the_last_weights_count(tmp_path: Path) -> None:
     data = write_dataset(
         tmp_path / "data",
@@ -226,6 +247,8 @@ def test_a_wrong_variant_and_empty_layers_are_refused() -> None:
         parse(NcfConfig, {"variant": "neumff", "layers": []}, "recipe")
     with pytest.raises(ConfigError, match="halves of neumf"):
         parse(NcfConfig, {"variant": "gmf", "pretraining": {}}, "recipe")
+    with pytest.raises(ConfigError, match="one product a pair"):
+        parse(NcfConfig, {"variant": "mlp", "loss": "in_batch"}, "recipe")
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         parse(NcfConfig, {"training": {"epoch": 3}}, "recipe")
 

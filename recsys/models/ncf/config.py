@@ -36,6 +36,9 @@ class NcfConfig(PairsConfig):
     embedding_l2: float = Field(default=0.0, ge=0, le=1)
     """Penalty on the squared length of a pair's vectors, in GMF and in the MLP, beside the pair's loss;
     not with labels as the task, where `training.weight_decay` serves."""
+    loss: Literal["binary", "in_batch"] = "binary"
+    """binary: cross-entropy of train events against drawn negatives, as in the paper. in_batch: the softmax over the
+    items of the batch, corrected for their popularity; for gmf and lists only. It draws no negatives."""
     valid_candidates: int | None = Field(default=None, ge=1)
     """Validate by ranking each relevant item among so many drawn ones, as the paper does: `monitor` is then
     "sampled_ndcg@10" or "sampled_hit_rate@10". None = rank the whole catalogue."""
@@ -48,6 +51,8 @@ class NcfConfig(PairsConfig):
 
     @model_validator(mode="after")
     def _halves(self) -> NcfConfig:
+        if self.loss == "in_batch" and self.variant != "gmf":
+            raise ValueError(f"loss in_batch wants one product a pair, as in gmf, and the variant is {self.variant}")
         if self.pretraining is not None and self.variant != "neumf":
             raise ValueError(f"pretraining is of the halves of neumf, and the variant is {self.variant}")
         return self

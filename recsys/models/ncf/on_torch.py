@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -34,12 +36,14 @@ from pipelines.training.torch import fit
 from recsys.api import Pairs
 from recsys.backends.fields import fields_of
 from recsys.backends.graphs import Form, Graph
+from recsys.backends.in_batch import InBatch, SharedItems, in_batch_softmax, log_chances, smoothed
 from recsys.backends.neumf import LabelledNcf, Ncf
 from recsys.backends.torch import (
     LabelledItems,
     TrainEvents,
     WithNegatives,
     catalogue_scores,
+    event_batches,
     item_counts,
     negative_batches,
 )
@@ -66,8 +70,9 @@ class NcfTask(Task[LabelledItems]):
         popularity: NDArray[np.float32],
         *,
         l2: float = 0.0,
+        smoothing: float = 0.0,
     ) -> None:
-        self.model, self._batches, self._l2 = model, batches, l2
+        self.model, self._batches, self._l2, self._smoothing = model, batches, l2, smoothing
         self._validation, self._popularity = validation, popularity
 
     @property
@@ -77,7 +82,8 @@ class NcfTask(Task[LabelledItems]):
 
     def loss(self, batch: LabelledItems) -> Tensor:
         """Equation 7, the mean over all pairs, and the penalty."""
-        entropy = functional.binary_cross_entropy_with_logits(self.model(batch.users, batch.items), batch.labels)
+        labels = smoothed(batch.labels, self._smoothing)
+        entropy = functional.binary_cross_entropy_with_logits(self.model(batch.users, batch.items), labels)
         return entropy + self._l2 * self.model.squared_length(batch.users, batch.items) if self._l2 else entropy
 
     def size(self, batch: LabelledItems) -> int:
@@ -86,6 +92,45 @@ class NcfTask(Task[LabelledItems]):
 
     def validate(self) -> Mapping[str, float]:
         """Hit rate and NDCG on the validation fold."""
+        return self._validation(NcfScorer(self.model, self._popularity, self.model.n_items))
+
+
+class SoftmaxTask(Task[SharedItems]):
+    """GMF with the softmax over the items of the batch."""
+
+    model: Ncf
+
+    def __init__(
+        self,
+        model: Ncf,
+        batches: InBatch,
+        validation: Validation,
+        popularity: NDArray[np.float32],
+        *,
+        l2: float = 0.0,
+    ) -> None:
+        self.model, self._batches, self._l2 = model, batches, l2
+        self._validation, self._popularity = validation, popularity
+        self._log_chance = log_chances(popularity).to(model.bias.device)
+
+    @property
+    def batches(self) -> InBatch:
+        """Train events that share their items."""
+        return self._batches
+
+    def loss(self, batch: SharedItems) -> Tensor:
+        """The softmax, its mean over the events, and the penalty on each event's vectors."""
+        scores = self.model.among(batch.users, batch.items)  # [b, B]
+        own = batch.items[batch.place, None]
+        penalty = self._l2 * self.model.squared_length(batch.users, own) if self._l2 else 0.0
+        return in_batch_softmax(scores, batch, self._log_chance) + penalty
+
+    def size(self, batch: SharedItems) -> int:
+        """Events."""
+        return len(batch.users)
+
+    def validate(self) -> Mapping[str, float]:
+        """As of `NcfTask`."""
         return self._validation(NcfScorer(self.model, self._popularity, self.model.n_items))
 
 
@@ -194,6 +239,7 @@ def _refuse_for_labels(config: NcfConfig, data: Dataset) -> None:
     if not (data.n_users and data.n_items):
         raise DataError(f"{data.path}: ncf learns from users and items, and here are none; train wide_deep or dlrm")
     given = [knob for knob in ("pretraining", "embedding_l2") if getattr(config, knob)]
+    given += ["loss"] if config.loss == "in_batch" else []
     if given:
         raise ConfigError(f"{data.path}: model.{given[0]} is for lists, and the dataset has labels; leave it out")
 
@@ -205,10 +251,9 @@ class _Training:
         self._config, self._run = config, run
         self._device = device_of(config.training)
         self._shape = (data.n_users, data.n_items)
-        events = TrainEvents(data)
-        counts = item_counts(events, data.n_items)
-        self.popularity = counts.astype(np.float32)
-        self._batches = negative_batches(config, events, counts, n_users=data.n_users, device=self._device)
+        self._events = TrainEvents(data)
+        self._counts = item_counts(self._events, data.n_items)
+        self.popularity = self._counts.astype(np.float32)
         self._validation = Validation(
             data, n_queries=config.valid_queries, seed=config.seed, n_candidates=config.valid_candidates
         )
@@ -224,10 +269,27 @@ class _Training:
         model = initial(*self._shape, config)
         if start is not None:
             model.load_state_dict(start)
-        task = NcfTask(model.to(self._device), self._batches, self._validation, self.popularity, l2=config.embedding_l2)
+        task = self._task(config, model.to(self._device))
         knobs = {"seed": config.seed, **selected(training.monitor, self._validation)}
-        fit(task, training.model_copy(update=knobs), self._run, name=name)
+        fit(cast(Task[Any], task), training.model_copy(update=knobs), self._run, name=name)
         return model
+
+    def _task(self, config: NcfConfig, model: Ncf) -> NcfTask | SoftmaxTask:
+        if config.loss == "in_batch":
+            shared = InBatch(event_batches(config, self._events, device=self._device))
+            return SoftmaxTask(model, shared, self._validation, self.popularity, l2=config.embedding_l2)
+        return NcfTask(
+            model,
+            self._with_negatives,
+            self._validation,
+            self.popularity,
+            l2=config.embedding_l2,
+            smoothing=config.label_smoothing,
+        )
+
+    @cached_property
+    def _with_negatives(self) -> WithNegatives:
+        return negative_batches(self._config, self._events, self._counts, n_users=self._shape[0], device=self._device)
 
 
 def initial(n_users: int, n_items: int, config: NcfConfig) -> Ncf:
