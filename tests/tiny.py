@@ -13,7 +13,8 @@ from pipelines import runs
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries, Ragged
 from recsys import registry
-from recsys.api import CatalogScorer
+from recsys.api import CatalogScorer, PairScorer
+from recsys.metrics.click_through import auc
 from recsys.models.config import ModelConfig
 from recsys.models.ncf.config import NcfTraining
 from recsys.models.pairs import PairsTraining
@@ -35,6 +36,7 @@ TINY_SEQUENCES: Mapping[str, Any] = {
 }
 
 TINY: Mapping[str, Mapping[str, Any]] = {
+    "label_mean": {"by": "category"},
     "item_knn": {"decay": 0.7},
     "ease": {"decay": 0.7, "l2": 10.0},
     "als": {"factors": 8},
@@ -84,10 +86,14 @@ TINY: Mapping[str, Mapping[str, Any]] = {
 }
 """Knobs of the tiny form, where the defaults are too large or leave a capability unused."""
 
-BUDGET = {"batch_size", "training", "fields", "crosses"}
+BUDGET = {"batch_size", "training", "fields", "crosses", "by"}
 """Knobs of the tiny form that replace a recipe's own: what it may cost, and the names of a dataset's features."""
 
-ALL = [(name, backend) for name, model in registry.MODELS.items() for backend in model.backends]
+EVERY = [(name, backend) for name, model in registry.MODELS.items() for backend in model.backends]
+ALL = [pair for pair in EVERY if "top_n" in registry.MODELS[pair[0]].config.tasks]
+"""Models that make lists."""
+RANKING = [pair for pair in EVERY if "ranking" in registry.MODELS[pair[0]].config.tasks]
+"""Models that give a label to each row of a dataset of the ranking task."""
 
 
 def tiny_config(name: str) -> ModelConfig:
@@ -116,6 +122,19 @@ def scorer_of(run: runs.Run, data: Dataset) -> CatalogScorer:
     scorer = registry.load_model(run.model_directory, data)
     assert isinstance(scorer, CatalogScorer)
     return scorer
+
+
+def ranker_of(run: runs.Run, data: Dataset) -> PairScorer:
+    """The saved model, loaded to score rows of `data`."""
+    scorer = registry.load_model(run.model_directory, data)
+    assert isinstance(scorer, PairScorer)
+    return scorer
+
+
+def auc_of(run: runs.Run, data: Dataset) -> float:
+    """AUC of the saved model on the rows of `test`."""
+    scores = ranker_of(run, data).score_pairs(data.pairs("test"))
+    return auc(data.labels("test"), scores.astype(np.float64))
 
 
 def with_histories(queries: Queries, rows: list[list[int]], *, user: int = -1) -> Queries:

@@ -1,0 +1,225 @@
+"""What wide_deep, dlrm and ncf share: training with labels, scorers of rows and of lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.data.dataset import Dataset
+from pipelines.data.queries import Pairs
+from pipelines.errors import ConfigError, DataError
+from pipelines.runs import Run
+from recsys import registry
+from recsys.api import PairScorer
+from recsys.metrics.click_through import auc, log_loss
+from recsys.models.ncf.config import NcfTraining
+from recsys.models.pairs import PairsTraining
+from recsys.validation import LabelValidation, Validation, selected
+from tests import tiny
+from tests.datasets import ENTITY_FEATURES, checkerboard, ranking_signal, write_dataset, write_ranking_dataset
+
+MODELS = ("wide_deep", "dlrm", "ncf")
+KNOBS = {"training": PairsTraining(epochs=6, learning_rate=0.01, threads=1, patience=None), "batch_size": 128}
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def train(name: str, data: Dataset, root: Path, **knobs: Any) -> Run:
+    training = NcfTraining(epochs=6, learning_rate=0.01, threads=1, patience=None)
+    own = {"training": training, "batch_size": 128} if name == "ncf" else KNOBS
+    config = registry.MODELS[name].config(**{**own, "dim": 8} if name != "ncf" else own, **knobs)
+    return tiny.train(name, "torch", data, root, config)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("two_sided")
+
+
+@pytest.fixture(scope="module")
+def clicks(root: Path) -> Dataset:
+    return write_ranking_dataset(root / "clicks", n_rows=4000)
+
+
+@pytest.fixture(scope="module")
+def trained(root: Path, clicks: Dataset) -> Callable[[str], Run]:
+    known: dict[str, Run] = {}
+
+    def get(name: str) -> Run:
+        if name not in known:
+            known[name] = train(name, clicks, root / "runs")
+        return known[name]
+
+    return get
+
+
+def columns(table: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: table.column(name).to_numpy() for name in names}
+
+
+def best_auc(data: Dataset) -> float:
+    """Of the signal that the labels were drawn from: no model can be better but by chance."""
+    pairs = data.pairs("test")
+    users, items = columns(data.users, ("segment", "age")), columns(data.items, ("category", "price"))
+    rows = {"user": pairs.queries.user, "item": pairs.item, "device": pairs.queries.features["device"]}
+    return auc(data.labels("test"), ranking_signal(users, items, rows))
+
+
+@every_model
+def test_it_learns_the_planted_signal_and_gives_probabilities(
+    name: str, clicks: Dataset, trained: Callable[[str], Run]
+) -> None:
+    labels = clicks.labels("test")
+    scores = tiny.ranker_of(trained(name), clicks).score_pairs(clicks.pairs("test")).astype(np.float64)
+    assert ((scores > 0) & (scores < 1)).all()
+    assert auc(labels, scores) > best_auc(clicks) - (0.15 if name == "ncf" else 0.03)  # ncf sees no features
+    assert log_loss(labels, scores) < 0.55 < log_loss(labels, np.full(len(labels), labels.mean()))
+
+
+@every_model
+def test_it_learns_ratings(name: str, tmp_path: Path) -> None:
+    ratings = write_ranking_dataset(tmp_path / "ratings", target="rating")
+    scorer = tiny.ranker_of(train(name, ratings, tmp_path / "runs"), ratings)
+    labels = ratings.labels("test")
+    error = np.sqrt(np.mean((scorer.score_pairs(ratings.pairs("test")) - labels) ** 2))
+    assert error < (0.6 if name == "ncf" else 0.3) * labels.std()
+
+
+@pytest.mark.parametrize("name", ["wide_deep", "dlrm"])
+def test_a_log_without_users_and_items_is_learnt(name: str, tmp_path: Path) -> None:
+    log = write_ranking_dataset(tmp_path / "log", entities=False)
+    assert tiny.auc_of(train(name, log, tmp_path / "runs"), log) > 0.85
+
+
+def test_ncf_refuses_a_log_without_users_and_items(tmp_path: Path) -> None:
+    log = write_ranking_dataset(tmp_path / "log", entities=False, n_rows=200)
+    with pytest.raises(DataError, match="train wide_deep or dlrm"):
+        train("ncf", log, tmp_path / "runs")
+
+
+@pytest.mark.parametrize("knobs", [{"embedding_l2": 0.1}, {"pretraining": NcfTraining(epochs=1)}])
+def test_ncf_refuses_knobs_that_are_for_lists(knobs: dict[str, Any], clicks: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"model.{next(iter(knobs))} is for lists"):
+        train("ncf", clicks, tmp_path, **knobs)
+
+
+@every_model
+def test_a_saved_ranker_scores_as_before_and_training_repeats(
+    name: str, clicks: Dataset, trained: Callable[[str], Run], tmp_path: Path
+) -> None:
+    again = train(name, clicks, tmp_path)
+    first, second = (
+        {path.name: path.read_bytes() for path in run.model_directory.iterdir()} for run in (trained(name), again)
+    )
+    assert first == second
+    assert {Path(file).suffix for file in first} == {".json", ".safetensors"}
+
+
+@every_model
+@settings(max_examples=12, deadline=None)
+@given(rows=st.lists(st.integers(0, 350), min_size=1, max_size=60))
+def test_a_rows_score_is_the_same_to_the_bit_whatever_is_asked_beside_it(
+    name: str, rows: list[int], clicks: Dataset, trained: Callable[[str], Run]
+) -> None:
+    scorer, pairs = tiny.ranker_of(trained(name), clicks), clicks.pairs("test")
+    whole = scorer.score_pairs(pairs)
+    chosen = np.array(rows)
+    assert scorer.score_pairs(pairs.take(chosen)).tobytes() == whole[chosen].tobytes()
+
+
+@every_model
+def test_more_rows_than_one_pass_takes(
+    name: str, clicks: Dataset, trained: Callable[[str], Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer, pairs = tiny.ranker_of(trained(name), clicks), clicks.pairs("test")
+    whole = scorer.score_pairs(pairs)
+    monkeypatch.setattr("recsys.backends.two_sided_scorers.PAIRS_AT_ONCE", 64)
+    np.testing.assert_allclose(scorer.score_pairs(pairs), whole, rtol=1e-5)
+
+
+def with_ids(pairs: Pairs, user: int, item: int) -> Pairs:
+    queries = pairs.queries.take(np.array([0]))
+    object.__setattr__(queries, "user", np.array([user], np.int32))
+    return Pairs(queries, np.array([0]), np.array([item], np.int32))
+
+
+@every_model
+def test_unknown_users_and_items_are_answered(name: str, clicks: Dataset, trained: Callable[[str], Run]) -> None:
+    scorer, pairs = tiny.ranker_of(trained(name), clicks), clicks.pairs("test")
+    known = [scorer.score_pairs(with_ids(pairs, user, item))[0] for user, item in ((0, 0), (-1, 0), (0, -1), (-1, -1))]
+    assert np.isfinite(known).all()
+    assert len(set(known)) == 4
+    no_rows = scorer.score_pairs(pairs.take(np.empty(0, np.int64)))
+    assert (no_rows.shape, no_rows.dtype) == ((0,), np.float32)
+
+
+@every_model
+def test_items_that_came_later_are_judged_by_their_features(
+    name: str, clicks: Dataset, trained: Callable[[str], Run], tmp_path: Path
+) -> None:
+    """A new id is unknown, and so is all that NCF knows; the others read the new item's category and price."""
+    later = write_ranking_dataset(tmp_path / "later", n_users=45, n_items=35, generations=("first", "second"))
+    scorer, pairs = tiny.ranker_of(trained(name), later), later.pairs("test")
+    new = [scorer.score_pairs(with_ids(pairs, 0, item))[0] for item in range(clicks.n_items, later.n_items)]
+    unknown = scorer.score_pairs(with_ids(pairs, 0, -1))[0]
+    assert np.isfinite(new).all()
+    assert (set(new) == {unknown}) == (name == "ncf")
+
+
+def no_valid(root: Path) -> Dataset:
+    train_events = [(user, item, 0) for user in range(8) for item in range(6) if (user + item) % 2]
+    queries = [(user, [], [0]) for user in range(8)]
+    return write_dataset(
+        root, train=train_events, n_users=8, n_items=6, folds={"test": queries}, features=ENTITY_FEATURES
+    )
+
+
+@every_model
+def test_without_a_validation_fold_the_last_weights_count(name: str, tmp_path: Path) -> None:
+    data = no_valid(tmp_path / "data")
+    run = train(name, data, tmp_path / "runs")
+    assert {"loss", "epoch"} <= set(run.read_lines("metrics.jsonl")[-1])
+    assert np.isfinite(tiny.scorer_of(run, data).score(data.queries("test"))).all()
+
+
+def test_what_chooses_the_weights_where_it_is_left_open(root: Path, clicks: Dataset, tmp_path: Path) -> None:
+    ratings = write_ranking_dataset(tmp_path / "ratings", target="rating", n_rows=100)
+    board = checkerboard(tmp_path / "board", n=6)
+    lists = Validation(board, n_queries=5, seed=0)
+    assert selected("auto", lists) == {"monitor": "ndcg@10", "mode": "max"}
+    assert selected("auto", Validation(board, n_queries=5, seed=0, n_candidates=2))["monitor"] == "sampled_ndcg@10"
+    assert selected("auto", LabelValidation(clicks)) == {"monitor": "roc_auc", "mode": "max"}
+    assert selected("auto", LabelValidation(ratings)) == {"monitor": "rmse", "mode": "min"}
+    assert selected("log_loss", LabelValidation(clicks)) == {}
+    empty = Validation(no_valid(tmp_path / "data"), n_queries=5, seed=0)
+    assert selected("auto", empty) == {"monitor": None, "patience": None}
+
+
+def test_validation_of_labels_is_that_of_the_metrics(clicks: Dataset, trained: Callable[[str], Run]) -> None:
+    scorer: PairScorer = tiny.ranker_of(trained("dlrm"), clicks)
+    scores = scorer.score_pairs(clicks.pairs("valid")).astype(np.float64)
+    labels = clicks.labels("valid")
+    assert LabelValidation(clicks)(scorer) == {"roc_auc": auc(labels, scores), "log_loss": log_loss(labels, scores)}
+
+
+@pytest.mark.parametrize("name", ["wide_deep", "dlrm"])
+def test_pairs_score_as_the_catalogue_does(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    board = checkerboard(tmp_path / "board", n=12)
+    run = tiny.train(name, "torch", board, tmp_path / "runs")
+    later = checkerboard(tmp_path / "later", n=14, generations=("first", "second"))
+    scorer = registry.load_model(run.model_directory, later)
+    monkeypatch.setattr("recsys.backends.torch.ITEMS_AT_ONCE", 5)
+    queries = later.queries("test")
+    object.__setattr__(queries, "user", np.array([3, -1, 0, later.n_users - 1, 7], np.int32).repeat(9)[: len(queries)])
+    query, item = np.divmod(np.arange(len(queries) * later.n_items), later.n_items)
+    scores = scorer.score(queries)
+    pairs = scorer.score_pairs(Pairs(queries, query, item.astype(np.int32)))
+    np.testing.assert_allclose(pairs.reshape(scores.shape), scores, rtol=1e-4, atol=1e-5)
+    assert np.isneginf(scores[:, board.n_items :]).all()
+    counts = np.bincount(board.train_column("item"), minlength=board.n_items)
+    np.testing.assert_array_equal(scores[~scorer.knows(queries), : board.n_items][0], counts)
