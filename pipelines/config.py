@@ -156,24 +156,25 @@ def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
     if path and (scalars or not tables):
         yield f"\n[{'.'.join(_key(part) for part in path)}]"
     for key, value in scalars.items():
-        yield f"{_key(key)} = {_scalar(value)}"
+        yield f"{_key(key)} = {inline_toml(value)}"
     for key, table in tables.items():
         yield from _table(table, (*path, key))
 
 
 def _key(key: str) -> str:
-    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else _scalar(key)
+    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else inline_toml(key)
 
 
-def _scalar(value: Any) -> str:
+def inline_toml(value: Any) -> str:
+    """A value as TOML has it behind an equals sign, on one line; keys of a table whose value is None are left out."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(k)} = {_scalar(v)}" for k, v in value.items() if v is not None) + "}"
+        return "{" + ", ".join(f"{_key(k)} = {inline_toml(v)}" for k, v in value.items() if v is not None) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_scalar(item) for item in value) + "]"
+        return "[" + ", ".join(inline_toml(item) for item in value) + "]"
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in text) + '"'
 

@@ -189,7 +189,7 @@ def _new_points(run: Run, info: Mapping[str, Any], client: MlflowClient, run_id:
 
 
 def _final_figures(run: Run, mirrored: Mirror) -> Iterator[Metric]:
-    """Each report's means as `all/ndcg_at_10`, where they differ from what MLflow has."""
+    """Each report's means as `all/ndcg_at_10`, where they differ from what MLflow has, and what a search went by."""
     from mlflow.entities import Metric
 
     for path in _reports(run):
@@ -197,6 +197,9 @@ def _final_figures(run: Run, mirrored: Mirror) -> Iterator[Metric]:
             name = _name(f"{path.parent.name}/{key}")
             if mirrored.data.metrics.get(name) != estimate["mean"]:
                 yield Metric(name, float(estimate["mean"]), round(1000 * path.stat().st_mtime), 0)
+    objective = run.info.get("objective")
+    if objective is not None and (name := _name(f"objective/{objective['metric']}")) not in mirrored.data.metrics:
+        yield Metric(name, float(objective["value"]), _started(run.info), 0)
 
 
 def _reports(run: Run) -> list[Path]:

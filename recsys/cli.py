@@ -1,4 +1,4 @@
-"""The commands train, recommend, evaluate and compare. Nothing heavy is imported until one of them runs."""
+"""The commands train, tune, recommend, evaluate and compare. Nothing heavy is imported until one of them runs."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -65,6 +65,35 @@ def train(
         raise ConfigError("say what to train on what: falconer train RECIPE --data DIR, or falconer train --resume RUN")
     else:
         say_written(stages.train(recipe, data, runs, overrides=sets or []))
+
+
+@app.command()
+def tune(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name or a TOML file, with a table [search].")],
+    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Dataset directory, from `falconer etl`.")],
+    trials: Annotated[int | None, typer.Option("--trials", help="Trials in all; 20 if left out.")] = None,
+    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")] = Path("runs"),
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", help="Begin no further trial after so many seconds.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="What decides; ndcg@10 if left out.")] = None,
+    view: Annotated[
+        ViewName | None, typer.Option("--view", help="Where; the dataset's first view if left out.")
+    ] = None,
+    sets: Sets = None,
+) -> None:
+    """Search for a model's knobs on the validation fold; every trial is a run, and the best becomes a recipe.
+
+    The same command goes on with a search that was interrupted.
+
+    Example: falconer tune ml-1m/ease --data data/ml-1m/1f2e3d4c5b6a7988 --trials 30 --set seed=1
+    """
+    from pipelines.console import say_written
+    from recsys import tuning
+
+    given = {"trials": trials, "timeout": timeout, "metric": metric, "view": view and view.value}
+    config = _settings(tuning.TuneConfig, given, sets)
+    say_written(tuning.tune(recipe, data, runs, config))
 
 
 @app.command()

@@ -6,20 +6,25 @@
     [model]
     l2 = 300.0
 
+    [search]                # optional; what `falconer tune` may choose, and nothing else reads
+    "model.l2" = { low = 10.0, high = 5000.0, log = true }
+
 What is not given takes its default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, create_model
 
-from pipelines.config import Config, apply_overrides, find_recipe, parse, read_toml
+from pipelines.config import Config, apply_overrides, find_recipe, inline_toml, parse, read_toml
+from pipelines.errors import ConfigError
 from recsys.models.config import ModelConfig
 from recsys.registry import MODELS, Implementation, model_of, resolve
+from recsys.search import Knob
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
@@ -30,6 +35,7 @@ class ModelRecipe(Config):
     name: str
     backend: str | None = None
     model: dict[str, Any] = Field(default_factory=dict)
+    search: dict[str, Knob] = Field(default_factory=dict)
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Implementation, ModelConfig]:
@@ -43,6 +49,43 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> tuple[Imple
     recipe = _validated(apply_overrides(values, overrides), origin)
     config: ModelConfig = recipe.model
     return resolve(recipe.name, recipe.backend), config
+
+
+def load_search(name_or_path: str, overrides: Sequence[str] = ()) -> Mapping[str, Knob]:
+    """The recipe's search space, "model.l2" -> `Knob`; `overrides` as for `load_recipe`.
+
+    Raises `ConfigError` where there is none, and where the model has no such knob or not these values of it.
+    """
+    values, origin = _read(name_or_path)
+    values = apply_overrides(values, overrides)
+    space: Mapping[str, Knob] = _validated(values, origin).search
+    if not space:
+        raise ConfigError(
+            f"{origin}: has no search space; add one, for example\n"
+            '[search]\n"model.l2" = { low = 10.0, high = 5000.0, log = true }'
+        )
+    refusals = [refusal for key, knob in space.items() for refusal in _refusals(values, key, knob)]
+    if refusals:
+        noun = "mistake" if len(refusals) == 1 else "mistakes"
+        raise ConfigError(f"{origin}: {len(refusals)} {noun} in search\n" + "\n".join(refusals))
+    return space
+
+
+def _refusals(values: Mapping[str, Any], key: str, knob: Knob) -> list[str]:
+    """What is wrong with a knob of the search space: the first mistake, if any."""
+    if not key.startswith("model."):
+        return [f'  - {key}: is no knob of the model; write "model.<knob>"']
+    for value in knob.trials:
+        try:
+            _validated(apply_overrides(values, [setting(key, value)]), key)
+        except ConfigError as error:
+            return [str(error).partition("\n")[2]]
+    return []
+
+
+def setting(key: str, value: Any) -> str:
+    """An override: `key` = `value` in TOML syntax."""
+    return f"{key}={inline_toml(value)}"
 
 
 def _read(name_or_path: str) -> tuple[dict[str, Any], str]:

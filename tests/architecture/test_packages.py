@@ -31,6 +31,7 @@ OWNERS = {
     "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
     "onnx": r"recsys/backends/onnx\.py",
     "onnxruntime": r"recsys/backends/onnx\.py",
+    "optuna": r"recsys/tuning\.py",
     "rich": r"pipelines/(console|training/progress)\.py",
     "torch": r"pipelines/training/\w+\.py|recsys/(backends/\w+|models/\w+/on_torch)\.py",
     "typer": r"(pipelines|recsys)/cli\.py|workflows/\w+\.py",
