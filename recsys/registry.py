@@ -21,12 +21,13 @@ from pipelines.errors import ArtifactError, ConfigError, MissingExtraError
 from pipelines.files import atomic_directory, read_json, write_json
 from recsys.api import CatalogScorer, Loader, PairScorer, Trainer
 from recsys.models.als.config import AlsConfig
-from recsys.models.bpr.config import BprConfig
 from recsys.models.bert4rec.config import Bert4RecConfig
+from recsys.models.bpr.config import BprConfig
 from recsys.models.config import ModelConfig
 from recsys.models.dlrm.config import DlrmConfig
 from recsys.models.ease.config import EaseConfig
 from recsys.models.item_knn.config import ItemKnnConfig
+from recsys.models.label_mean.config import LabelMeanConfig
 from recsys.models.ncf.config import NcfConfig
 from recsys.models.personal_popularity.config import PersonalPopularityConfig
 from recsys.models.popularity.config import PopularityConfig
@@ -52,6 +53,7 @@ class Model:
 MODELS: Mapping[str, Model] = {
     "popularity": Model(PopularityConfig, {"numpy": "recsys.models.popularity.on_numpy"}),
     "personal_popularity": Model(PersonalPopularityConfig, {"numpy": "recsys.models.personal_popularity.on_numpy"}),
+    "label_mean": Model(LabelMeanConfig, {"numpy": "recsys.models.label_mean.on_numpy"}),
     "item_knn": Model(ItemKnnConfig, {"numpy": "recsys.models.item_knn.on_numpy"}),
     "ease": Model(EaseConfig, {"numpy": "recsys.models.ease.on_numpy"}),
     "als": Model(AlsConfig, {"implicit": "recsys.models.als.on_implicit"}),

@@ -283,6 +283,12 @@ def difference_table(view: ViewComparison) -> Table | None:
     """Every pair's difference with its interval and test, and whether they are told apart; None for a single model."""
     if not view.differences:
         return None
+    caption = f"{VIEWS[view.view][0]}: paired differences in {view.metric}, both models on the same queries"
+    return pair_table(f"{view.view}-pairs", caption, view.differences, units="Queries")
+
+
+def pair_table(name: str, caption: str, differences: Sequence[PairedDifference], *, units: str) -> Table:
+    """A row for each of one or more paired differences; `units` is what they are over."""
     rows = tuple(
         (
             Markup("{} \u2212 {}").format(gap.first, gap.second),
@@ -295,19 +301,18 @@ def difference_table(view: ViewComparison) -> Table | None:
             page.count(gap.n),
             "\u2013" if gap.n_needed is None else page.count(gap.n_needed),
         )
-        for gap in view.differences
+        for gap in differences
     )
     columns = (
         Column("Pair"),
         Column("Difference", numeric=True),
-        Column(f"{_level(view)} interval", numeric=True),
+        Column(f"{100 * differences[0].level:g}\u00a0% interval", numeric=True),
         Column("p (Holm)", numeric=True),
         Column("Verdict"),
-        Column("Queries", numeric=True),
-        Column("Queries needed", numeric=True),
+        Column(units, numeric=True),
+        Column(f"{units} needed", numeric=True),
     )
-    caption = f"{VIEWS[view.view][0]}: paired differences in {view.metric}, both models on the same queries"
-    return Table(f"{view.view}-pairs", caption, columns, rows)
+    return Table(name, caption, columns, rows)
 
 
 def p_value(p: float) -> str:
@@ -330,7 +335,11 @@ def _list_files(comparison: Comparison, runs: Sequence[Run]) -> dict[View, dict[
 
 def training_curves(comparison: Comparison, runs: Sequence[Run], palette: Palette) -> list[tuple[str, Markup]]:
     """A line chart of each metric that some run logged at two or more steps, with one line a run."""
-    labels = {report.run: report.label for view in comparison.views for report in view.reports}
+    return curves_of({r.run: r.label for view in comparison.views for r in view.reports}, runs, palette)
+
+
+def curves_of(labels: Mapping[str | None, str], runs: Sequence[Run], palette: Palette) -> list[tuple[str, Markup]]:
+    """The same for runs whose labels are given by their names."""
     found: dict[str, list[charts.Series]] = {}
     for run in runs:
         for metric, points in _logged(run).items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -13,6 +13,7 @@ from pipelines.data.dataset import Dataset
 from pipelines.data.schema import Fold, View
 from pipelines.page import Column, Table
 from pipelines.runs import Run
+from recsys.click_through.judging import RowReport
 from recsys.metrics import COMMON_RULES
 from recsys.results import Comparison, Estimate, Report
 
@@ -51,16 +52,21 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
 
 def costs(comparison: Comparison, runs: Sequence[Run]) -> Table:
     """What each model cost, as far as it is known: seconds to train and to recommend, peak memory."""
+    return cost_table(comparison.views[0].reports, runs, {"recommend_seconds": "Recommending"})
+
+
+def cost_table(reports: Sequence[Report | RowReport], runs: Sequence[Run], answering: Mapping[str, str]) -> Table:
+    """One row a report; `answering` maps the key of a cost besides training to its column's name."""
     info = {run.name: run.info for run in runs}
     rows = []
-    for report in comparison.views[0].reports:
+    for report in reports:
         facts = info.get(report.run or "", {})
         memory = facts.get("peak_memory_mb")
         rows.append(
             (
                 report.label,
                 str(facts.get("backend", ABSENT)),
-                *(_seconds(report.cost.get(key)) for key in ("train_seconds", "recommend_seconds")),
+                *(_seconds(report.cost.get(key)) for key in ("train_seconds", *answering)),
                 ABSENT if memory is None else f"{page.count(memory)}\u00a0MB",
                 str(facts.get("machine", ABSENT)),
             )
@@ -69,7 +75,7 @@ def costs(comparison: Comparison, runs: Sequence[Run]) -> Table:
         Column("Model"),
         Column("Backend"),
         Column("Training", numeric=True),
-        Column("Recommending", numeric=True),
+        *(Column(name, numeric=True) for name in answering.values()),
         Column("Peak memory of the process", numeric=True),
         Column("Machine"),
     )
@@ -82,8 +88,7 @@ def _seconds(value: float | None) -> str:
 
 def data_card(data: Dataset, fold: Fold) -> dict[str, Any]:
     """What the template shows of the dataset: counts, sources, features, the share outside the catalogue, recipe."""
-    card, truth = data.card, data.truth(fold)
-    outside, inside = int(truth.n_outside.sum()), len(truth.items.values)
+    card = data.card
     return {
         "facts": [
             ("Dataset", card.dataset_id),
@@ -92,15 +97,23 @@ def data_card(data: Dataset, fold: Fold) -> dict[str, Any]:
             ("Items", page.count(card.n_items)),
             ("Times", "yes" if card.has_time else "none"),
         ],
-        "outside": f"{page.count(outside)} of {page.count(outside + inside)} relevant items of the {fold} queries "
-        f"({page.percent(outside / max(outside + inside, 1))}) are outside the catalogue, so that no list could hold "
-        "them; they are counted here and nowhere else.",
+        "outside": _outside(data, fold) if card.task == "top_n" else "",
         "counts": _counts(card.counts),
         "sources": _sources(card.sources),
         "features": _features(data),
         "notes": card.notes,
         "recipe": to_toml(card.config) if card.config else "",
     }
+
+
+def _outside(data: Dataset, fold: Fold) -> str:
+    truth = data.truth(fold)
+    outside, inside = int(truth.n_outside.sum()), len(truth.items.values)
+    return (
+        f"{page.count(outside)} of {page.count(outside + inside)} relevant items of the {fold} queries "
+        f"({page.percent(outside / max(outside + inside, 1))}) are outside the catalogue, so that no list could hold "
+        "them; they are counted here and nowhere else."
+    )
 
 
 def _counts(counts: dict[str, int]) -> Table:
@@ -136,20 +149,20 @@ def protocol_card(comparison: Comparison, data: Dataset, runs: Sequence[Run]) ->
         "denominators": _denominators(comparison),
         "common": common,
         "definitions": definitions,
-        "reads": _reads(comparison),
-        "runs": _runs(comparison, runs),
-        "versions": _versions(runs),
+        "reads": reads([report for view in comparison.views for report in view.reports]),
+        "runs": run_table({r.run: r.label for view in comparison.views for r in view.reports}, runs),
+        "versions": version_table(runs),
     }
 
 
-def _reads(comparison: Comparison) -> str:
+def reads(reports: Sequence[Report | RowReport]) -> str:
     """How often the test fold was looked at; empty where that was not counted."""
-    counts = [(r.test_reads, r.test_lists) for view in comparison.views for r in view.reports if r.test_reads]
+    counts = [(report.test_reads, report.test_lists) for report in reports if report.test_reads]
     if not counts:
         return ""
-    reads, lists = max(counts, key=lambda count: count[0] or 0)
+    times, lists = max(counts, key=lambda count: count[0] or 0)
     return (
-        f"The test fold of this dataset had been judged on {page.count(reads or 0)} times here, for "
+        f"The test fold of this dataset had been judged on {page.count(times or 0)} times here, for "
         f"{page.count(lists or 0)} different lists, when the last of these reports was made. The more often it is "
         "looked at to choose between models, the more its figures flatter the choice; p-values do not know of it."
     )
@@ -195,8 +208,8 @@ def _definitions(comparison: Comparison) -> tuple[str, list[tuple[str, str]]]:
     return COMMON_RULES if shared else "", texts
 
 
-def _runs(comparison: Comparison, runs: Sequence[Run]) -> Table | None:
-    labels = {report.run: report.label for view in comparison.views for report in view.reports}
+def run_table(labels: Mapping[str | None, str], runs: Sequence[Run]) -> Table | None:
+    """What each run was made with; `labels` by its name. None where there are no runs."""
     rows = []
     for run in runs:
         info = run.info
@@ -207,7 +220,7 @@ def _runs(comparison: Comparison, runs: Sequence[Run]) -> Table | None:
     return Table("runs", "The runs", tuple(Column(name) for name in names), tuple(rows)) if rows else None
 
 
-def _versions(runs: Sequence[Run]) -> Table | None:
+def version_table(runs: Sequence[Run]) -> Table | None:
     """Package -> version, and every version where the runs differ."""
     found: dict[str, list[str]] = {}
     for run in runs:

@@ -6,8 +6,6 @@ No framework is imported here: a trainer brings its own, and `evaluate` needs no
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +25,7 @@ from pipelines.files import write_text
 from pipelines.runs import Run, Watch
 from recsys import batch, comparison, evaluation, foreign, protocol, recommendations, registry, report, slices
 from recsys.api import CatalogScorer, PairScorer, UserScorer
+from recsys.click_through import stages as rows
 from recsys.comparison import ComparisonConfig
 from recsys.evaluation import EvaluationConfig
 from recsys.judged import Judged
@@ -35,7 +34,7 @@ from recsys.ranking import BLOCK_BYTES
 from recsys.recipe import load_recipe
 from recsys.registry import Implementation
 from recsys.results import Comparison, Report, ViewComparison
-from recsys.trained import dataset_of, finished_run
+from recsys.trained import dataset_of, finished_run, mirror_apart
 
 VIEWS: tuple[View, ...] = ("all", "repeat", "novel")
 
@@ -171,6 +170,7 @@ def recommend(
     config = config or RecommendConfig()
     run = finished_run(run_path)
     data = dataset_of(run, data_path)
+    rows.refuse_rows(data)
     chosen = tuple(dict.fromkeys(views)) or data.card.split.views
     scorer = registry.load_model(run.model_directory, data)
     started = time.perf_counter()
@@ -202,12 +202,15 @@ def evaluate(
     out: Path | None = None,
     config: EvaluationConfig | None = None,
 ) -> Path:
-    """Judge a run's lists in all its views, or those of any file (parquet, CSV, TREC, RecBole) in `views`, else `all`.
+    """Judge a run's lists in all its views, or those of any file (parquet, CSV, TREC, RecBole) in `views`, else `all`;
+    on a dataset of the ranking task, a run's predictions, or those of a file.
 
     Reports go to `<out>/<view>/`; `out` is the run directory, or a folder `<file>-report` beside the file. The fold
     is that which the lists were made for; `test` where the file does not say. Returns `out`.
     """
     config = config or EvaluationConfig()
+    if rows.is_about_rows(lists_path, data_path):
+        return rows.evaluate(lists_path, data_path, fold=fold, out=out, config=config)
     if (lists_path / runs.RUN_FILE).is_file():
         return _evaluate_run(Run.open(lists_path), data_path, fold=fold, views=views, out=out, config=config)
     if lists_path.is_dir():
@@ -244,7 +247,7 @@ def _evaluate_run(
     facts = {"label": info.get("label", info["model"]), "run": run.name, "model": info["model"], "cost": _cost(run)}
     target = out or run.path
     _evaluate_files(files, dataset_of(run, data_path), target, fold=fold, config=config, facts=facts, info=info)
-    _mirror_apart(run.path)
+    mirror_apart(run.path)
     return target
 
 
@@ -328,16 +331,6 @@ def _refuse_foreign(path: Path, about: Mapping[str, Any], data: Dataset, fold: F
         )
 
 
-def _mirror_apart(run_path: Path) -> None:
-    """Mirror the run in a process of its own, so that no framework is loaded here; never fatal."""
-    if not tracking.is_on():
-        return
-    try:
-        subprocess.run([sys.executable, "-m", "pipelines.tracking", str(run_path)], check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"warning: {run_path} is not mirrored to MLflow: {error}", file=sys.stderr, flush=True)
-
-
 def _print_report(judged: Report) -> None:
     """Means by metric and cut-off, and how many queries they are over."""
     say(f"{judged.label}, view {judged.view}: {judged.n_evaluated} of {judged.n_queries} queries of fold {judged.fold}")
@@ -358,6 +351,8 @@ def compare(
 ) -> Path:
     """Compare evaluated runs (or folders that `evaluate` wrote), each once: print verdicts, write the page to `out`."""
     paths = list(dict.fromkeys(path.resolve() for path in paths))
+    if rows.are_about_rows(paths):
+        return rows.compare(paths, out=out, data_path=data_path, config=config or ComparisonConfig())
     result = comparison.compare([_judged_views(path) for path in paths], config or ComparisonConfig())
     members = [Run.open(path) for path in paths if (path / runs.RUN_FILE).is_file()]
     write_text(out, report.render(result, _compared_dataset(result, members, data_path), members))

@@ -14,7 +14,7 @@ from pipelines.config import parse
 from pipelines.errors import ConfigError
 from recsys import registry
 from recsys.models.config import ModelConfig
-from tests.tiny import ALL, TINY
+from tests.tiny import EVERY, TINY
 
 FOLDER = Path(recsys.models.__file__).parent
 FRAMEWORKS = ("torch", "tensorflow", "merlin", "nvtabular", "cudf", "implicit", "mlflow")
@@ -27,7 +27,7 @@ def test_every_folder_is_registered_and_every_line_has_a_folder() -> None:
 
 def test_every_backend_of_a_folder_is_registered() -> None:
     found = {(path.parent.name, path.stem.removeprefix("on_")) for path in FOLDER.glob("*/on_*.py")}
-    assert found == set(ALL)
+    assert found == set(EVERY)
     for name, model in registry.MODELS.items():
         for backend, module in model.backends.items():
             assert module == f"recsys.models.{name}.on_{backend}"

@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines import stages
 from pipelines.data.dataset import Dataset
 from recsys.models.config import ModelConfig
 from recsys.recipe import RECIPES, load_recipe
 from recsys.registry import MODELS
 from tests import tiny
-from tests.datasets import checkerboard
+from tests.datasets import checkerboard, write_ranking_dataset
 
 NAMES = sorted(path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.toml"))
+TASKS = {name: stages.load_recipe(name.split("/")[0]).task for name in NAMES}
+"""A recipe's folder is the name of the dataset that it is for."""
 RANDOM_GUESS = 1 / 13
 """Of the checkerboard's 24 items a user has seen 11: one guess among the rest."""
 
@@ -22,6 +25,11 @@ RANDOM_GUESS = 1 / 13
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return checkerboard(tmp_path_factory.mktemp("recipes") / "board")
+
+
+@pytest.fixture(scope="module")
+def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return write_ranking_dataset(tmp_path_factory.mktemp("recipes") / "clicks")
 
 
 def test_there_is_a_recipe_for_every_model() -> None:
@@ -35,7 +43,16 @@ def test_a_recipe_says_how_its_knobs_were_chosen(name: str) -> None:
     assert "[model]" not in text or "valid" in text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if TASKS[name] == "ranking"])
+def test_a_recipe_for_rows_trains_and_beats_chance(name: str, clicks: Dataset, tmp_path: Path) -> None:
+    implementation, config = load_recipe(name)
+    assert isinstance(config, ModelConfig)
+    config = tiny.tiny_form(implementation.name, config)
+    run = tiny.train(implementation.name, implementation.backend, clicks, tmp_path, config)
+    assert tiny.auc_of(run, clicks) >= (0.75 if config.discovers else 0.55), "chance is 0.5, the planted signal 0.88"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if TASKS[name] == "top_n"])
 def test_a_recipe_trains_and_beats_chance(name: str, board: Dataset, tmp_path: Path) -> None:
     implementation, config = load_recipe(name)
     assert isinstance(config, ModelConfig)

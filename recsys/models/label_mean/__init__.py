@@ -1,0 +1,1 @@
+"""Label mean: the mean label of the item, the user or a category."""

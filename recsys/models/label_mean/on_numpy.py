@@ -1,0 +1,98 @@
+"""Label mean on numpy."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.data.dataset import Dataset
+from pipelines.data.queries import Pairs
+from pipelines.errors import DataError
+from pipelines.runs import Run
+from recsys.models.arrays import load_arrays, save_arrays
+from recsys.models.label_mean.config import LabelMeanConfig
+
+Int32 = NDArray[np.int32]
+
+
+class LabelMeanScorer:
+    """Scores a row with the mean label of its kind."""
+
+    def __init__(self, means: NDArray[np.float32], overall: np.float32, kinds: _Kinds) -> None:
+        self._means, self._overall, self._kinds = means, overall, kinds
+
+    def score_pairs(self, pairs: Pairs) -> NDArray[np.float32]:
+        """float32[P]: the kind's mean; that of all rows where the kind is unknown, or came after training."""
+        kind = self._kinds.of_pairs(pairs)
+        known = (kind >= 0) & (kind < len(self._means))
+        scores: NDArray[np.float32] = np.full(len(kind), self._overall, np.float32)
+        scores[known] = self._means[kind[known]]
+        return scores
+
+    def save(self, directory: Path) -> None:
+        """Write `arrays.npz`."""
+        save_arrays(directory, means=self._means, overall=np.array([self._overall], np.float32))
+
+
+class _Kinds:
+    """The kind that each row is of, int32: an id or a category, -1 = unknown; always -1 where there is one mean."""
+
+    def __init__(self, by: str, data: Dataset) -> None:
+        self._by, self._data = by, data
+        features = {feature.name: feature for feature in data.card.features if feature.kind == "categorical"}
+        sizes = {"none": 0, "item": data.n_items, "user": data.n_users}
+        sizes |= {name: feature.cardinality or 0 for name, feature in features.items()}
+        if by not in sizes or (by in ("item", "user") and not sizes[by]):
+            known = [name for name, size in sizes.items() if size or name == "none"]
+            near = difflib.get_close_matches(by, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise DataError(f"{data.path}: has no {by!r} to take model.by; {hint}there are {', '.join(known)}")
+        self.n = sizes[by]
+        self._table = features[by].table if by in features else None
+
+    def of_train(self) -> Int32:
+        """int32[train rows]."""
+        if self._by == "none":
+            return np.full(self._data.train.num_rows, -1, np.int32)
+        if self._table in ("user", "item"):
+            return self._of_entity(self._data.train_column(self._table))
+        return self._data.train_column(self._by)
+
+    def of_pairs(self, pairs: Pairs) -> Int32:
+        """int32[P]."""
+        if self._by == "none":
+            return np.full(len(pairs), -1, np.int32)
+        user = pairs.queries.user[pairs.query]
+        if self._by in ("user", "item"):
+            return user if self._by == "user" else pairs.item
+        if self._table in ("user", "item"):
+            return self._of_entity(user if self._table == "user" else pairs.item)
+        return pairs.queries.features[self._by][pairs.query].astype(np.int32)
+
+    def _of_entity(self, ids: Int32) -> Int32:
+        table = self._data.users if self._table == "user" else self._data.items
+        column: Int32 = table.column(self._by).to_numpy()
+        return np.where(ids >= 0, column[ids.clip(0)], np.int32(-1)) if len(column) else np.full_like(ids, -1)
+
+
+def train(config: LabelMeanConfig, data: Dataset, run: Run) -> LabelMeanScorer:
+    """Take the means. Raises `DataError` where the dataset has no such kind."""
+    kinds, label = _Kinds(config.by, data), data.train_column("label").astype(np.float64)
+    kind = kinds.of_train()
+    known = kind >= 0
+    rows = np.bincount(kind[known], minlength=kinds.n)
+    sums = np.bincount(kind[known], weights=label[known], minlength=kinds.n)
+    overall = label.mean()
+    weight = rows + config.smoothing
+    means = np.divide(sums + config.smoothing * overall, weight, out=np.full(kinds.n, overall), where=weight > 0)
+    run.log_metrics(0, {"rows_of_a_kind": float(known.sum()), "mean_label": float(overall)})
+    return LabelMeanScorer(means.astype(np.float32), np.float32(overall), kinds)
+
+
+def load(directory: Path, config: LabelMeanConfig, data: Dataset) -> LabelMeanScorer:
+    """Read `arrays.npz`."""
+    arrays = load_arrays(directory, "means", "overall")
+    return LabelMeanScorer(arrays["means"], arrays["overall"][0], _Kinds(config.by, data))
