@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import DataError, PipelineError
@@ -89,6 +89,7 @@ def by_definition(rows: list[tuple[str, str, float]], k: int) -> list[list[int]]
     return lists
 
 
+@settings(deadline=None, max_examples=60)  # files are written
 @given(
     st.lists(
         st.tuples(
@@ -222,6 +223,7 @@ def test_many_row_groups_are_one_file(tmp_path: Path, monkeypatch: pytest.Monkey
         read(tmp_path / "nan.parquet")
 
 
+@settings(deadline=None, max_examples=60)  # files are written
 @given(
     st.lists(
         st.tuples(

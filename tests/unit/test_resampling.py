@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recsys import resampling
@@ -65,6 +65,7 @@ def test_queries_without_a_value_are_left_out_of_its_mean_and_interval() -> None
     assert (low[0], high[0]) == pytest.approx((known.mean() - half, known.mean() + half), abs=0.25 * half)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 40), max_size=6), st.sampled_from([1, 7, 64]), st.integers(0, 3))
 def test_rows_may_come_in_any_parts(cuts: list[int], rows: int, seed: int) -> None:
     values = np.random.default_rng(seed).random((40, 3))
