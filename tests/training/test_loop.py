@@ -230,6 +230,21 @@ def test_a_damaged_checkpoint_is_named(file: str, content: bytes | None, tmp_pat
         fit(Regression(), config(epochs=1), run)
 
 
+def test_new_memory_is_not_filled_while_training(tmp_path: Path) -> None:
+    memory: Any = torch.utils.deterministic
+    filled: list[bool] = []
+
+    class Asked(Regression):
+        def loss(self, batch: Batch) -> torch.Tensor:
+            filled.append(memory.fill_uninitialized_memory)
+            return super().loss(batch)
+
+    assert memory.fill_uninitialized_memory
+    train(Asked(), plain(epochs=1), tmp_path)
+    assert set(filled) == {False}
+    assert memory.fill_uninitialized_memory
+
+
 def test_bf16_is_used_where_it_is_asked_for(tmp_path: Path) -> None:
     kinds = set()
 

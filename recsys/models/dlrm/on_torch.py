@@ -25,6 +25,7 @@ from pipelines.data.dataset import Dataset
 from pipelines.errors import ConfigError
 from pipelines.runs import Run
 from recsys.backends.fields import Fields, Inputs, fields_of
+from recsys.backends.interaction import PairwiseProducts
 from recsys.backends.tables import parameter_groups, tables_of
 from recsys.backends.two_sided import Parts, SplitMlp, TwoSided, linear
 from recsys.backends.two_sided_scorers import ListScorer, PairRanker, load_scorer
@@ -56,28 +57,21 @@ class Side(nn.Module):
         self.tables = tables_of(fields.sizes, config.dim, config.tables)
         self.bottom = Bottom([n_numbers, *config.bottom_layers, config.dim]) if n_numbers else None
         self.n_vectors = len(fields.sizes) + bool(n_numbers)
-        first, second = torch.triu_indices(self.n_vectors, self.n_vectors, offset=1)
-        self.places: Tensor
-        self.register_buffer("places", first * self.n_vectors + second, persistent=False)
+        self.products = PairwiseProducts(self.n_vectors)
 
     @property
     def width(self) -> int:
         """Columns of what `forward` gives for the top layers: d, where there is a z, and (N choose 2)."""
-        return (self.dim if self.bottom else 0) + len(self.places)
+        return (self.dim if self.bottom else 0) + self.products.n_products
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """[..., F] and [..., C] -> vectors [..., N, d], and z beside the dot products of every two: [..., width]."""
         vectors = self.tables(inputs.ids)  # [..., F, d]
         if self.bottom is None:
-            return vectors, self._products(vectors)
+            return vectors, self.products(vectors)
         z = self.bottom(inputs.numbers)  # [..., d]
         vectors = torch.cat([z[..., None, :], vectors], -2)  # [..., N, d]
-        return vectors, torch.cat([z, self._products(vectors)], -1)
-
-    def _products(self, vectors: Tensor) -> Tensor:
-        """[..., N, d] -> [..., N choose 2]: the upper triangle, row by row."""
-        products = torch.matmul(vectors, vectors.transpose(-1, -2)).flatten(-2)  # [..., N N]
-        return products.index_select(-1, self.places)
+        return vectors, torch.cat([z, self.products(vectors)], -1)
 
 
 class Dlrm(TwoSided):
