@@ -1,4 +1,4 @@
-"""The commands train, tune, recommend, evaluate and compare. Nothing heavy is imported until one of them runs."""
+"""The commands from train to compare. Nothing heavy is imported until one of them runs."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -117,8 +117,24 @@ def recommend(
 
 
 @app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, from `falconer train`.")],
+    data: Data = None,
+    fold: Annotated[Folds, typer.Option("--fold", help="Whose rows to score.")] = "test",
+) -> None:
+    """Write a run's score for each row of a dataset of the ranking task: the probability of label 1, or the rating.
+
+    Example: falconer predict runs/20250101T120000Z-dlrm-torch-1a2b3c --fold valid
+    """
+    from pipelines.console import say_written
+    from recsys.click_through import stages
+
+    say_written(stages.predict(run, fold=fold, data_path=data))
+
+
+@app.command()
 def evaluate(
-    recs: Annotated[Path, typer.Argument(metavar="RECS", help="Run directory, or a parquet file of anybody's lists.")],
+    recs: Annotated[Path, typer.Argument(metavar="RECS", help="Run directory, or a file of anybody's lists.")],
     data: Data = None,
     fold: Annotated[Folds | None, typer.Option("--fold", help="Default: the lists' own, else test.")] = None,
     view: Views = None,
@@ -127,6 +143,8 @@ def evaluate(
     sets: Sets = None,
 ) -> None:
     """Judge lists: a parquet file with user, item, and rank or score, or all lists of a run.
+
+    On a dataset of the ranking task: a run's predictions, or those of a file with ordinal and score.
 
     Example: falconer evaluate lists.parquet --data data/shop/1f2e3d4c5b6a7988 --k 10 --k 50 --set resamples=2000
     """
@@ -156,6 +174,31 @@ def compare(
 
     config = _settings(ComparisonConfig, {"metric": metric}, sets)
     say_written(stages.compare(runs, out=out, data_path=data, config=config))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of a model on torch.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ONNX file.")] = Path("model.onnx"),
+    data: Data = None,
+    form: Annotated[
+        Literal["catalogue", "pairs"] | None,
+        typer.Option("--form", help="Scores of all items by query, or of pairs of query and item."),
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option("--tolerance", help="Largest difference allowed; 1e-4 if left out.")
+    ] = None,
+    sets: Sets = None,
+) -> None:
+    """Write a run's model as an ONNX file, once its answers were compared with the model's own.
+
+    Example: falconer export runs/20250101T120000Z-ncf-torch-1a2b3c --out ncf.onnx --set queries=5000
+    """
+    from pipelines.console import say_written
+    from recsys import export as exporting
+
+    config = _settings(exporting.ExportConfig, {"form": form, "tolerance": tolerance}, sets)
+    say_written(exporting.export(run, out, data_path=data, config=config))
 
 
 @metrics.command()

@@ -25,6 +25,7 @@ from pipelines.files import atomic_file, read_json
 from recsys.evaluation import EvaluationConfig
 from recsys.metrics import CLICK_METRICS, RATING_METRICS
 from recsys.metrics.click_through import N_BINS, bins_of
+from recsys.metrics.definition import Definition
 from recsys.metrics.linear import row_values
 from recsys.resampling import interval, resampled_means
 from recsys.results import Estimate
@@ -173,16 +174,18 @@ def _estimates(table: Mapping[str, Float64], config: EvaluationConfig) -> dict[s
     stacked = np.stack(list(table.values()), axis=1)
     means = resampled_means(stacked, resamples=config.resamples, seed=config.seed)
     low, high = interval(means, level=config.level)
-    known = {**CLICK_METRICS, **RATING_METRICS}
     return {
-        name: Estimate(
-            mean=float(values.mean()),
-            low=float(low[place]),
-            high=float(high[place]),
-            definition=known[name].sentence(1),
-        )
+        name: _estimate(name, float(values.mean()), float(low[place]), float(high[place]))
         for place, (name, values) in enumerate(table.items())
     }
+
+
+def _estimate(name: str, mean: float, low: float, high: float) -> Estimate:
+    """With the interval cut at what the metric can be: a first-order change knows no bounds."""
+    definition: Definition[Any] = {**CLICK_METRICS, **RATING_METRICS}[name]
+    least, most = (-np.inf if definition.bounds[0] is None else definition.bounds[0]), definition.bounds[1]
+    low, high = max(low, least), min(high, np.inf if most is None else most)
+    return Estimate(mean=mean, low=low, high=high, definition=definition.sentence(1))
 
 
 def reliability(labels: Float64, score: Float64) -> tuple[Bin, ...]:

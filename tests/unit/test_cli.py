@@ -28,12 +28,14 @@ def command_that(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) ->
 def test_help_shows_the_commands_in_the_order_of_their_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--help"]) == 0
     text = capsys.readouterr().out
-    order = ["Data", "etl", "Models", "train", "recommend", "evaluate", "compare", "demo", "ui", "doctor"]
+    order = ["Data", "etl", "Models", "train", "recommend", "predict", "evaluate", "compare", "demo", "ui", "doctor"]
     places = [text.index(f" {name} ") for name in order]
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("command", ["etl", "train", "recommend", "evaluate", "compare", "demo", "ui", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["etl", "train", "recommend", "predict", "evaluate", "compare", "demo", "ui", "doctor"]
+)
 def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([command, "--help"]) == 0
     assert f"Example: falconer {command}" in " ".join(capsys.readouterr().out.split())
