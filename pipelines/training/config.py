@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from pipelines.config import Config
 
-OptimizerName = Literal["adam", "adamw", "sgd", "adagrad", "sparse_adam", "row_wise_adagrad"]
+OptimizerName = Literal["adam", "adamw", "sgd", "adagrad", "sparse_adam", "row_wise_adagrad", "ftrl"]
 
 
 class Constant(Config):

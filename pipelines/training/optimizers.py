@@ -9,6 +9,7 @@ import torch
 
 from pipelines.errors import ConfigError
 from pipelines.training.config import TrainingConfig
+from pipelines.training.ftrl import Ftrl
 from pipelines.training.row_wise_adagrad import RowWiseAdagrad
 
 Groups = list[dict[str, Any]]
@@ -22,6 +23,7 @@ OPTIMIZERS: Mapping[str, Callable[[Groups, TrainingConfig], torch.optim.Optimize
     "adagrad": lambda groups, c: torch.optim.Adagrad(groups, lr=c.learning_rate, weight_decay=c.weight_decay),
     "sparse_adam": lambda groups, c: torch.optim.SparseAdam(groups, lr=c.learning_rate),
     "row_wise_adagrad": lambda groups, c: RowWiseAdagrad(groups, lr=c.learning_rate),
+    "ftrl": lambda groups, c: Ftrl(groups, lr=c.learning_rate, l2=c.weight_decay),
 }
 """The fused kernels take one pass over the weights; they want dense gradients, so sgd and adagrad, which also take
 sparse ones, go without."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.errors import ArtifactError, ConfigError
 from pipelines.training.config import TrainingConfig
+from pipelines.training.ftrl import Ftrl
 from pipelines.training.optimizers import OPTIMIZERS, Optimizers, clip
 from pipelines.training.weights import Ema, copy_into, tensors_of
 from tests.small_training import Regression, plain, train
@@ -74,8 +77,8 @@ def test_groups_keep_their_own_rate_under_a_schedule() -> None:
 
 
 def test_an_unknown_optimizer_of_a_group_is_named() -> None:
-    with pytest.raises(ConfigError, match="no optimizer 'ftrl'; known: adam, adamw"):
-        Optimizers([{"params": [parameter(0.0)], "optimizer": "ftrl"}], TrainingConfig())
+    with pytest.raises(ConfigError, match="no optimizer 'lion'; known: adam, adamw"):
+        Optimizers([{"params": [parameter(0.0)], "optimizer": "lion"}], TrainingConfig())
 
 
 @given(st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=6), st.floats(0.1, 20))
@@ -138,3 +141,47 @@ def test_tensors_of_another_model_are_refused() -> None:
     with pytest.raises(ArtifactError, match="last: made by another model: only the file has 'bias'"):
         copy_into(own, {"weight": torch.ones(2, 3), "bias": torch.ones(2)}, "last")
     assert not own["weight"].any()
+
+
+def ftrl_by_hand(
+    w: float, gradients: Sequence[float], *, alpha: float, l1: float, l2: float, beta: float = 1.0
+) -> list[float]:
+    """Algorithm 1 of McMahan et al. 2013 for one weight that starts at 0."""
+    z = n = 0.0
+    found = []
+    for g in gradients:
+        sigma = (math.sqrt(n + g * g) - math.sqrt(n)) / alpha
+        z += g - sigma * w
+        n += g * g
+        w = 0.0 if abs(z) <= l1 else -(z - math.copysign(l1, z)) / ((beta + math.sqrt(n)) / alpha + l2)
+        found.append(w)
+    return found
+
+
+@given(
+    st.lists(st.floats(-2, 2), min_size=1, max_size=20),
+    st.floats(0.01, 1),
+    st.sampled_from([0.0, 0.5]),
+    st.sampled_from([0.0, 0.1]),
+)
+def test_ftrl_is_the_papers_algorithm(gradients: list[float], alpha: float, l1: float, l2: float) -> None:
+    weight = parameter(0.0)
+    optimizer = Ftrl([weight], lr=alpha, l1=l1, l2=l2)
+    for gradient, expected in zip(gradients, ftrl_by_hand(0.0, gradients, alpha=alpha, l1=l1, l2=l2), strict=True):
+        weight.grad = torch.tensor([gradient])
+        optimizer.step()
+        assert weight.item() == pytest.approx(expected, rel=1e-3, abs=1e-4)
+
+
+def test_ftrl_keeps_the_first_weights_and_makes_useless_ones_zero() -> None:
+    weight = parameter(0.7, -0.2)
+    optimizer = Ftrl([weight], lr=0.1, l1=0.3)
+    weight.grad = torch.zeros(2)
+    optimizer.step()
+    torch.testing.assert_close(weight.detach(), torch.tensor([0.7, -0.2]))
+    useless = parameter(0.0)
+    optimizer = Ftrl([useless], lr=0.1, l1=1.0)
+    for gradient in (0.4, -0.5, 0.6, -0.4):
+        useless.grad = torch.tensor([gradient])
+        optimizer.step()
+        assert useless.item() == 0

@@ -80,13 +80,12 @@ class Cross(nn.Module):
 
 
 class Wide(nn.Module):
-    """The linear part: inputs, crosses and the bias."""
+    """The linear part: inputs and crosses. The bias b is that of the deep part's last layer."""
 
     def __init__(self, fields: Fields, query: Fields, item: Fields, config: WideDeepConfig) -> None:
         super().__init__()
         self.query, self.item = LinearSide(query), LinearSide(item)
         self._crosses = nn.ModuleList(Cross(fields, names, config.cross_buckets) for names in config.crosses)
-        self.bias = nn.Parameter(torch.zeros(1))
 
     @property
     def crosses(self) -> Sequence[Cross]:
@@ -129,13 +128,13 @@ class WideDeep(TwoSided):
         """[B], [B, h_1], [B, X] with [B, K], [B, K, h_1], [B, K, X] -> [B, K]."""
         wide, deep, numbers = (part[:, None] for part in query)
         numbers = numbers + items[2]
-        crossed = sum((cross(numbers[..., place]) for place, cross in enumerate(self.wide.crosses)), self.wide.bias)
-        total: Tensor = wide + items[0] + crossed + self.deep.mlp([deep, items[1]])
+        crossed = (cross(numbers[..., place]) for place, cross in enumerate(self.wide.crosses))
+        total: Tensor = sum(crossed, wide + items[0] + self.deep.mlp([deep, items[1]]))
         return total
 
     def start_at(self, score: float) -> None:
         """Set the bias."""
-        nn.init.constant_(self.wide.bias, score)
+        nn.init.constant_(self.deep.mlp.out.bias, score)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The linear part apart, where it has an optimiser of its own."""
