@@ -19,8 +19,10 @@ from pipelines.errors import ArtifactError
 from pipelines.files import read_json, write_json
 from pipelines.training.devices import device_of
 from recsys.backends.fields import FieldEncoder, Fields, Inputs
+from recsys.backends.graphs import Form, Graph
 from recsys.backends.torch import catalogue_scores
 from recsys.backends.two_sided import Parts, TwoSided
+from recsys.backends.two_sided_graphs import graphs_of
 from recsys.models.arrays import known_items
 from recsys.models.pairs import PairsConfig
 
@@ -44,6 +46,10 @@ class PairRanker:
         answer = torch.sigmoid if self._model.fields.target == "binary" else None
         scores: NDArray[np.float32] = pair_scores(self._model, self._encoder, pairs, answer).cpu().numpy()
         return scores
+
+    def graphs(self) -> dict[Form, Graph]:
+        """Scores of rows."""
+        return graphs_of(self._model, self._encoder, None)
 
     def save(self, directory: Path) -> None:
         """Write `model.safetensors` and `fields.json`."""
@@ -92,6 +98,10 @@ class ListScorer:
         scores[known] = pair_scores(self._model, self._encoder, pairs.take(np.flatnonzero(known))).cpu().numpy()
         scores[pairs.item >= len(self._popularity)] = -np.inf
         return scores
+
+    def graphs(self) -> dict[Form, Graph]:
+        """Scores of the catalogue by user, and of pairs of user and item."""
+        return graphs_of(self._model, self._encoder, torch.tensor(self._popularity))
 
     def save(self, directory: Path) -> None:
         """Write `model.safetensors` (the weights, and the items' popularity) and `fields.json`."""

@@ -29,7 +29,9 @@ from recsys.backends.two_sided_training import fitted
 from recsys.models.wide_deep.config import WideDeepConfig
 
 MIXER = 0x9E3779B97F4A7C15 - 2**64
-"""2^64 divided by the golden ratio, as int64 has it: Knuth's multiplicative hashing."""
+"""2^64 divided by the golden ratio, as int64 has it: Knuth's multiplicative hashing, whose high bits are mixed best."""
+PRIME = 2**31 - 1
+"""The rest of a division by it depends on all bits."""
 
 
 class LinearSide(nn.Module):
@@ -74,8 +76,7 @@ class Cross(nn.Module):
     def forward(self, numbers: Tensor) -> Tensor:
         """Numbers int64[...] -> the combinations' weights [...]."""
         if self._hashed:
-            mixed = (numbers ^ (numbers >> 32)) * MIXER
-            numbers = (mixed ^ (mixed >> 32)) % len(self.weight)
+            numbers = (numbers * MIXER % PRIME) % len(self.weight)
         return rows_of(self.weight, numbers)[..., 0]
 
 
