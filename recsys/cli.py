@@ -1,4 +1,4 @@
-"""The commands from train to compare. Nothing heavy is imported until one of them runs."""
+"""The commands from train to export. Nothing heavy is imported until one of them runs."""
 
 from enum import StrEnum
 from pathlib import Path

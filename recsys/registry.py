@@ -151,7 +151,7 @@ def load_model(directory: Path, data: Dataset) -> CatalogScorer | PairScorer:
 
     Raises `ArtifactError` where the directory is damaged, or where `data` is of another lineage than the model's.
     """
-    card = _read_card(directory)
+    card = read_card(directory)
     own = card.id_space
     if not data.card.id_space.descends_from(own):
         raise ArtifactError(
@@ -165,7 +165,8 @@ def load_model(directory: Path, data: Dataset) -> CatalogScorer | PairScorer:
     return implementation.load(directory, config, data)
 
 
-def _read_card(directory: Path) -> ModelCard:
+def read_card(directory: Path) -> ModelCard:
+    """The card of a model directory; `ArtifactError` where it is absent, damaged, or of another format version."""
     path = directory / MODEL_CARD
     values = read_json(path)
     version = values.get("format_version") if isinstance(values, dict) else None

@@ -74,6 +74,11 @@ class Session:
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """Name, type and shape of each input; a size that may be any is a name."""
+        return [{"name": one.name, "type": one.type, "shape": one.shape} for one in self._session.get_inputs()]
+
     def __call__(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """The scores for these inputs."""
         (scores,) = self._session.run([OUTPUT], dict(arrays))

@@ -8,7 +8,7 @@ import pytest
 from pipelines.data.dataset import Dataset
 from pipelines.runs import Run
 from tests import tiny
-from tests.datasets import checkerboard, cycle
+from tests.datasets import checkerboard, cycle, write_ranking_dataset
 
 Trained = Callable[[str, str, Dataset], Run]
 
@@ -26,6 +26,16 @@ def board(workspace: Path) -> Dataset:
 @pytest.fixture(scope="session")
 def wheel(workspace: Path) -> Dataset:
     return cycle(workspace / "wheel")
+
+
+@pytest.fixture(scope="session")
+def clicks(workspace: Path) -> Dataset:
+    return write_ranking_dataset(workspace / "clicks")
+
+
+@pytest.fixture(scope="session")
+def stars(workspace: Path) -> Dataset:
+    return write_ranking_dataset(workspace / "stars", target="rating")
 
 
 @pytest.fixture(scope="session")

@@ -18,16 +18,6 @@ from tests.tiny import EVERY, RANKING, ranker_of
 every_model = pytest.mark.parametrize(("name", "backend"), RANKING)
 
 
-@pytest.fixture(scope="module")
-def clicks(workspace: Path) -> Dataset:
-    return write_ranking_dataset(workspace / "clicks")
-
-
-@pytest.fixture(scope="module")
-def stars(workspace: Path) -> Dataset:
-    return write_ranking_dataset(workspace / "stars", target="rating")
-
-
 @every_model
 def test_scores_are_probabilities_of_the_planted_signal(
     name: str, backend: str, clicks: Dataset, trained: Trained

@@ -1,0 +1,62 @@
+"""Every torch model has a graph form that answers as the model does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipelines.data.dataset import Dataset
+from pipelines.runs import Run
+from recsys import registry
+from recsys.backends.graphs import GraphScorer
+from recsys.backends.onnx import Session, to_onnx
+from recsys.parity import Questions
+from tests.contracts.conftest import Trained
+from tests.datasets import checkerboard
+from tests.tiny import ALL, RANKING
+
+TOLERANCE = 1e-4
+
+
+def assert_graphs_answer_alike(run: Run, data: Dataset, forms: set[str]) -> None:
+    scorer = registry.load_model(run.model_directory, data)
+    assert isinstance(scorer, GraphScorer)
+    graphs = scorer.graphs()
+    assert forms & set(graphs)
+    for form, graph in graphs.items():
+        questions = Questions(scorer, form, graph, data, n=40, seed=0)
+        parity = questions.compare(Session(to_onnx(graph, questions.example(), {})))
+        assert parity.n_scores > 40
+        assert parity.largest_difference <= TOLERANCE, form
+
+
+@pytest.mark.parametrize(("name", "backend"), [pair for pair in ALL if pair[1] == "torch"])
+def test_lists(name: str, backend: str, board: Dataset, trained: Trained, tmp_path: Path) -> None:
+    run = trained(name, backend, board)
+    assert_graphs_answer_alike(run, board, {"catalogue", "pairs"})
+    later = checkerboard(tmp_path / "later", n=30, generations=("first", "second"))
+    assert_graphs_answer_alike(run, later, {"catalogue", "pairs"})
+
+
+@pytest.mark.parametrize(("name", "backend"), [pair for pair in RANKING if pair[1] == "torch"])
+def test_rows(name: str, backend: str, clicks: Dataset, trained: Trained) -> None:
+    assert_graphs_answer_alike(trained(name, backend, clicks), clicks, {"pairs"})
+
+
+@pytest.mark.parametrize(("name", "backend"), [pair for pair in ALL if pair[1] != "torch"])
+def test_other_models_have_none(name: str, backend: str, board: Dataset, trained: Trained) -> None:
+    assert not isinstance(registry.load_model(trained(name, backend, board).model_directory, board), GraphScorer)
+
+
+@pytest.mark.parametrize(("name", "backend"), [("ncf", "torch")])
+def test_a_graph_that_answers_otherwise_is_seen(name: str, backend: str, board: Dataset, trained: Trained) -> None:
+    scorer = registry.load_model(trained(name, backend, board).model_directory, board)
+    assert isinstance(scorer, GraphScorer)
+    graph = scorer.graphs()["catalogue"]
+    with np.errstate(all="ignore"):
+        graph.module.get_buffer("popularity")[3] += 1
+    questions = Questions(scorer, "catalogue", graph, board, n=40, seed=0)
+    parity = questions.compare(Session(to_onnx(graph, questions.example(), {})))
+    assert parity.largest_difference > TOLERANCE
