@@ -76,7 +76,8 @@ def started_peer(data: Dataset, folder: Path, config: Mapping[str, Any], *, thre
 
 
 def write_events(data: Dataset, path: Path) -> None:
-    """RecBole's file of the train events."""
+    """RecBole's file of the train events; an event's number is its time."""
     path.parent.mkdir(parents=True)
     pairs = zip(data.train_column("user").tolist(), data.train_column("item").tolist(), strict=True)
-    path.write_text("user_id:token\titem_id:token\n" + "".join(f"{user}\t{item}\n" for user, item in pairs))
+    lines = (f"{user}\t{item}\t{number}\n" for number, (user, item) in enumerate(pairs))
+    path.write_text("user_id:token\titem_id:token\ttimestamp:float\n" + "".join(lines))
