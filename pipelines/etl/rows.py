@@ -45,7 +45,7 @@ def notes(fold: str, counts: dict[str, int]) -> list[str]:
         f"{counts[key] / counts['rows']:.1%} of the {fold} rows ({counts[key]:,} of {counts['rows']:,}) are of {kind}s "
         "that train does not have."
         for kind in ("user", "item")
-        if (key := f"rows_of_unknown_{kind}s") in counts
+        if counts.get(key := f"rows_of_unknown_{kind}s")
     ]
 
 

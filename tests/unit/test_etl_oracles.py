@@ -61,3 +61,14 @@ def test_ncf_ranks_each_published_test_item_among_its_hundred_candidates(
         assert set(truth.items[row].tolist()) <= set(candidates.tolist())
         assert not set(candidates.tolist()) & set(queries.history[row].tolist())
     assert data.queries("valid").candidates is None
+
+
+def test_click_through_keeps_the_printed_number_of_rows(
+    data_mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dataset("ml-1m-ctr", data_mirror, tmp_path, monkeypatch)
+    parts = [len(data.labels(fold)) for fold in ("valid", "test")]  # type: ignore[arg-type]
+    assert data.train.num_rows + sum(parts) == 739_012
+    assert all(part / 739_012 == pytest.approx(0.1, abs=0.002) for part in parts)
+    labels = [data.train_column("label"), data.labels("valid"), data.labels("test")]
+    assert sum(int(part.sum()) for part in labels) == 575_281
