@@ -119,3 +119,10 @@ def test_a_dataset_without_times_is_refused_as_declared(name: str, backend: str,
     else:
         run = tiny.train(name, backend, timeless, tmp_path / "runs")
         assert np.isfinite(scorer_of(run, timeless).score(timeless.queries("test"))).all()
+
+
+def test_a_dataset_without_features_is_refused_as_declared(name: str, backend: str, tmp_path: Path) -> None:
+    if registry.MODELS[name].config.needs_features:
+        bare = checkerboard(tmp_path / "bare", features=())
+        with pytest.raises(PipelineError, match="has no features of users or items"):
+            tiny.train(name, backend, bare, tmp_path / "runs")
