@@ -177,6 +177,17 @@ def compare(
 
 
 @app.command()
+def models() -> None:
+    """List the models that there are, and what each can do and needs.
+
+    Example: falconer models
+    """
+    from recsys.capabilities import table
+
+    typer.echo(table())
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of a model on torch.")],
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ONNX file.")] = Path("model.onnx"),

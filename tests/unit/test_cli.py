@@ -14,6 +14,10 @@ import typer
 from pipelines.errors import DataError
 from workflows import cli
 
+COMMANDS = (
+    *("etl", "train", "tune", "recommend", "predict", "evaluate", "compare", "models", "export"),
+    *("demo", "ui", "doctor"),
+)
 FALCONER = [sys.executable, "-m", "workflows.cli"]
 
 
@@ -28,14 +32,12 @@ def command_that(monkeypatch: pytest.MonkeyPatch, action: Callable[[], None]) ->
 def test_help_shows_the_commands_in_the_order_of_their_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--help"]) == 0
     text = capsys.readouterr().out
-    order = ["Data", "etl", "Models", "train", "recommend", "predict", "evaluate", "compare", "demo", "ui", "doctor"]
+    order = ["Data", "etl", "Models", *COMMANDS[1:]]
     places = [text.index(f" {name} ") for name in order]
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize(
-    "command", ["etl", "train", "recommend", "predict", "evaluate", "compare", "demo", "ui", "doctor"]
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run([command, "--help"]) == 0
     assert f"Example: falconer {command}" in " ".join(capsys.readouterr().out.split())
