@@ -174,6 +174,7 @@ def write_ranking_dataset(
     n_items: int = 30,
     n_rows: int = 3000,
     seed: int = 0,
+    draw: int = 0,
     entities: bool = True,
     has_time: bool = True,
     generations: tuple[str, ...] = ("first",),
@@ -182,12 +183,15 @@ def write_ranking_dataset(
     `ranking_signal`: a binary label is drawn with the signal's probability, a rating is 3 + signal with a little noise.
 
     One pair row in twenty has an unknown user, one an unknown item, and one an unknown device (-1), which adds nothing
-    to the signal. With `entities` False there are no users and items, and all six features are the event's.
+    to the signal. Users and items follow from `seed`, rows and labels from `draw` too. With `entities` False there are
+    no users and items, and all six features are the event's.
     """
     root.mkdir(parents=True)
     random = np.random.default_rng(seed)
     users = {"segment": _categories(random, n_users, 4), "age": random.normal(size=n_users).astype(np.float32)}
     items = {"category": _categories(random, n_items, 5), "price": random.normal(size=n_items).astype(np.float32)}
+    if draw:
+        random = np.random.default_rng((seed, draw))
     rows = _ranking_rows(random, n_rows, n_users, n_items)
     fold = rows.pop("fold")
     signal = ranking_signal(users, items, rows)
@@ -211,7 +215,7 @@ def write_ranking_dataset(
         name=root.name,
         task="ranking",
         target=target,
-        dataset_id=identity_of([root.name, target, n_users, n_items, n_rows, seed, has_time, generations]),
+        dataset_id=identity_of([root.name, target, n_users, n_items, n_rows, seed, draw, has_time, generations]),
         id_space=IdSpace(generations=generations),
         n_users=n_users,
         n_items=n_items,

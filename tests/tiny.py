@@ -36,7 +36,7 @@ TINY_SEQUENCES: Mapping[str, Any] = {
 }
 
 TINY: Mapping[str, Mapping[str, Any]] = {
-    "label_mean": {"by": "category"},
+    "label_mean": {"by": "device"},
     "item_knn": {"decay": 0.7},
     "ease": {"decay": 0.7, "l2": 10.0},
     "als": {"factors": 8},
