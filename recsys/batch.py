@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -30,6 +31,7 @@ from recsys.api import CatalogScorer, PairScorer
 from recsys.ranking import BLOCK_BYTES, QUERIES_AT_ONCE, TopK, by_factors, known_factors, ranked_blocks
 
 JOURNAL = ".recommend"
+SECONDS = "seconds"
 FORMAT_VERSION = 1
 
 Lists = dict[View, TopK]
@@ -53,10 +55,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Written:
-    """What `write_lists` did: of `n_queries`, so many blocks came from the journal of a job that was killed."""
+    """What `write_lists` did: of `n_queries`, so many blocks came from the journal of a job that was killed.
+
+    `seconds` is what this job and the killed one took together, without what was under way when it was killed.
+    """
 
     n_queries: int
     resumed_blocks: int
+    seconds: float
 
 
 def write_lists(scorer: CatalogScorer | PairScorer, data: Dataset, root: Path, job: Job) -> Written:
@@ -79,8 +85,9 @@ def write_lists(scorer: CatalogScorer | PairScorer, data: Dataset, root: Path, j
             _write_blocks(_ranked(scorer, data, job, journal, n_queries), writers)
             for view in job.views:
                 evaluation.remove(root / view)
+        seconds = journal.seconds
         journal.remove()
-    return Written(n_queries, resumed)
+    return Written(n_queries, resumed, seconds)
 
 
 def _plan(data: Dataset, job: Job) -> dict[str, Any]:
@@ -181,6 +188,7 @@ class Journal:
             self._forget()
             write_text(path / "plan.json", text)
         self.n_blocks = len(list(path.glob("*.npz")))
+        self._before, self._started = self._noted_seconds(), time.perf_counter()
         if self.n_blocks:
             say(f"going on with an interrupted job: {self.n_blocks} blocks are there already")
 
@@ -199,6 +207,18 @@ class Journal:
         arrays |= {f"scores-{view}": found.scores for view, found in lists.items()}
         with atomic_file(self._block(number)) as partial, partial.open("wb") as stream:
             np.savez(stream, **arrays)
+        write_text(self._path / SECONDS, repr(self.seconds))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since this journal was opened, and those noted beside the last block of the job before."""
+        return self._before + time.perf_counter() - self._started
+
+    def _noted_seconds(self) -> float:
+        try:
+            return float((self._path / SECONDS).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return 0.0
 
     def remove(self) -> None:
         """Remove the folder: the files are whole."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -56,7 +56,38 @@ def compare(runs: Sequence[Mapping[View, Judged]], config: ComparisonConfig) -> 
         dataset_id=first.dataset_id,
         fold=first.fold,
         views=tuple(_compare_view(view, [run[view] for run in named], config) for view in views),
+        warnings=tuple(
+            dict.fromkeys(text for view in views for text in _other_settings([run[view].report for run in named]))
+        ),
     )
+
+
+def _other_settings(reports: Sequence[Report]) -> Iterator[str]:
+    """In what each report was judged otherwise than the first, where it was."""
+    first, *others = reports
+    for other in others:
+        found = [part for part in (_other_cut_offs(other, first), *_other_metrics(other, first)) if part]
+        if found:
+            yield (
+                f"{other.label} was judged with other settings than {first.label}: {'; '.join(found)}. Only what both "
+                "have is compared; evaluate both alike"
+            )
+
+
+def _other_cut_offs(one: Report, other: Report) -> str:
+    cut_offs = (", ".join(map(str, report.k)) for report in (one, other))
+    return "" if one.k == other.k else "cut-offs {} and not {}".format(*cut_offs)
+
+
+def _other_metrics(one: Report, other: Report) -> Iterator[str]:
+    families = [list(dict.fromkeys(name.partition("@")[0] for name in report.metrics)) for report in (one, other)]
+    alone = [name for here, there in (families, families[::-1]) for name in here if name not in there]
+    if alone:
+        yield f"{_listed(alone)} in one of them only"
+    common = [name for name in one.metrics if name in other.metrics]
+    differing = [name for name in common if one.metrics[name].definition != other.metrics[name].definition]
+    if differing:
+        yield f"another definition of {_listed(list(dict.fromkeys(name.partition('@')[0] for name in differing)))}"
 
 
 def _refuse_other_data(runs: Sequence[Mapping[View, Judged]], first: Report) -> None:

@@ -261,12 +261,12 @@ def _curves(view: ViewComparison, palette: Palette) -> list[tuple[str, Markup]]:
 
 def _curve(view: ViewComparison, family: str, cutoffs: Sequence[int], palette: Palette) -> Markup:
     lines = [
-        charts.Series(
-            report.label,
-            [(k, report.metrics[f"{family}@{k}"].mean) for k in cutoffs if f"{family}@{k}" in report.metrics],
-            palette[report.label],
-        )
+        charts.Series(report.label, points, palette[report.label])
         for report in view.reports
+        for points in [
+            [(k, report.metrics[f"{family}@{k}"].mean) for k in cutoffs if f"{family}@{k}" in report.metrics]
+        ]
+        if points  # it may have been judged without this metric
     ]
     ends = "; ".join(f"{line.label} {line.points[0][1]:.4f} to {line.points[-1][1]:.4f}" for line in lines)
     return charts.line_chart(

@@ -37,14 +37,15 @@ VIEWS: dict[View, tuple[str, str]] = {
 
 
 def warnings(comparison: Comparison) -> tuple[str, ...]:
-    """Every report's warnings, each once, with the models and views it is about where these are not all of them."""
+    """What was not judged alike, and every report's warnings, each once, with the models and views it is about where
+    these are not all of them."""
     found: dict[str, list[str]] = {}
     for view in comparison.views:
         for report in view.reports:
             for warning in report.warnings:
                 found.setdefault(warning, []).append(f"{report.label} ({VIEWS[view.view][0].lower()})")
     n_reports = sum(len(view.reports) for view in comparison.views)
-    return tuple(
+    return comparison.warnings + tuple(
         warning if len(places) == n_reports > 1 else f"{warning}: {', '.join(places)}"
         for warning, places in found.items()
     )

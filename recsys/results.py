@@ -139,3 +139,5 @@ class Comparison(Config):
     dataset_id: str
     fold: Fold
     views: tuple[ViewComparison, ...]
+    warnings: tuple[str, ...] = ()
+    """What was not judged alike, in words."""

@@ -5,7 +5,6 @@ No framework is imported here: a trainer brings its own, and `evaluate` needs no
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from pipelines import runs, tracking
 from pipelines.config import Config, parse, read_toml
 from pipelines.console import say
 from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries
 from pipelines.data.schema import Fold, View
 from pipelines.errors import ArtifactError, ConfigError
 from pipelines.files import write_text
@@ -30,11 +28,11 @@ from recsys.comparison import ComparisonConfig
 from recsys.evaluation import EvaluationConfig
 from recsys.judged import Judged
 from recsys.models.config import ModelConfig
-from recsys.ranking import BLOCK_BYTES
+from recsys.ranking import BLOCK_BYTES, QUERIES_AT_ONCE, threads
 from recsys.recipe import load_recipe
 from recsys.registry import Implementation
 from recsys.results import Comparison, Report, ViewComparison
-from recsys.trained import dataset_of, finished_run, mirror_apart
+from recsys.trained import dataset_of, finished_run, mirror_apart, runs_and_reports
 
 VIEWS: tuple[View, ...] = ("all", "repeat", "novel")
 
@@ -116,7 +114,7 @@ def _conditions(config: ModelConfig, data: Dataset) -> dict[str, Any]:
         "id_space": list(data.card.id_space.generations),
         "seed": config.seed,
         "repeatable": config.repeatable,
-        "threads": _threads(),
+        "threads": threads(),
     }
 
 
@@ -148,12 +146,6 @@ def _label(recipe: str) -> str:
     return recipe.removesuffix(".toml").rsplit("/", 1)[-1]
 
 
-def _threads() -> int:
-    """Threads that numeric libraries may use: OMP_NUM_THREADS where set, else the cores open to this process."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdigit() else len(os.sched_getaffinity(0))
-
-
 def recommend(
     run_path: Path,
     *,
@@ -173,24 +165,25 @@ def recommend(
     rows.refuse_rows(data)
     chosen = tuple(dict.fromkeys(views)) or data.card.split.views
     scorer = registry.load_model(run.model_directory, data)
-    started = time.perf_counter()
     about = {"run": run.name}
     block_bytes = config.block_mb * 2**20
     job = batch.Job(fold, chosen, config.k, about, block_bytes=block_bytes, device=config.device)
     written = batch.write_lists(scorer, data, run.path, job)
-    seconds = time.perf_counter() - started
-    if not written.resumed_blocks:
-        run.log_timing(recommend_seconds=seconds)
-    run.log(f"top {config.k} of {written.n_queries} queries in views {', '.join(chosen)}: {seconds:.1f} s")
-    _log_unknown_users(run, scorer, data.queries(fold))
+    run.log_timing(recommend_seconds=written.seconds)
+    run.log(f"top {config.k} of {written.n_queries} queries in views {', '.join(chosen)}: {written.seconds:.1f} s")
+    _log_unknown_users(run, scorer, data, fold)
     return run.path
 
 
-def _log_unknown_users(run: Run, scorer: CatalogScorer | PairScorer, queries: Queries) -> None:
+def _log_unknown_users(run: Run, scorer: CatalogScorer | PairScorer, data: Dataset, fold: Fold) -> None:
     """Say how many queries were answered without the model, where it knows users by their ids only."""
-    unknown = np.count_nonzero(~scorer.knows(queries)) if isinstance(scorer, UserScorer) else 0
+    if not isinstance(scorer, UserScorer):
+        return
+    blocks = data.query_blocks(fold, QUERIES_AT_ONCE)
+    unknown = sum(int(np.count_nonzero(~scorer.knows(queries))) for _, queries in blocks)
     if unknown:
-        run.log(f"{unknown} of {len(queries)} queries are of users whom the model does not know: popularity for them")
+        n_queries = data.n_queries(fold)
+        run.log(f"{unknown} of {n_queries} queries are of users whom the model does not know: popularity for them")
 
 
 def evaluate(
@@ -349,8 +342,11 @@ def _print_report(judged: Report) -> None:
 def compare(
     paths: Sequence[Path], *, out: Path, data_path: Path | None = None, config: ComparisonConfig | None = None
 ) -> Path:
-    """Compare evaluated runs (or folders that `evaluate` wrote), each once: print verdicts, write the page to `out`."""
-    paths = list(dict.fromkeys(path.resolve() for path in paths))
+    """Compare evaluated runs (or folders that `evaluate` wrote), each once: print verdicts, write the page to `out`.
+
+    What else there is among `paths` is passed over, so that they may be all that a folder of runs holds.
+    """
+    paths = runs_and_reports(paths)
     if rows.are_about_rows(paths):
         return rows.compare(paths, out=out, data_path=data_path, config=config or ComparisonConfig())
     result = comparison.compare([_judged_views(path) for path in paths], config or ComparisonConfig())
@@ -358,6 +354,8 @@ def compare(
     write_text(out, report.render(result, _compared_dataset(result, members, data_path), members))
     for view in result.views:
         _print_comparison(view)
+    for warning in result.warnings:
+        say(f"note: {warning}")
     return out
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines import tracking
+from pipelines.console import say
 from pipelines.data.dataset import Dataset
 from pipelines.errors import ArtifactError
-from pipelines.runs import Run
+from pipelines.runs import RUN_FILE, Run
+from recsys.evaluation import REPORT
 
 
 def finished_run(path: Path) -> Run:
@@ -29,6 +32,24 @@ def dataset_of(run: Run, given: Path | None) -> Dataset:
     if not path.exists():
         raise ArtifactError(f"{path}: the dataset of {run.name} is no longer there; say where with --data DIR")
     return Dataset.open(path)
+
+
+def runs_and_reports(paths: Sequence[Path]) -> list[Path]:
+    """The runs and the folders with reports among `paths`, each once; a note names what else there is among them.
+
+    Raises `ArtifactError` for a path that does not exist, and where there are no runs or reports.
+    """
+    given = list(dict.fromkeys(path.resolve() for path in paths))
+    absent = [str(path) for path in given if not path.exists()]
+    if absent:
+        raise ArtifactError(f"{', '.join(absent)}: no such run or folder of reports")
+    found = [path for path in given if (path / RUN_FILE).is_file() or any(path.glob(f"*/{REPORT}"))]
+    others = ", ".join(path.name for path in given if path not in found)
+    if given and not found:
+        raise ArtifactError(f"{others}: neither a run nor a folder of reports; name what `falconer evaluate` printed")
+    if others:
+        say(f"note: passed over, neither a run nor a folder of reports: {others}")
+    return found
 
 
 def mirror_apart(run_path: Path) -> None:

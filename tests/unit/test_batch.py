@@ -70,7 +70,9 @@ def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     root = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batch, "QUERIES_AT_ONCE", BLOCK)
-        assert write_lists(Dice(), data, root, JOB) == batch.Written(N_USERS, 0)
+        written = write_lists(Dice(), data, root, JOB)
+    assert (written.n_queries, written.resumed_blocks) == (N_USERS, 0)
+    assert 0 < written.seconds < 60
     return files(root)
 
 
@@ -98,6 +100,19 @@ def test_an_interrupted_job_goes_on_and_ends_with_the_same_bytes(
     assert rest.calls == 7 - done
     assert files(tmp_path) == whole
     assert ("going on" in capsys.readouterr().out) == (done > 0)
+
+
+def test_the_seconds_of_a_job_that_went_on_are_those_of_all_its_parts(data: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_lists(Dice(stop=4), data, tmp_path, JOB)
+    noted = tmp_path / batch.JOURNAL / batch.SECONDS
+    assert 0 < float(noted.read_text()) < 60
+    noted.write_text("1000.0")
+    assert 1000 < write_lists(Dice(), data, tmp_path, JOB).seconds < 1060
+    with pytest.raises(KeyboardInterrupt):
+        write_lists(Dice(stop=4), data, tmp_path, JOB)
+    noted.write_text("damaged")
+    assert 0 < write_lists(Dice(), data, tmp_path, JOB).seconds < 60
 
 
 def test_a_job_killed_by_the_system_goes_on_too(data: Dataset, whole: dict[str, bytes], tmp_path: Path) -> None:

@@ -117,6 +117,24 @@ def test_the_number_of_queries_needed_is_said_with_each_pair() -> None:
     assert gap.n_needed == pytest.approx((1.96 + 0.842) ** 2 * 0.02 / gap.difference**2, rel=0.25)
 
 
+def test_what_was_judged_otherwise_is_said_in_words() -> None:
+    def of(label: str, seed: int, *, k: tuple[int, ...] = (10,), colour: str = "red", extra: bool = False) -> Judged:
+        metrics = {"ndcg@10": Estimate(mean=0.5, definition=""), "x@10": Estimate(mean=0.5, definition=colour)}
+        metrics |= {"auc@10": Estimate(mean=0.5, definition="")} if extra else {}
+        return judged(label, 0.0, seed=seed, k=k, metrics=metrics)
+
+    def warnings(*runs: Judged) -> tuple[str, ...]:
+        return compare([{"all": run} for run in runs], CONFIG).warnings
+
+    assert warnings(of("a", 1), of("b", 2)) == ()
+    [cut_off] = warnings(of("a", 1), of("b", 2, k=(5, 10)))
+    assert "b was judged with other settings than a: cut-offs 5, 10 and not 10. Only what both have" in cut_off
+    [defined] = warnings(of("a", 1), of("b", 2, colour="blue"))
+    assert "than a: another definition of x." in defined
+    [both] = warnings(of("a", 1), of("b", 2, k=(5,), extra=True), of("c", 3))
+    assert "cut-offs 5 and not 10; auc in one of them only" in both
+
+
 def with_groups(run: Judged, gains: dict[str, float], *, n: int = N) -> Judged:
     """The run with one slicing of queries, in which each group's values are moved by its gain."""
     table = run.per_query.table()

@@ -230,10 +230,39 @@ def test_mistakes_get_one_clear_error_each(judged_run: Path, board: Dataset, tmp
         (PipelineError, "cannot write there", lambda: stages.train("ease", board.path, lists / "runs")),
         (PipelineError, "cannot write there", lambda: stages.evaluate(judged_run, out=lists / "out", config=QUICK)),
         (PipelineError, "cannot write there", lambda: stages.compare([judged_run], out=lists / "page.html")),
-        (ArtifactError, "has no report", lambda: stages.compare([board.path], out=tmp_path / "x.html")),
+        (ArtifactError, "neither a run nor a folder", lambda: stages.compare([board.path], out=tmp_path / "x.html")),
+        (ArtifactError, "absent: no such run", lambda: stages.compare([judged_run, tmp_path / "absent"], out=lists)),
     ]:
         with pytest.raises(error, match=message):
             call()
+
+
+def test_what_else_a_folder_of_runs_holds_is_passed_over_and_a_run_without_a_report_is_not(
+    judged_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = judged_run.parent
+    (folder / "mlartifacts").mkdir()
+    (folder / "mlflow.db").write_text("")
+    assert (folder / "test-reads.jsonl").is_file()
+    stages.compare(sorted(folder.iterdir()), out=tmp_path / "page.html")
+    [note] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("note: passed over")]
+    assert note.endswith("reports: mlartifacts, mlflow.db, test-reads.jsonl")
+    evaluation.remove(judged_run / "all")
+    evaluation.remove(judged_run / "novel")
+    with pytest.raises(ArtifactError, match="has no report; write it with"):
+        stages.compare(sorted(folder.iterdir()), out=tmp_path / "page.html")
+
+
+def test_runs_that_were_judged_with_other_settings_are_told(
+    judged_run: Path, board: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    settings = QUICK.model_copy(update={"k": (5, 10), "metrics": ("ndcg", "auc")})
+    stages.evaluate(judged_run, out=other, config=settings)
+    page = stages.compare([judged_run, other], out=tmp_path / "page.html", data_path=board.path)
+    [note] = [line for line in capsys.readouterr().out.splitlines() if "other settings" in line]
+    assert "cut-offs 5, 10 and not 1, 10; auc, recall, capped_recall" in note or "cut-offs 1, 10 and not 5, 10" in note
+    assert "other settings" in page.read_text(encoding="utf-8")
 
 
 def test_a_run_whose_dataset_has_moved_asks_for_it(judged_run: Path, board: Dataset) -> None:
