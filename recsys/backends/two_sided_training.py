@@ -105,10 +105,13 @@ def _validation(
 
 
 def initial(build: Build, fields: Fields, seed: int) -> TwoSided:
-    """A network with random weights that follow from `seed`."""
+    """A network with random weights that follow from `seed`; empty ones, of a side without inputs, are not trained."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(fields)
+        network = build(fields)
+    for parameter in network.parameters():
+        parameter.requires_grad_(parameter.numel() > 0)
+    return network
 
 
 @dataclass(frozen=True)

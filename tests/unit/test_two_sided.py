@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Pairs
 from pipelines.errors import ConfigError, DataError
 from pipelines.runs import Run
-from recsys import registry
+from recsys import registry, stages
 from recsys.api import PairScorer
+from recsys.backends.two_sided_training import FieldTask
 from recsys.metrics.click_through import auc, log_loss
 from recsys.models.ncf.config import NcfTraining
 from recsys.models.pairs import PairsTraining
 from recsys.validation import LabelValidation, Validation, selected
 from tests import tiny
 from tests.datasets import ENTITY_FEATURES, checkerboard, ranking_signal, write_dataset, write_ranking_dataset
+from tests.small_training import FORKS, die, new_run
+from tests.training.test_distributed import free_port
 
 MODELS = ("wide_deep", "dlrm", "ncf")
 KNOBS = {"training": PairsTraining(epochs=6, learning_rate=0.01, threads=1, patience=None), "batch_size": 128}
@@ -169,6 +175,90 @@ def test_items_that_came_later_are_judged_by_their_features(
     unknown = scorer.score_pairs(with_ids(pairs, 0, -1))[0]
     assert np.isfinite(new).all()
     assert (set(new) == {unknown}) == (name == "ncf")
+
+
+RECIPE = """
+name = "wide_deep"
+[model]
+dropout = 0.1
+batch_size = 128
+crosses = [["segment", "category"]]
+wide_optimizer = "ftrl"
+training = { epochs = 3, threads = 1, checkpoint_every = 2 }
+"""
+
+
+def start(recipe: Path, data: Path, root: Path, stops: int) -> None:
+    """Train until the batch of that number; 0 = to the end."""
+    os.environ["FALCONER_TRACKING"] = "off"
+    whole, calls = FieldTask.loss, 0
+
+    def counted(self: Any, batch: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == stops:
+            die()
+        return whole(self, batch)
+
+    FieldTask.loss = counted  # type: ignore[method-assign]
+    stages.train(str(recipe), data, root)
+
+
+def go_on(run: Path) -> None:
+    os.environ["FALCONER_TRACKING"] = "off"
+    stages.resume(run)
+
+
+def in_process(target: Callable[..., None], *arguments: Any) -> int | None:
+    process = FORKS.Process(target=target, args=arguments)
+    process.start()
+    process.join(120)
+    return process.exitcode
+
+
+def test_a_killed_training_with_labels_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    data = write_ranking_dataset(tmp_path / "clicks", n_rows=600)
+    recipe = tmp_path / "small.toml"
+    recipe.write_text(RECIPE)
+    assert in_process(start, recipe, data.path, tmp_path / "whole", 0) == 0
+    assert in_process(start, recipe, data.path, tmp_path / "killed", 8) == -9
+    (whole,), (killed,) = ((tmp_path / kind).iterdir() for kind in ("whole", "killed"))
+    assert in_process(go_on, killed) == 0
+    for file in ("metrics.jsonl", "model/model.safetensors"):
+        assert (killed / file).read_bytes() == (whole / file).read_bytes()
+
+
+def train_share(rank: int, port: int, name: str, data: Path, root: Path) -> None:
+    """What one of two processes does, as `torchrun` starts them."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    fitted_in(name, data, root)
+
+
+def fitted_in(name: str, data: Path, root: Path) -> None:
+    config = registry.MODELS[name].config(
+        batch_size=64, training=PairsTraining(epochs=2, threads=1, monitor=None, patience=None)
+    )
+    run = Run.open(root)
+    scorer = registry.resolve(name).train(config, Dataset.open(data), run)
+    if run.leads:
+        scorer.save(root)
+
+
+@pytest.mark.parametrize(("name", "entities"), [("wide_deep", False), ("dlrm", True)])
+def test_two_processes_train_the_model_of_one(name: str, entities: bool, tmp_path: Path) -> None:
+    data = write_ranking_dataset(tmp_path / "clicks", n_rows=300, entities=entities)
+    alone, shared = new_run(tmp_path), new_run(tmp_path)
+    fitted_in(name, data.path, alone.path)
+    port = free_port()
+    members = [FORKS.Process(target=train_share, args=(rank, port, name, data.path, shared.path)) for rank in range(2)]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join(120)
+    assert [member.exitcode for member in members] == [0, 0]
+    ours, theirs = (load_file(run.path / "model.safetensors") for run in (shared, alone))
+    for key, value in theirs.items():
+        torch.testing.assert_close(ours[key], value, atol=1e-4, rtol=1e-3)
 
 
 def no_valid(root: Path) -> Dataset:

@@ -142,7 +142,8 @@ class WideDeep(TwoSided):
         config = self._config
         if config.wide_optimizer == "same":
             return parameter_groups(self, config.tables)
-        wide = {"params": list(self.wide.parameters()), "lr": config.wide_learning_rate}
+        trained = [parameter for parameter in self.wide.parameters() if parameter.requires_grad]
+        wide = {"params": trained, "lr": config.wide_learning_rate}
         l1 = {"l1": config.wide_l1} if config.wide_optimizer == "ftrl" else {}
         return [*parameter_groups(self.deep, config.tables), {**wide, "optimizer": config.wide_optimizer, **l1}]
 
