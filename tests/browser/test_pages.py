@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from recsys import report
+from recsys.click_through import comparing, comparison_page, judging
+from recsys.evaluation import EvaluationConfig
 from tests.comparisons import HOSTILE, LEVELS, make_comparison, make_runs, write_goods
+from tests.datasets import write_ranking_dataset
 
 Scheme: TypeAlias = Literal["light", "dark"]
 
@@ -37,9 +41,22 @@ def comparison_of_one(root: Path) -> str:
     return report.render(make_comparison(data, {"their.parquet": 0.1}, [None], ["novel"]), data, [])
 
 
+def comparison_of_rows(root: Path) -> str:
+    """Three models of the ranking task, one of them from elsewhere with a label that tries to break the page."""
+    data = write_ranking_dataset(root / "clicks")
+    score = np.linspace(0, 1, len(data.labels("test")))
+    config = EvaluationConfig(resamples=100)
+    found = [
+        judging.judge(one, data, fold="test", label=label, config=config, warnings=(HOSTILE,))
+        for label, one in (("rising", score), ("falling", 1 - score), (HOSTILE, score**2))
+    ]
+    return comparison_page.render(comparing.compare(found), data, [])
+
+
 PAGES: dict[str, Callable[[Path], str]] = {
     "comparison of six": comparison_of_six,
     "comparison of one": comparison_of_one,
+    "comparison of rows": comparison_of_rows,
 }
 """Every page that the project writes, by name: a new one is added here."""
 
