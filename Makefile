@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench oracles rosetta ui lock clean
+.PHONY: help setup demo test test-slow lint bench bench-gpu oracles rosetta ui lock clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -29,6 +29,9 @@ lint: setup  ## style, types and the import rules
 
 bench: setup  ## measure speed and memory on this machine
 	.venv/bin/pytest tests/benchmarks -m benchmark_suite -s
+
+bench-gpu: setup  ## speed of every torch model on a GPU, or in small on a CPU
+	.venv/bin/python -m tests.benchmarks.gpu
 
 oracles:  ## environments of other libraries, to compare metrics with (8 GB)
 	@scripts/oracles
