@@ -51,7 +51,7 @@ def slicings(data: Dataset, fold: Fold) -> tuple[Slicing, ...]:
         activity(lengths),
         new_users(user),
         popularity(item_counts(data)),
-        *(_by_category(data, feature, "query", categories[feature.name]) for feature in of_queries),
+        *(by_category(data, feature, "query", categories[feature.name]) for feature in of_queries),
         *(_of_item(data, feature) for feature in features if feature.table == "item"),
     ]
     return tuple(slicing for slicing in found if len(slicing.groups) > 1)
@@ -106,10 +106,10 @@ def popularity(counts: NDArray[np.int64]) -> Slicing:
 
 
 def _of_item(data: Dataset, feature: Feature) -> Slicing:
-    return _by_category(data, feature, "item", data.items.column(feature.name).to_numpy())
+    return by_category(data, feature, "item", data.items.column(feature.name).to_numpy())
 
 
-def _by_category(data: Dataset, feature: Feature, of: Literal["query", "item"], ids: NDArray[Any]) -> Slicing:
+def by_category(data: Dataset, feature: Feature, of: Literal["query", "item"], ids: NDArray[Any]) -> Slicing:
     """The most frequent categories, all others together, and what has none."""
     counts = np.bincount(ids[ids >= 0], minlength=feature.cardinality or 0)
     kept = [int(code) for code in np.argsort(-counts, kind="stable")[:CATEGORIES] if counts[code]]

@@ -10,15 +10,14 @@ from itertools import combinations
 import numpy as np
 
 from pipelines.config import Config
-from pipelines.data.schema import Fold, Target
+from pipelines.data.schema import Fold
 from pipelines.errors import ArtifactError, ConfigError
 from recsys import significance
-from recsys.click_through.judging import JudgedRows, RowReport
+from recsys.click_through.judging import MAIN_METRIC, JudgedRows, RowReport
 from recsys.metrics import CLICK_METRICS, RATING_METRICS
 from recsys.resampling import interval, resampled_means
 from recsys.results import PairedDifference
 
-MAIN_METRIC: Mapping[Target, str] = {"binary": "roc_auc", "rating": "rmse"}
 BASELINE = "label_mean"
 
 

@@ -15,6 +15,7 @@ from recsys import report_cards
 from recsys.click_through.comparing import RowComparison
 from recsys.click_through.judging import RowReport
 from recsys.report import Palette, curves_of, pair_table
+from recsys.results import SliceEstimate
 
 ABSENT = "\u2013"
 
@@ -26,6 +27,7 @@ def render(comparison: RowComparison, data: Dataset, runs: Sequence[Run]) -> str
     with_bins = [report for report in comparison.reports if report.bins]
     links = [("summary", "Summary"), ("leaderboard", "Leaderboard")]
     links += [("calibration", "Calibration")] if with_bins else []
+    links += [("parts", "Parts")] if any(report.slices for report in comparison.reports) else []
     links += [("training", "Training")] if curves else []
     n = len(comparison.reports)
     context = {
@@ -39,6 +41,7 @@ def render(comparison: RowComparison, data: Dataset, runs: Sequence[Run]) -> str
         "differences": _differences(comparison),
         "reliability": _reliability(with_bins, palette) if with_bins else None,
         "bins": _bins(with_bins),
+        "parts": _parts(comparison.reports),
         "curves": curves,
         "costs": report_cards.cost_table(comparison.reports, runs, {"predict_seconds": "Predicting"}),
         "data_card": report_cards.data_card(data, comparison.fold),
@@ -179,6 +182,34 @@ def _bins(reports: Sequence[RowReport]) -> Table:
     )
     columns = (Column("Model"), *(Column(name, numeric=True) for name in ("Mean score", "Share of label 1", "Rows")))
     return Table("bins", "Calibration: the bins of each model's scores", columns, rows)
+
+
+def _parts(reports: Sequence[RowReport]) -> Table | None:
+    """One row a group, one column a model; None where nothing was cut."""
+    found: dict[tuple[str, str], dict[str, SliceEstimate]] = {}
+    for report in reports:
+        for one in report.slices:
+            found.setdefault((one.slicing, one.group), {})[report.label] = one
+    if not found:
+        return None
+    rows = tuple(
+        (
+            page.with_note(group, slicing),
+            page.count(next(iter(by_label.values())).n),
+            *(_part(by_label.get(report.label)) for report in reports),
+        )
+        for (slicing, group), by_label in found.items()
+    )
+    metric = next(one.metric for report in reports for one in report.slices)
+    models = (Column(report.label, numeric=True) for report in reports)
+    caption = f"{metric} in parts of the rows, with {100 * reports[0].level:g}\u00a0% intervals"
+    return Table("parts-table", caption, (Column("Group"), Column("Rows", numeric=True), *models), rows)
+
+
+def _part(one: SliceEstimate | None) -> str:
+    if one is None:
+        return ABSENT
+    return page.with_note(page.decimal(one.mean), f"{page.decimal(one.low)} to {page.decimal(one.high)}")
 
 
 def _protocol_card(comparison: RowComparison, data: Dataset, runs: Sequence[Run]) -> dict[str, Any]:

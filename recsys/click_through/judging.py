@@ -22,19 +22,22 @@ from pipelines.data.dataset import Dataset
 from pipelines.data.schema import Fold, Target
 from pipelines.errors import ArtifactError
 from pipelines.files import atomic_file, read_json
+from recsys.click_through import parts
 from recsys.evaluation import EvaluationConfig
 from recsys.metrics import CLICK_METRICS, RATING_METRICS
 from recsys.metrics.click_through import N_BINS, bins_of
 from recsys.metrics.definition import Definition
 from recsys.metrics.linear import row_values
 from recsys.resampling import interval, resampled_means
-from recsys.results import Estimate
+from recsys.results import Estimate, SliceEstimate
 
 Float64 = NDArray[np.float64]
 Unit = Literal["user", "row", "group of rows"]
 
 FORMAT_VERSION = 1
 REPORT, PER_UNIT = "report.json", "per_unit.parquet"
+MAIN_METRIC: Mapping[Target, str] = {"binary": "roc_auc", "rating": "rmse"}
+"""What decides where no other is named."""
 MOST_UNITS = 20_000
 """Rows without users: where there are more, so many groups of them, by their number, are resampled."""
 OF_PROBABILITIES = ("log_loss", "expected_calibration_error")
@@ -69,6 +72,8 @@ class RowReport(Config):
     metrics: dict[str, Estimate]
     bins: tuple[Bin, ...] = ()
     """Reliability: bins without a row are left out; none for ratings, and for scores that are no probabilities."""
+    slices: tuple[SliceEstimate, ...] = ()
+    """The main metric in parts of the rows."""
     level: float
     resamples: int
     seed: int
@@ -127,6 +132,7 @@ def judge(
         n_units=len(keys),
         metrics=_estimates(table, config),
         bins=reliability(labels, score) if probable else (),
+        slices=parts.estimates(MAIN_METRIC[data.card.target], data, fold, labels, score, codes, config),
         level=config.level,
         resamples=config.resamples,
         seed=config.seed,

@@ -119,6 +119,19 @@ def test_scores_that_are_no_probabilities_have_no_log_loss(clicks: Dataset) -> N
     assert any("no probabilities" in warning for warning in report.warnings)
 
 
+def test_parts_of_the_rows_have_their_own_auc(clicks: Dataset) -> None:
+    score, label = true_probability(clicks), clicks.labels("test")
+    found = {(one.slicing, one.group): one for one in judged(clicks, score).report.slices}
+    unknown = clicks.pairs("test").queries.user < 0
+    device = clicks.pairs("test").queries.features["device"]
+    assert found["user", "known user"].mean == pytest.approx(roc_auc_score(label[~unknown], score[~unknown]))
+    first = found["device", "bucket 0"]
+    assert first.mean == pytest.approx(roc_auc_score(label[device == 0], score[device == 0]))
+    assert first.n == (device == 0).sum()
+    assert all(one.n >= 30 and one.low <= one.mean <= one.high for one in found.values())
+    assert {slicing for slicing, _ in found} >= {"device", "segment", "category"}
+
+
 def test_ratings_are_judged_by_their_errors(tmp_path: Path) -> None:
     data = write_ranking_dataset(tmp_path / "stars", target="rating")
     report = judged(data, data.labels("test") + 0.5).report

@@ -128,7 +128,7 @@ def test_every_categorical_feature_is_a_slicing_in_the_sources_own_words(feature
 def test_a_feature_of_many_categories_keeps_the_most_frequent(featured: Dataset) -> None:
     ids = np.repeat(np.arange(20), np.arange(20, 0, -1))
     feature = Feature(name="shelf", table="item", kind="categorical", cardinality=20)
-    slicing = slices._by_category(featured, feature, "item", ids)
+    slicing = slices.by_category(featured, feature, "item", ids)
     assert slicing.groups == (*(f"bucket {n}" for n in range(8)), "all other values")
 
 
