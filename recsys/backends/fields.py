@@ -20,7 +20,7 @@ from torch import Tensor
 from pipelines.config import Config
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries
-from pipelines.data.schema import Feature, Target
+from pipelines.data.schema import Target
 from pipelines.errors import ArtifactError, ConfigError, DataError
 from pipelines.training.shard import Shard, current_shard
 from recsys.backends.torch import EventBatches, RowGroup, TrainEvents, WithNegatives
@@ -87,35 +87,38 @@ def fields_of(data: Dataset, chosen: Sequence[str] | None, *, model: str) -> Fie
 
     Raises `DataError` where there is no feature at all, `ConfigError` for a name that is not among the inputs.
     """
-    ids = {"user": data.n_users, "item": data.n_items}
-    features = [feature for feature in data.card.features if data.card.task == "ranking" or feature.table != "event"]
+    ids, features = _ids(data), _features(data)
     if chosen is None and not features:
         raise DataError(
             f"{data.path}: has no features of users or items, and {model} learns from them; name columns under "
             "[features.user] or [features.item] in the dataset's recipe and build it again, or set "
             'model.fields = ["user", "item"] to learn from the ids alone'
         )
-    every = [feature.name for feature in features]
-    _refuse_unknown(data, chosen or (), [name for name, n in ids.items() if n] + every)
-    wanted = set(every if chosen is None else chosen) | (set(ids) if chosen is None else set())
-    of_ids = [CategoricalField(name=name, side=SIDE_OF[name], cardinality=n) for name, n in ids.items() if n]
-    of_features = [_categorical(feature) for feature in features if feature.kind == "categorical"]
-    numeric = [NumericField(name=f.name, side=SIDE_OF[f.table]) for f in features if f.kind == "continuous"]
+    every = sorted([*ids, *features], key=lambda field: SIDES.index(field.side))
+    _refuse_unknown(data, chosen or (), [field.name for field in every])
+    wanted = [field for field in every if chosen is None or field.name in chosen]
     return Fields(
-        categorical=tuple(field for field in sorted([*of_ids, *of_features], key=_place) if field.name in wanted),
-        numeric=tuple(field for field in sorted(numeric, key=_place) if field.name in wanted),
+        categorical=tuple(field for field in wanted if isinstance(field, CategoricalField)),
+        numeric=tuple(field for field in wanted if isinstance(field, NumericField)),
         target=data.card.target,
         n_users=data.n_users,
         n_items=data.n_items,
     )
 
 
-def _place(field: CategoricalField | NumericField) -> int:
-    return SIDES.index(field.side)
+def _ids(data: Dataset) -> list[CategoricalField]:
+    ids = {"user": data.n_users, "item": data.n_items}
+    return [CategoricalField(name=name, side=SIDE_OF[name], cardinality=n) for name, n in ids.items() if n]
 
 
-def _categorical(feature: Feature) -> CategoricalField:
-    return CategoricalField(name=feature.name, side=SIDE_OF[feature.table], cardinality=feature.cardinality or 0)
+def _features(data: Dataset) -> list[CategoricalField | NumericField]:
+    return [
+        NumericField(name=feature.name, side=SIDE_OF[feature.table])
+        if feature.cardinality is None
+        else CategoricalField(name=feature.name, side=SIDE_OF[feature.table], cardinality=feature.cardinality)
+        for feature in data.card.features
+        if data.card.task == "ranking" or feature.table != "event"
+    ]
 
 
 def _refuse_unknown(data: Dataset, chosen: Sequence[str], known: Sequence[str]) -> None:

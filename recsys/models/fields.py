@@ -27,4 +27,6 @@ class FieldsConfig(PairsConfig):
     """Names of the inputs: "user", "item" (the ids) and features of the dataset. None = all that there are."""
     dim: int = Field(default=16, ge=1, le=4096)
     """Length of the vector of an id or a category."""
+    embedding_std: float = Field(default=0.01, gt=0, le=1)
+    """Standard deviation of the vectors' first values; products of two of them need larger ones than a sum does."""
     tables: TablesConfig = TablesConfig()

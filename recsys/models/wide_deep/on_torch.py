@@ -99,7 +99,9 @@ class Deep(nn.Module):
 
     def __init__(self, query: Fields, item: Fields, config: WideDeepConfig) -> None:
         super().__init__()
-        self.query, self.item = (tables_of(side.sizes, config.dim, config.tables) for side in (query, item))
+        self.query, self.item = (
+            tables_of(side.sizes, config.dim, config.tables, std=config.embedding_std) for side in (query, item)
+        )
         widths = [len(side.sizes) * config.dim + len(side.numeric) for side in (query, item)]
         self.mlp = SplitMlp(widths, config.layers, config.dropout)
 
