@@ -39,9 +39,9 @@ OWNERS = {
     "pydantic": r"(pipelines|recsys)/.+\.py",
     "numpy": r"(pipelines|recsys)/.+\.py",
     "pyarrow": r"(pipelines|recsys)/.+\.py",
-    "safetensors": r"pipelines/training/\w+\.py|recsys/models/\w+/on_torch\.py",
+    "safetensors": r"pipelines/training/\w+\.py|recsys/(backends/\w+|models/\w+/on_torch)\.py",
     "scipy": r"recsys/.+\.py",
-    "threadpoolctl": r"recsys/(ranking|models/\w+/on_\w+)\.py",
+    "threadpoolctl": r"recsys/(ranking|models/factors|models/\w+/on_\w+)\.py",
 }
 """Package -> the files that may import it. A package that is not listed here may not be imported at all."""
 
