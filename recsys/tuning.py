@@ -29,8 +29,8 @@ from pipelines.errors import ArtifactError, ConfigError, DataError, TrainingErro
 from pipelines.files import identity_of, make_directory, write_text
 from pipelines.runs import Run
 from pipelines.training.shard import current_shard
-from recsys import stages
-from recsys.objective import Objective
+from recsys import registry, stages
+from recsys.objective import objective_of
 from recsys.recipe import load_recipe, load_search, setting
 from recsys.search import Knob
 
@@ -54,7 +54,7 @@ class TuneConfig(Config):
     timeout: float | None = Field(default=None, gt=0)
     """No trial but the first begins after so many seconds."""
     metric: str | None = None
-    """What decides; ndcg@10 where left out."""
+    """What decides; ndcg@10 where left out, in the ranking task roc_auc or rmse."""
     view: View | None = None
     """In which view; the dataset's first where left out."""
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -83,7 +83,7 @@ class _Search:
         stages.refuse_other_task(implementation, data)
         self._recipe, self._data, self._runs_root, self._config = recipe, data, runs_root, config
         self._space = load_search(recipe)
-        self._objective = Objective(data, config.metric, config.view)
+        self._objective = objective_of(data, config.metric, config.view)
         what = {"name": implementation.name, "backend": implementation.backend, "model": model.model_dump(mode="json")}
         space = {key: knob.model_dump(mode="json") for key, knob in self._space.items()}
         judged = [data.card.dataset_id, self._objective.metric, self._objective.view, config.seed]
@@ -169,7 +169,7 @@ class _Search:
             facts=about,
         )
         run = Run(path)
-        value = self._objective.of_model(run.model_directory)
+        value = self._objective.of(registry.load_model(run.model_directory, self._data))
         run.update(objective={"metric": self._objective.metric, "view": self._objective.view, "value": value})
         return value
 
@@ -192,9 +192,12 @@ class _Search:
     def _provenance(self, best: FrozenTrial, n_done: int, n_trials: int) -> str:
         return (
             f"# Trial {best.number} of {n_trials} (of which {n_done} came to their end), the best by "
-            f"{self._objective.metric} on valid:\n# {best.value:.4f}, view {self._objective.view}, "
+            f"{self._objective.metric} on valid:\n# {best.value:.4f}{self._where()}, "
             f"dataset {self._data.card.name} {self._data.card.dataset_id}."
         )
+
+    def _where(self) -> str:
+        return f", view {self._objective.view}" if self._objective.view else ""
 
 
 class _Pruning:

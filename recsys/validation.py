@@ -84,6 +84,11 @@ class LabelValidation:
         """What chooses the weights where a configuration leaves it open: `monitor` and `mode`."""
         return {"monitor": "rmse", "mode": "min"} if self._rating else {"monitor": "roc_auc", "mode": "max"}
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The metrics that it gives."""
+        return ("rmse",) if self._rating else CLICK_NAMES
+
     def __call__(self, scorer: PairScorer) -> dict[str, float]:
         """`roc_auc` and `log_loss` of probabilities, or `rmse` of ratings; empty where there are no rows."""
         if self._pairs is None or not self.n_queries:

@@ -16,16 +16,18 @@ import pytest
 
 from pipelines.config import parse
 from pipelines.data.dataset import Dataset
+from pipelines.data.schema import Target, View
 from pipelines.errors import ArtifactError, ConfigError, DataError, TrainingError
 from pipelines.runs import Run
 from recsys import registry, stages, tuning
+from recsys.evaluation import EvaluationConfig
 from recsys.models.ease.config import EaseConfig
-from recsys.objective import Objective
+from recsys.objective import objective_of
 from recsys.recipe import RECIPES, load_recipe, load_search
 from recsys.search import Knob
 from recsys.tuning import TuneConfig
 from tests import tiny
-from tests.datasets import checkerboard, write_dataset
+from tests.datasets import checkerboard, write_dataset, write_ranking_dataset
 
 EASE = """
 name = "ease"
@@ -105,17 +107,33 @@ def test_a_search_leaves_runs_and_the_best_recipe(
     assert all(runs[number].name in line for number, line in enumerate(table))
 
 
-def test_the_value_is_that_of_the_report(board: Dataset, tmp_path: Path) -> None:
-    run = tiny.train("item_knn", "numpy", board, tmp_path)
-    for metric, view in (("ndcg@10", None), ("recall@3", "all")):
-        objective = Objective(board, metric, view)  # type: ignore[arg-type]
-        run.update(dataset_path=str(board.path), label="knn", model="item_knn")
-        stages.recommend(run.path, fold="valid", views=(objective.view,))
-        stages.evaluate(run.path, fold="valid", views=(objective.view,))
-        report = (run.path / objective.view / "report.json").read_text()
-        mean = json.loads(report)["metrics"].get(metric)
-        if mean is not None:
-            assert objective.of_model(run.model_directory) == pytest.approx(mean["mean"], abs=1e-12)
+@pytest.mark.parametrize(("metric", "view"), [("ndcg@10", None), ("recall@3", "all")])
+def test_the_value_is_that_of_the_report(metric: str, view: View | None, board: Dataset, tmp_path: Path) -> None:
+    run = tiny.train("popularity", "numpy", board, tmp_path)
+    run.update(dataset_path=str(board.path), label="knn")
+    objective = objective_of(board, metric, view)
+    assert objective.view is not None
+    stages.recommend(run.path, fold="valid", views=(objective.view,))
+    stages.evaluate(run.path, fold="valid", config=EvaluationConfig(k=(3, 10)))
+    mean = json.loads((run.path / objective.view / "report.json").read_text())["metrics"][metric]["mean"]
+    assert objective.of(registry.load_model(run.model_directory, board)) == pytest.approx(mean, abs=1e-12)
+    assert 0 < mean < 1
+
+
+@pytest.mark.parametrize(("target", "metric", "more"), [("binary", "roc_auc", True), ("rating", "rmse", False)])
+def test_the_ranking_task_is_searched_too(target: Target, metric: str, more: bool, tmp_path: Path) -> None:
+    clicks = write_ranking_dataset(tmp_path / "clicks", target=target)
+    text = 'name = "label_mean"\n[search]\n"model.smoothing" = { low = 1e-3, high = 1e6, log = true }\n'
+    best = tuning.tune(written(tmp_path, text), clicks.path, tmp_path / "runs", TuneConfig(trials=4))
+    values = [float(trial.value or np.nan) for trial in trials_of(best)]
+    info = Run.open(next((tmp_path / "runs").glob("2*-0"))).info
+    assert info["objective"] == {"metric": metric, "view": None, "value": values[0]}
+    assert f"{max(values) if more else min(values):.4f}" in best.read_text().splitlines()[1]
+    _, config = load_recipe(str(best))
+    assert config.model_dump()["smoothing"] in [trial.params["model.smoothing"] for trial in trials_of(best)]
+    for knobs, match in (({"metric": "ndcg@10"}, f"name one of .*{metric}"), ({"view": "all"}, "no views")):
+        with pytest.raises(ConfigError, match=match):
+            tuning.tune(written(tmp_path, text), clicks.path, tmp_path / "runs", TuneConfig(**knobs))
 
 
 def test_the_test_fold_is_never_read(tmp_path: Path) -> None:
@@ -319,11 +337,3 @@ def test_whole_and_real_numbers_are_suggested_as_such(tmp_path: Path) -> None:
     assert len({row["real"] for row in drawn}) == 60
     assert np.median([row["log"] for row in drawn]) < 0.1
     assert {repr(row["choice"]) for row in drawn} == {"[1, 2]", "[3]", "True", "'a'"}
-
-
-def test_the_scorer_that_is_judged_is_the_saved_one(board: Dataset, tmp_path: Path) -> None:
-    run = tiny.train("ease", "numpy", board, tmp_path)
-    objective = Objective(board, "hit_rate@1")
-    assert (
-        objective.of_model(run.model_directory) == objective.of(registry.load_model(run.model_directory, board)) == 1.0
-    )
