@@ -6,7 +6,7 @@ Each process computes the gradient on its rows of a batch; the sum over the proc
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
@@ -45,10 +45,15 @@ class Team:
             distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
             atexit.register(distributed.destroy_process_group)
 
-    def share_gradients(self, task: Task[Any]) -> None:
-        """From now on every process starts with the first one's weights, and `loss` shares gradients."""
+    def share_gradients(self, task: Task[Any], *, apart: Collection[str] = ()) -> None:
+        """From now on every process starts with the first one's weights, and `loss` shares gradients; not so those
+        parameters of the model that are `apart`, which see to it themselves."""
         if self.shard.world > 1:
-            self._model = DistributedDataParallel(_Loss(task))
+            loss = _Loss(task)
+            names = [f"model.{name}" for name in apart]
+            ignore: Any = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+            ignore(loss, names)
+            self._model = DistributedDataParallel(loss)
 
     def loss(self, task: Task[B], batch: B) -> torch.Tensor:
         """The task's loss on this process's batch."""

@@ -55,6 +55,15 @@ class Optimizers:
         for member in self._members:
             yield from member.param_groups
 
+    def place_of(self, parameter: torch.nn.Parameter) -> str:
+        """What the names of the parameter's state in `tensors` begin with. Raises `KeyError` for a foreign one."""
+        for place, member in enumerate(self._members):
+            every = [own for group in member.param_groups for own in group["params"]]
+            for number, own in enumerate(every):
+                if own is parameter:
+                    return f"{place}.{number}"
+        raise KeyError("the parameter is in no group")
+
     def set_rate(self, factor: float) -> None:
         """Each group's learning rate becomes `factor` x its full one."""
         if factor == self.factor:
@@ -103,10 +112,15 @@ def _make(name: str, groups: Groups, config: TrainingConfig) -> torch.optim.Opti
 
 
 @torch.no_grad()
-def clip(parameters: Sequence[torch.nn.Parameter], max_norm: float) -> None:
-    """Scale all gradients by min(1, max_norm / norm of all together); gradients may be sparse."""
+def clip(parameters: Sequence[torch.nn.Parameter], max_norm: float, *, squares_elsewhere: float = 0.0) -> None:
+    """Scale all gradients by min(1, max_norm / norm of all together); gradients may be sparse.
+
+    `squares_elsewhere` is the sum of squares of gradients that belong to the model and are in other processes only.
+    """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm([g.coalesce().values() if g.is_sparse else g for g in gradients])
+    if squares_elsewhere:
+        norm = (norm.square() + squares_elsewhere).sqrt()
     scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(scale)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Generic
 
@@ -23,6 +24,7 @@ from pipelines.training.distributed import Team
 from pipelines.training.optimizers import Optimizers, clip
 from pipelines.training.progress import Meter
 from pipelines.training.result import FitResult, State
+from pipelines.training.row_shards import RowShards
 from pipelines.training.shard import current_shard
 from pipelines.training.task import B, Task
 from pipelines.training.weights import Ema, copy_into, tensors_of
@@ -60,6 +62,7 @@ class _Loop(Generic[B]):
         self._validation_steps = max(1, round(config.validate_every * self._steps_per_epoch))
         self._team = Team(current_shard(), device)
         self._shard = self._team.shard
+        self._tables = RowShards(task.model, self._shard)
         self._optimizers = Optimizers(task.parameter_groups(), config)
         self._ema = Ema(task.model, config.ema_decay) if config.ema_decay else None
         self._bf16 = uses_bf16(config, device)
@@ -77,9 +80,7 @@ class _Loop(Generic[B]):
         if self._state.ended is None:
             self._train()
         self._model.eval()
-        if self._shard.leads:
-            self._load(tensors_of(self._model), self._checkpoints.load_best(self._state.best_step))
-        self._team.spread(tensors_of(self._model).values())
+        self._choose()
         return self._result()
 
     # Begin and resume
@@ -90,16 +91,17 @@ class _Loop(Generic[B]):
         last = self._checkpoints.load_last()
         if last is not None:
             self._resume(last)
-        elif self._shard.leads:
+        else:
             self._save()
         self._team.refuse_unequal("batches in an epoch", len(self._batches))
         self._team.refuse_unequal("the step to begin at", self._state.step)
         if self._config.compile:
             self._model.compile()
-        self._team.share_gradients(self._task)
+        self._team.share_gradients(self._task, apart=self._tables.weights)
 
     def _resume(self, last: Checkpoint) -> None:
         refuse_other(self._checkpoints.last, last.facts, self._facts())
+        last = replace(last, tensors=self._tables.own(last.tensors, self._spread(last.tensors)))
         self._load(tensors_of(self._model), last.part("model"))
         if self._ema:
             self._load(self._ema.tensors, last.part("ema"))
@@ -163,7 +165,8 @@ class _Loop(Generic[B]):
             for place, (batch, size) in enumerate(zip(group, sizes, strict=True), start=1)
         ]
         if self._config.clip_norm:
-            clip(self._optimizers.parameters, self._config.clip_norm)
+            elsewhere = self._tables.squares_elsewhere()
+            clip(self._optimizers.parameters, self._config.clip_norm, squares_elsewhere=elsewhere)
         self._optimizers.set_rate(schedules.factor_at(self._config, self._state, steps_per_epoch=self._steps_per_epoch))
         self._optimizers.step()
         if self._ema:
@@ -201,8 +204,7 @@ class _Loop(Generic[B]):
         if validates:
             self._validate()
         self._tick()
-        if self._shard.leads:
-            self._save()
+        self._save()
 
     def _tick(self) -> float:
         """Seconds since the last call, which are added to the training's own."""
@@ -248,8 +250,9 @@ class _Loop(Generic[B]):
             if better:
                 state.best_step = state.step
                 state.best_metric = values[config.monitor] if config.monitor else None
+                weights = self._tables.gathered(tensors_of(self._model), self._tables.weights)
                 if self._shard.leads:
-                    self._checkpoints.save_best(state.step, tensors_of(self._model))
+                    self._checkpoints.save_best(state.step, weights)
         state.stale = 0 if better else state.stale + 1
         rate = config.learning_rate * self._optimizers.factor
         schedules.after_validation(config, state, better=better)
@@ -265,7 +268,7 @@ class _Loop(Generic[B]):
     def _judged_weights(self) -> Iterator[None]:
         """Evaluation mode without gradients, and the average in the model's place where there is one."""
         self._model.eval()
-        with torch.no_grad(), self._ema.swapped_in() if self._ema else nullcontext():
+        with torch.no_grad(), self._ema.swapped_in() if self._ema else nullcontext(), self._tables.whole_on_first():
             yield
         self._model.train()
 
@@ -297,18 +300,42 @@ class _Loop(Generic[B]):
 
     # Checkpoints and the result
 
+    def _spread(self, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, int]:
+        return self._tables.of_checkpoint(tensors, self._optimizers)
+
     def _save(self) -> None:
         """Replace the last checkpoint; what MLflow is told is never cut back, so it is told here and not before."""
-        self._state.metrics_bytes = self._run.settle(METRICS)
+        if not (self._shard.leads or self._tables):
+            return
         parts = {"model": tensors_of(self._model), "optimizer": self._optimizers.tensors()}
         if self._ema:
             parts["ema"] = self._ema.tensors
         tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
+        whole = self._tables.gathered(tensors, self._spread(tensors))
+        if self._shard.leads:
+            self._write(whole)
+
+    def _write(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        self._state.metrics_bytes = self._run.settle(METRICS)
         self._checkpoints.save_last(Checkpoint(self._state, self._facts(), tensors, self._optimizers.numbers()))
         self._saved_step = self._state.step
         if time.monotonic() - self._mirrored > SECONDS_BETWEEN_MIRRORS:
             tracking.mirror(self._run.path)
             self._mirrored = time.monotonic()
+
+    def _choose(self) -> None:
+        """Take the chosen weights; whole tables come into the first process."""
+        if self._tables:
+            self._team.sum(torch.zeros(1))  # the others wait here until the first has written its last file
+        if self._shard.leads or self._tables:
+            best = self._checkpoints.load_best(self._state.best_step)
+            if self._shard.leads:
+                self._tables.hold(best)
+            own = best if self._shard.leads else self._tables.own(best, self._tables.weights)
+            self._load(tensors_of(self._model), own)
+        self._team.spread(
+            tensor for name, tensor in tensors_of(self._model).items() if name not in self._tables.weights
+        )
 
     def _result(self) -> FitResult:
         state = self._state

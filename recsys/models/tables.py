@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipelines.config import Config
 
@@ -17,8 +17,17 @@ class TablesConfig(Config):
     The choice for large tables: a dense step goes through every row and Adam's two numbers a weight."""
     learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Of the row-wise Adagrad; None = `training.learning_rate`."""
+    sharded: bool = False
+    """Under `torchrun` each process keeps its share of the rows, for tables larger than one device; with sparse
+    gradients and one length only. The trained model is the same as a single process's."""
     head_rows: int | None = Field(default=None, ge=1)
     """So many of the most frequent values of a field have vectors of full length, the others shorter ones, which a
     layer of the field's own lengthens. None = all have full length."""
     tail_dim: int = Field(default=4, ge=1, le=4096)
     """Length of those shorter vectors."""
+
+    @model_validator(mode="after")
+    def _sharded_are_sparse(self) -> Self:
+        if self.sharded and (self.gradients == "dense" or self.head_rows is not None):
+            raise ValueError('sharded tables want gradients = "sparse", and no head_rows')
+        return self
