@@ -191,7 +191,7 @@ class SeenItems:
         if (counts == n_items).any():
             raise DataError(
                 f"user {int(counts.argmax())} has every item in train, so no negative can be drawn that the user has "
-                "not seen; set model.reject_seen = false"
+                "not seen; set model.reject_seen = false, or for a sequence model another model.loss than bce"
             )
 
     def contains(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
