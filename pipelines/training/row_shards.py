@@ -33,16 +33,15 @@ class RowSharded(nn.Module):
 
     def look_up(self, rows: Tensor) -> Tensor:
         """Rows int64[N] of the whole table -> float[N, d]; all processes call it, with as many rows as they like."""
-        if self.whole is not None:
-            return self.whole.index_select(0, rows)
-        if self._is_whole:
-            return self.weight.index_select(0, rows)
+        table = self.weight if self._is_whole else self.whole
+        if table is not None:
+            return table.index_select(0, rows.to(table.device)).to(rows.device)
         found: Tensor = cast(Any, _LookUp).apply(self.weight, rows, self.shard.world)
         return found
 
     def hold(self, table: Tensor) -> None:
-        """From now on this process has the whole table [n_rows, d]."""
-        self.weight, self._is_whole = nn.Parameter(table.to(self.weight.device)), True
+        """From now on this process has the whole table [n_rows, d], where `table` is: in the memory of the host."""
+        self.weight, self._is_whole = nn.Parameter(table), True
 
 
 class _LookUp(torch.autograd.Function):
@@ -154,10 +153,11 @@ class RowShards:
 
     @contextmanager
     def whole_on_first(self) -> Iterator[None]:
-        """Within the block the first process looks rows up without the others; all processes enter it."""
+        """Within the block the first process looks rows up without the others, in the memory of the host; all
+        processes enter it."""
         for module in self.modules.values():
             whole = self._gathered(module.weight.detach(), module.n_rows)
-            module.whole = whole.to(module.weight.device) if self._shard.leads else None
+            module.whole = whole if self._shard.leads else None
         try:
             yield
         finally:
