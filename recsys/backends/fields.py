@@ -152,7 +152,13 @@ class Inputs:
 
     def beside(self, other: Inputs) -> Inputs:
         """The inputs of both, of the same rows."""
-        return Inputs(torch.cat([self.ids, other.ids], -1), torch.cat([self.numbers, other.numbers], -1))
+        return Inputs(joined([self.ids, other.ids]), joined([self.numbers, other.numbers]))
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors [..., n] side by side, without those that have no columns."""
+    some = [part for part in parts if part.shape[-1]]
+    return torch.cat(some, -1) if len(some) > 1 else (some or parts)[0]
 
 
 class FieldEncoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,15 @@ from recsys.backends.two_sided import TwoSided
 
 
 def graphs_of(model: TwoSided, encoder: FieldEncoder, popularity: Tensor | None) -> dict[Form, Graph]:
-    """Pairs by user, item and the features of the event; for lists the catalogue by user as well."""
-    context = encoder.fields.of("context").names
-    pairs = Graph(PairsGraph(model, encoder, popularity), ("user", "item", *context))
+    """Pairs by what the network reads of user, item and the event; for lists the catalogue by user as well."""
     if popularity is None:
-        return {"pairs": pairs}
-    return {"catalogue": Graph(CatalogueGraph(model, encoder, popularity), ("user",)), "pairs": pairs}
+        sides = [side for side in ("user", "item") if encoder.fields.of(side).names]
+        inputs = (*sides, *encoder.fields.of("context").names)
+        return {"pairs": Graph(RowsGraph(model, encoder, inputs), inputs)}
+    return {
+        "catalogue": Graph(CatalogueGraph(model, encoder, popularity), ("user",)),
+        "pairs": Graph(PairsGraph(model, encoder, popularity), ("user", "item")),
+    }
 
 
 class Lookup(nn.Module):
@@ -39,38 +43,55 @@ class Lookup(nn.Module):
         return Inputs(self.ids.index_select(0, rows), self.numbers.index_select(0, rows))
 
 
+class RowsGraph(nn.Module):
+    """What a scorer answers for rows of a ranking dataset."""
+
+    def __init__(self, model: TwoSided, encoder: FieldEncoder, inputs: Sequence[str]) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).cpu().eval()
+        self.users, self.items = Lookup(encoder.users), Lookup(encoder.items)
+        self._inputs = tuple(inputs)
+
+    def forward(self, *columns: Tensor) -> Tensor:
+        """[N] each -> [N]."""
+        given = dict(zip(self._inputs, columns, strict=True))
+        unknown = torch.full_like(columns[0], -1, dtype=torch.int64)
+        query = self.users(given.get("user", unknown)).beside(self._context(given, columns[0]))
+        of_items = self.model.item_side(self.items(given.get("item", unknown)))
+        scores = self.model.of_pairs(self.model.query_side(query), tuple(part[:, None] for part in of_items))[:, 0]
+        return torch.sigmoid(scores) if self.model.fields.target == "binary" else scores
+
+    def _context(self, given: Mapping[str, Tensor], any_column: Tensor) -> Inputs:
+        """Values that the model does not know become -1, and missing numbers 0."""
+        fields = self.model.fields.of("context")
+        ids = [_within(given[field.name], field.cardinality) for field in fields.categorical]
+        numbers = [torch.where(given[field.name].isnan(), 0.0, given[field.name]) for field in fields.numeric]
+        nothing = any_column[:, None][:, :0]
+        return Inputs(
+            torch.stack(ids, -1) if ids else nothing.long(), torch.stack(numbers, -1) if numbers else nothing.float()
+        )
+
+
+def _within(values: Tensor, size: int) -> Tensor:
+    return torch.where((values >= 0) & (values < size), values, -1)
+
+
 class PairsGraph(nn.Module):
-    """What a scorer answers for pairs."""
+    """What a scorer of lists answers for pairs of a user and an item."""
 
-    popularity: Tensor | None
+    popularity: Tensor
 
-    def __init__(self, model: TwoSided, encoder: FieldEncoder, popularity: Tensor | None) -> None:
+    def __init__(self, model: TwoSided, encoder: FieldEncoder, popularity: Tensor) -> None:
         super().__init__()
         self.model = copy.deepcopy(model).cpu().eval()
         self.users, self.items = Lookup(encoder.users), Lookup(encoder.items)
         self.register_buffer("popularity", popularity)
 
-    def forward(self, users: Tensor, items: Tensor, *context: Tensor) -> Tensor:
-        """[N], [N] and [N] for each feature of the event -> [N]."""
-        query = self.users(users)
-        if context:
-            query = query.beside(self._context(context))
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        """[N] and [N] -> [N]."""
         of_items = tuple(part[:, None] for part in self.model.item_side(self.items(items)))
-        scores = self.model.of_pairs(self.model.query_side(query), of_items)[:, 0]
-        if self.popularity is not None:
-            return torch.where(known(users, self.model), scores, self.popularity.index_select(0, items))
-        return torch.sigmoid(scores) if self.model.fields.target == "binary" else scores
-
-    def _context(self, columns: tuple[Tensor, ...]) -> Inputs:
-        """Values that the model does not know become -1, and missing numbers 0."""
-        fields = self.model.fields.of("context")
-        pairs = zip(columns, fields.sizes, strict=False)
-        ids = [torch.where((column >= 0) & (column < size), column, -1) for column, size in pairs]
-        numbers = [torch.where(torch.isnan(column), 0.0, column) for column in columns[len(ids) :]]
-        empty = columns[0][:, None][:, :0]
-        return Inputs(
-            torch.stack(ids, -1) if ids else empty.long(), torch.stack(numbers, -1) if numbers else empty.float()
-        )
+        scores = self.model.of_pairs(self.model.query_side(self.users(users)), of_items)[:, 0]
+        return torch.where(known(users, self.model), scores, self.popularity.index_select(0, items))
 
 
 class CatalogueGraph(nn.Module):

@@ -119,7 +119,7 @@ def test_without_continuous_features_there_is_no_bottom_part(board: Dataset) -> 
 
 
 def test_one_input_alone_has_nothing_to_be_multiplied_with(board: Dataset) -> None:
-    with pytest.raises(ConfigError, match=r"model\.fields: dlrm multiplies .* 'segment' is alone"):
+    with pytest.raises(ConfigError, match=r"model\.fields: dlrm multiplies .* segment give only one"):
         network(board, fields=("segment",))
 
 

@@ -20,10 +20,12 @@ from pipelines.errors import ConfigError, DataError
 from pipelines.runs import Run
 from recsys import registry, stages
 from recsys.api import PairScorer
+from recsys.backends.onnx import Session, to_onnx
 from recsys.backends.two_sided_training import FieldTask
 from recsys.metrics.click_through import auc, log_loss
 from recsys.models.ncf.config import NcfTraining
 from recsys.models.pairs import PairsTraining
+from recsys.parity import Questions
 from recsys.validation import LabelValidation, Validation, selected
 from tests import tiny
 from tests.datasets import ENTITY_FEATURES, checkerboard, ranking_signal, write_dataset, write_ranking_dataset
@@ -37,8 +39,8 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 def train(name: str, data: Dataset, root: Path, **knobs: Any) -> Run:
     training = NcfTraining(epochs=6, learning_rate=0.01, threads=1, patience=None)
-    own = {"training": training, "batch_size": 128} if name == "ncf" else KNOBS
-    config = registry.MODELS[name].config(**{**own, "dim": 8} if name != "ncf" else own, **knobs)
+    own = {"training": training, "batch_size": 128} if name == "ncf" else {**KNOBS, "dim": 8}
+    config = registry.MODELS[name].config(**{**own, **knobs})
     return tiny.train(name, "torch", data, root, config)
 
 
@@ -275,6 +277,19 @@ def test_without_a_validation_fold_the_last_weights_count(name: str, tmp_path: P
     run = train(name, data, tmp_path / "runs")
     assert {"loss", "epoch"} <= set(run.read_lines("metrics.jsonl")[-1])
     assert np.isfinite(tiny.scorer_of(run, data).score(data.queries("test"))).all()
+
+
+@pytest.mark.parametrize("name", ["wide_deep", "dlrm"])
+@pytest.mark.parametrize("fields", [None, ("device", "segment"), ("age", "price", "hour", "device")])
+def test_graphs_of_a_log_without_users_and_items(name: str, fields: tuple[str, ...] | None, tmp_path: Path) -> None:
+    log = write_ranking_dataset(tmp_path / "log", n_rows=200, entities=False)
+    crosses = {"crosses": (("device", "segment"),), "cross_buckets": 7}
+    knobs = crosses if name == "wide_deep" and fields != ("age", "price", "hour", "device") else {}
+    training = PairsTraining(epochs=1, threads=1)
+    scorer = tiny.ranker_of(train(name, log, tmp_path / "runs", fields=fields, training=training, **knobs), log)
+    graph = scorer.graphs()["pairs"]  # type: ignore[attr-defined]
+    questions = Questions(scorer, "pairs", graph, log, n=40, seed=0)
+    assert questions.compare(Session(to_onnx(graph, questions.example(), {}))).largest_difference < 1e-5
 
 
 def test_what_chooses_the_weights_where_it_is_left_open(root: Path, clicks: Dataset, tmp_path: Path) -> None:

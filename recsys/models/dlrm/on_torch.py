@@ -83,7 +83,9 @@ class Dlrm(TwoSided):
         self.query, self.item = Side(self.query_fields, config), Side(self.item_fields, config)
         n_products = self.query.n_vectors * self.item.n_vectors
         if self.query.n_vectors + self.item.n_vectors < 2:
-            raise ConfigError(f"model.fields: dlrm multiplies inputs with each other, and {fields.names[0]!r} is alone")
+            raise ConfigError(
+                f"model.fields: dlrm multiplies vectors with each other, and {', '.join(fields.names)} give only one"
+            )
         self.top = SplitMlp([self.query.width, self.item.width, n_products], config.top_layers, config.dropout)
 
     def query_side(self, query: Inputs) -> Parts:

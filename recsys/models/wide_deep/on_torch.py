@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pipelines.data.dataset import Dataset
 from pipelines.errors import ConfigError
 from pipelines.runs import Run
-from recsys.backends.fields import Fields, Inputs, fields_of
+from recsys.backends.fields import Fields, Inputs, fields_of, joined
 from recsys.backends.tables import Tables, parameter_groups, tables_of
 from recsys.backends.torch import rows_of
 from recsys.backends.two_sided import Parts, SplitMlp, TwoSided
@@ -39,13 +39,17 @@ class LinearSide(nn.Module):
 
     def __init__(self, fields: Fields) -> None:
         super().__init__()
-        self.values = Tables(fields.sizes, 1, std=0.0)
-        self.numbers = nn.Parameter(torch.zeros(len(fields.numeric)))
+        self.values = Tables(fields.sizes, 1, std=0.0) if fields.categorical else None
+        self.numbers = nn.Parameter(torch.zeros(len(fields.numeric))) if fields.numeric else None
 
     def forward(self, inputs: Inputs) -> Tensor:
         """[..., F] and [..., C] -> [...]."""
-        weights: Tensor = self.values(inputs.ids)  # [..., F, 1]
-        return weights.sum((-2, -1)) + torch.matmul(inputs.numbers, self.numbers)
+        total = torch.zeros(inputs.ids.shape[:-1], device=inputs.ids.device)
+        if self.values is not None:
+            total = total + self.values(inputs.ids).sum((-2, -1))  # [..., F, 1] -> [...]
+        if self.numbers is not None:
+            total = total + torch.matmul(inputs.numbers, self.numbers)
+        return total
 
 
 class Cross(nn.Module):
@@ -156,7 +160,7 @@ class WideDeep(TwoSided):
 
 def _beside_numbers(vectors: Tensor, inputs: Inputs) -> Tensor:
     """[..., F, d] and [..., C] -> [..., F d + C]."""
-    return torch.cat([vectors.flatten(-2), inputs.numbers], -1)
+    return joined([vectors.flatten(-2), inputs.numbers])
 
 
 def _refuse_unknown(fields: Fields, config: WideDeepConfig) -> None:
