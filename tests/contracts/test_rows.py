@@ -69,6 +69,15 @@ def test_a_dataset_of_rows_of_another_lineage_is_refused(
 
 
 @every_model
+def test_rows_of_users_and_items_that_came_later_are_scored(
+    name: str, backend: str, clicks: Dataset, trained: Trained, tmp_path: Path
+) -> None:
+    later = write_ranking_dataset(tmp_path / "later", n_users=60, n_items=50, generations=("first", "second"))
+    scores = ranker_of(trained(name, backend, clicks), later).score_pairs(later.pairs("test"))
+    assert ((scores >= 0) & (scores <= 1)).all()
+
+
+@every_model
 def test_rows_without_users_and_items_are_scored_or_refused_by_name(name: str, backend: str, tmp_path: Path) -> None:
     data = write_ranking_dataset(tmp_path / "rows", entities=False)
     if name == "ncf":

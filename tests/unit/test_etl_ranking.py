@@ -101,6 +101,29 @@ def test_a_source_without_users_and_items(tables: Path, tmp_path: Path) -> None:
     assert not other.card.id_space.descends_from(data.card.id_space), "other categories, another lineage"
 
 
+@pytest.mark.parametrize("with_ids", [True, False])
+def test_a_dataset_that_extends_another_keeps_ids_and_categories_and_appends_new_ones(
+    with_ids: bool, tmp_path: Path
+) -> None:
+    first = shop.write(tmp_path / "first", events().filter(pl.col("store").is_null() | (pl.col("store") != "s4")))
+    second = shop.write(tmp_path / "second", events())
+    changes: dict[str, Any] = {"features": {"engine": "polars", "event": {"store": {"kind": "categorical"}}}}
+    columns = {"user": "customer", "item": "sku", "rating": "stars"} if with_ids else {"rating": "stars"}
+
+    def source(folder: Path) -> dict[str, Any]:
+        return {**recipe(folder).source.model_dump(), "columns": columns, "users": None, "items": None}
+
+    old = dataset(first, tmp_path / "out", source=source(first), **changes)
+    new = dataset(second, tmp_path / "out", source=source(second), extends=str(old.path), **changes)
+    same = dataset(first, tmp_path / "out", source=source(first), extends=str(old.path), **changes)
+    stores = [one.table("encoder/vocab-store.parquet").column("value").to_pylist() for one in (old, new)]
+    assert stores[1] == [*stores[0], "s4"]
+    assert new.card.id_space.descends_from(old.card.id_space)
+    assert same.card.id_space == old.card.id_space
+    if not with_ids:
+        assert len(new.card.id_space.generations) == 2
+
+
 @pytest.mark.parametrize("engine", sorted(set(MODULES) - {"polars"}))
 def test_engines_agree(engine: str, tables: Path, tmp_path: Path) -> None:
     features = recipe(tables).features.model_dump(mode="json")

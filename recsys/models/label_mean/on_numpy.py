@@ -49,7 +49,7 @@ class _Kinds:
             known = [name for name, size in sizes.items() if size or name == "none"]
             near = difflib.get_close_matches(by, known, n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise DataError(f"{data.path}: has no {by!r} to take model.by; {hint}there are {', '.join(known)}")
+            raise DataError(f"{data.path}: has no {by!r} to take for model.by; {hint}there are {', '.join(known)}")
         self.n = sizes[by]
         self._table = features[by].table if by in features else None
 
