@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from pipelines.config import parse
 from pipelines.errors import ConfigError
 from pipelines.training.config import TrainingConfig
 from pipelines.training.optimizers import Optimizers, clip
 from pipelines.training.row_wise_adagrad import RowWiseAdagrad, summed_rows
+from recsys import registry
 from recsys.backends import tables as module
 from recsys.backends.tables import MixedTables, Tables, parameter_groups, tables_of
 from recsys.models.tables import TablesConfig
+from tests import tiny
+from tests.datasets import write_ranking_dataset
 
 SPARSE = TablesConfig(gradients="sparse")
 lookups = st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 4)), min_size=1, max_size=30)
@@ -135,6 +142,23 @@ def test_summing_is_the_same_to_the_bit_each_time() -> None:
     torch.testing.assert_close(summed_rows(gradient)[1], gradient.coalesce().values())
 
 
+@pytest.mark.parametrize(
+    ("name", "config"), [("dlrm", SPARSE), ("wide_deep", SPARSE.model_copy(update={"head_rows": 3, "tail_dim": 2}))]
+)
+def test_a_model_learns_with_each_kind_of_table(name: str, config: TablesConfig, tmp_path: Path) -> None:
+    """Twice to the same bytes; one row in two is right by chance."""
+    data = write_ranking_dataset(tmp_path / "data", n_rows=2000)
+    knobs = {**tiny.TINY[name], "tables": config.model_copy(update={"learning_rate": 0.05})}
+    model: Any = registry.MODELS[name].config(**knobs)
+    runs = [tiny.train(name, "torch", data, tmp_path / place, model) for place in ("first", "second")]
+    first, second = ((run.model_directory / "model.safetensors").read_bytes() for run in runs)
+    assert first == second
+    scorer: Any = registry.load_model(runs[0].model_directory, data)
+    scores, labels = scorer.score_pairs(data.pairs("test")), data.labels("test")
+    ones, zeros = scores[labels == 1], scores[labels == 0]
+    assert (ones[:, None] > zeros).mean() > 0.75, "area under the ROC curve"
+
+
 class Model(nn.Module):
     def __init__(self, config: TablesConfig) -> None:
         super().__init__()
@@ -220,3 +244,9 @@ def test_mixed_tables_start_with_the_spread_of_others_and_have_fewer_weights() -
 def test_shorter_vectors_that_are_not_shorter_are_refused() -> None:
     with pytest.raises(ConfigError, match="tail_dim is 16, and the vectors of frequent values have length 16"):
         tables_of([9], 16, TablesConfig(head_rows=2, tail_dim=16))
+
+
+@pytest.mark.parametrize("knobs", [{"gradients": "dense"}, {"gradients": "sparse", "head_rows": 5}])
+def test_sharded_tables_want_sparse_gradients_and_one_length(knobs: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="sharded tables want"):
+        parse(TablesConfig, {"sharded": True, **knobs}, "recipe")
