@@ -59,6 +59,12 @@ def test_an_unknown_knob_is_refused(name: str) -> None:
         parse(CONFIGS[name], {"no_such_knob": 1}, "recipe")
 
 
+@pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if "training" in config.model_fields])
+def test_an_unknown_knob_of_the_training_is_refused_with_the_near_name(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"training\.learning_rat: unknown key; did you mean 'learning_rate'"):
+        parse(CONFIGS[name], {"training": {"learning_rat": 1}}, "recipe")
+
+
 def numeric_knobs() -> list[tuple[type[ModelConfig], str]]:
     return [
         (config, knob)

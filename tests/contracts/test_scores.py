@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Queries
-from recsys.api import CatalogScorer, FactorScorer
+from recsys.api import CatalogScorer, FactorScorer, UserScorer
 from recsys.registry import MODELS
 from tests.contracts.conftest import Trained
 from tests.tiny import ALL, scorer_of, with_histories
 
-every_model = pytest.mark.parametrize(("name", "backend"), ALL)
+FACTOR_MODELS = {"als", "bpr", "vae_cf", "sasrec", "bert4rec"}
 
-FACTOR_MODELS = [pair for pair in ALL if pair[0] in {"als", "bpr", "vae_cf"}]
+every_model = pytest.mark.parametrize(("name", "backend"), ALL)
 
 
 @pytest.fixture
@@ -95,7 +97,24 @@ def test_the_order_of_the_history_matters_as_declared(scorer: CatalogScorer, que
     assert (forth.tobytes() != back.tobytes()) == MODELS[name].config.order_aware
 
 
-@pytest.mark.parametrize(("name", "backend"), FACTOR_MODELS)
+@every_model
+def test_who_is_answered_by_popularity_is_said(
+    scorer: CatalogScorer, queries: Queries, board: Dataset, name: str
+) -> None:
+    assert isinstance(scorer, UserScorer) == (not MODELS[name].config.folds_in)
+    if isinstance(scorer, UserScorer):
+        assert scorer.knows(queries).all()
+        users = np.array([-1, 0, board.n_users - 1, board.n_users, 2**31 - 1], np.int32)
+        asked = replace(with_histories(queries, [[]] * 5), user=users)
+        assert scorer.knows(asked).tolist() == [False, True, True, False, False]
+
+
+@every_model
+def test_factors_are_offered_where_they_are_listed(scorer: CatalogScorer, name: str) -> None:
+    assert isinstance(scorer, FactorScorer) == (name in FACTOR_MODELS)
+
+
+@pytest.mark.parametrize(("name", "backend"), [pair for pair in ALL if pair[0] in FACTOR_MODELS])
 def test_factors_multiply_to_the_scores(scorer: CatalogScorer, queries: Queries) -> None:
     assert isinstance(scorer, FactorScorer)
     query, item, bias = scorer.factors(queries)
