@@ -246,9 +246,9 @@ def fitted_in(name: str, data: Path, root: Path) -> None:
         scorer.save(root)
 
 
-@pytest.mark.parametrize(("name", "entities"), [("wide_deep", False), ("dlrm", True)])
-def test_two_processes_train_the_model_of_one(name: str, entities: bool, tmp_path: Path) -> None:
-    data = write_ranking_dataset(tmp_path / "clicks", n_rows=300, entities=entities)
+def test_two_processes_train_the_model_of_one(tmp_path: Path) -> None:
+    """Where a side has no inputs, nothing of it waits for a gradient."""
+    name, data = "wide_deep", write_ranking_dataset(tmp_path / "log", n_rows=300, entities=False)
     alone, shared = new_run(tmp_path), new_run(tmp_path)
     fitted_in(name, data.path, alone.path)
     port = free_port()
