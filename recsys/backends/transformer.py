@@ -22,8 +22,8 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu
 class Dropout(nn.Module):
     """Sets each number to 0 with chance `share` while training and scales the others, so that the mean stays.
 
-    On a CPU, and not compiled, the chance is a multiple of 1 / 256, and one 64-bit draw serves eight numbers: that takes
-    a sixth of torch's own time.
+    On a CPU, where not compiled, the chance is a multiple of 1 / 256 and one 64-bit draw serves eight numbers: a sixth
+    of torch's own time.
     """
 
     def __init__(self, share: float) -> None:
