@@ -203,7 +203,7 @@ def evaluate(
     """
     config = config or EvaluationConfig()
     if rows.is_about_rows(lists_path, data_path):
-        return rows.evaluate(lists_path, data_path, fold=fold, out=out, config=config)
+        return rows.evaluate(lists_path, data_path, fold=fold, views=views, out=out, config=config)
     if (lists_path / runs.RUN_FILE).is_file():
         return _evaluate_run(Run.open(lists_path), data_path, fold=fold, views=views, out=out, config=config)
     if lists_path.is_dir():

@@ -168,7 +168,7 @@ def _with_value(report: RowReport, metric: str) -> str:
 
 
 def _on_the_baseline(reports: Sequence[RowReport], found: Mapping[tuple[str, str], PairedDifference]) -> str:
-    """What the best plain baseline is not worse than; empty where it is beaten by all, or where there is none."""
+    """Who beats the best plain baseline, or what it is not worse than; empty where there is none, or nothing else."""
     labels = [report.label for report in reports]
     plain = next((place for place, report in enumerate(reports) if report.model == BASELINE), None)
     if plain is None:
@@ -177,7 +177,9 @@ def _on_the_baseline(reports: Sequence[RowReport], found: Mapping[tuple[str, str
     behind = [report.label for report in reports[plain + 1 :] if report.model != BASELINE]
     parts = [f"cannot be told apart from {_listed(above)}"] if above else []
     parts += [f"is not behind {_listed(behind)}"] if behind else []
-    return f"The plain baseline {labels[plain]} {' and '.join(parts)}." if parts else ""
+    if parts:
+        return f"The plain baseline {labels[plain]} {' and '.join(parts)}."
+    return f"The plain baseline {labels[plain]} is beaten by {_listed(labels[:plain])}." if plain else ""
 
 
 def _listed(names: Sequence[str]) -> str:

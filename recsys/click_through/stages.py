@@ -10,7 +10,7 @@ from typing import Any
 from pipelines import runs
 from pipelines.console import say
 from pipelines.data.dataset import Dataset
-from pipelines.data.schema import Fold
+from pipelines.data.schema import Fold, View
 from pipelines.errors import ArtifactError, ConfigError
 from pipelines.files import write_text
 from pipelines.runs import Run
@@ -64,13 +64,20 @@ def predict(run_path: Path, *, fold: Fold = "test", data_path: Path | None = Non
 
 
 def evaluate(
-    path: Path, data_path: Path | None, *, fold: Fold | None, out: Path | None, config: EvaluationConfig
+    path: Path,
+    data_path: Path | None,
+    *,
+    fold: Fold | None,
+    views: Sequence[View],
+    out: Path | None,
+    config: EvaluationConfig,
 ) -> Path:
     """Judge a run's predictions, or anybody's: a parquet or CSV file with ordinal and score.
 
-    The report goes to `<out>/ranking`; `out` is the run directory, or a folder `<file>-report` beside the file. Of
-    `config` only the bootstrap counts. Returns `out`.
+    The report goes to `<out>/ranking`; `out` is the run directory, or a folder `<file>-report` beside the file.
+    Returns `out`. Raises `ConfigError` where `views`, or what `config` sets, are of lists.
     """
+    _refuse_list_settings(views, config)
     if (path / runs.RUN_FILE).is_file():
         return _evaluate_run(Run.open(path), data_path, fold=fold, out=out, config=config)
     if path.is_dir():
@@ -80,6 +87,15 @@ def evaluate(
     facts = {"label": path.stem, "run": None}
     _evaluate(path, Dataset.open(data_path), target, fold=fold, config=config, facts=facts, info={})
     return target
+
+
+def _refuse_list_settings(views: Sequence[View], config: EvaluationConfig) -> None:
+    given = [name for name in ("k", "metrics", "category") if name in config.model_fields_set]
+    given += ["view"] if views else []
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)}: of lists; on a dataset of the ranking task every metric is computed, so leave it out"
+        )
 
 
 def _evaluate_run(

@@ -214,6 +214,12 @@ def test_commands_for_the_other_task_are_refused(run: Path, tmp_path: Path) -> N
         stages.compare([run, lists], out=tmp_path / "page.html")
 
 
+def test_settings_of_lists_are_refused(run: Path) -> None:
+    for config, views in ((EvaluationConfig(k=(5,)), ()), (EvaluationConfig(category="device"), ()), (FEW, ("novel",))):
+        with pytest.raises(ConfigError, match="of lists; on a dataset of the ranking task"):
+            stages.evaluate(run, views=views, config=config)  # type: ignore[arg-type]
+
+
 def test_predicting_anew_removes_the_old_report(clicks: Dataset, tmp_path: Path) -> None:
     path = stages.train("label_mean", clicks.path, tmp_path, overrides=["model.by=none"])
     with pytest.raises(ArtifactError, match="has no predictions; write them with"):
@@ -262,6 +268,8 @@ def test_the_plain_baseline_is_named_where_it_is_not_beaten(clicks: Dataset) -> 
         judged(clicks, noisy(clicks, 3), "deep"),
     )
     assert "The plain baseline mean is not behind deep." in comparing.compare([plain, model]).verdict
+    turned = [judged(clicks, noisy(clicks, 0), "deep"), judged(clicks, noisy(clicks, 3), "mean", model="label_mean")]
+    assert comparing.compare(turned).verdict.endswith("The plain baseline mean is beaten by deep.")
 
 
 def test_what_was_judged_otherwise_is_not_compared(clicks: Dataset, tmp_path: Path) -> None:
