@@ -31,10 +31,11 @@ ROWS = 64
 """A block of scores has a multiple of so many queries."""
 QUERIES_AT_ONCE = 2**13
 """Queries in a block where no table of scores is made."""
-TILE = 128
-ITEMS_AT_ONCE = 2**13
-"""Queries and items in one product of factors, chosen by measurement: 4 MB of scores. BLAS may round differently for
-another shape, so the shape never changes with the number of queries; the last tiles are filled up with zeros."""
+TILE = 256
+ITEMS_AT_ONCE = 5 * 2**12
+"""Queries and items in one product of factors, chosen by measurement: 20 MB of scores a thread. BLAS may round
+differently for another shape, so the shape never changes with the number of queries; the last tiles are filled up with
+zeros."""
 GROUP_OF_ITEMS = 256
 SCORES_COPIED = 2**21
 """Scores of a table that one thread ranks at a time."""

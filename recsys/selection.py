@@ -31,6 +31,9 @@ NO_KEY = np.int64(2**63 - 1)
 _BELOW_SIGN = np.int32(0x7FFFFFFF)
 _ID_MASK = np.int64(0xFFFFFFFF)
 _LEAST_NORMAL = np.finfo(np.float32).tiny
+_LOWEST = np.float32(-np.inf)
+_LOWEST_ORDER = ~np.float32(np.inf).view(np.int32)
+"""Of -inf: the bits of a score, those of a negative one below its sign turned over, rise with the score."""
 
 
 class Best(NamedTuple):
@@ -52,21 +55,6 @@ def nothing_yet(n_queries: int, k: int) -> Best:
     return Best(keys, np.zeros(n_queries, np.int64), np.full(n_queries, -np.inf, np.float32))
 
 
-def take(scores: Float32, bias: Float32, first: int, best: Best, k: int) -> bool:
-    """Take in scores[R, B] + bias[B] of the items from `first` on; calls go through the items in their order.
-
-    A score of -inf is never taken. False, with `best` in no good state, where a score is NaN or +inf.
-    """
-    greatest = np.empty((len(scores), -(-scores.shape[1] // GROUP) * LANES), np.float32)
-    if not _greatest(scores, bias, greatest):
-        return False
-    if first == 0 and k <= greatest.shape[1]:
-        place = greatest.shape[1] - k
-        best.floors[:] = _just_below(np.partition(greatest, place, axis=1)[:, place])  # k items at least are above
-    _take(scores, bias, first, greatest, best, k)
-    return True
-
-
 def finished(best: Best, k: int) -> tuple[NDArray[np.int32], Float32]:
     """items int32[R, k] best first, -1 behind the last; scores float32[R, k] beside them, -inf behind the last."""
     width = max(k, int(best.counts.max(initial=0)))
@@ -77,11 +65,6 @@ def finished(best: Best, k: int) -> tuple[NDArray[np.int32], Float32]:
     absent = keys == NO_KEY
     items = np.where(absent, -1, keys & _ID_MASK).astype(np.int32)
     return items, np.where(absent, np.float32(-np.inf), bits.view(np.float32))
-
-
-def _just_below(scores: Float32) -> Float32:
-    """Less than each score but -inf, and no denormal number, which some machines are set to take for zero."""
-    return np.where(np.abs(scores) <= _LEAST_NORMAL, -2 * _LEAST_NORMAL, np.nextafter(scores, np.float32(-np.inf)))
 
 
 def _compiled(function: F) -> F:
@@ -130,44 +113,89 @@ def _partition(keys: Int64, n: int, k: int) -> None:
 
 
 @_compiled
-def _greatest(scores: Float32, bias: Float32, into: Float32) -> bool:
-    """into[R, groups * LANES]: the greatest score of each chunk; False where any score is NaN or +inf."""
-    n_items = scores.shape[1]
+def _greatest_of_group(scores: Float32, bias: Float32, start: int, most: Float32) -> Any:
+    """The greatest score of each chunk of the group that begins at `start`; not 0 where any score is NaN or +inf."""
+    part, add = scores[start : start + GROUP], bias[start : start + GROUP]
     bad = np.int32(0)
-    for row in range(scores.shape[0]):
-        for group in range(n_items // GROUP):
-            most = into[row, group * LANES : group * LANES + LANES]
-            most[:] = -np.inf
-            for start in range(group * GROUP, group * GROUP + GROUP, LANES):
-                part, add = scores[row, start : start + LANES], bias[start : start + LANES]
-                for lane in range(LANES):
-                    score = part[lane] + add[lane]
-                    most[lane] = score if score > most[lane] else most[lane]
-                    bad |= np.int32(not (score < np.inf))
-        whole = n_items // GROUP * GROUP
-        if whole < n_items:
-            most = into[row, whole // LANES :]
-            most[:] = -np.inf
-            for item in range(whole, n_items):
-                score = scores[row, item] + bias[item]
-                most[item % LANES] = max(score, most[item % LANES])
-                bad |= np.int32(not (score < np.inf))
-    return bool(bad == 0)
+    if len(part) < GROUP:
+        most[:] = -np.inf
+        for item in range(len(part)):
+            score = part[item] + add[item]
+            most[item % LANES] = max(score, most[item % LANES])
+            bad |= np.int32(not (score < np.inf))
+        return bad
+    for lane in range(LANES):  # a lane's items within: that the compiler unrolls, and keeps all lanes in registers
+        top = _LOWEST
+        for step in range(LANES):
+            score = part[step * LANES + lane] + add[step * LANES + lane]
+            top = score if score > top else top
+            bad |= np.int32(not (score < np.inf))
+        most[lane] = top
+    return bad
 
 
 @_compiled
-def _take(scores: Float32, bias: Float32, first: int, greatest: Float32, best: Best, k: int) -> None:
-    n_items = scores.shape[1]
+def _floor(greatest: Float32, k: int) -> Any:
+    """A score that k items at least are above, and few more chunks than that; -inf where there are no k chunks.
+
+    Found by halving the numbers that stand for scores in their order: to count all chunks takes one vector a lane.
+    """
+    order = greatest.view(np.int32)
+    order = order ^ ((order >> np.int32(31)) & _BELOW_SIGN)
+    low, high = np.int64(_LOWEST_ORDER), np.int64(order.max())
+    while high - low > 1:
+        middle = np.int32((low + high) >> 1)
+        above = np.int32(0)
+        for chunk in range(len(order)):
+            above += np.int32(order[chunk] > middle)
+        if above < k:
+            high = np.int64(middle)
+            continue
+        low = np.int64(middle)
+        if above <= k + (k >> 3):
+            break
+    bits = np.int32(low)
+    floor = np.int32(bits ^ ((bits >> np.int32(31)) & _BELOW_SIGN)).view(np.float32)
+    # Zero has two signs, and some machines are set to take denormal numbers for it.
+    return -2 * _LEAST_NORMAL if abs(floor) <= _LEAST_NORMAL else floor
+
+
+@_compiled
+def _take_group(
+    scores: Float32, bias: Float32, first: int, start: int, most: Float32, floor: Any, keys: Int64, n: int
+) -> int:
+    """Append the keys of the scores above the floor in the group that begins at `start`; the number of keys then."""
+    end = min(start + GROUP, len(scores))
+    for lane in range(LANES):
+        if most[lane] > floor:
+            for item in range(start + lane, end, LANES):
+                score = scores[item] + bias[item]
+                if score > floor:
+                    keys[n] = _key(score, first + item)
+                    n += 1
+    return n
+
+
+@_compiled
+def take(scores: Float32, bias: Float32, first: int, best: Best, k: int) -> bool:
+    """Take in scores[R, B] + bias[B] of the items from `first` on; calls go through the items in their order.
+
+    A score of -inf is never taken. False, with `best` in no good state, where a score is NaN or +inf. Row by row, so
+    that chunks are taken while a row's scores are in the nearest cache.
+    """
+    n_groups = -(-scores.shape[1] // GROUP)
+    greatest = np.empty(n_groups * LANES, np.float32)
+    bad = np.int32(0)
     for row in range(scores.shape[0]):
+        for group in range(n_groups):
+            most = greatest[group * LANES : group * LANES + LANES]
+            bad |= _greatest_of_group(scores[row], bias, group * GROUP, most)
         keys, n, floor = best.keys[row], best.counts[row], best.floors[row]
-        for group in range(greatest.shape[1] // LANES):
-            end = min(group * GROUP + GROUP, n_items)
-            for lane in range(LANES):
-                if greatest[row, group * LANES + lane] > floor:
-                    for item in range(group * GROUP + lane, end, LANES):
-                        score = scores[row, item] + bias[item]
-                        keys[n] = _key(score, first + item)
-                        n += score > floor
+        if first == 0:
+            floor = _floor(greatest, k)
+        for group in range(n_groups):
+            most = greatest[group * LANES : group * LANES + LANES]
+            n = _take_group(scores[row], bias, first, group * GROUP, most, floor, keys, n)
             # Between groups alone: within one, items are not seen in their order, which a floor with ties needs.
             if n + GROUP > len(keys):
                 _partition(keys, n, k)
@@ -178,6 +206,7 @@ def _take(scores: Float32, bias: Float32, first: int, greatest: Float32, best: B
             n = k
             floor = max(floor, _score(keys[k - 1]))
         best.counts[row], best.floors[row] = n, floor
+    return bool(bad == 0)
 
 
 @_compiled

@@ -226,6 +226,26 @@ def test_many_equal_scores_and_a_long_list() -> None:
         assert found.items.tolist() == sorted_by_key(scores, queries_of(3).history, "all", k).tolist()
 
 
+@pytest.mark.parametrize("levels", [2, 5, 400])
+@pytest.mark.parametrize("sign", [-1, 0, 1])
+@pytest.mark.parametrize("k", [1, 15, 16, 60, 300])
+def test_a_floor_dismisses_none_of_the_best(levels: int, sign: int, k: int) -> None:
+    """Scores of few levels, both zeros, denormals and -inf among them, in whole groups and a broken one."""
+    rng = np.random.default_rng(levels)
+    scores = (rng.integers(0, levels, (4, 900)) - levels // 2).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.3] = -0.0
+    scores[rng.random(scores.shape) < 0.1] = 1e-40
+    scores[rng.random(scores.shape) < 0.1] = -np.inf
+    scores = np.abs(scores) * sign if sign else scores
+    if sign == 1:
+        scores[np.isinf(scores)] = -np.inf
+    queries = queries_of(4)
+    found = top_k(Table(scores), queries, n_items=900, k=k)
+    items, values = by_definition(scores, queries, k, "all")
+    assert found.items.tolist() == items
+    assert found.scores.tolist() == values
+
+
 def test_no_table_of_scores_is_made_of_factors() -> None:
     n, n_items = 4096, 20_000
     rng = np.random.default_rng(0)
