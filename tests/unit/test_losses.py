@@ -28,6 +28,7 @@ def test_full_softmax_is_cross_entropy_with_its_gradients(
     with_bias: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(losses.SCORES_AT_ONCE, "cpu", at_once)
+    monkeypatch.setattr(losses, "PLACES_AT_ONCE", 1)
     hidden, items, bias, answers = case()
     inputs = (hidden, items, bias) if with_bias else (hidden, items)
     ours = full_softmax(hidden, items, answers, bias if with_bias else None)
