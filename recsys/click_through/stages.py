@@ -90,8 +90,7 @@ def evaluate(
 
 
 def _refuse_list_settings(views: Sequence[View], config: EvaluationConfig) -> None:
-    given = [name for name in ("k", "metrics", "category") if name in config.model_fields_set]
-    given += ["view"] if views else []
+    given = [*sorted({"k", "metrics", "category"} & config.model_fields_set), *(["view"] if views else [])]
     if given:
         raise ConfigError(
             f"{', '.join(given)}: of lists; on a dataset of the ranking task every metric is computed, so leave it out"
