@@ -2,6 +2,7 @@
 
 python -m tests.benchmarks.many_users make ROOT USERS ITEMS
 python -m tests.benchmarks.many_users recommend ROOT OUT ITEMS      prints seconds and peak MB as JSON
+python -m tests.benchmarks.many_users evaluate ROOT OUT             the same, of the lists that are in OUT
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 
 from pipelines.data.dataset import Dataset, checksums, ragged_column, write_card, write_table
 from pipelines.data.queries import Queries, Ragged
+from recsys import stages
 from recsys.batch import Job, write_lists
+from recsys.recommendations import FILE
 from tests.datasets import write_dataset
 
 DIM = 64
@@ -84,13 +87,27 @@ def recommend(root: Path, out: Path, n_items: int) -> dict[str, float]:
     """Top 100 of the items outside each history."""
     started = time.perf_counter()
     written = write_lists(ByTable(n_items), Dataset.open(root), out, Job("test", ("novel",), 100, {}))
+    return _measured(written.n_queries, started)
+
+
+def evaluate(root: Path, out: Path) -> dict[str, float]:
+    """Every usual metric at the usual cut-offs, with intervals, slices and the checks of the protocol."""
+    started = time.perf_counter()
+    stages.evaluate(out / "novel" / FILE, root, views=("novel",), out=out / "report")
+    return _measured(Dataset.open(root).n_queries("test"), started)
+
+
+def _measured(n_users: int, started: float) -> dict[str, float]:
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"users": written.n_queries, "seconds": seconds, "cpu_seconds": time.process_time(), "peak_mb": peak}
+    return {"users": n_users, "seconds": seconds, "cpu_seconds": time.process_time(), "peak_mb": peak}
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "make":
-        make(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    command, root, out = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+    if command == "make":
+        make(root, int(out), int(sys.argv[4]))
+    elif command == "recommend":
+        print(json.dumps(recommend(root, Path(out), int(sys.argv[4]))))
     else:
-        print(json.dumps(recommend(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))))
+        print(json.dumps(evaluate(root, Path(out))))

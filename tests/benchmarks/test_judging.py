@@ -209,24 +209,30 @@ def _show(capsys: pytest.CaptureFixture[str], *lines: str) -> None:
         print("\n" + "\n".join(lines))
 
 
-def test_many_users_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Must reach: 1.5 million users x 100,000 items under 4 GB. FALCONER_BENCH_USERS asks for fewer."""
+def test_many_users_to_a_file_and_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Must reach: 1.5 million users x 100,000 items under 4 GB, judged under 1.5 GB. FALCONER_BENCH_USERS: fewer."""
     most, n_items = int(os.environ.get("FALCONER_BENCH_USERS", "1_500_000")), 100_000
-    lines = [f"top {K} of {n_items:,} items to parquet with the source's own ids, seen items left out (limit 4,096 MB)"]
-    for n_users in (most // 30, most // 5, most):
-        child = [sys.executable, "-m", "tests.benchmarks.many_users"]
-        data, out = tmp_path / f"data-{n_users}", tmp_path / f"out-{n_users}"
-        subprocess.run([*child, "make", str(data), str(n_users), str(n_items)], cwd=ROOT, check=True)
-        found = subprocess.run(
-            [*child, "recommend", str(data), str(out), str(n_items)],
-            cwd=ROOT,
-            check=True,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        values = json.loads(found.stdout)
-        lines.append(
-            f"  {n_users:>9,} users: {n_users / values['seconds']:>7,.0f} users/s   "
-            f"cpu {2 * n_users / values['cpu_seconds']:>7,.0f}   peak {values['peak_mb']:,.0f} MB"
-        )
-    _show(capsys, *lines)
+    listed = [
+        f"top {K} of {n_items:,} items to parquet with the source's own ids, seen items left out (limit 4,096 MB)"
+    ]
+    judged = ["these lists to a report: metrics, intervals, slices, checks of the protocol (limit 1.5 GB)"]
+    for n_users in (most // 30, most * 2 // 15, most):
+        data, out = str(tmp_path / f"data-{n_users}"), str(tmp_path / f"out-{n_users}")
+        _child("make", data, str(n_users), str(n_items))
+        listed.append(_measured_line(n_users, _child("recommend", data, out, str(n_items))))
+        judged.append(_measured_line(n_users, _child("evaluate", data, out)))
+    _show(capsys, *listed, *judged)
+
+
+def _child(*arguments: str) -> str:
+    """What `many_users` printed, run as a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.many_users", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _measured_line(n_users: int, printed: str) -> str:
+    values = json.loads(printed.splitlines()[-1])
+    return (
+        f"  {n_users:>9,} users: {n_users / values['seconds']:>7,.0f} users/s   "
+        f"cpu {2 * n_users / values['cpu_seconds']:>7,.0f}   peak {values['peak_mb']:,.0f} MB"
+    )
