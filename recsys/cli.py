@@ -76,7 +76,9 @@ def tune(
     timeout: Annotated[
         float | None, typer.Option("--timeout", help="Begin no further trial after so many seconds.")
     ] = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="What decides; ndcg@10 if left out.")] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="What decides; what the training monitors, else ndcg@10.")
+    ] = None,
     view: Annotated[
         ViewName | None, typer.Option("--view", help="Where; the dataset's first view if left out.")
     ] = None,

@@ -30,6 +30,8 @@ from pipelines.files import identity_of, make_directory, write_text
 from pipelines.runs import Run
 from pipelines.training.shard import current_shard
 from recsys import registry, stages
+from recsys.metrics import METRICS
+from recsys.models.config import ModelConfig
 from recsys.objective import objective_of
 from recsys.recipe import load_recipe, load_search, setting
 from recsys.search import Knob
@@ -54,7 +56,8 @@ class TuneConfig(Config):
     timeout: float | None = Field(default=None, gt=0)
     """No trial but the first begins after so many seconds."""
     metric: str | None = None
-    """What decides; ndcg@10 where left out, in the ranking task roc_auc or rmse."""
+    """What decides; where left out, the metric that the training monitors, else ndcg@10, in the ranking task roc_auc or
+    rmse."""
     view: View | None = None
     """In which view; the dataset's first where left out."""
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -83,7 +86,7 @@ class _Search:
         stages.refuse_other_task(implementation, data)
         self._recipe, self._data, self._runs_root, self._config = recipe, data, runs_root, config
         self._space = load_search(recipe)
-        self._objective = objective_of(data, config.metric, config.view)
+        self._objective = objective_of(data, config.metric or _monitored(model), config.view)
         what = {"name": implementation.name, "backend": implementation.backend, "model": model.model_dump(mode="json")}
         space = {key: knob.model_dump(mode="json") for key, knob in self._space.items()}
         judged = [data.card.dataset_id, self._objective.metric, self._objective.view, config.seed]
@@ -213,6 +216,12 @@ class _Pruning:
         self._validations += 1
         if self._trial.should_prune():
             raise runs.StoppedError(f"behind the other trials' median at step {step}")
+
+
+def _monitored(model: ModelConfig) -> str | None:
+    """The metric of lists that chooses the epoch in a training of this model, if there is one."""
+    monitor = str(getattr(getattr(model, "training", None), "monitor", None))
+    return monitor if monitor.partition("@")[0] in METRICS else None
 
 
 def _suggested(trial: Trial, key: str, knob: Knob) -> Any:

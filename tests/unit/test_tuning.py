@@ -215,6 +215,12 @@ def test_a_trial_that_falls_behind_is_stopped_early(board: Dataset, tmp_path: Pa
     assert not any(trial.number < tuning.FIRST_TRIALS for trial in stopped)
 
 
+def test_what_the_training_monitors_decides_where_nothing_is_said(board: Dataset, tmp_path: Path) -> None:
+    text = NCF.replace("epochs = 6", 'epochs = 1, monitor = "hit_rate@10"')
+    best = tuning.tune(written(tmp_path, text), board.path, tmp_path / "runs", TuneConfig(trials=1))
+    assert "the best by hit_rate@10 on valid" in best.read_text()
+
+
 def test_another_view_than_the_trainings_own_stops_nothing(board: Dataset, tmp_path: Path) -> None:
     config = TuneConfig(trials=1, view="all")
     best = tuning.tune(written(tmp_path, NCF), board.path, tmp_path / "runs", config)
