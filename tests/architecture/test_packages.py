@@ -24,7 +24,7 @@ OWNERS = {
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
     "implicit": r"recsys/models/\w+/on_implicit\.py",
     "jinja2": r"pipelines/page\.py",
-    "markupsafe": r"pipelines/(page|charts)\.py|recsys/report\w*\.py",
+    "markupsafe": r"pipelines/(page|charts)\.py|recsys/(click_through/comparison_page|report\w*)\.py",
     "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py",
     "mlflow": r"pipelines/tracking\.py",
     "numba": r"recsys/selection\.py",
