@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,12 @@ def test_a_finished_run_says_what_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(PipelineError("no times"), "failed"), (KeyboardInterrupt(), "interrupted")]
+    ("error", "status"),
+    [
+        (PipelineError("no times"), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+        (runs.StoppedError("behind"), "stopped"),
+    ],
 )
 def test_a_run_that_does_not_finish_says_why(tmp_path: Path, error: BaseException, status: str) -> None:
     with pytest.raises(type(error)), _start(tmp_path) as run:  # type: ignore[attr-defined]
@@ -51,3 +57,18 @@ def test_a_run_that_is_none_and_a_root_that_cannot_be_written_are_named(tmp_path
 def test_a_metric_that_is_no_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="float"), _start(tmp_path) as run:  # type: ignore[attr-defined]
         run.log_metrics(1, {"loss": float("nan")})
+
+
+def test_a_watch_sees_each_line_once_it_is_written_and_may_end_the_run(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watch(step: int, values: Mapping[str, float]) -> None:
+        seen.append((step, len(run.read_lines("metrics.jsonl"))))
+        if values["loss"] < 0.5:
+            raise runs.StoppedError("enough")
+
+    with pytest.raises(runs.StoppedError), _start(tmp_path) as run:  # type: ignore[attr-defined]
+        run.watch = watch
+        for step, loss in ((1, 0.9), (2, 0.4), (3, 0.3)):
+            run.log_metrics(step, {"loss": loss})
+    assert seen == [(1, 1), (2, 2)]

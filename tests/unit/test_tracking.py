@@ -249,3 +249,20 @@ def test_a_training_that_is_mirrored_on_its_way_and_taken_up_again_gives_each_po
     found, steps = points()
     assert steps == [line["step"] for line in run.read_lines("metrics.jsonl")] == [5, 10]
     assert (found.info.status, "error" in found.data.tags) == ("FINISHED", False)
+
+
+def test_the_value_that_a_search_went_by_is_mirrored_once(root: Path) -> None:
+    run = make_run(root)
+    run.update(objective={"metric": "ndcg@10", "view": "novel", "value": 0.25})
+    for _ in range(2):
+        tracking.mirror(run.path)
+    client, (found,) = mirrored(root)
+    assert history(client, found, "objective/ndcg_at_10") == [(0, 0.25)]
+
+
+def test_a_run_that_was_stopped_is_not_a_failed_one(root: Path) -> None:
+    with pytest.raises(runs.StoppedError), runs.start(root, model="ease", backend="numpy", config=CONFIG) as run:
+        raise runs.StoppedError("behind the others")
+    tracking.mirror(run.path)
+    _, (found,) = mirrored(root)
+    assert (found.info.status, found.data.tags["status"]) == ("KILLED", "stopped")

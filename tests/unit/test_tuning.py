@@ -14,6 +14,7 @@ import numpy as np
 import optuna
 import pytest
 
+from pipelines import tracking
 from pipelines.config import parse
 from pipelines.data.dataset import Dataset
 from pipelines.data.schema import Target, View
@@ -219,6 +220,20 @@ def test_what_the_training_monitors_decides_where_nothing_is_said(board: Dataset
     text = NCF.replace("epochs = 6", 'epochs = 1, monitor = "hit_rate@10"')
     best = tuning.tune(written(tmp_path, text), board.path, tmp_path / "runs", TuneConfig(trials=1))
     assert "the best by hit_rate@10 on valid" in best.read_text()
+
+
+def test_every_trial_is_mirrored_however_it_ends(
+    board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirrored: list[tuple[str, str]] = []
+
+    def mirror(path: Path) -> None:
+        info = Run.open(path).info
+        mirrored.append((info["status"], str(info.get("objective", {}).get("metric"))))
+
+    monkeypatch.setattr(tracking, "mirror", mirror)
+    tuning.tune(written(tmp_path), board.path, tmp_path / "runs", TuneConfig(trials=5))
+    assert {("finished", "ndcg@10"), ("failed", "None")} <= set(mirrored)
 
 
 def test_another_view_than_the_trainings_own_stops_nothing(board: Dataset, tmp_path: Path) -> None:
