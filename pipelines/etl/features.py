@@ -120,6 +120,10 @@ class Moments:
     mean: float
     std: float
 
+    def rounded(self) -> tuple[str, str]:
+        """Mean and standard deviation to six digits, which all engines agree on."""
+        return f"{self.mean:.5e}", f"{self.std:.5e}"
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -136,6 +140,20 @@ class Encoding:
     config: AnyFeature
     values: pl.Series | None = None
     moments: Moments | None = None
+    ancestry: tuple[str, ...] = ()
+    """The hashes of the encodings that this one continues."""
+
+    @property
+    def lineage(self) -> tuple[str, ...]:
+        """One hash per generation, the last of this encoding itself."""
+        own = identity_of(
+            {
+                "config": self.config.model_dump(mode="json"),
+                "values": None if self.values is None else self.values.to_list(),
+                "moments": None if self.moments is None else self.moments.rounded(),
+            }
+        )
+        return self.ancestry if self.ancestry[-1:] == (own,) else (*self.ancestry, own)
 
     @property
     def cardinality(self) -> int | None:
@@ -159,6 +177,7 @@ class Encoder:
                 table=table,
                 kind="continuous" if encoding.cardinality is None else "categorical",
                 cardinality=encoding.cardinality,
+                lineage=encoding.lineage,
             )
             for table, encodings in self.encodings.items()
             for name, encoding in encodings.items()
@@ -205,9 +224,10 @@ class Encoder:
 
 
 def _encoding_of(data: Dataset, name: str, described: Mapping[str, Any]) -> Encoding:
+    ancestry = next(feature.lineage for feature in data.card.features if feature.name == name)
     config = _ADAPTER.validate_python(described["config"])
     values = pl.DataFrame(data.table(_vocabulary_file(name)))["value"] if isinstance(config, Categorical) else None
-    return Encoding(config, values, Moments(**described["moments"]) if described["moments"] else None)
+    return Encoding(config, values, Moments(**described["moments"]) if described["moments"] else None, ancestry)
 
 
 def _vocabulary_file(name: str) -> str:
@@ -255,7 +275,8 @@ def fit(
 
 def _fit(name: str, config: AnyFeature, statistics: Statistics, parent: Encoding | None) -> Encoding:
     if isinstance(config, Categorical):
-        return Encoding(config, _ordered(statistics.counts[name], config.min_count, parent))
+        values = _ordered(statistics.counts[name], config.min_count, parent)
+        return Encoding(config, values, ancestry=parent.ancestry if parent else ())
     if parent is not None:
         return parent
     return Encoding(config, moments=statistics.moments.get(name))

@@ -38,6 +38,8 @@ class CategoricalField(Config):
     name: str
     side: SideName
     cardinality: int
+    lineage: tuple[str, ...] = ()
+    """Of the feature's encoding; an id's is that of the dataset's id space."""
 
 
 class NumericField(Config):
@@ -45,6 +47,8 @@ class NumericField(Config):
 
     name: str
     side: SideName
+    lineage: tuple[str, ...] = ()
+    """Of the feature's encoding."""
 
 
 class Fields(Config):
@@ -113,9 +117,14 @@ def _ids(data: Dataset) -> list[CategoricalField]:
 
 def _features(data: Dataset) -> list[CategoricalField | NumericField]:
     return [
-        NumericField(name=feature.name, side=SIDE_OF[feature.table])
+        NumericField(name=feature.name, side=SIDE_OF[feature.table], lineage=feature.lineage)
         if feature.cardinality is None
-        else CategoricalField(name=feature.name, side=SIDE_OF[feature.table], cardinality=feature.cardinality)
+        else CategoricalField(
+            name=feature.name,
+            side=SIDE_OF[feature.table],
+            cardinality=feature.cardinality,
+            lineage=feature.lineage,
+        )
         for feature in data.card.features
         if data.card.task == "ranking" or feature.table != "event"
     ]
@@ -229,6 +238,17 @@ def _refuse_missing(fields: Fields, data: Dataset) -> None:
     if missing or fields.target != data.card.target:
         what = f"features {', '.join(missing)}" if missing else f"the target {fields.target}"
         raise ArtifactError(f"{data.path}: lacks {what}, which the model was trained with; train it on this dataset")
+    _refuse_other_encodings(fields, data)
+
+
+def _refuse_other_encodings(fields: Fields, data: Dataset) -> None:
+    lineages = {field.name: field.lineage for field in (*fields.categorical, *fields.numeric)}
+    other = [f.name for f in data.card.features if f.name in lineages and not f.descends_from(lineages[f.name])]
+    if other:
+        raise ArtifactError(
+            f"{data.path}: features {', '.join(other)} are encoded otherwise than those that the model was trained with; "
+            "build the dataset with `extends` set to the model's own dataset, or train the model on this one"
+        )
 
 
 @dataclass(frozen=True)

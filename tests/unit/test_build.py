@@ -291,6 +291,21 @@ def test_a_dataset_that_extends_another_keeps_ids_categories_and_scales(
     assert stores[1] == [*stores[0], "new"]
     moments = [json.loads((d.path / "encoder/encoder.json").read_text())["event"]["price"] for d in (data, child)]
     assert moments[0] == moments[1]
+    old_features, new_features = ({f.name: f for f in d.card.features} for d in (data, child))
+    for name, feature in new_features.items():
+        assert feature.descends_from(old_features[name].lineage)
+    assert [len(features["store"].lineage) for features in (old_features, new_features)] == [1, 2]
+    assert new_features["price"].lineage == old_features["price"].lineage
+
+
+def test_other_settings_of_a_feature_are_another_lineage(tables: Path, tmp_path: Path) -> None:
+    recipe = shop.recipe(tables)
+    settings = recipe.features.model_dump()
+    settings["event"]["store"]["min_count"] = 50
+    changed = recipe.model_copy(update={"features": recipe.features.model_validate(settings)})
+    first, second = (Dataset.open(build(one, tmp_path / "out")).card for one in (recipe, changed))
+    assert first.id_space == second.id_space
+    assert [a.name for a, b in zip(first.features, second.features, strict=True) if a.lineage != b.lineage] == ["store"]
 
 
 def test_extending_what_is_no_dataset_is_refused(tables: Path, tmp_path: Path) -> None:

@@ -204,3 +204,14 @@ def test_events_with_negatives_are_encoded(board: Dataset) -> None:
         assert torch.equal(batch.query.ids[:, 0], source.users)
         assert torch.equal(encoder.items.ids[batch.items][..., 0], source.items.int())
         assert torch.equal(batch.labels, source.labels)
+
+
+def test_a_dataset_whose_features_are_encoded_otherwise_is_refused(board: Dataset) -> None:
+    def of_lineage(*lineage: str) -> Dataset:
+        features = tuple(f.model_copy(update={"lineage": lineage}) for f in board.card.features)
+        return Dataset(board.path, board.card.model_copy(update={"features": features}))
+
+    fields = fields_of(of_lineage("first"), None, model="m")
+    FieldEncoder(fields, of_lineage("first", "second"), CPU)
+    with pytest.raises(ArtifactError, match=r"segment, age, category, price are encoded otherwise(.|\n)*extends"):
+        FieldEncoder(fields, of_lineage("another"), CPU)
