@@ -14,6 +14,7 @@ from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Pairs, Queries, Ragged
 from pipelines.data.schema import Fold
 from pipelines.errors import ArtifactError
+from recsys.api import CatalogScorer
 from recsys.backends.graphs import Form, Graph
 
 ROWS_AT_ONCE = (1, 2, 7, 32)
@@ -46,7 +47,7 @@ class Questions:
 
     def __init__(self, scorer: Any, form: Form, graph: Graph, data: Dataset, *, n: int, seed: int) -> None:
         self._scorer, self._form, self._graph = scorer, form, graph
-        self._known = scorer.items_known if hasattr(scorer, "items_known") else np.ones(data.n_items, np.bool_)
+        self._known = scorer.items_known if isinstance(scorer, CatalogScorer) else np.ones(data.n_items, np.bool_)
         self._queries, self._item = (
             self._of_rows(data, n, seed) if data.card.task == "ranking" else self._of_lists(data, n, seed)
         )

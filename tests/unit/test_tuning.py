@@ -20,6 +20,7 @@ from pipelines.data.dataset import Dataset
 from pipelines.data.schema import Target, View
 from pipelines.errors import ArtifactError, ConfigError, DataError, TrainingError
 from pipelines.runs import Run
+from pipelines.training.shard import Shard
 from recsys import registry, stages, tuning
 from recsys.evaluation import EvaluationConfig
 from recsys.models.ease.config import EaseConfig
@@ -285,6 +286,12 @@ def test_an_interrupt_ends_the_search_and_the_trial(
 def test_no_trial_begins_after_the_time_is_over(board: Dataset, tmp_path: Path) -> None:
     best = tuning.tune(written(tmp_path), board.path, tmp_path / "runs", TuneConfig(trials=1000, timeout=0.001))
     assert len(trials_of(best)) == 1
+
+
+def test_several_processes_are_refused(board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "current_shard", lambda: Shard(rank=1, world=2))
+    with pytest.raises(ConfigError, match="without torchrun"):
+        tuning.tune(written(tmp_path), board.path, tmp_path / "runs")
 
 
 def test_what_cannot_be_searched_is_refused(board: Dataset, tmp_path: Path) -> None:
