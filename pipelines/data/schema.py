@@ -61,8 +61,8 @@ class Feature(Config):
     kind: Literal["categorical", "continuous"]
     cardinality: int | None = None
     lineage: tuple[str, ...] = ()
-    """One hash per generation of its encoding: the settings, the statistics, and all categories by id up to then. A later
-    generation only appends categories, so an encoded value never changes its meaning within a lineage."""
+    """One hash per generation of its encoding: the settings, the statistics, and all categories by id up to then. A
+    later generation only appends categories, so an encoded value never changes its meaning within a lineage."""
 
     def descends_from(self, lineage: tuple[str, ...]) -> bool:
         """True where values of this column mean what they mean in a column of `lineage`, or are new."""

@@ -242,12 +242,13 @@ def _refuse_missing(fields: Fields, data: Dataset) -> None:
 
 
 def _refuse_other_encodings(fields: Fields, data: Dataset) -> None:
-    lineages = {field.name: field.lineage for field in (*fields.categorical, *fields.numeric)}
+    lineages = {field.name: field.lineage for field in fields.categorical}
+    lineages |= {field.name: field.lineage for field in fields.numeric}
     other = [f.name for f in data.card.features if f.name in lineages and not f.descends_from(lineages[f.name])]
     if other:
         raise ArtifactError(
-            f"{data.path}: features {', '.join(other)} are encoded otherwise than those that the model was trained with; "
-            "build the dataset with `extends` set to the model's own dataset, or train the model on this one"
+            f"{data.path}: features {', '.join(other)} are encoded otherwise than those that the model was trained "
+            "with; build the dataset with `extends` set to the model's own dataset, or train the model on this one"
         )
 
 

@@ -119,5 +119,5 @@ def test_a_damaged_table_of_values_is_named(data: Dataset, lists: Lists, tmp_pat
     content = bytearray(path.read_bytes())
     content[4 : len(content) // 2] = bytes(len(content) // 2 - 4)
     path.write_bytes(content)
-    with pytest.raises(ArtifactError, match="per_query.parquet: damaged report"):
+    with pytest.raises(ArtifactError, match=r"per_query.parquet: damaged report"):
         evaluation.read(tmp_path).values("ndcg@5")
