@@ -103,6 +103,33 @@ def test_a_users_value_does_not_depend_on_the_others(case: tuple[Any, Any], rand
         assert metric.function(mixed, k).tobytes() == metric.function(ranked, k)[order].tobytes()
 
 
+@settings(max_examples=50)
+@given(cases(), st.permutations(range(N_ITEMS)), st.integers(1, 15))
+def test_names_of_items_are_irrelevant(case: tuple[Any, Any], names: list[int], k: int) -> None:
+    lists, relevant = case
+    renamed = [[names[item] if item >= 0 else -1 for item in one] for one in lists]
+    truths = [{names[item] for item in truth} for truth in relevant]
+    before, after = ranked_of(lists, relevant, N_ITEMS), ranked_of(renamed, truths, N_ITEMS)
+    for metric in METRICS.values():
+        assert metric.function(after, k).tobytes() == metric.function(before, k).tobytes()
+
+
+@settings(max_examples=50)
+@given(cases(), st.integers(1, 15), st.data())
+def test_a_relevant_item_in_the_place_of_a_miss_is_never_worse(
+    case: tuple[Any, Any], k: int, data: st.DataObject
+) -> None:
+    lists, relevant = case
+    better = [list(one) for one in lists]
+    for one, truth in zip(better, relevant, strict=True):
+        misses = [place for place, item in enumerate(one) if item not in truth]
+        if misses and truth - set(one):
+            one[data.draw(st.sampled_from(misses))] = min(truth - set(one))
+    before, after = ranked_of(lists, relevant, N_ITEMS), ranked_of(better, relevant, N_ITEMS)
+    for metric in METRICS.values():
+        assert not (metric.function(after, k) < metric.function(before, k) - 1e-12).any()
+
+
 @given(cases(), st.lists(st.integers(1, 15), min_size=1, max_size=4))
 def test_values_do_not_depend_on_what_was_asked_before(case: tuple[Any, Any], cut_offs: list[int]) -> None:
     ranked = ranked_of(*case, width=N_ITEMS)
