@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
 from pipelines.errors import ConfigError
 from pipelines.training.config import TrainingConfig
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def device_of(config: TrainingConfig) -> torch.device:
@@ -64,3 +66,9 @@ def seed_step(seed: int, step: int, rank: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(number)
     if device.type == "cuda":
         torch.cuda.default_generators[device.index].manual_seed(number)
+
+
+def uncompiled(function: F) -> F:
+    """`function` as it is where a model is compiled: what is before and behind it is compiled apart."""
+    left_out: F = cast(Any, torch.compiler).disable(function)
+    return left_out

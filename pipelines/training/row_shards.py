@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import once_differentiable
 
+from pipelines.training.devices import uncompiled
 from pipelines.training.optimizers import Optimizers
 from pipelines.training.row_wise_adagrad import summed_rows
 from pipelines.training.shard import Shard
@@ -31,6 +32,7 @@ class RowSharded(nn.Module):
         """The whole table, where a process works on its own for a while: it is looked up without the others."""
         self._is_whole = False
 
+    @uncompiled  # neither messages nor sparse gradients can be compiled
     def look_up(self, rows: Tensor) -> Tensor:
         """Rows int64[N] of the whole table -> float[N, d]; all processes call it, with as many rows as they like."""
         table = self.weight if self._is_whole else self.whole

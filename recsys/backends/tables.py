@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipelines.errors import ConfigError
+from pipelines.training.devices import uncompiled
 from pipelines.training.row_shards import RowSharded
 from pipelines.training.shard import Shard, current_shard
 from recsys.backends.torch import rows_of
@@ -48,8 +49,13 @@ class Tables(nn.Embedding):
         """Ids int[..., F] -> float32[..., F, dim]."""
         rows = ids.long() + self.first
         if self.sparse:
-            return functional.embedding(rows, self.weight, sparse=True)
+            return _sparse_rows(self.weight, rows)
         return rows_of(self.weight, rows)
+
+
+@uncompiled  # the compiler cannot handle sparse gradients
+def _sparse_rows(table: Tensor, rows: Tensor) -> Tensor:
+    return functional.embedding(rows, table, sparse=True)
 
 
 def _first_rows(sizes: Sequence[int]) -> Tensor:

@@ -159,6 +159,20 @@ def test_a_model_learns_with_each_kind_of_table(name: str, config: TablesConfig,
     assert (ones[:, None] > zeros).mean() > 0.75, "area under the ROC curve"
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # torch's own
+def test_sparse_tables_can_be_in_a_compiled_model() -> None:
+    """The compiler leaves the lookup out; a backend that compiles nothing tells it as well."""
+    torch.manual_seed(0)
+    model = Model(SPARSE)
+    ids = torch.tensor([[0, 4], [2, -1]])
+    expected = model(ids).detach()
+    compiled = torch.compile(model, backend="aot_eager")
+    torch.testing.assert_close(compiled(ids), expected)
+    compiled(ids).sum().backward()
+    assert model.tables.weight.grad is not None
+    assert model.tables.weight.grad.is_sparse
+
+
 class Model(nn.Module):
     def __init__(self, config: TablesConfig) -> None:
         super().__init__()
