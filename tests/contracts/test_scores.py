@@ -70,6 +70,16 @@ def test_an_unknown_user_is_answered_from_the_history_or_by_popularity(
 
 
 @every_model
+def test_a_user_who_came_after_training_is_answered_as_an_unknown_one(
+    scorer: CatalogScorer, queries: Queries, board: Dataset
+) -> None:
+    history = [int(item) for item in queries.history[0]]
+    unknown = scorer.score(with_histories(queries, [history], user=-1))
+    for user in (board.n_users, 2**31 - 1):
+        assert scorer.score(with_histories(queries, [history], user=user)).tobytes() == unknown.tobytes()
+
+
+@every_model
 def test_an_empty_history_gives_everybody_the_same_list_by_popularity(
     scorer: CatalogScorer, queries: Queries, board: Dataset
 ) -> None:
