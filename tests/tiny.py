@@ -67,7 +67,7 @@ TINY: Mapping[str, Mapping[str, Any]] = {
             epochs=12, learning_rate=0.01, weight_decay=1e-4, threads=1, monitor=None, patience=None
         ),
     },
-    "bpr": {"factors": 8, "iterations": 100},
+    "bpr": {"factors": 8, "iterations": 100, "learning_rate": 0.05},
     "vae_cf": {
         "layers": (32,),
         "decay": 0.7,
@@ -86,7 +86,7 @@ TINY: Mapping[str, Mapping[str, Any]] = {
 }
 """Knobs of the tiny form, where the defaults are too large or leave a capability unused."""
 
-BUDGET = {"batch_size", "training", "fields", "crosses", "by"}
+BUDGET = {"batch_size", "iterations", "learning_rate", "training", "fields", "crosses", "by"}
 """Knobs of the tiny form that replace a recipe's own: what it may cost, and the names of a dataset's features."""
 
 EVERY = [(name, backend) for name, model in registry.MODELS.items() for backend in model.backends]
