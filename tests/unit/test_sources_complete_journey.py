@@ -77,5 +77,6 @@ def test_a_package_that_is_not_installed_names_the_command(monkeypatch: pytest.M
 def test_a_recipe_tells_sources_apart_by_kind() -> None:
     adapter: TypeAdapter[Source] = TypeAdapter(Source)
     assert isinstance(adapter.validate_python({"kind": "complete_journey"}), CompleteJourney)
-    with pytest.raises(ValidationError, match="'complete_journey', 'movielens', 'adult', 'criteo', 'criteo_synthetic', 'files'"):
+    known = "'complete_journey', 'movielens', 'adult', 'criteo', 'criteo_synthetic', 'files'"
+    with pytest.raises(ValidationError, match=known):
         adapter.validate_python({"kind": "file"})
