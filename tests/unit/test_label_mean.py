@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.data.dataset import Dataset
-from pipelines.errors import ConfigError, DataError
+from pipelines.errors import ArtifactError, ConfigError, DataError
 from recsys.models.label_mean.config import LabelMeanConfig
 from recsys.recipe import load_recipe
 from tests import tiny
@@ -67,3 +67,15 @@ def test_a_kind_that_the_dataset_lacks_is_named_with_the_nearest_one(clicks: Dat
 def test_smoothing_has_bounds() -> None:
     with pytest.raises(ConfigError, match="smoothing"):
         load_recipe("label_mean", ["model.smoothing=-1"])
+
+
+def test_a_dataset_whose_categories_mean_something_else_is_refused(clicks: Dataset, tmp_path: Path) -> None:
+    def of_lineage(*lineage: str) -> Dataset:
+        features = tuple(feature.model_copy(update={"lineage": lineage}) for feature in clicks.card.features)
+        return Dataset(clicks.path, clicks.card.model_copy(update={"features": features}))
+
+    first, later = of_lineage("first"), of_lineage("first", "second")
+    run = tiny.train("label_mean", "numpy", first, tmp_path, LabelMeanConfig(by="device"))
+    assert len(tiny.ranker_of(run, later).score_pairs(later.pairs("test"))) == len(later.pairs("test"))
+    with pytest.raises(ArtifactError, match="device is encoded otherwise"):
+        tiny.ranker_of(run, of_lineage("another"))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.dataset import Dataset
 from pipelines.data.queries import Pairs
-from pipelines.errors import DataError
+from pipelines.errors import ArtifactError, DataError
 from pipelines.runs import Run
 from recsys.models.arrays import load_arrays, save_arrays
 from recsys.models.label_mean.config import LabelMeanConfig
@@ -34,7 +34,8 @@ class LabelMeanScorer:
 
     def save(self, directory: Path) -> None:
         """Write `arrays.npz`."""
-        save_arrays(directory, means=self._means, overall=np.array([self._overall], np.float32))
+        lineage = np.array(self._kinds.lineage, dtype=np.str_)
+        save_arrays(directory, means=self._means, overall=np.array([self._overall], np.float32), lineage=lineage)
 
 
 class _Kinds:
@@ -52,6 +53,15 @@ class _Kinds:
             raise DataError(f"{data.path}: has no {by!r} to take for model.by; {hint}there are {', '.join(known)}")
         self.n = sizes[by]
         self._table = features[by].table if by in features else None
+        self.lineage = features[by].lineage if by in features else ()
+
+    def refuse_other(self, lineage: tuple[str, ...]) -> None:
+        """Raise `ArtifactError` where the categories do not continue those of `lineage`."""
+        if self.lineage[: len(lineage)] != lineage:
+            raise ArtifactError(
+                f"{self._data.path}: feature {self._by} is encoded otherwise than the one that the model was trained "
+                "with; build the dataset with `extends` set to the model's own dataset, or train the model on this one"
+            )
 
     def of_train(self) -> Int32:
         """int32[train rows]."""
@@ -93,6 +103,7 @@ def train(config: LabelMeanConfig, data: Dataset, run: Run) -> LabelMeanScorer:
 
 
 def load(directory: Path, config: LabelMeanConfig, data: Dataset) -> LabelMeanScorer:
-    """Read `arrays.npz`."""
-    arrays = load_arrays(directory, "means", "overall")
-    return LabelMeanScorer(arrays["means"], arrays["overall"][0], _Kinds(config.by, data))
+    """Read `arrays.npz`; raises `ArtifactError` where `data` encodes the model's kinds otherwise."""
+    arrays, kinds = load_arrays(directory, "means", "overall", "lineage"), _Kinds(config.by, data)
+    kinds.refuse_other(tuple(arrays["lineage"].tolist()))
+    return LabelMeanScorer(arrays["means"], arrays["overall"][0], kinds)
