@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from pipelines.config import Config
 from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError
 from recsys import significance, slices
+from recsys.differences import paired_differences
 from recsys.judged import KEYS, Judged
 from recsys.metrics import known_metrics, more_is_better
 from recsys.resampling import interval, resampled_means
@@ -149,7 +149,7 @@ def _compare_view(view: View, judged: Sequence[Judged], config: ComparisonConfig
     _refuse_other_queries(judged)
     ordered = sorted(judged, key=lambda one: (-float(one.values(config.metric).mean()), one.report.label))
     reports = tuple(one.report for one in ordered)
-    differences = paired_differences(ordered, config)
+    differences = paired_differences(ordered, config.metric)
     return ViewComparison(
         view=view,
         metric=config.metric,
@@ -171,42 +171,6 @@ def _refuse_other_queries(judged: Sequence[Judged]) -> None:
                 f"{_name(other.report)} and {_name(first.report)} were not judged on the same queries, though on the "
                 "same dataset: one of them is damaged; evaluate both anew"
             )
-
-
-def paired_differences(judged: Sequence[Judged], config: ComparisonConfig) -> tuple[PairedDifference, ...]:
-    """The difference of means of every pair (first - second, in the given order), each on the same resamples.
-
-    The p-values of the randomisation test are corrected for the number of pairs (Holm).
-    """
-    pairs = list(combinations(range(len(judged)), 2))
-    if not pairs:
-        return ()
-    values = np.stack([one.values(config.metric) for one in judged], axis=1)
-    firsts, seconds = (np.array(column) for column in zip(*pairs, strict=True))
-    gaps = values[:, firsts] - values[:, seconds]
-    made = judged[0].report
-    means = resampled_means(values, resamples=made.resamples, seed=made.seed)
-    resampled = means[:, firsts] - means[:, seconds]
-    low, high = interval(resampled, level=made.level)
-    p_bootstrap = significance.bootstrap_p(resampled)
-    p_values = significance.randomisation_p(gaps, seed=made.seed).tolist()
-    return tuple(
-        PairedDifference(
-            metric=config.metric,
-            first=judged[first].report.label,
-            second=judged[second].report.label,
-            difference=float(gaps[:, place].mean()),
-            low=low[place],
-            high=high[place],
-            n=len(values),
-            level=made.level,
-            p_bootstrap=p_bootstrap[place],
-            p_randomisation=p_values[place],
-            p_holm=p_holm,
-            n_needed=significance.queries_needed(gaps[:, place], alpha=1 - made.level),
-        )
-        for place, ((first, second), p_holm) in enumerate(zip(pairs, significance.holm(p_values), strict=True))
-    )
 
 
 def slice_differences(judged: Sequence[Judged]) -> tuple[SliceDifference, ...]:

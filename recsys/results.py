@@ -32,19 +32,38 @@ class SliceEstimate(Config):
     high: float
 
 
-class Report(Config):
-    """The content of `report.json`: one list of recommendations judged on one fold and one view."""
+class BaseReport(Config):
+    """What every report says: who was judged, on which data, and how intervals were made."""
 
-    format_version: int = REPORT_FORMAT_VERSION
     label: str
-    """Short name to print: the model's, or the file's for lists from elsewhere."""
+    """Short name to print: the model's, or the file's for what came from elsewhere."""
     run: str | None
-    """Name of the run directory that made the lists, if one did."""
+    """Name of the run directory that was judged, if one was."""
     model: str | None = None
-    """The registered model that made the lists, if one did."""
+    """The registered model behind it, if there is one."""
     dataset_name: str
     dataset_id: str
     fold: Fold
+    metrics: dict[str, Estimate]
+    """Name -> estimate, in the order of the metric table."""
+    slices: tuple[SliceEstimate, ...] = ()
+    level: float
+    resamples: int
+    seed: int
+    test_reads: int | None = None
+    """How often the test fold of this dataset had been judged on here, this time included; None for another fold."""
+    test_lists: int | None = None
+    """For how many different runs or files."""
+    cost: dict[str, float] = Field(default_factory=dict)
+    """`train_seconds`, `recommend_seconds`, where known."""
+    warnings: tuple[str, ...] = ()
+
+
+class Report(BaseReport):
+    """The content of `report.json`: one list of recommendations judged on one fold and one view."""
+
+    format_version: int = REPORT_FORMAT_VERSION
+    level: float = 0.95
     view: View
     k: tuple[int, ...]
     n_queries: int
@@ -56,19 +75,6 @@ class Report(Config):
     n_outside: int
     """Relevant items outside the catalogue, which no list can hold: not counted as misses. The same in every view,
     since whether they are repeats is not known."""
-    metrics: dict[str, Estimate]
-    """`recall@10` and so on -> estimate, in the order of the metric table."""
-    slices: tuple[SliceEstimate, ...] = ()
-    level: float = 0.95
-    resamples: int
-    seed: int
-    test_reads: int | None = None
-    """How often the test fold of this dataset had been judged on here, this time included; None for another fold."""
-    test_lists: int | None = None
-    """For how many different lists."""
-    cost: dict[str, float] = Field(default_factory=dict)
-    """`train_seconds`, `recommend_seconds`, where known."""
-    warnings: tuple[str, ...] = ()
 
 
 class PairedDifference(Config):

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
-
-import numpy as np
 
 from pipelines.config import Config
 from pipelines.data.schema import Fold
 from pipelines.errors import ArtifactError, ConfigError
 from recsys import significance
 from recsys.click_through.judging import MAIN_METRIC, JudgedRows, RowReport
+from recsys.differences import paired_differences
 from recsys.metrics import CLICK_METRICS, RATING_METRICS
-from recsys.resampling import interval, resampled_means
 from recsys.results import PairedDifference
 
 BASELINE = "label_mean"
@@ -101,41 +98,6 @@ def _with_own_labels(judged: Sequence[JudgedRows]) -> list[JudgedRows]:
         replace(one, report=one.report.model_copy(update={"label": label}))
         for one, label in zip(judged, labels, strict=True)
     ]
-
-
-def paired_differences(judged: Sequence[JudgedRows], metric: str) -> tuple[PairedDifference, ...]:
-    """The difference of every pair (first - second, in the given order), each on the same resamples of the units.
-
-    The p-values of the randomisation test are corrected for the number of pairs (Holm).
-    """
-    pairs = list(combinations(range(len(judged)), 2))
-    if not pairs:
-        return ()
-    values = np.stack([one.values(metric) for one in judged], axis=1)
-    firsts, seconds = (np.array(column) for column in zip(*pairs, strict=True))
-    gaps = values[:, firsts] - values[:, seconds]
-    made = judged[0].report
-    resampled = resampled_means(gaps, resamples=made.resamples, seed=made.seed)
-    low, high = interval(resampled, level=made.level)
-    p_bootstrap = significance.bootstrap_p(resampled)
-    p_values = significance.randomisation_p(gaps, seed=made.seed).tolist()
-    return tuple(
-        PairedDifference(
-            metric=metric,
-            first=judged[first].report.label,
-            second=judged[second].report.label,
-            difference=float(gaps[:, place].mean()),
-            low=low[place],
-            high=high[place],
-            n=len(gaps),
-            level=made.level,
-            p_bootstrap=p_bootstrap[place],
-            p_randomisation=p_values[place],
-            p_holm=p_holm,
-            n_needed=significance.queries_needed(gaps[:, place], alpha=1 - made.level),
-        )
-        for place, ((first, second), p_holm) in enumerate(zip(pairs, significance.holm(p_values), strict=True))
-    )
 
 
 def verdict(reports: Sequence[RowReport], differences: Sequence[PairedDifference], metric: str) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from pipelines.config import Config
 from pipelines.data.dataset import Dataset
@@ -29,7 +29,7 @@ from recsys.metrics.click_through import N_BINS, bins_of
 from recsys.metrics.definition import Definition
 from recsys.metrics.linear import row_values
 from recsys.resampling import interval, resampled_means
-from recsys.results import Estimate, SliceEstimate
+from recsys.results import BaseReport, Estimate
 
 Float64 = NDArray[np.float64]
 Unit = Literal["user", "row", "group of rows"]
@@ -51,17 +51,13 @@ class Bin(Config):
     label: float
 
 
-class RowReport(Config):
-    """The content of `report.json` in the ranking task: predictions judged on one fold."""
+class RowReport(BaseReport):
+    """The content of `report.json` in the ranking task: predictions judged on one fold.
+
+    `slices` has the main metric in parts of the rows.
+    """
 
     format_version: int = FORMAT_VERSION
-    label: str
-    """Short name to print: the model's, or the file's for predictions from elsewhere."""
-    run: str | None
-    model: str | None = None
-    dataset_name: str
-    dataset_id: str
-    fold: Fold
     target: Target
     n_rows: int
     mean_label: float
@@ -69,18 +65,8 @@ class RowReport(Config):
     unit: Unit
     """What is resampled."""
     n_units: int
-    metrics: dict[str, Estimate]
     bins: tuple[Bin, ...] = ()
     """Reliability: bins without a row are left out; none for ratings, and for scores that are no probabilities."""
-    slices: tuple[SliceEstimate, ...] = ()
-    """The main metric in parts of the rows."""
-    level: float
-    resamples: int
-    seed: int
-    test_reads: int | None = None
-    test_lists: int | None = None
-    cost: dict[str, float] = Field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pipelines.config import parse
 from pipelines.data.schema import View
 from pipelines.errors import ArtifactError, ConfigError
 from recsys import slices
-from recsys.comparison import ComparisonConfig, compare, paired_differences
+from recsys.comparison import ComparisonConfig, compare
+from recsys.differences import paired_differences
 from recsys.judged import Judged, PerQuery
 from recsys.results import Estimate, Report, ViewComparison
 
@@ -226,9 +227,9 @@ def test_runs_of_one_label_get_labels_of_their_own() -> None:
 
 def test_differences_are_of_means_over_the_same_resamples() -> None:
     pair = [judged("a", 0.1, seed=1), judged("b", 0.0, seed=2)]
-    (once,), (again,) = paired_differences(pair, CONFIG), paired_differences(pair, CONFIG)
+    (once,), (again,) = paired_differences(pair, CONFIG.metric), paired_differences(pair, CONFIG.metric)
     assert once == again
-    (turned,) = paired_differences(pair[::-1], CONFIG)
+    (turned,) = paired_differences(pair[::-1], CONFIG.metric)
     assert (turned.low, turned.high) == pytest.approx((-once.high, -once.low), abs=1e-12)
 
 
