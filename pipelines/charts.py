@@ -1,8 +1,9 @@
 """Charts as inline SVG: small functions from numbers to markup, with no plotting library.
 
-Every chart is 360 units wide, so that its text stays readable on a phone, where one chart fills the width, and on a
-desk, where several stand side by side. Colours come from the page's style sheet (`.series-0` to `.series-7`), so that
-a chart follows light and dark; a series also has a marker shape of its own, since colour alone must not tell.
+Every chart is 360 units wide, so that its text stays readable on a phone, where one chart fills the
+width, and on a desk, where several stand side by side. Colours come from the page's style sheet
+(`.series-0` to `.series-7`), so that a chart follows light and dark; a series also has a marker
+shape of its own, since colour alone must not tell.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ LABEL_WIDTH, SMALL_LABEL_WIDTH = 7.1, 6.5
 
 @dataclass(frozen=True)
 class Dot:
-    """One row of a dot chart: a value, its interval if it has one, and the colour number of what it belongs to."""
+    """One row of a dot chart: a value, its interval if it has one, and the colour number of what it
+    belongs to."""
 
     label: str
     value: float
@@ -60,7 +62,8 @@ class Point:
 
 @dataclass(frozen=True)
 class Scale:
-    """A map from values to SVG units; `low` and `high` are the ends of the axis, `ticks` lie between them."""
+    """A map from values to SVG units; `low` and `high` are the ends of the axis, `ticks` lie
+    between them."""
 
     low: float
     high: float
@@ -76,15 +79,19 @@ class Scale:
 
 
 def nice_ticks(low: float, high: float, *, about: int = 4) -> tuple[float, ...]:
-    """Round numbers from at or below `low` to at or above `high`, in steps of 1, 2 or 5 times a power of ten.
+    """Round numbers from at or below `low` to at or above `high`, in steps of 1, 2 or 5 times a
+    power of ten.
 
-    Ends that are equal, or as good as, are widened to zero: the axis of a constant still has a length.
+    Ends that are equal, or as good as, are widened to zero: the axis of a constant still has a
+    length.
     """
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = min(low, 0.0), max(high, 0.0) if high or low else 1.0
     raw = (high - low) / about
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw * 0.999999)
+    step = next(
+        factor * power for factor in (1.0, 2.0, 5.0, 10.0) if factor * power >= raw * 0.999999
+    )
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return tuple(float(f"{number * step:.12g}") for number in range(first, last + 1))
 
@@ -97,20 +104,33 @@ def number(value: float) -> str:
 
 
 def dot_chart(
-    name: str, rows: Sequence[Dot], *, title: str, description: str, axis: str, digits: int = 3, signed: bool = False
+    name: str,
+    rows: Sequence[Dot],
+    *,
+    title: str,
+    description: str,
+    axis: str,
+    digits: int = 3,
+    signed: bool = False,
 ) -> Markup:
     """A Cleveland dot chart with interval whiskers, one row a `Dot`, zero always on the axis.
 
-    `name` is unique on the page (it makes the ids); `digits` is for the value printed beside each row, `signed` puts
-    a plus before positive ones. Raises `ValueError` for no rows or a number that is not finite.
+    `name` is unique on the page (it makes the ids); `digits` is for the value printed beside each
+    row, `signed` puts a plus before positive ones. Raises `ValueError` for no rows or a number that
+    is not finite.
     """
     if not rows:
         raise ValueError("a chart needs at least one row")
-    ends = _finite([v for row in rows for v in (row.value, row.low, row.high) if v is not None] + [0.0])
+    ends = _finite(
+        [v for row in rows for v in (row.value, row.low, row.high) if v is not None] + [0.0]
+    )
     bottom = TOP + ROW_HEIGHT * len(rows)
     left = 14 + LABEL_WIDTH * _longest([row.label for row in rows])
     scale = _value_scale(min(ends), max(ends), left)
-    parts = [_vertical_grid(scale, TOP, bottom), _axis_title(axis, (scale.start + scale.stop) / 2, bottom + 31)]
+    parts = [
+        _vertical_grid(scale, TOP, bottom),
+        _axis_title(axis, (scale.start + scale.stop) / 2, bottom + 31),
+    ]
     for place, row in enumerate(rows):
         text = f"{row.value:{'+' if signed else ''}.{digits}f}".replace("-", "\u2212")
         parts.append(_dot_row(row, TOP + ROW_HEIGHT * (place + 0.5), scale, text))
@@ -118,12 +138,20 @@ def dot_chart(
 
 
 def line_chart(
-    name: str, lines: Sequence[Series], *, title: str, description: str, axis: str, log: bool = False, zero: bool = True
+    name: str,
+    lines: Sequence[Series],
+    *,
+    title: str,
+    description: str,
+    axis: str,
+    log: bool = False,
+    zero: bool = True,
 ) -> Markup:
-    """Lines with a marker at each point and their names at their right ends, moved apart where they would collide.
+    """Lines with a marker at each point and their names at their right ends, moved apart where they
+    would collide.
 
-    `log` takes logarithms of x and puts ticks at the points' own x; `zero` keeps zero on the y axis.
-    Raises `ValueError` for a line without points or a number that is not finite.
+    `log` takes logarithms of x and puts ticks at the points' own x; `zero` keeps zero on the y
+    axis. Raises `ValueError` for a line without points or a number that is not finite.
     """
     if not lines or any(not line.points for line in lines):
         raise ValueError("a chart needs at least one line, and each line a point")
@@ -151,10 +179,11 @@ def scatter_chart(
     front: Sequence[int],
     log: bool = False,
 ) -> Markup:
-    """Named markers, and a dashed line through the points `front` (their places), which no other one beats.
+    """Named markers, and a dashed line through the points `front` (their places), which no other
+    one beats.
 
-    `log` takes logarithms of x where all are above zero. Raises `ValueError` for no points or a number that is not
-    finite.
+    `log` takes logarithms of x where all are above zero. Raises `ValueError` for no points or a
+    number that is not finite.
     """
     if not points:
         raise ValueError("a chart needs at least one point")
@@ -165,9 +194,15 @@ def scatter_chart(
     y_scale = Scale(ticks[0], ticks[-1], bottom, TOP, ticks)
     places = [(x_scale(point.x), y_scale(point.y)) for point in points]
     path = "M" + "L".join(f"{_at(x)} {_at(y)}" for x, y in sorted(places[place] for place in front))
-    parts = [_horizontal_grid(y_scale, x_scale.stop), _x_ticks(x_scale, bottom), _tag("path", d=path, class_="front")]
+    parts = [
+        _horizontal_grid(y_scale, x_scale.stop),
+        _x_ticks(x_scale, bottom),
+        _tag("path", d=path, class_="front"),
+    ]
     parts.append(_axis_title(axis, (x_scale.start + x_scale.stop) / 2, bottom + 31))
-    parts += [marker(point.series, x, y, size=4.8) for point, (x, y) in zip(points, places, strict=True)]
+    parts += [
+        marker(point.series, x, y, size=4.8) for point, (x, y) in zip(points, places, strict=True)
+    ]
     parts += _point_labels(points, places, bottom)
     return _svg(name, bottom + BOTTOM, title, description, parts)
 
@@ -186,18 +221,25 @@ def _spread_scale(low: float, high: float, *, log: bool) -> Scale:
     return Scale(low, high, start, stop, inside[:: 1 + len(inside) // 7], log=True)
 
 
-def _point_labels(points: Sequence[Point], places: Sequence[tuple[float, float]], bottom: float) -> list[Markup]:
+def _point_labels(
+    points: Sequence[Point], places: Sequence[tuple[float, float]], bottom: float
+) -> list[Markup]:
     """Each point's name on its side towards the middle, moved apart where names would collide."""
     heights = spread([y for _, y in places], gap=LABEL_GAP - 2, low=TOP, high=bottom - 4)
     parts = []
     for point, (x, _), height in zip(points, places, heights, strict=True):
         shift, anchor = (9, "start") if x <= WIDTH / 2 else (-9, "end")
-        parts.append(_text(x + shift, height + 4, _short(point.label), class_="label small", text_anchor=anchor))
+        parts.append(
+            _text(
+                x + shift, height + 4, _short(point.label), class_="label small", text_anchor=anchor
+            )
+        )
     return parts
 
 
 def _value_scale(low: float, high: float, left: float) -> Scale:
-    """From end to end of the values and no farther: an axis to the next tick would waste the width."""
+    """From end to end of the values and no farther: an axis to the next tick would waste the
+    width."""
     right = WIDTH - DOT_RIGHT
     ticks = nice_ticks(low, high, about=int((right - left) / TICK_WIDTH))
     if low == high:
@@ -224,10 +266,12 @@ def _x_scale(values: Sequence[float], stop: float, *, log: bool) -> Scale:
 
 
 def spread(wanted: Sequence[float], *, gap: float, low: float, high: float) -> list[float]:
-    """Places with at least `gap` between neighbours, in the order of `wanted`, all within `low` to `high` if they fit.
+    """Places with at least `gap` between neighbours, in the order of `wanted`, all within `low` to
+    `high` if they fit.
 
-    Without those ends they are the nearest to `wanted` in the least squares: isotonic regression of `wanted[i] - i gap`
-    by pooling adjacent violators (Barlow et al. 1972), whose pools are centred on what they hold.
+    Without those ends they are the nearest to `wanted` in the least squares: isotonic regression of
+    `wanted[i] - i gap` by pooling adjacent violators (Barlow et al. 1972), whose pools are centred
+    on what they hold.
     """
     order = sorted(range(len(wanted)), key=lambda index: (wanted[index], index))
     pools: list[tuple[float, int]] = []
@@ -247,13 +291,24 @@ def spread(wanted: Sequence[float], *, gap: float, low: float, high: float) -> l
 
 def marker(series: int, x: float, y: float, *, size: float = 3.6) -> Markup:
     """The marker of a series: shape and colour both follow from its number."""
-    return _tag("path", d=_SHAPES[series % len(_SHAPES)](x, y, size), class_=f"mark {_colour(series)}")
+    return _tag(
+        "path", d=_SHAPES[series % len(_SHAPES)](x, y, size), class_=f"mark {_colour(series)}"
+    )
 
 
 def swatch(series: int) -> Markup:
-    """A small drawing of a series' marker, to put beside its name in text; decoration, hidden from screen readers."""
+    """A small drawing of a series' marker, to put beside its name in text; decoration, hidden from
+    screen readers."""
     drawing = marker(series, 7, 7, size=4.4)
-    return _tag("svg", drawing, class_="swatch", viewBox="0 0 14 14", width="14", height="14", aria_hidden="true")
+    return _tag(
+        "svg",
+        drawing,
+        class_="swatch",
+        viewBox="0 0 14 14",
+        width="14",
+        height="14",
+        aria_hidden="true",
+    )
 
 
 def _circle(x: float, y: float, r: float) -> str:
@@ -288,7 +343,9 @@ def _dot_row(row: Dot, y: float, scale: Scale, text: str) -> Markup:
         hint += f", interval {number(row.low)} to {number(row.high)}"
         left, right = scale(row.low), scale(row.high)
         parts.append(_rule(left, y, right, y, f"whisker {_colour(row.series)}"))
-        parts += [_rule(end, y - 4, end, y + 4, f"whisker {_colour(row.series)}") for end in (left, right)]
+        parts += [
+            _rule(end, y - 4, end, y + 4, f"whisker {_colour(row.series)}") for end in (left, right)
+        ]
     parts.append(marker(row.series, scale(row.value), y, size=4.4))
     parts.append(_text(WIDTH - 4, y + 4, text, class_="value", text_anchor="end"))
     return _tag("g", _tag("title", escape(hint)), *parts)
@@ -297,12 +354,16 @@ def _dot_row(row: Dot, y: float, scale: Scale, text: str) -> Markup:
 def _line(line: Series, x_scale: Scale, y_scale: Scale) -> Markup:
     places = [(x_scale(x), y_scale(y)) for x, y in line.points]
     path = "M" + "L".join(f"{_at(x)} {_at(y)}" for x, y in places)
-    parts = [_tag("title", escape(line.label)), _tag("path", d=path, class_=f"line {_colour(line.series)}")]
+    parts = [
+        _tag("title", escape(line.label)),
+        _tag("path", d=path, class_=f"line {_colour(line.series)}"),
+    ]
     return _tag("g", *parts, *_markers(line.series, places))
 
 
 def _markers(series: int, places: Sequence[tuple[float, float]], most: int = 12) -> list[Markup]:
-    """A marker at every point of a short line; at the end only of a long one, where they would hide it."""
+    """A marker at every point of a short line; at the end only of a long one, where they would hide
+    it."""
     return [marker(series, x, y) for x, y in (places if len(places) <= most else places[-1:])]
 
 
@@ -319,12 +380,18 @@ def _end_labels(lines: Sequence[Series], x_scale: Scale, y_scale: Scale, bottom:
 
 
 def _vertical_grid(scale: Scale, top: float, bottom: float) -> Markup:
-    parts = [_rule(scale(tick), top, scale(tick), bottom, "zero" if tick == 0 else "grid") for tick in scale.ticks]
+    parts = [
+        _rule(scale(tick), top, scale(tick), bottom, "zero" if tick == 0 else "grid")
+        for tick in scale.ticks
+    ]
     return _tag("g", *parts, _x_ticks(scale, bottom))
 
 
 def _x_ticks(scale: Scale, bottom: float) -> Markup:
-    texts = [_text(scale(tick), bottom + 15, number(tick), class_="tick", text_anchor="middle") for tick in scale.ticks]
+    texts = [
+        _text(scale(tick), bottom + 15, number(tick), class_="tick", text_anchor="middle")
+        for tick in scale.ticks
+    ]
     return _tag("g", *texts)
 
 
@@ -380,9 +447,14 @@ def _svg(name: str, height: float, title: str, description: str, parts: Sequence
 
 
 def _tag(tag: str, *children: Markup, **attributes: str) -> Markup:
-    """An element; attribute names are written in Python's spelling (`class_`, `text_anchor`), values are escaped."""
-    texts = [Markup(' {}="{}"').format(_attribute(name), value) for name, value in attributes.items()]
-    return Markup("<{0}{1}>{2}</{0}>").format(tag, Markup("").join(texts), Markup("").join(children))
+    """An element; attribute names are written in Python's spelling (`class_`, `text_anchor`),
+    values are escaped."""
+    texts = [
+        Markup(' {}="{}"').format(_attribute(name), value) for name, value in attributes.items()
+    ]
+    return Markup("<{0}{1}>{2}</{0}>").format(
+        tag, Markup("").join(texts), Markup("").join(children)
+    )
 
 
 def _attribute(name: str) -> str:

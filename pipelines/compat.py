@@ -1,6 +1,8 @@
-"""Every shim that old packages need, each with its reason; `tests/unit/test_compat.py` tells when one can go.
+"""Every shim that old packages need, each with its reason; `tests/unit/test_compat.py` tells when
+one can go.
 
-NVTabular 23.8 and merlin-core 23.8 are the last releases; they were written for Dask 2023, cuDF 23 and TensorFlow 2.12.
+NVTabular 23.8 and merlin-core 23.8 are the last releases; they were written for Dask 2023, cuDF 23
+and TensorFlow 2.12.
 """
 
 from __future__ import annotations
@@ -13,15 +15,17 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
-from pipelines.errors import PipelineError
+from falconer.pipelines.errors import PipelineError
 
 QUERY_PLANNING = "DASK_DATAFRAME__QUERY_PLANNING"
 
 NOT_NEEDED_BY_THE_ETL = ("tensorflow", "torch")
-"""merlin-core imports both where they are installed, to map data types: some ten seconds and 1 GB for nothing."""
+"""merlin-core imports both where they are installed, to map data types: some ten seconds and 1 GB
+for nothing."""
 
 LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
-"""Set to 1 it makes `tensorflow.keras` the Keras 2 of the package tf-keras: merlin-models cannot use Keras 3."""
+"""Set to 1 it makes `tensorflow.keras` the Keras 2 of the package tf-keras: merlin-models cannot
+use Keras 3."""
 
 KERAS_2 = (
     "engine",
@@ -46,17 +50,21 @@ MOVED: Mapping[str, str] = {
 """The name that merlin-models 23.12 imports -> the module's name now."""
 
 MOVED_FUNCTIONS = ("to_dlpack", "from_dlpack")
-"""merlin-models takes them from `tensorflow.python`; they are in `tensorflow.python.dlpack.dlpack` now."""
+"""merlin-models takes them from `tensorflow.python`; they are in `tensorflow.python.dlpack.dlpack`
+now."""
 
 KNOWN_WARNINGS: tuple[tuple[type[Warning], str], ...] = (
-    # Dask announces the end of its legacy data frames, which are the only ones that merlin-core can use.
+    # Dask announces the end of its legacy data frames, which are the only ones that merlin-core can
+    # use.
     (FutureWarning, r"The legacy Dask DataFrame implementation is deprecated"),
     # merlin-core regrets each framework that it does not find; two of them are blocked on purpose.
     (UserWarning, r"(Tensorflow|PyTorch|Triton) dtype mappings did not load successfully"),
-    # merlin-core calls its CPU mode experimental: it is what runs where there is no GPU, tested against Polars.
+    # merlin-core calls its CPU mode experimental: it is what runs where there is no GPU, tested
+    # against Polars.
     (UserWarning, r"Initializing an NVTabular Dataset in CPU mode"),
-    # NVTabular's Normalize takes the variance as a difference of sums, which rounding makes negative for some constant
-    # columns; our own rule for columns without spread takes care of them.
+    # NVTabular's Normalize takes the variance as a difference of sums, which rounding makes
+    # negative for some constant columns; our own rule for columns without spread takes care of
+    # them.
     (RuntimeWarning, r"invalid value encountered in sqrt"),
 )
 
@@ -65,9 +73,11 @@ KNOWN_WARNINGS: tuple[tuple[type[Warning], str], ...] = (
 def importing_nvtabular() -> Iterator[None]:
     """Within the block `import nvtabular` works, in two seconds, and without a warning.
 
-    TensorFlow and torch are hidden for the time of the block only, and not at all where they are already imported:
-    but merlin-core remembers that it did not find them, so a process that imports NVTabular here cannot use
-    merlin-models afterwards. Raises `PipelineError` where Dask's data frames were imported in their new form before.
+    TensorFlow and torch are hidden for the time of the block only, and not at all where they are
+    already imported:
+    but merlin-core remembers that it did not find them, so a process that imports NVTabular here
+    cannot use merlin-models afterwards. Raises `PipelineError` where Dask's data frames were
+    imported in their new form before.
     """
     _choose_legacy_dask()
     hidden = [name for name in NOT_NEEDED_BY_THE_ETL if name not in sys.modules]
@@ -83,10 +93,11 @@ def importing_nvtabular() -> Iterator[None]:
 
 @contextmanager
 def importing_merlin_models() -> Iterator[None]:
-    """Within the block `import merlin.models.tf` works; TensorFlow is imported with Keras 2, half a minute in all.
+    """Within the block `import merlin.models.tf` works; TensorFlow is imported with Keras 2, half a
+    minute in all.
 
-    What was moved answers to its old name in this process from then on. Raises `PipelineError` where TensorFlow was
-    imported before with Keras 3, or NVTabular without TensorFlow.
+    What was moved answers to its old name in this process from then on. Raises `PipelineError`
+    where TensorFlow was imported before with Keras 3, or NVTabular without TensorFlow.
     """
     _refuse_other_keras()
     _choose_legacy_dask()
@@ -94,7 +105,10 @@ def importing_merlin_models() -> Iterator[None]:
     with quiet():
         for old, new in MOVED.items():
             sys.modules.setdefault(old, import_module(new))
-        python, dlpack = import_module("tensorflow.python"), import_module("tensorflow.python.dlpack.dlpack")
+        python, dlpack = (
+            import_module("tensorflow.python"),
+            import_module("tensorflow.python.dlpack.dlpack"),
+        )
         for name in MOVED_FUNCTIONS:
             vars(python).setdefault(name, getattr(dlpack, name))
         yield
@@ -109,7 +123,8 @@ def _refuse_other_keras() -> None:
             )
     elif "merlin.dtypes" in sys.modules:
         raise PipelineError(
-            "NVTabular was imported before merlin-models, and without TensorFlow; use merlin-models in another process"
+            "NVTabular was imported before merlin-models, and without TensorFlow; use "
+            "merlin-models in another process"
         )
 
 
@@ -123,7 +138,8 @@ def quiet() -> Iterator[None]:
 
 
 def _choose_legacy_dask() -> None:
-    """merlin-core uses `dask.dataframe.core`, which Dask's new data frames ("query planning") do not have."""
+    """merlin-core uses `dask.dataframe.core`, which Dask's new data frames ("query planning") do
+    not have."""
     if "dask_expr" in sys.modules:
         raise PipelineError(
             "Dask's data frames were imported before NVTabular, in a form that it cannot use; "
@@ -135,7 +151,8 @@ def _choose_legacy_dask() -> None:
 
 
 def _mend_cudf() -> None:
-    """merlin-core imports a name that cuDF dropped in 2024, for partitioned remote files only, which we never read."""
+    """merlin-core imports a name that cuDF dropped in 2024, for partitioned remote files only,
+    which we never read."""
     try:
         from cudf.core import column
     except ImportError:

@@ -1,4 +1,5 @@
-"""Configuration: frozen pydantic models read from TOML, with `--set key=value` overrides in TOML syntax."""
+"""Configuration: frozen pydantic models read from TOML, with `--set key=value` overrides in TOML
+syntax."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from typing import Any, TypeVar, Union
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipelines.errors import ConfigError
+from falconer.pipelines.errors import ConfigError
 
 
 class Config(BaseModel):
@@ -26,7 +27,8 @@ C = TypeVar("C", bound=Config)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file into a dict; every failure is a `ConfigError` that names the file (and line)."""
+    """Read a TOML file into a dict; every failure is a `ConfigError` that names the file (and
+    line)."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -45,13 +47,18 @@ def apply_overrides(values: Mapping[str, Any], overrides: Sequence[str]) -> dict
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key.strip():
-            raise ConfigError(f"--set {override!r}: write it as key=value, for example --set split.test_days=14")
+            raise ConfigError(
+                f"--set {override!r}: write it as key=value, for example --set split.test_days=14"
+            )
         _set(result, key.strip().split("."), _toml_value(text.strip()), override)
     return result
 
 
 def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _deep_copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    return {
+        key: _deep_copy(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+    }
 
 
 def _toml_value(text: str) -> Any:
@@ -65,7 +72,9 @@ def _set(values: dict[str, Any], keys: list[str], value: Any, override: str) -> 
     for depth, key in enumerate(keys[:-1], start=1):
         child = values.setdefault(key, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {override!r}: {'.'.join(keys[:depth])} is a value, not a table")
+            raise ConfigError(
+                f"--set {override!r}: {'.'.join(keys[:depth])} is a value, not a table"
+            )
         values = child
     values[keys[-1]] = value
 
@@ -73,15 +82,17 @@ def _set(values: dict[str, Any], keys: list[str], value: Any, override: str) -> 
 def parse(cls: type[C], values: Mapping[str, Any], origin: str) -> C:
     """Validate `values` as a `cls`.
 
-    Raises `ConfigError` that lists every mistake with its path, reason, value and, for an unknown key, the
-    nearest known one. `origin` names where the values came from (a file).
+    Raises `ConfigError` that lists every mistake with its path, reason, value and, for an unknown
+    key, the nearest known one. `origin` names where the values came from (a file).
     """
     try:
         return cls.model_validate(values)
     except ValidationError as error:
         lines = [_explain(cls, detail) for detail in error.errors()]
         noun = "mistake" if len(lines) == 1 else "mistakes"
-        raise ConfigError(f"{origin}: {len(lines)} {noun}\n" + "\n".join(f"  - {line}" for line in lines)) from error
+        raise ConfigError(
+            f"{origin}: {len(lines)} {noun}\n" + "\n".join(f"  - {line}" for line in lines)
+        ) from error
 
 
 def _explain(cls: type[BaseModel], detail: Any) -> str:
@@ -108,7 +119,9 @@ def _explain_tag(path: str, context: Mapping[str, Any]) -> str:
     key = str(context["discriminator"]).strip("'")
     if "tag" not in context:
         return f"{path}.{key}: required, and absent"
-    near = difflib.get_close_matches(context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]), n=1)
+    near = difflib.get_close_matches(
+        context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]), n=1
+    )
     hint = f"did you mean {near[0]!r}?" if near else f"known: {context['expected_tags']}"
     return f"{path}.{key}: {context['tag']!r} is not known; {hint}"
 
@@ -116,7 +129,8 @@ def _explain_tag(path: str, context: Mapping[str, Any]) -> str:
 def _walk(cls: type[BaseModel], location: Sequence[str]) -> tuple[list[str], list[type[BaseModel]]]:
     """The keys of a location as a person wrote them, and the models that hold the last key.
 
-    Pydantic puts the tag of a discriminated union into the location; it narrows the models and is no key.
+    Pydantic puts the tag of a discriminated union into the location; it narrows the models and is
+    no key.
     """
     keys: list[str] = []
     holders = models = [cls]
@@ -127,26 +141,38 @@ def _walk(cls: type[BaseModel], location: Sequence[str]) -> tuple[list[str], lis
             continue
         keys.append(part)
         holders = models
-        fields = [model.model_fields[part].annotation for model in models if part in model.model_fields]
+        fields = [
+            model.model_fields[part].annotation for model in models if part in model.model_fields
+        ]
         models = [model for annotation in fields for model in _models_in(annotation)] or models
     return keys, holders
 
 
 def _has_tag(model: type[BaseModel], tag: str) -> bool:
     annotations = (field.annotation for field in model.model_fields.values())
-    return any(typing.get_origin(a) is typing.Literal and tag in typing.get_args(a) for a in annotations)
+    return any(
+        typing.get_origin(a) is typing.Literal and tag in typing.get_args(a) for a in annotations
+    )
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif typing.get_origin(annotation) in (Union, types.UnionType, list, tuple, dict, typing.Annotated):
+    elif typing.get_origin(annotation) in (
+        Union,
+        types.UnionType,
+        list,
+        tuple,
+        dict,
+        typing.Annotated,
+    ):
         for argument in typing.get_args(annotation):
             yield from _models_in(argument)
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
-    """TOML text of nested tables of scalars, lists and lists of scalars; `None` is left out (TOML has no null)."""
+    """TOML text of nested tables of scalars, lists and lists of scalars; `None` is left out (TOML
+    has no null)."""
     return "\n".join(_table(values, ())).strip() + "\n"
 
 
@@ -162,17 +188,26 @@ def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _key(key: str) -> str:
-    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else inline_toml(key)
+    return (
+        key
+        if key.replace("-", "").replace("_", "").isalnum() and key.isascii()
+        else inline_toml(key)
+    )
 
 
 def inline_toml(value: Any) -> str:
-    """A value as TOML has it behind an equals sign, on one line; keys of a table whose value is None are left out."""
+    """A value as TOML has it behind an equals sign, on one line; keys of a table whose value is
+    None are left out."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(k)} = {inline_toml(v)}" for k, v in value.items() if v is not None) + "}"
+        return (
+            "{"
+            + ", ".join(f"{_key(k)} = {inline_toml(v)}" for k, v in value.items() if v is not None)
+            + "}"
+        )
     if isinstance(value, list | tuple):
         return "[" + ", ".join(inline_toml(item) for item in value) + "]"
     text = str(value).replace("\\", "\\\\").replace('"', '\\"')
@@ -180,7 +215,8 @@ def inline_toml(value: Any) -> str:
 
 
 def find_recipe(name: str, root: Path) -> Path:
-    """The TOML file that `name` means: an existing path, or a recipe under `root` by its relative name.
+    """The TOML file that `name` means: an existing path, or a recipe under `root` by its relative
+    name.
 
     Raises `ConfigError` with the nearest known names when there is none.
     """
@@ -189,7 +225,10 @@ def find_recipe(name: str, root: Path) -> Path:
         if given.is_file():
             return given
         raise ConfigError(f"{given}: no such recipe file")
-    known = {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.toml"))}
+    known = {
+        path.relative_to(root).with_suffix("").as_posix(): path
+        for path in sorted(root.rglob("*.toml"))
+    }
     if name in known:
         return known[name]
     near = difflib.get_close_matches(name, known, n=1)

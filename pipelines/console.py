@@ -1,4 +1,5 @@
-"""What a person or a log sees: plain lines, and for long work a bar on a terminal or a line now and then."""
+"""What a person or a log sees: plain lines, and for long work a bar on a terminal or a line now and
+then."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from pipelines.training.shard import current_shard
+from falconer.pipelines.training.shard import current_shard
 
 T = TypeVar("T")
 
@@ -16,7 +17,8 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def say(text: str) -> None:
-    """Print one plain line to standard output at once; of several processes that train together the first does."""
+    """Print one plain line to standard output at once; of several processes that train together the
+    first does."""
     if current_shard().leads:
         print(text, flush=True)
 
@@ -27,12 +29,15 @@ def say_written(path: Path) -> None:
 
 
 def progress(steps: Iterable[T], *, label: str, total: int) -> Iterator[T]:
-    """Pass `steps` through, showing `total` and the rest: a bar on a terminal, else a line every ten seconds."""
+    """Pass `steps` through, showing `total` and the rest: a bar on a terminal, else a line every
+    ten seconds."""
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import track
 
-        yield from track(steps, description=label, total=total, console=Console(stderr=True), transient=True)
+        yield from track(
+            steps, description=label, total=total, console=Console(stderr=True), transient=True
+        )
         return
     started = last = time.monotonic()
     for done, step in enumerate(steps, start=1):

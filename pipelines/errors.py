@@ -1,6 +1,7 @@
 """Errors for people: what is wrong, where, and what to do next.
 
-A command ends with exit code 2 on any `PipelineError` (the user can mend it) and 1 on anything else (a defect).
+A command ends with exit code 2 on any `PipelineError` (the user can mend it) and 1 on anything else
+(a defect).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import ArtifactError, PipelineError
+from falconer.pipelines.errors import ArtifactError, PipelineError
 
 
 def sha256_of(path: Path) -> str:
@@ -24,7 +24,9 @@ def sha256_of(path: Path) -> str:
 
 def canonical_json(value: Any) -> str:
     """One text per value: sorted keys, no spaces, finite numbers only (`ValueError` otherwise)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True
+    )
 
 
 def identity_of(value: Any) -> str:
@@ -43,7 +45,8 @@ def _refusals_named(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise PipelineError(
-            f"{place}: cannot write there ({error.strerror}); choose another folder or mend this one"
+            f"{place}: cannot write there ({error.strerror}); choose another folder or mend this "
+            "one"
         ) from error
 
 
@@ -54,18 +57,22 @@ def _full_disk_named(target: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise PipelineError(f"{target}: the disk is full; nothing half-written was left, free some space") from error
+        raise PipelineError(
+            f"{target}: the disk is full; nothing half-written was left, free some space"
+        ) from error
 
 
 def make_directory(path: Path) -> None:
-    """Make a new directory and its parents; `PipelineError` that names the parent where that is refused."""
+    """Make a new directory and its parents; `PipelineError` that names the parent where that is
+    refused."""
     with _refusals_named(path.parent):
         path.mkdir(parents=True)
 
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; on success it takes `target`'s place, on any exception it goes."""
+    """Yield a temporary path beside `target`; on success it takes `target`'s place, on any
+    exception it goes."""
     partial = _sibling(target)
     with _refusals_named(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +90,8 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(target: Path) -> Iterator[Path]:
-    """Yield a temporary directory beside `target`, renamed to `target` when whole; on any exception it goes.
+    """Yield a temporary directory beside `target`, renamed to `target` when whole; on any exception
+    it goes.
 
     An existing `target` stays untouched if the block fails, and is replaced if it succeeds.
     """
@@ -126,4 +134,6 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: not found") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: damaged ({error}); make it anew with the command that wrote it") from error
+        raise ArtifactError(
+            f"{path}: damaged ({error}); make it anew with the command that wrote it"
+        ) from error

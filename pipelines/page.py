@@ -1,8 +1,10 @@
-"""Every HTML page of the project: one self-contained file, readable with no network, on a phone, in the dark, on paper.
+"""Every HTML page of the project: one self-contained file, readable with no network, on a phone, in
+the dark, on paper.
 
-A page is a Jinja2 template in the `page_assets` folder of its package that extends `base.html` here. All text is
-escaped (labels come from data that nobody vetted), and a content security policy forbids every request and every
-script and style but our own two, which it names by their hashes. The same context gives the same bytes.
+A page is a Jinja2 template in the `page_assets` folder of its package that extends `base.html`
+here. All text is escaped (labels come from data that nobody vetted), and a content security policy
+forbids every request and every script and style but our own two, which it names by their hashes.
+The same context gives the same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from importlib import resources
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pipelines import charts
+from falconer.pipelines import charts
 
 ASSETS = "page_assets"
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -34,7 +36,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption; the first cell of each row is the row's heading. Cells are text or `Markup`.
+    """A table with its caption; the first cell of each row is the row's heading. Cells are text or
+    `Markup`.
 
     `name` is unique on the page. Raises `ValueError` for a row of another length than `columns`.
     """
@@ -52,8 +55,9 @@ class Table:
 def render(package: str, template: str, context: Mapping[str, object]) -> str:
     """The page's HTML. `template` is a file of `package`'s `page_assets` that extends `base.html`.
 
-    `context` holds at least `title`. A name that the template uses and the context lacks raises jinja2's
-    `UndefinedError`. Characters that HTML cannot hold (control characters, lone surrogates) become U+FFFD.
+    `context` holds at least `title`. A name that the template uses and the context lacks raises
+    jinja2's `UndefinedError`. Characters that HTML cannot hold (control characters, lone
+    surrogates) become U+FFFD.
     """
     html = _environment(package).get_template(template).render(context)
     return _UNPRINTABLE.sub("\ufffd", html)
@@ -61,13 +65,21 @@ def render(package: str, template: str, context: Mapping[str, object]) -> str:
 
 @cache
 def _environment(package: str) -> Environment:
-    """The templates of `package` before those of this one; everything is escaped unless it is `Markup`."""
-    loader = ChoiceLoader([PackageLoader(package, ASSETS), PackageLoader("pipelines", ASSETS)])
+    """The templates of `package` before those of this one; everything is escaped unless it is
+    `Markup`."""
+    loader = ChoiceLoader(
+        [PackageLoader(package, ASSETS), PackageLoader("falconer.pipelines", ASSETS)]
+    )
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     style, script = (
-        resources.files("pipelines").joinpath(ASSETS, name).read_text("utf-8") for name in ("page.css", "page.js")
+        resources.files("falconer.pipelines").joinpath(ASSETS, name).read_text("utf-8")
+        for name in ("page.css", "page.js")
     )
     environment.filters["breakable"] = breakable
     environment.globals |= {
@@ -92,7 +104,11 @@ def with_note(text: str, note: str) -> Markup:
 
 def breakable(label: str) -> Markup:
     """A label that may break after an underscore; `Markup` stays as it is."""
-    return label if isinstance(label, Markup) else Markup("_<wbr>").join(escape(part) for part in label.split("_"))
+    return (
+        label
+        if isinstance(label, Markup)
+        else Markup("_<wbr>").join(escape(part) for part in label.split("_"))
+    )
 
 
 def count(value: float) -> str:
@@ -101,7 +117,8 @@ def count(value: float) -> str:
 
 
 def decimal(value: float, *, digits: int = 4, signed: bool = False) -> str:
-    """A number with so many decimals, with a real minus sign, and with a plus where `signed` asks for it."""
+    """A number with so many decimals, with a real minus sign, and with a plus where `signed` asks
+    for it."""
     return f"{value:{'+' if signed else ''},.{digits}f}".replace("-", "\u2212")
 
 

@@ -23,17 +23,27 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-from pipelines.config import to_toml
-from pipelines.console import say
-from pipelines.errors import ArtifactError, PipelineError
-from pipelines.files import make_directory, read_json, sha256_of, write_json, write_text
-from pipelines.training.shard import current_shard
+from falconer.pipelines.config import to_toml
+from falconer.pipelines.console import say
+from falconer.pipelines.errors import ArtifactError, PipelineError
+from falconer.pipelines.files import make_directory, read_json, sha256_of, write_json, write_text
+from falconer.pipelines.training.shard import current_shard
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 EXACT_PACKAGES = ("numpy", "torch", "tensorflow")
 """A resumed run wants the versions that it was started with: others may compute other bytes."""
-REPORTED_PACKAGES = ("falconer", "numpy", "scipy", "pyarrow", "pandas", "polars", "implicit", "torch", "tensorflow")
+REPORTED_PACKAGES = (
+    "falconer",
+    "numpy",
+    "scipy",
+    "pyarrow",
+    "pandas",
+    "polars",
+    "implicit",
+    "torch",
+    "tensorflow",
+)
 
 
 Watch = Callable[[int, Mapping[str, float]], None]
@@ -48,7 +58,8 @@ class Run:
     """One run's directory. `start` makes one; `Run(path)` reads one that exists."""
 
     leads = True
-    """Whether this process writes into the directory; False in the other processes of a distributed training."""
+    """Whether this process writes into the directory; False in the other processes of a distributed
+    training."""
 
     watch: Watch | None = None
     """What it raises ends the run: `StoppedError` where that is no failure."""
@@ -60,7 +71,9 @@ class Run:
     def open(cls, path: Path) -> Self:
         """An existing run; `ArtifactError` where `path` is none."""
         if not (path / RUN_FILE).is_file():
-            raise ArtifactError(f"{path}: not a run directory (no {RUN_FILE}); `falconer train` writes one")
+            raise ArtifactError(
+                f"{path}: not a run directory (no {RUN_FILE}); `falconer train` writes one"
+            )
         return cls(path)
 
     @property
@@ -95,16 +108,22 @@ class Run:
             self.watch(step, values)
 
     def log_timing(self, **values: float) -> None:
-        """Append one line to `timing.jsonl`: seconds, samples per second and the like, which differ at each run."""
+        """Append one line to `timing.jsonl`: seconds, samples per second and the like, which differ
+        at each run."""
         self._append("timing.jsonl", values)
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
         """The parsed lines of `metrics.jsonl` or `timing.jsonl`; empty where there are none yet."""
         path = self.path / name
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        return (
+            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            if path.exists()
+            else []
+        )
 
     def settle(self, name: str) -> int:
-        """Bring a file of lines to the disk; returns its length in bytes, 0 where there is none yet."""
+        """Bring a file of lines to the disk; returns its length in bytes, 0 where there is none
+        yet."""
         path = self.path / name
         if not path.exists():
             return 0
@@ -113,10 +132,13 @@ class Run:
             return os.fstat(stream.fileno()).st_size
 
     def cut(self, name: str, length: int) -> None:
-        """Drop what was written to a file of lines since it had this length; `ArtifactError` where it is shorter."""
+        """Drop what was written to a file of lines since it had this length; `ArtifactError` where
+        it is shorter."""
         size = self.settle(name)
         if size < length:
-            raise ArtifactError(f"{self.path / name}: {length - size} bytes are missing from its end; train anew")
+            raise ArtifactError(
+                f"{self.path / name}: {length - size} bytes are missing from its end; train anew"
+            )
         if size > length:
             os.truncate(self.path / name, length)
 
@@ -126,7 +148,8 @@ class Run:
 
 
 class FollowingRun(Run):
-    """The run as the other processes of a distributed training have it: they read, and the first one writes."""
+    """The run as the other processes of a distributed training have it: they read, and the first
+    one writes."""
 
     leads = False
 
@@ -143,19 +166,29 @@ class FollowingRun(Run):
         """Nothing."""
 
 
-ENDINGS: Mapping[type[BaseException], str] = {KeyboardInterrupt: "interrupted", StoppedError: "stopped"}
+ENDINGS: Mapping[type[BaseException], str] = {
+    KeyboardInterrupt: "interrupted",
+    StoppedError: "stopped",
+}
 """What ends a run before its end -> its status; anything else is a failure."""
 
 
 @contextmanager
 def start(
-    root: Path, *, model: str, backend: str, config: Mapping[str, Any], run_id: str | None = None, **facts: Any
+    root: Path,
+    *,
+    model: str,
+    backend: str,
+    config: Mapping[str, Any],
+    run_id: str | None = None,
+    **facts: Any,
 ) -> Iterator[Run]:
-    """Make a run directory below `root`, and record how the block ends: finished, stopped, failed or interrupted.
+    """Make a run directory below `root`, and record how the block ends: finished, stopped, failed
+    or interrupted.
 
-    `run_id` is given where the run is a step of a larger job (same step, same id); else it is random.
-    `facts` go into `run.json` (dataset_id, id_space, seed, threads). A process that follows another (`torchrun`) gets
-    a directory of its own that goes with the block.
+    `run_id` is given where the run is a step of a larger job (same step, same id); else it is
+    random. `facts` go into `run.json` (dataset_id, id_space, seed, threads). A process that follows
+    another (`torchrun`) gets a directory of its own that goes with the block.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     name = f"{stamp}-{model}-{backend}-{run_id or secrets.token_hex(3)}"
@@ -164,19 +197,31 @@ def start(
         path = Path(folder) / name
         make_directory(path)
         write_text(path / CONFIG_FILE, to_toml(config))
-        info = {"status": "running", "name": name, "model": model, "backend": backend, **facts, **_surroundings()}
-        write_json(path / RUN_FILE, {**info, "config_sha256": sha256_of(path / CONFIG_FILE), "seconds": 0.0})
+        info = {
+            "status": "running",
+            "name": name,
+            "model": model,
+            "backend": backend,
+            **facts,
+            **_surroundings(),
+        }
+        write_json(
+            path / RUN_FILE,
+            {**info, "config_sha256": sha256_of(path / CONFIG_FILE), "seconds": 0.0},
+        )
         with _recorded(Run(path) if leads else FollowingRun(path), seconds=0.0) as run:
             yield run
 
 
 @contextmanager
 def resume(path: Path, **facts: Any) -> Iterator[Run]:
-    """Take up a run that did not finish; its status is running again, and the block's end is recorded as by `start`.
+    """Take up a run that did not finish; its status is running again, and the block's end is
+    recorded as by `start`.
 
-    `facts` are compared with those that the run was started with, and so are its configuration and the versions of
-    the packages that compute. Raises `ArtifactError` for a run that is finished or is being trained at this moment,
-    and where something differs: the result would not be that of an undisturbed run.
+    `facts` are compared with those that the run was started with, and so are its configuration and
+    the versions of the packages that compute. Raises `ArtifactError` for a run that is finished or
+    is being trained at this moment, and where something differs: the result would not be that of an
+    undisturbed run.
     """
     run = Run.open(path) if current_shard().leads else FollowingRun.open(path)
     info = run.info
@@ -188,45 +233,67 @@ def resume(path: Path, **facts: Any) -> Iterator[Run]:
 
 
 def _seconds_spent(path: Path, info: Mapping[str, Any]) -> float:
-    """Training time of a run that did not finish; of a killed one, up to the last thing that it wrote."""
+    """Training time of a run that did not finish; of a killed one, up to the last thing that it
+    wrote."""
     seconds = float(info["seconds"])
     if info["status"] != "running":
         return seconds
     last = max(file.stat().st_mtime for file in path.rglob("*") if file.is_file())
-    return seconds + max(0.0, last - datetime.fromisoformat(info.get("since", info["started"])).timestamp())
+    return seconds + max(
+        0.0, last - datetime.fromisoformat(info.get("since", info["started"])).timestamp()
+    )
 
 
 def _refuse_changes(path: Path, info: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     now = {**facts, "config_sha256": sha256_of(path / CONFIG_FILE)}
     now |= {name: _version(name) for name in EXACT_PACKAGES}
     before = {**info, **{name: info["versions"].get(name) for name in EXACT_PACKAGES}}
-    lines = [f"  - {key}: {before.get(key)} then, {now[key]} now" for key in now if before.get(key) != now[key]]
+    lines = [
+        f"  - {key}: {before.get(key)} then, {now[key]} now"
+        for key in now
+        if before.get(key) != now[key]
+    ]
     if lines:
         listed = "\n".join(lines)
         raise ArtifactError(
-            f"{path}: this run cannot go on exactly, since these are not what it was started with\n{listed}\n"
+            f"{path}: this run cannot go on exactly, since these are not what it was started "
+            f"with\n{listed}\n"
             "bring them back (threads: OMP_NUM_THREADS; config_sha256: config.toml), or train anew"
         )
 
 
 @contextmanager
 def _recorded(run: Run, *, seconds: float) -> Iterator[Run]:
-    """Hold the run, and record in `run.json` how the block ends; `seconds` were spent on it before."""
+    """Hold the run, and record in `run.json` how the block ends; `seconds` were spent on it
+    before."""
     started = time.perf_counter() - seconds
     with _held(run):
-        run.update(status="running", error=None, since=datetime.now(UTC).isoformat(), seconds=seconds)
+        run.update(
+            status="running", error=None, since=datetime.now(UTC).isoformat(), seconds=seconds
+        )
         try:
             yield run
         except BaseException as error:
-            status = next((name for kind, name in ENDINGS.items() if isinstance(error, kind)), "failed")
-            run.update(status=status, error=f"{type(error).__name__}: {error}", seconds=time.perf_counter() - started)
+            status = next(
+                (name for kind, name in ENDINGS.items() if isinstance(error, kind)), "failed"
+            )
+            run.update(
+                status=status,
+                error=f"{type(error).__name__}: {error}",
+                seconds=time.perf_counter() - started,
+            )
             raise
-        run.update(status="finished", seconds=time.perf_counter() - started, peak_memory_mb=_peak_memory_mb())
+        run.update(
+            status="finished",
+            seconds=time.perf_counter() - started,
+            peak_memory_mb=_peak_memory_mb(),
+        )
 
 
 @contextmanager
 def _held(run: Run) -> Iterator[None]:
-    """Lock the run's directory as long as this process lives, so that no second one trains into it."""
+    """Lock the run's directory as long as this process lives, so that no second one trains into
+    it."""
     descriptor = os.open(run.path, os.O_RDONLY)
     try:
         if run.leads:
@@ -240,7 +307,9 @@ def _lock(path: Path, descriptor: int) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise ArtifactError(f"{path}: another process is training this run at this moment") from error
+        raise ArtifactError(
+            f"{path}: another process is training this run at this moment"
+        ) from error
 
 
 def _peak_memory_mb() -> int:
@@ -266,7 +335,8 @@ def _version(package: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """The commit of the source tree, with `+changes` where it differs; None outside a git checkout."""
+    """The commit of the source tree, with `+changes` where it differs; None outside a git
+    checkout."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None

@@ -1,7 +1,9 @@
-"""Mirrors runs to MLflow. The run directory is the truth: a failure here warns in one line, and the work goes on.
+"""Mirrors runs to MLflow. The run directory is the truth: a failure here warns in one line, and the
+work goes on.
 
-The mirror of the runs in a folder is `mlflow.db` and `mlartifacts/` in that folder; `falconer ui` shows it.
-`python -m pipelines.tracking RUN...` mirrors runs by hand, and FALCONER_TRACKING=off turns all of this off.
+The mirror of the runs in a folder is `mlflow.db` and `mlartifacts/` in that folder; `falconer ui`
+shows it. `python -m falconer.pipelines.tracking RUN...` mirrors runs by hand, and
+FALCONER_TRACKING=off turns all of this off.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.files import read_json
-from pipelines.runs import Run
+from falconer.pipelines.files import read_json
+from falconer.pipelines.runs import Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,7 +82,9 @@ def mirror(run_path: Path) -> None:
             _mirror(run, _client(run.path.parent))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        print(f"warning: {run_path} is not mirrored to MLflow: {reason}", file=sys.stderr, flush=True)
+        print(
+            f"warning: {run_path} is not mirrored to MLflow: {reason}", file=sys.stderr, flush=True
+        )
 
 
 @contextmanager
@@ -109,9 +113,13 @@ def _mirror(run: Run, client: MlflowClient) -> None:
     for name in TAGS:
         if info.get(name) is not None and mirrored.data.tags.get(name) != str(info[name]):
             client.set_tag(run_id, name, str(info[name]))
-    if info.get("error") is None and "error" in mirrored.data.tags:  # a failed run that was taken up again
+    if (
+        info.get("error") is None and "error" in mirrored.data.tags
+    ):  # a failed run that was taken up again
         client.delete_tag(run_id, "error")
-    _log_points(client, run_id, [*_new_points(run, info, client, run_id), *_final_figures(run, mirrored)])
+    _log_points(
+        client, run_id, [*_new_points(run, info, client, run_id), *_final_figures(run, mirrored)]
+    )
     for report in _reports(run):
         client.log_artifact(run_id, str(report), artifact_path=report.parent.name)
     _mirror_status(info, client, mirrored)
@@ -130,10 +138,14 @@ def _mirror_status(info: Mapping[str, Any], client: MlflowClient, mirrored: Mirr
 
 def _find_or_create(run: Run, info: Mapping[str, Any], client: MlflowClient) -> Mirror:
     experiment = _experiment(run.path.parent, info, client)
-    found = client.search_runs([experiment], filter_string=f"tags.`{NAME_TAG}` = '{run.name}'", max_results=1)
+    found = client.search_runs(
+        [experiment], filter_string=f"tags.`{NAME_TAG}` = '{run.name}'", max_results=1
+    )
     if found:
         return found[0]
-    return client.create_run(experiment, _started(info), tags={NAME_TAG: run.name}, run_name=run.name)
+    return client.create_run(
+        experiment, _started(info), tags={NAME_TAG: run.name}, run_name=run.name
+    )
 
 
 def _experiment(root: Path, info: Mapping[str, Any], client: MlflowClient) -> str:
@@ -143,7 +155,9 @@ def _experiment(root: Path, info: Mapping[str, Any], client: MlflowClient) -> st
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    return str(client.create_experiment(name, artifact_location=(artifact_root(root) / name).as_uri()))
+    return str(
+        client.create_experiment(name, artifact_location=(artifact_root(root) / name).as_uri())
+    )
 
 
 def _started(info: Mapping[str, Any]) -> int:
@@ -157,7 +171,9 @@ def _mirror_params(run: Run, client: MlflowClient, mirrored: Mirror) -> None:
 
     config = tomllib.loads((run.path / "config.toml").read_text(encoding="utf-8"))
     known = mirrored.data.params
-    params = (Param(_name(k), str(v)[:PARAM_LENGTH]) for k, v in _flatten(config) if _name(k) not in known)
+    params = (
+        Param(_name(k), str(v)[:PARAM_LENGTH]) for k, v in _flatten(config) if _name(k) not in known
+    )
     while batch := list(islice(params, PARAMS_A_BATCH)):
         client.log_batch(mirrored.info.run_id, params=batch)
 
@@ -170,10 +186,13 @@ def _flatten(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def _new_points(run: Run, info: Mapping[str, Any], client: MlflowClient, run_id: str) -> Iterator[Metric]:
+def _new_points(
+    run: Run, info: Mapping[str, Any], client: MlflowClient, run_id: str
+) -> Iterator[Metric]:
     """The points of `metrics.jsonl` above the last step that MLflow has of each metric.
 
-    The file holds no clock, so that it is the same at each training: every point carries the run's start.
+    The file holds no clock, so that it is the same at each training: every point carries the run's
+    start.
     """
     from mlflow.entities import Metric
 
@@ -183,13 +202,16 @@ def _new_points(run: Run, info: Mapping[str, Any], client: MlflowClient, run_id:
         for key, value in line.items():
             name = _name(key)
             if name not in last:
-                last[name] = max((point.step for point in client.get_metric_history(run_id, name)), default=-1)
+                last[name] = max(
+                    (point.step for point in client.get_metric_history(run_id, name)), default=-1
+                )
             if step > last[name]:
                 yield Metric(name, float(value), _started(info), step)
 
 
 def _final_figures(run: Run, mirrored: Mirror) -> Iterator[Metric]:
-    """Each report's means as `all/ndcg_at_10`, where they differ from what MLflow has, and what a search went by."""
+    """Each report's means as `all/ndcg_at_10`, where they differ from what MLflow has, and what a
+    search went by."""
     from mlflow.entities import Metric
 
     for path in _reports(run):
@@ -198,7 +220,10 @@ def _final_figures(run: Run, mirrored: Mirror) -> Iterator[Metric]:
             if mirrored.data.metrics.get(name) != estimate["mean"]:
                 yield Metric(name, float(estimate["mean"]), round(1000 * path.stat().st_mtime), 0)
     objective = run.info.get("objective")
-    if objective is not None and (name := _name(f"objective/{objective['metric']}")) not in mirrored.data.metrics:
+    if (
+        objective is not None
+        and (name := _name(f"objective/{objective['metric']}")) not in mirrored.data.metrics
+    ):
         yield Metric(name, float(objective["value"]), _started(run.info), 0)
 
 

@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-metrics = typer.Typer(no_args_is_help=True, help="Say what a metric is, and what other libraries call it.")
+metrics = typer.Typer(
+    no_args_is_help=True, help="Say what a metric is, and what other libraries call it."
+)
 app.add_typer(metrics, name="metrics")
 
 
@@ -21,14 +23,24 @@ class ViewName(StrEnum):
 
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set one value, in TOML syntax; may be given several times."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set one value, in TOML syntax; may be given several times.",
+    ),
 ]
 Data = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="Dataset directory; a run remembers the one it trained on.")
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="Dataset directory; a run remembers the one it trained on."
+    ),
 ]
 Views = Annotated[
     list[ViewName] | None,
-    typer.Option("--view", help="Which items count; may be given several times. Default: all views that there are."),
+    typer.Option(
+        "--view",
+        help="Which items count; may be given several times. Default: all views that there are.",
+    ),
 ]
 Folds = Literal["valid", "test"]
 
@@ -36,62 +48,84 @@ Folds = Literal["valid", "test"]
 @app.command()
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="A recipe's name, a TOML file, or a model's name for its defaults.")
+        str | None,
+        typer.Argument(help="A recipe's name, a TOML file, or a model's name for its defaults."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="DIR", help="Dataset directory, from `falconer etl`.")
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Dataset directory, from `falconer etl`."),
     ] = None,
-    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")] = Path("runs"),
+    runs: Annotated[
+        Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")
+    ] = Path("runs"),
     sets: Sets = None,
     resume: Annotated[
-        Path | None, typer.Option("--resume", metavar="RUN", help="Go on with this run, instead of a new one.")
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with this run, instead of a new one."),
     ] = None,
 ) -> None:
     """Train a recommender on a dataset; the last line printed is the run directory.
 
-    A run that was killed or interrupted goes on from its last checkpoint with --resume, as if nothing had happened.
+    A run that was killed or interrupted goes on from its last checkpoint with --resume, as if
+    nothing had happened.
 
     Example: falconer train ease --data data/shop/1f2e3d4c5b6a7988 --set model.l2=500
     """
-    from pipelines.console import say_written
-    from pipelines.errors import ConfigError
-    from recsys import stages
+    from falconer.pipelines.console import say_written
+    from falconer.pipelines.errors import ConfigError
+    from falconer.recsys.stages import lists as stages
 
     if resume is not None:
         if recipe is not None or sets:
-            raise ConfigError("--resume goes on with a run's own recipe: leave out the recipe and --set")
+            raise ConfigError(
+                "--resume goes on with a run's own recipe: leave out the recipe and --set"
+            )
         say_written(stages.resume(resume, data_path=data))
     elif recipe is None or data is None:
-        raise ConfigError("say what to train on what: falconer train RECIPE --data DIR, or falconer train --resume RUN")
+        raise ConfigError(
+            "say what to train on what: falconer train RECIPE --data DIR, or falconer train "
+            "--resume RUN"
+        )
     else:
         say_written(stages.train(recipe, data, runs, overrides=sets or []))
 
 
 @app.command()
 def tune(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or a TOML file, with a table [search].")],
-    data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Dataset directory, from `falconer etl`.")],
-    trials: Annotated[int | None, typer.Option("--trials", help="Trials in all; 20 if left out.")] = None,
-    runs: Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")] = Path("runs"),
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's name or a TOML file, with a table [search].")
+    ],
+    data: Annotated[
+        Path, typer.Option("--data", metavar="DIR", help="Dataset directory, from `falconer etl`.")
+    ],
+    trials: Annotated[
+        int | None, typer.Option("--trials", help="Trials in all; 20 if left out.")
+    ] = None,
+    runs: Annotated[
+        Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")
+    ] = Path("runs"),
     timeout: Annotated[
-        float | None, typer.Option("--timeout", help="Begin no further trial after so many seconds.")
+        float | None,
+        typer.Option("--timeout", help="Begin no further trial after so many seconds."),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option("--metric", help="What decides; what the training monitors, else ndcg@10.")
+        str | None,
+        typer.Option("--metric", help="What decides; what the training monitors, else ndcg@10."),
     ] = None,
     view: Annotated[
         ViewName | None, typer.Option("--view", help="Where; the dataset's first view if left out.")
     ] = None,
     sets: Sets = None,
 ) -> None:
-    """Search for a model's knobs on the validation fold; every trial is a run, and the best becomes a recipe.
+    """Search for a model's knobs on the validation fold; every trial is a run, and the best becomes
+    a recipe.
 
     The same command goes on with a search that was interrupted.
 
     Example: falconer tune ml-1m/ease --data data/ml-1m/1f2e3d4c5b6a7988 --trials 30 --set seed=1
     """
-    from pipelines.console import say_written
-    from recsys import tuning
+    from falconer.pipelines.console import say_written
+    from falconer.recsys.tuning import study as tuning
 
     given = {"trials": trials, "timeout": timeout, "metric": metric, "view": view and view.value}
     config = _settings(tuning.TuneConfig, given, sets)
@@ -100,7 +134,9 @@ def tune(
 
 @app.command()
 def recommend(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, from `falconer train`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run directory, from `falconer train`.")
+    ],
     data: Data = None,
     k: Annotated[int | None, typer.Option("--k", help="Items in a list; 100 if left out.")] = None,
     fold: Annotated[Folds, typer.Option("--fold", help="Whose queries to answer.")] = "test",
@@ -111,8 +147,8 @@ def recommend(
 
     Example: falconer recommend runs/20250101T120000Z-ease-numpy-1a2b3c --k 50 --set block_mb=512
     """
-    from pipelines.console import say_written
-    from recsys import stages
+    from falconer.pipelines.console import say_written
+    from falconer.recsys.stages import lists as stages
 
     config = _settings(stages.RecommendConfig, {"k": k}, sets)
     say_written(stages.recommend(run, fold=fold, views=_views(view), data_path=data, config=config))
@@ -120,39 +156,52 @@ def recommend(
 
 @app.command()
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory, from `falconer train`.")],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run directory, from `falconer train`.")
+    ],
     data: Data = None,
     fold: Annotated[Folds, typer.Option("--fold", help="Whose rows to score.")] = "test",
 ) -> None:
-    """Write a run's score for each row of a dataset of the ranking task: the probability of label 1, or the rating.
+    """Write a run's score for each row of a dataset of the ranking task: the probability of label
+    1, or the rating.
 
     Example: falconer predict runs/20250101T120000Z-dlrm-torch-1a2b3c --fold valid
     """
-    from pipelines.console import say_written
-    from recsys.click_through import stages
+    from falconer.pipelines.console import say_written
+    from falconer.recsys.stages import labels as stages
 
     say_written(stages.predict(run, fold=fold, data_path=data))
 
 
 @app.command()
 def evaluate(
-    recs: Annotated[Path, typer.Argument(metavar="RECS", help="Run directory, or a file of anybody's lists.")],
+    recs: Annotated[
+        Path, typer.Argument(metavar="RECS", help="Run directory, or a file of anybody's lists.")
+    ],
     data: Data = None,
-    fold: Annotated[Folds | None, typer.Option("--fold", help="Default: the lists' own, else test.")] = None,
+    fold: Annotated[
+        Folds | None, typer.Option("--fold", help="Default: the lists' own, else test.")
+    ] = None,
     view: Views = None,
-    k: Annotated[list[int] | None, typer.Option("--k", help="Cut-off; may be given several times.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where reports go; the run itself.")] = None,
+    k: Annotated[
+        list[int] | None, typer.Option("--k", help="Cut-off; may be given several times.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where reports go; the run itself.")
+    ] = None,
     sets: Sets = None,
 ) -> None:
     """Judge lists: a parquet file with user, item, and rank or score, or all lists of a run.
 
-    On a dataset of the ranking task: a run's predictions, or those of a file with ordinal and score.
+    On a dataset of the ranking task: a run's predictions, or those of a file with ordinal and
+    score.
 
-    Example: falconer evaluate lists.parquet --data data/shop/1f2e3d4c5b6a7988 --k 10 --k 50 --set resamples=2000
+    Example: falconer evaluate lists.parquet --data data/shop/1f2e3d4c5b6a7988 --k 10 --k 50 --set
+    resamples=2000
     """
-    from pipelines.console import say_written
-    from recsys import stages
-    from recsys.evaluation import EvaluationConfig
+    from falconer.pipelines.console import say_written
+    from falconer.recsys.judging.lists.judge import EvaluationConfig
+    from falconer.recsys.stages import lists as stages
 
     config = _settings(EvaluationConfig, {"k": k}, sets)
     say_written(stages.evaluate(recs, data, fold=fold, views=_views(view), out=out, config=config))
@@ -160,19 +209,28 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs, or folders with reports.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML report.")] = Path("comparison.html"),
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Evaluated runs, or folders with reports."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML report.")] = Path(
+        "comparison.html"
+    ),
     data: Data = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="What decides the order; ndcg@10 if left out.")] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="What decides the order; ndcg@10 if left out.")
+    ] = None,
     sets: Sets = None,
 ) -> None:
-    """Compare evaluated runs in one self-contained HTML report, and print who leads, if anyone does.
+    """Compare evaluated runs in one self-contained HTML report, and print who leads, if anyone
+    does.
 
-    Example: falconer compare runs/*-ease-* runs/*-als-* --out comparison.html --metric capped_recall@10 --set seed=1
+    Example: falconer compare runs/*-ease-* runs/*-als-* --out comparison.html --metric
+    capped_recall@10 --set seed=1
     """
-    from pipelines.console import say_written
-    from recsys import stages
-    from recsys.comparison import ComparisonConfig
+    from falconer.pipelines.console import say_written
+    from falconer.recsys.judging.compare import ComparisonConfig
+    from falconer.recsys.stages import lists as stages
 
     config = _settings(ComparisonConfig, {"metric": metric}, sets)
     say_written(stages.compare(runs, out=out, data_path=data, config=config))
@@ -184,7 +242,7 @@ def models() -> None:
 
     Example: falconer models
     """
-    from recsys.capabilities import table
+    from falconer.recsys.models.capabilities import table
 
     typer.echo(table())
 
@@ -192,23 +250,27 @@ def models() -> None:
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of a model on torch.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ONNX file.")] = Path("model.onnx"),
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ONNX file.")] = Path(
+        "model.onnx"
+    ),
     data: Data = None,
     form: Annotated[
         Literal["catalogue", "pairs"] | None,
         typer.Option("--form", help="Scores of all items by query, or of pairs of query and item."),
     ] = None,
     tolerance: Annotated[
-        float | None, typer.Option("--tolerance", help="Largest difference allowed; 1e-4 if left out.")
+        float | None,
+        typer.Option("--tolerance", help="Largest difference allowed; 1e-4 if left out."),
     ] = None,
     sets: Sets = None,
 ) -> None:
     """Write a run's model as an ONNX file, once its answers were compared with the model's own.
 
-    Example: falconer export runs/20250101T120000Z-ncf-torch-1a2b3c --out ncf.onnx --set queries=5000
+    Example: falconer export runs/20250101T120000Z-ncf-torch-1a2b3c --out ncf.onnx --set
+    queries=5000
     """
-    from pipelines.console import say_written
-    from recsys import export as exporting
+    from falconer.pipelines.console import say_written
+    from falconer.recsys.exporting import onnx_file as exporting
 
     config = _settings(exporting.ExportConfig, {"form": form, "tolerance": tolerance}, sets)
     say_written(exporting.export(run, out, data_path=data, config=config))
@@ -217,14 +279,17 @@ def export(
 @metrics.command()
 def explain(
     metric: Annotated[
-        list[str] | None, typer.Argument(metavar="[METRIC...]", help="Such as ndcg@10, or gauc; none: the list of all.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[METRIC...]", help="Such as ndcg@10, or gauc; none: the list of all."
+        ),
     ] = None,
 ) -> None:
     """Print a metric's formula, denominator, rules and source.
 
     Example: falconer metrics explain ndcg@10
     """
-    from recsys.metrics import explain, summary
+    from falconer.recsys.metrics import explain, summary
 
     typer.echo("\n\n".join(explain(one) for one in metric) if metric else summary())
 
@@ -232,21 +297,22 @@ def explain(
 @metrics.command()
 def translate(
     library: Annotated[
-        list[str] | None, typer.Argument(metavar="[LIBRARY...]", help="Such as ranx; none: all of them.")
+        list[str] | None,
+        typer.Argument(metavar="[LIBRARY...]", help="Such as ranx; none: all of them."),
     ] = None,
 ) -> None:
     """Print how other libraries' values follow from ours, on the same lists.
 
     Example: falconer metrics translate lenskit
     """
-    from recsys.metrics.translate import table
+    from falconer.recsys.metrics.translate import table
 
     typer.echo(table(library or ()))
 
 
 def _settings(cls: Any, given: dict[str, Any], sets: list[str] | None) -> Any:
     """The command's settings: its options where given, then every --set."""
-    from pipelines.config import apply_overrides, parse
+    from falconer.pipelines.config import apply_overrides, parse
 
     values = {key: value for key, value in given.items() if value is not None}
     return parse(cls, apply_overrides(values, sets or []), "settings of this command")

@@ -13,7 +13,8 @@ DATA_MIRROR = "FALCONER_DATA_MIRROR"
 
 
 def in_ci() -> bool:
-    """Whether this is a run in continuous integration (`CI=true`), where everything that tests need must be there."""
+    """Whether this is a run in continuous integration (`CI=true`), where everything that tests need
+    must be there."""
     return os.environ.get("CI", "").lower() in {"1", "true"}
 
 
@@ -27,10 +28,14 @@ def _no_tracking() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def data_mirror() -> Path:
-    """Folder of the published data files (ml-1m.zip and others); skips where it is not set, which fails in CI."""
+    """Folder of the published data files (ml-1m.zip and others); skips where it is not set, which
+    fails in CI."""
     value = os.environ.get(DATA_MIRROR)
     if not value:
-        pytest.skip(f"needs the environment variable {DATA_MIRROR}: the folder that holds ml-1m.zip and others")
+        pytest.skip(
+            f"needs the environment variable {DATA_MIRROR}: the folder that holds ml-1m.zip and "
+            "others"
+        )
     path = Path(value)
     if not path.is_dir():
         pytest.fail(f"{DATA_MIRROR}={value}: no such folder")
@@ -38,7 +43,8 @@ def data_mirror() -> Path:
 
 
 def _refuse_skip(report: Any) -> None:
-    """In CI a skipped test is a failed one: something that it needs is absent there, and nobody would notice."""
+    """In CI a skipped test is a failed one: something that it needs is absent there, and nobody
+    would notice."""
     if in_ci() and report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         report.outcome = "failed"

@@ -1,6 +1,7 @@
 """The `falconer` command: every floor's commands under one name.
 
-Exit codes: 0 done; 2 the user can mend it (a wrong option, recipe, file or environment); 1 a defect; 130 interrupted.
+Exit codes: 0 done; 2 the user can mend it (a wrong option, recipe, file or environment); 1 a
+defect; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ from typing import Annotated
 
 import typer
 
-from pipelines.errors import PipelineError
+from falconer.pipelines.errors import PipelineError
 
 COMMANDS = {
-    "Data": ("pipelines.cli:app",),
-    "Models": ("recsys.cli:app",),
-    "Everything at once": ("workflows.demo:demo",),
-    "This machine": ("workflows.ui:ui", "workflows.doctor:doctor"),
+    "Data": ("falconer.pipelines.cli:app",),
+    "Models": ("falconer.recsys.cli:app",),
+    "Everything at once": ("falconer.workflows.demo:demo",),
+    "This machine": ("falconer.workflows.ui:ui", "falconer.workflows.doctor:doctor"),
 }
-"""Heading in the help -> Typer applications and single commands that stand below it, in the order of their use.
+"""Heading in the help -> Typer applications and single commands that stand below it, in the order
+of their use.
 
-They are strings so that no floor's commands are an import edge of this module. The modules import nothing heavy.
+They are strings so that no floor's commands are an import edge of this module. The modules import
+nothing heavy.
 """
 
 INTERRUPTED = 130
@@ -32,7 +35,9 @@ INTERRUPTED = 130
 def build() -> typer.Typer:
     """The whole command line as one Typer application."""
     app = typer.Typer(
-        no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]}
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_falconer)
     for heading, addresses in COMMANDS.items():
@@ -42,7 +47,8 @@ def build() -> typer.Typer:
 
 
 def _mount(app: typer.Typer, address: str, heading: str) -> None:
-    """Add the command, or each command and group of the application, at "module:attribute" to `app` below `heading`."""
+    """Add the command, or each command and group of the application, at "module:attribute" to `app`
+    below `heading`."""
     module, _, attribute = address.partition(":")
     found = getattr(importlib.import_module(module), attribute)
     if not isinstance(found, typer.Typer):
@@ -64,7 +70,9 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with t
         raise typer.Exit
 
 
-VERSION = typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+VERSION = typer.Option(
+    "--version", help="Show the version and exit.", callback=_show_version, is_eager=True
+)
 
 
 def _falconer(*, version: Annotated[bool, VERSION] = False) -> None:
@@ -72,16 +80,19 @@ def _falconer(*, version: Annotated[bool, VERSION] = False) -> None:
 
 
 def main() -> None:
-    """Run the command line, and end with one clear message and the right exit code whatever happens.
+    """Run the command line, and end with one clear message and the right exit code whatever
+    happens.
 
-    A request to end from the system (SIGTERM) is treated as Ctrl-C, so that it too leaves nothing half-written.
+    A request to end from the system (SIGTERM) is treated as Ctrl-C, so that it too leaves nothing
+    half-written.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command; returns its exit code. Nothing but the end of the process comes out of here."""
+    """Run one command; returns its exit code. Nothing but the end of the process comes out of
+    here."""
     try:
         build()(arguments, prog_name="falconer")
     except SystemExit as end:
@@ -93,7 +104,9 @@ def run(arguments: list[str]) -> int:
         code = INTERRUPTED
     except Exception:
         _complain(traceback.format_exc().rstrip())
-        _complain("This is a defect of falconer, not of your data: please report it with the lines above.")
+        _complain(
+            "This is a defect of falconer, not of your data: please report it with the lines above."
+        )
         code = 1
     if code == INTERRUPTED:
         _complain("interrupted; nothing half-written is left")

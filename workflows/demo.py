@@ -1,4 +1,5 @@
-"""`falconer demo`: real purchases to an honest report, by the same commands that a person would type."""
+"""`falconer demo`: real purchases to an honest report, by the same commands that a person would
+type."""
 
 from __future__ import annotations
 
@@ -12,12 +13,24 @@ from typing import Annotated
 import typer
 
 DATASET = "complete-journey"
-MODELS = ("popularity", "popularity_recent", "personal_popularity", "item_knn", "ease", "als", "ncf")
+MODELS = (
+    "popularity",
+    "popularity_recent",
+    "personal_popularity",
+    "item_knn",
+    "ease",
+    "als",
+    "ncf",
+)
 
 
 def demo(
-    data: Annotated[Path, typer.Option(help="Where dataset directories are written.")] = Path("data"),
-    runs: Annotated[Path, typer.Option(help="Where run directories and the report are written.")] = Path("runs"),
+    data: Annotated[Path, typer.Option(help="Where dataset directories are written.")] = Path(
+        "data"
+    ),
+    runs: Annotated[
+        Path, typer.Option(help="Where run directories and the report are written.")
+    ] = Path("runs"),
 ) -> None:
     """Build the Complete Journey dataset, train the recommenders, judge and compare them.
 
@@ -27,7 +40,10 @@ def demo(
     dataset = falconer("etl", DATASET, "--out", str(data))
     finished = [_train_and_judge(f"{DATASET}/{model}", dataset, runs) for model in MODELS]
     report = falconer("compare", *finished, "--out", str(runs / "demo.html"))
-    typer.echo(f"\n{len(finished)} recommenders judged in {time.perf_counter() - started:.0f} s; open the report:")
+    typer.echo(
+        f"\n{len(finished)} recommenders judged in {time.perf_counter() - started:.0f} s; open the "
+        "report:"
+    )
     typer.echo(report)
 
 
@@ -40,13 +56,14 @@ def _train_and_judge(recipe: str, dataset: str, runs: Path) -> str:
 
 
 def falconer(*arguments: str) -> str:
-    """Run one `falconer` command in a process of its own, passing its lines on; returns its last line.
+    """Run one `falconer` command in a process of its own, passing its lines on; returns its last
+    line.
 
     Ends this process with the command's exit code where that is not 0.
     """
     typer.echo(f"\n$ falconer {shlex.join(arguments)}")
     last = ""
-    command = [sys.executable, "-m", "workflows.cli", *arguments]
+    command = [sys.executable, "-m", "falconer.workflows.cli", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -25,7 +25,8 @@ MEND_ALL = "make setup"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `broken`: falconer cannot work; `absent`: something optional is not here."""
+    """One line of the report. `broken`: falconer cannot work; `absent`: something optional is not
+    here."""
 
     state: Literal["ok", "absent", "broken"]
     text: str
@@ -34,7 +35,8 @@ class Finding:
 
 @dataclass(frozen=True)
 class Package:
-    """A package to try: its distribution, a program that imports it, what it is for, whether this release needs it."""
+    """A package to try: its distribution, a program that imports it, what it is for, whether this
+    release needs it."""
 
     distribution: str
     program: str
@@ -42,7 +44,10 @@ class Package:
     needed: bool = False
 
 
-NVTABULAR = "from pipelines.compat import importing_nvtabular\nwith importing_nvtabular():\n    import nvtabular"
+NVTABULAR = (
+    "from falconer.pipelines.compat import importing_nvtabular\n"
+    "with importing_nvtabular():\n    import nvtabular"
+)
 CUDF = "import cudf; assert cudf.Series([1, 2]).sum() == 3"
 PACKAGES = (
     Package("nvtabular", NVTABULAR, "features of the ETL", needed=True),
@@ -50,7 +55,11 @@ PACKAGES = (
     Package("mlflow", "import mlflow", "mirror of the runs", needed=True),
     Package("torch", "import torch", "training in PyTorch"),
     Package("tensorflow", "import tensorflow", "TensorFlow trainers are not part of this release"),
-    Package("merlin-models", "import merlin.core, merlin.schema", "TensorFlow trainers are not part of this release"),
+    Package(
+        "merlin-models",
+        "import merlin.core, merlin.schema",
+        "TensorFlow trainers are not part of this release",
+    ),
     Package("dask-cuda", "import dask_cuda", "several GPUs"),
     Package("cudf-cu12", CUDF, "the ETL on an NVIDIA GPU; without it, it runs on pandas"),
 )
@@ -63,7 +72,7 @@ def doctor() -> None:
 
     Example: falconer doctor
     """
-    from pipelines.console import say
+    from falconer.pipelines.console import say
 
     say(_title())
     broken = 0
@@ -96,7 +105,8 @@ def _findings() -> Iterator[Finding]:
 
 
 def _try_packages(*, gpu: bool) -> Iterator[Finding]:
-    """Import each package in a process of its own, some at a time; findings come in the table's order."""
+    """Import each package in a process of its own, some at a time; findings come in the table's
+    order."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(PROBES_AT_ONCE) as pool:
@@ -127,7 +137,9 @@ def _import_failure(program: str) -> str | None:
 
     command = [sys.executable, "-W", "ignore", "-c", program]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False)
+        found = subprocess.run(
+            command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False
+        )
     except subprocess.TimeoutExpired:
         return f"still importing after {IMPORT_SECONDS} s"
     if found.returncode == 0:
@@ -140,7 +152,10 @@ def find_gpu() -> Finding:
     """Whether the NVIDIA driver answers, and with what."""
     found = _run(*GPU_QUERY)
     if found is None or found.returncode != 0 or not found.stdout.strip():
-        return Finding("absent", "NVIDIA GPU: none found (nvidia-smi does not answer); everything runs on the CPU")
+        return Finding(
+            "absent",
+            "NVIDIA GPU: none found (nvidia-smi does not answer); everything runs on the CPU",
+        )
     return Finding("ok", f"NVIDIA GPU: {'; '.join(found.stdout.strip().splitlines())}")
 
 
@@ -160,7 +175,11 @@ def find_data_mirror() -> Finding:
     value = os.environ.get(name)
     remedy = f"export {name}=/path/to/a/folder/with/ml-1m.zip"
     if not value:
-        return Finding("absent", "data mirror: not set; MovieLens is downloaded from GroupLens when first used", remedy)
+        return Finding(
+            "absent",
+            "data mirror: not set; MovieLens is downloaded from GroupLens when first used",
+            remedy,
+        )
     if not Path(value).is_dir():
         return Finding("absent", f"data mirror: {value} is no folder", remedy)
     files = sorted(path.name for path in Path(value).iterdir() if path.is_file())
@@ -174,19 +193,29 @@ def find_disk(folder: Path) -> Finding:
     free = shutil.disk_usage(folder).free / 1e9
     if free >= DISK_GB:
         return Finding("ok", f"disk: {free:.0f} GB free in {folder}")
-    return Finding("absent", f"disk: {free:.1f} GB free in {folder}, the demo needs {DISK_GB}", "free some disk")
+    return Finding(
+        "absent",
+        f"disk: {free:.1f} GB free in {folder}, the demo needs {DISK_GB}",
+        "free some disk",
+    )
 
 
 def find_memory() -> Finding:
     """Memory that programs can have now."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines() if Path("/proc/meminfo").exists() else []
+    lines = (
+        Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        if Path("/proc/meminfo").exists()
+        else []
+    )
     kilobytes = [int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
     if not kilobytes:
         return Finding("absent", "memory: this system does not say what is free")
     free = kilobytes[0] * 1024 / 1e9
     if free >= MEMORY_GB:
         return Finding("ok", f"memory: {free:.0f} GB free")
-    return Finding("absent", f"memory: {free:.1f} GB free, the demo needs {MEMORY_GB}", "end other programs")
+    return Finding(
+        "absent", f"memory: {free:.1f} GB free, the demo needs {MEMORY_GB}", "end other programs"
+    )
 
 
 def find_browser() -> Finding:
@@ -195,6 +224,13 @@ def find_browser() -> Finding:
 
     path = shutil.which("chromium")
     if path is None:
-        return Finding("absent", "Chromium: not found; only the browser tests need it", "scripts/system-packages")
+        return Finding(
+            "absent",
+            "Chromium: not found; only the browser tests need it",
+            "scripts/system-packages",
+        )
     found = _run(path, "--version")
-    return Finding("ok", f"Chromium: {found.stdout.strip() if found and found.stdout else path} (browser tests)")
+    return Finding(
+        "ok",
+        f"Chromium: {found.stdout.strip() if found and found.stdout else path} (browser tests)",
+    )

@@ -19,7 +19,7 @@ def ui(
 
     Example: falconer ui --runs runs --port 5000
     """
-    from pipelines.console import say
+    from falconer.pipelines.console import say
 
     _check(runs, port)
     n_runs = _mirror_all(runs)
@@ -31,43 +31,50 @@ def _check(runs: Path, port: int) -> None:
     """Raises `PipelineError` where there is no such folder or the port is taken."""
     import socket
 
-    from pipelines.errors import PipelineError
+    from falconer.pipelines.errors import PipelineError
 
     if not runs.is_dir():
-        raise PipelineError(f"{runs}: no such folder; `falconer train` makes it, or name yours with --runs")
+        raise PipelineError(
+            f"{runs}: no such folder; `falconer train` makes it, or name yours with --runs"
+        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise PipelineError(f"port {port} is taken ({error.strerror}); choose another with --port") from error
+            raise PipelineError(
+                f"port {port} is taken ({error.strerror}); choose another with --port"
+            ) from error
 
 
 def _mirror_all(runs: Path) -> int:
     """Mirror each run directory below `runs`; returns their number.
 
-    In a process of its own: MLflow imports Polars, after which Ctrl-C does not interrupt a wait for the server.
+    In a process of its own: MLflow imports Polars, after which Ctrl-C does not interrupt a wait for
+    the server.
     """
     import subprocess
     import sys
 
-    from pipelines.runs import RUN_FILE
+    from falconer.pipelines.runs import RUN_FILE
 
     paths = [str(path.parent) for path in sorted(runs.glob(f"*/{RUN_FILE}"))]
-    subprocess.run([sys.executable, "-m", "pipelines.tracking", *paths], check=True)
+    subprocess.run([sys.executable, "-m", "falconer.pipelines.tracking", *paths], check=True)
     return len(paths)
 
 
 def _serve(runs: Path, port: int) -> None:
-    """Run MLflow's server until it ends or Ctrl-C; raises `PipelineError` where it does not start."""
+    """Run MLflow's server until it ends or Ctrl-C; raises `PipelineError` where it does not
+    start."""
     import os
     import subprocess
 
-    from pipelines import tracking
-    from pipelines.errors import PipelineError
+    from falconer.pipelines import tracking
+    from falconer.pipelines.errors import PipelineError
 
     environment = {**os.environ, **tracking.ENVIRONMENT, **QUIET_SERVER}
-    # A session of its own: MLflow's server is several processes, and Ctrl-C must end them in order and in silence.
+    # A session of its own: MLflow's server is several processes, and Ctrl-C must end them in order
+    # and in silence.
     server = subprocess.Popen(_server_command(runs, port), env=environment, start_new_session=True)
     try:
         code = server.wait()
@@ -78,15 +85,28 @@ def _serve(runs: Path, port: int) -> None:
             server.terminate()  # which it passes on to its children
             server.wait()
     if code != 0:
-        raise PipelineError(f"MLflow's server ended with exit code {code}: its own lines above say why")
+        raise PipelineError(
+            f"MLflow's server ended with exit code {code}: its own lines above say why"
+        )
 
 
 def _server_command(runs: Path, port: int) -> list[str]:
     import sys
 
-    from pipelines import tracking
+    from falconer.pipelines import tracking
 
-    server = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    server = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
     stores = ["--backend-store-uri", tracking.store_uri(runs)]
     artifacts = ["--default-artifact-root", tracking.artifact_root(runs).as_uri()]
     return [*server, *stores, *artifacts, "--uvicorn-opts", "--log-level=warning"]

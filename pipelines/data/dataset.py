@@ -14,16 +14,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from pipelines.data.queries import Pairs, Queries, Ragged, Truth
-from pipelines.data.schema import FORMAT_VERSION, DatasetCard, Fold
-from pipelines.errors import ArtifactError
-from pipelines.files import read_json, sha256_of, write_json
+from falconer.pipelines.data.queries import Pairs, Queries, Ragged, Truth
+from falconer.pipelines.data.schema import FORMAT_VERSION, DatasetCard, Fold
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.files import read_json, sha256_of, write_json
 
 CARD = "dataset.json"
 
 
 class Dataset:
-    """A complete dataset directory, read lazily; each file's checksum is verified when it is first read."""
+    """A complete dataset directory, read lazily; each file's checksum is verified when it is first
+    read."""
 
     def __init__(self, path: Path, card: DatasetCard) -> None:
         self.path = path
@@ -31,9 +32,12 @@ class Dataset:
 
     @classmethod
     def open(cls, path: Path) -> Dataset:
-        """Open `path`; raises `ArtifactError` where it is no dataset, or one of another format version."""
+        """Open `path`; raises `ArtifactError` where it is no dataset, or one of another format
+        version."""
         if not (path / CARD).is_file():
-            raise ArtifactError(f"{path}: not a dataset directory (no {CARD}); `falconer etl RECIPE` writes one")
+            raise ArtifactError(
+                f"{path}: not a dataset directory (no {CARD}); `falconer etl RECIPE` writes one"
+            )
         values = read_json(path / CARD)
         version = values.get("format_version") if isinstance(values, dict) else None
         if version != FORMAT_VERSION:
@@ -44,7 +48,9 @@ class Dataset:
         try:
             return cls(path, DatasetCard.model_validate(values))
         except ValidationError as error:
-            raise ArtifactError(f"{path / CARD}: damaged: {error.error_count()} wrong values; rebuild it") from error
+            raise ArtifactError(
+                f"{path / CARD}: damaged: {error.error_count()} wrong values; rebuild it"
+            ) from error
 
     @property
     def n_users(self) -> int:
@@ -58,20 +64,26 @@ class Dataset:
 
     @cached_property
     def train(self) -> pa.Table:
-        """The train events by (time, ordinal): user int32, item int32, ordinal int64 and what else there is."""
+        """The train events by (time, ordinal): user int32, item int32, ordinal int64 and what else
+        there is."""
         return pa.concat_tables([self.table(name) for name in self._train_names()])
 
     def train_files(self) -> list[Path]:
-        """The files of the train events in their order, each checked, for readers that take a part at a time."""
+        """The files of the train events in their order, each checked, for readers that take a part
+        at a time."""
         return [self._checked(name) for name in self._train_names()]
 
     def _train_names(self) -> list[str]:
         return sorted(name for name in self.card.content if name.startswith("train/"))
 
     def train_column(self, name: str) -> NDArray[Any]:
-        """One column of the train events as an array; `ArtifactError` where the dataset has none of that name."""
+        """One column of the train events as an array; `ArtifactError` where the dataset has none of
+        that name."""
         if name not in self.train.column_names:
-            raise ArtifactError(f"{self.path}: train has no column {name!r}, only {', '.join(self.train.column_names)}")
+            raise ArtifactError(
+                f"{self.path}: train has no column {name!r}, only "
+                f"{', '.join(self.train.column_names)}"
+            )
         return cast(NDArray[Any], self.train.column(name).to_numpy())
 
     @cached_property
@@ -89,11 +101,13 @@ class Dataset:
         return any(f"{part}/{fold}.parquet" in self.card.content for part in ("queries", "pairs"))
 
     def queries(self, fold: Fold) -> Queries:
-        """The fold's queries, with the encoded features of known users joined on (-1 or NaN for unknown users)."""
+        """The fold's queries, with the encoded features of known users joined on (-1 or NaN for
+        unknown users)."""
         return self._queries_of(self._fold_table("queries", fold))
 
     def query_blocks(self, fold: Fold, size: int) -> Iterator[tuple[pa.Array, Queries]]:
-        """Keys and queries as `query_keys` and `queries` give them, `size` at a time, in bounded memory."""
+        """Keys and queries as `query_keys` and `queries` give them, `size` at a time, in bounded
+        memory."""
         with pq.ParquetFile(self._fold_file("queries", fold)) as file:
             for batch in file.iter_batches(batch_size=size, use_threads=False):
                 table = pa.Table.from_batches([batch])
@@ -113,7 +127,9 @@ class Dataset:
         return Queries(
             user=user,
             history=_ragged(table, "history", np.int32),
-            history_times=_ragged(table, "history_times", np.int64) if "history_times" in names else None,
+            history_times=_ragged(table, "history_times", np.int64)
+            if "history_times" in names
+            else None,
             time=table.column("time").to_numpy() if "time" in names else None,
             features=self._features_of(table, user),
             candidates=_ragged(table, "candidates", np.int32) if "candidates" in names else None,
@@ -122,20 +138,26 @@ class Dataset:
     def query_keys(self, fold: Fold) -> pa.Array:
         """The source's own user id of each query, unique within the fold."""
         file = self._fold_file("queries", fold)
-        return pq.read_table(file, columns=["user_key"], memory_map=True).column("user_key").combine_chunks()
+        return (
+            pq.read_table(file, columns=["user_key"], memory_map=True)
+            .column("user_key")
+            .combine_chunks()
+        )
 
     def truth(self, fold: Fold) -> Truth:
         """What happened after each query, row by row beside `queries(fold)`."""
         return _truth_of(self._fold_table("truth", fold))
 
     def truth_blocks(self, fold: Fold, size: int) -> Iterator[Truth]:
-        """Truths as `truth` gives them, `size` at a time, in bounded memory: beside `query_blocks`."""
+        """Truths as `truth` gives them, `size` at a time, in bounded memory: beside
+        `query_blocks`."""
         with pq.ParquetFile(self._fold_file("truth", fold)) as file:
             for batch in file.iter_batches(batch_size=size, use_threads=False):
                 yield _truth_of(pa.Table.from_batches([batch]))
 
     def pairs(self, fold: Fold) -> Pairs:
-        """The fold's rows of the ranking task, a query each (see `Pairs`); -1 where a source has no users or items."""
+        """The fold's rows of the ranking task, a query each (see `Pairs`); -1 where a source has no
+        users or items."""
         table = self._fold_table("pairs", fold)
         n = table.num_rows
         user = _ids_or_unknown(table, "user")
@@ -149,19 +171,26 @@ class Dataset:
 
     def labels(self, fold: Fold) -> NDArray[np.float32]:
         """float32[P]: the label of each row of `pairs(fold)`; 0 or 1 where the target is binary."""
-        return cast(NDArray[np.float32], self._fold_table("labels", fold).column("label").to_numpy())
+        return cast(
+            NDArray[np.float32], self._fold_table("labels", fold).column("label").to_numpy()
+        )
 
     def pair_ordinals(self, fold: Fold) -> NDArray[np.int64]:
-        """int64[P]: the source's row number of each row of `pairs(fold)`, by which predictions name it."""
+        """int64[P]: the source's row number of each row of `pairs(fold)`, by which predictions name
+        it."""
         return cast(NDArray[np.int64], self._fold_table("pairs", fold).column("ordinal").to_numpy())
 
     def pair_users(self, fold: Fold) -> pa.Array | None:
-        """The source's own user id of each row of `pairs(fold)`; None where the source has no users."""
+        """The source's own user id of each row of `pairs(fold)`; None where the source has no
+        users."""
         table = self._fold_table("pairs", fold)
-        return table.column("user_key").combine_chunks() if "user_key" in table.column_names else None
+        return (
+            table.column("user_key").combine_chunks() if "user_key" in table.column_names else None
+        )
 
     def table(self, name: str) -> pa.Table:
-        """Any parquet file of the directory; `ArtifactError` where it is absent or its checksum differs."""
+        """Any parquet file of the directory; `ArtifactError` where it is absent or its checksum
+        differs."""
         return pq.read_table(self._checked(name), memory_map=True)
 
     def _checked(self, name: str) -> Path:
@@ -171,39 +200,55 @@ class Dataset:
             raise ArtifactError(f"{path}: missing from the dataset; rebuild it with `falconer etl`")
         if sha256_of(path) != expected:
             raise ArtifactError(
-                f"{path}: damaged (its checksum is not the one in {CARD}); rebuild it with `falconer etl`"
+                f"{path}: damaged (its checksum is not the one in {CARD}); rebuild it with "
+                "`falconer etl`"
             )
         return path
 
     def verify(self) -> None:
-        """Check every file against its checksum; raises `ArtifactError` for the first that differs."""
+        """Check every file against its checksum; raises `ArtifactError` for the first that
+        differs."""
         for name, expected in self.card.content.items():
             path = self.path / name
             if not path.is_file() or sha256_of(path) != expected:
-                raise ArtifactError(f"{path}: missing or damaged; rebuild the dataset with `falconer etl`")
+                raise ArtifactError(
+                    f"{path}: missing or damaged; rebuild the dataset with `falconer etl`"
+                )
 
     def _fold_table(self, part: str, fold: Fold) -> pa.Table:
         return pq.read_table(self._fold_file(part, fold), memory_map=True)
 
     def _fold_file(self, part: str, fold: Fold) -> Path:
         if not self.has_fold(fold):
-            raise ArtifactError(f"{self.path}: the split {self.card.split.protocol!r} has no fold {fold!r}")
+            raise ArtifactError(
+                f"{self.path}: the split {self.card.split.protocol!r} has no fold {fold!r}"
+            )
         if f"{part}/{fold}.parquet" not in self.card.content:
-            raise ArtifactError(f"{self.path}: a dataset of the task {self.card.task} has no {part}")
+            raise ArtifactError(
+                f"{self.path}: a dataset of the task {self.card.task} has no {part}"
+            )
         return self._checked(f"{part}/{fold}.parquet")
 
     def _features_of(self, table: pa.Table, user: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
         """The features of users and of the context beside the rows of `table`."""
         columns = {
-            f.name: self._feature_of(f.name, f.table, table, user) for f in self.card.features if f.table != "item"
+            f.name: self._feature_of(f.name, f.table, table, user)
+            for f in self.card.features
+            if f.table != "item"
         }
         return {name: column for name, column in columns.items() if column is not None}
 
-    def _feature_of(self, name: str, table: str, queries: pa.Table, user: NDArray[np.int32]) -> NDArray[Any] | None:
+    def _feature_of(
+        self, name: str, table: str, queries: pa.Table, user: NDArray[np.int32]
+    ) -> NDArray[Any] | None:
         if table == "event":
             return queries.column(name).to_numpy() if name in queries.column_names else None
         values = self.users.column(name).to_numpy()
-        unknown = values.dtype.type(-1) if np.issubdtype(values.dtype, np.integer) else values.dtype.type(np.nan)
+        unknown = (
+            values.dtype.type(-1)
+            if np.issubdtype(values.dtype, np.integer)
+            else values.dtype.type(np.nan)
+        )
         return np.where(user >= 0, values[user.clip(0)] if len(values) else unknown, unknown)
 
 
@@ -226,7 +271,9 @@ def _ragged(table: pa.Table, name: str, dtype: type[np.generic]) -> Ragged:
 
 def ragged_column(ragged: Ragged) -> pa.ListArray:
     """A parquet list column of a `Ragged`."""
-    return pa.ListArray.from_arrays(pa.array(ragged.offsets.astype(np.int32)), pa.array(ragged.values))
+    return pa.ListArray.from_arrays(
+        pa.array(ragged.offsets.astype(np.int32)), pa.array(ragged.values)
+    )
 
 
 def write_table(root: Path, name: str, table: pa.Table | Mapping[str, Any]) -> None:
@@ -248,8 +295,13 @@ def write_queries(
     truth: Truth,
     context: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
-    """Write `queries/<fold>.parquet` and `truth/<fold>.parquet`; `keys` are the users' own ids, row by row."""
-    columns: dict[str, Any] = {"user": queries.user, "user_key": keys, "history": ragged_column(queries.history)}
+    """Write `queries/<fold>.parquet` and `truth/<fold>.parquet`; `keys` are the users' own ids, row
+    by row."""
+    columns: dict[str, Any] = {
+        "user": queries.user,
+        "user_key": keys,
+        "history": ragged_column(queries.history),
+    }
     if queries.history_times is not None:
         columns["history_times"] = ragged_column(queries.history_times)
     if queries.time is not None:
@@ -257,11 +309,18 @@ def write_queries(
     if queries.candidates is not None:
         columns["candidates"] = ragged_column(queries.candidates)
     write_table(root, f"queries/{fold}.parquet", columns | dict(context or {}))
-    write_table(root, f"truth/{fold}.parquet", {"items": ragged_column(truth.items), "n_outside": truth.n_outside})
+    write_table(
+        root,
+        f"truth/{fold}.parquet",
+        {"items": ragged_column(truth.items), "n_outside": truth.n_outside},
+    )
 
 
-def write_pairs(root: Path, fold: Fold, pairs: pa.Table | Mapping[str, Any], labels: NDArray[np.float32]) -> None:
-    """Write `pairs/<fold>.parquet`, with the columns that `schema` names, and `labels/<fold>.parquet` beside it."""
+def write_pairs(
+    root: Path, fold: Fold, pairs: pa.Table | Mapping[str, Any], labels: NDArray[np.float32]
+) -> None:
+    """Write `pairs/<fold>.parquet`, with the columns that `schema` names, and
+    `labels/<fold>.parquet` beside it."""
     write_table(root, f"pairs/{fold}.parquet", pairs)
     write_table(root, f"labels/{fold}.parquet", {"label": labels})
 

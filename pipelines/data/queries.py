@@ -25,7 +25,12 @@ class Ragged:
 
     def __post_init__(self) -> None:
         offsets = self.offsets
-        if len(offsets) == 0 or offsets[0] != 0 or offsets[-1] != len(self.values) or (np.diff(offsets) < 0).any():
+        if (
+            len(offsets) == 0
+            or offsets[0] != 0
+            or offsets[-1] != len(self.values)
+            or (np.diff(offsets) < 0).any()
+        ):
             raise ValueError("offsets must start at 0, never fall and end at the number of values")
 
     @classmethod
@@ -69,11 +74,15 @@ class Queries:
     """Q questions "what next for this user?", with all that is known when they are asked.
 
     user           int32[Q]   id in the user vocabulary, -1 = not in it
-    history        Ragged     int32 item ids, oldest first, repeats kept, only items of the catalogue
-    history_times  Ragged     int64 seconds since 1970 UTC beside `history`, or None where the data has no times
-    time           int64[Q]   seconds since 1970 UTC at which the question is asked, or None likewise
+    history        Ragged     int32 item ids, oldest first, repeats kept, only items of the
+                              catalogue
+    history_times  Ragged     int64 seconds since 1970 UTC beside `history`, or None where the data
+                              has no times
+    time           int64[Q]   seconds since 1970 UTC at which the question is asked, or None
+                              likewise
     features       name -> array[Q]: encoded user and context features
-    candidates     Ragged     int32 item ids to rank, where the protocol gives them; None = the whole catalogue
+    candidates     Ragged     int32 item ids to rank, where the protocol gives them; None = the
+                              whole catalogue
     """
 
     user: Int32
@@ -100,7 +109,9 @@ class Queries:
         """The given queries, in the given order."""
         return self._each(lambda part: part.take(rows), lambda column: column[rows])
 
-    def _each(self, cut: Callable[[Ragged], Ragged], pick: Callable[[NDArray[Any]], NDArray[Any]]) -> Queries:
+    def _each(
+        self, cut: Callable[[Ragged], Ragged], pick: Callable[[NDArray[Any]], NDArray[Any]]
+    ) -> Queries:
         def cut_known(part: Ragged | None) -> Ragged | None:
             return None if part is None else cut(part)
 
@@ -117,10 +128,11 @@ class Queries:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of a query and an item: `query` int64[P] is a row of `queries`, `item` int32[P] (-1: not in the catalogue).
+    """Pairs of a query and an item: `query` int64[P] is a row of `queries`, `item` int32[P] (-1:
+    not in the catalogue).
 
-    In the ranking task each pair has a query of its own, with an empty history, and with the row's event features
-    beside the user's.
+    In the ranking task each pair has a query of its own, with an empty history, and with the row's
+    event features beside the user's.
     """
 
     queries: Queries
@@ -141,7 +153,8 @@ class Truth:
     """What happened after each query was asked: known to evaluation only.
 
     items      Ragged     int32 distinct item ids of the catalogue, in order of first occurrence
-    n_outside  int64[Q]   distinct relevant items that are not in the catalogue, so that none could recommend them
+    n_outside  int64[Q]   distinct relevant items that are not in the catalogue, so that none could
+                          recommend them
     """
 
     items: Ragged

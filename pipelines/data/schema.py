@@ -1,23 +1,29 @@
-"""The dataset directory's card (`dataset.json`): what is in it, how it came to be, and its three identities.
+"""The dataset directory's card (`dataset.json`): what is in it, how it came to be, and its three
+identities.
 
 data/<name>/<dataset_id>/
     dataset.json
-    train/part-00000.parquet     user int32, item int32, ordinal int64 [, time int64, rating float32, weight float32,
+    train/part-00000.parquet     user int32, item int32, ordinal int64 [, time int64, rating
+                                 float32, weight float32,
                                  label float32, event features]; ordered by (time, ordinal)
-    queries/{valid,test}.parquet user int32 (-1 unknown), user_key, history list<int32> [, history_times list<int64>,
+    queries/{valid,test}.parquet user int32 (-1 unknown), user_key, history list<int32> [,
+    history_times list<int64>,
                                  time int64, context features, candidates list<int32>]
     truth/{valid,test}.parquet   items list<int32>, n_outside int64; row by row beside queries
-    pairs/{valid,test}.parquet   user int32, item int32 (-1 unknown), ordinal int64 [, user_key, time int64,
+    pairs/{valid,test}.parquet   user int32, item int32 (-1 unknown), ordinal int64 [, user_key,
+                                 time int64,
                                  event features]
     labels/{valid,test}.parquet  label float32; row by row beside pairs
-    users.parquet items.parquet  id int32 (0..n-1), key (the source's own id), label string, encoded features
+    users.parquet items.parquet  id int32 (0..n-1), key (the source's own id), label string, encoded
+                                 features
     vocab/{user,item}.parquet    id int32, value, generation int32, frequency int64
     encoder/                     encoder.json, vocab-<feature>.parquet: the fitted statistics
-    rejected/<table>.parquet     each refused row as it came, with `reason` and `row` (0-based in the source)
+    rejected/<table>.parquet     each refused row as it came, with `reason` and `row` (0-based in
+                                 the source)
 
-A dataset of the task `top_n` has queries and truth, and train events of the catalogue's items only. One of the task
-`ranking` has pairs and labels, and a label in train; where the source has no users or no items, these columns are
-absent, and the vocabulary is empty.
+A dataset of the task `top_n` has queries and truth, and train events of the catalogue's items only.
+One of the task `ranking` has pairs and labels, and a label in train; where the source has no users
+or no items, these columns are absent, and the vocabulary is empty.
 """
 
 from __future__ import annotations
@@ -26,18 +32,19 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from pipelines.config import Config
+from falconer.pipelines.config import Config
 
 FORMAT_VERSION = 1
 
 Fold = Literal["valid", "test"]
 TaskName = Literal["top_n", "ranking"]
-"""top_n: the best items of the whole catalogue for each query; ranking: the label of a given row (click-through)."""
+"""top_n: the best items of the whole catalogue for each query; ranking: the label of a given row
+(click-through)."""
 Target = Literal["binary", "rating"]
 """What the label of a ranking dataset is: 0 or 1, or a number."""
 View = Literal["all", "repeat", "novel"]
-"""Which relevant items count, and which may be recommended: every item; only items of the user's history;
-only items outside it."""
+"""Which relevant items count, and which may be recommended: every item; only items of the user's
+history; only items outside it."""
 
 
 class IdSpace(Config):
@@ -54,23 +61,27 @@ class IdSpace(Config):
 
 
 class Feature(Config):
-    """One encoded column: `categorical` (int32 ids 0..cardinality-1, -1 unknown or null) or `continuous` (float32)."""
+    """One encoded column: `categorical` (int32 ids 0..cardinality-1, -1 unknown or null) or
+    `continuous` (float32)."""
 
     name: str
     table: Literal["event", "user", "item"]
     kind: Literal["categorical", "continuous"]
     cardinality: int | None = None
     lineage: tuple[str, ...] = ()
-    """One hash per generation of its encoding: the settings, the statistics, and all categories by id up to then. A
-    later generation only appends categories, so an encoded value never changes its meaning within a lineage."""
+    """One hash per generation of its encoding: the settings, the statistics, and all categories by
+    id up to then. A later generation only appends categories, so an encoded value never changes its
+    meaning within a lineage."""
 
     def descends_from(self, lineage: tuple[str, ...]) -> bool:
-        """True where values of this column mean what they mean in a column of `lineage`, or are new."""
+        """True where values of this column mean what they mean in a column of `lineage`, or are
+        new."""
         return self.lineage[: len(lineage)] == lineage
 
 
 class SplitCard(Config):
-    """How train, validation and test were told apart, in words and numbers that a report can print."""
+    """How train, validation and test were told apart, in words and numbers that a report can
+    print."""
 
     protocol: str
     parameters: dict[str, Any]
@@ -95,7 +106,8 @@ class DatasetCard(Config):
     features: tuple[Feature, ...]
     split: SplitCard
     counts: dict[str, int]
-    """Rows and drops by step, for example `rows_read`, `rejected: user is null`, `train_events`, `test_queries`."""
+    """Rows and drops by step, for example `rows_read`, `rejected: user is null`, `train_events`,
+    `test_queries`."""
     sources: dict[str, str]
     """File name -> sha256 of every file that was read."""
     config: dict[str, Any]
@@ -103,4 +115,5 @@ class DatasetCard(Config):
     content: dict[str, str]
     """Relative path -> sha256 of every file of the directory but this one."""
     notes: tuple[str, ...] = ()
-    """What a reader of a report must know: licence, published protocol, share of test events outside the catalogue."""
+    """What a reader of a report must know: licence, published protocol, share of test events
+    outside the catalogue."""

@@ -9,23 +9,30 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from pipelines.console import say
-from pipelines.data.dataset import Dataset, checksums, write_card, write_pairs, write_queries, write_table
-from pipelines.data.schema import FORMAT_VERSION, DatasetCard, Fold
-from pipelines.errors import ArtifactError, DataError
-from pipelines.etl import rows
-from pipelines.etl.catalogue import KINDS, keep_frequent, of_dataset
-from pipelines.etl.clean import clean
-from pipelines.etl.contract import Checked, check
-from pipelines.etl.encode import Encoded, Parent, encode
-from pipelines.etl.engines import engine_of
-from pipelines.etl.features import Encoder
-from pipelines.etl.raw import Raw
-from pipelines.etl.recipe import EtlRecipe
-from pipelines.etl.split import Split, split
-from pipelines.etl.stopwatch import Stopwatch
-from pipelines.etl.target import Binary, with_label
-from pipelines.files import atomic_directory, identity_of, sha256_of
+from falconer.pipelines.console import say
+from falconer.pipelines.data.dataset import (
+    Dataset,
+    checksums,
+    write_card,
+    write_pairs,
+    write_queries,
+    write_table,
+)
+from falconer.pipelines.data.schema import FORMAT_VERSION, DatasetCard, Fold
+from falconer.pipelines.errors import ArtifactError, DataError
+from falconer.pipelines.etl import rows
+from falconer.pipelines.etl.catalogue import KINDS, keep_frequent, of_dataset
+from falconer.pipelines.etl.clean import clean
+from falconer.pipelines.etl.contract import Checked, check
+from falconer.pipelines.etl.encode import Encoded, Parent, encode
+from falconer.pipelines.etl.engines import engine_of
+from falconer.pipelines.etl.features import Encoder
+from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.split import Split, split
+from falconer.pipelines.etl.stopwatch import Stopwatch
+from falconer.pipelines.etl.target import Binary, with_label
+from falconer.pipelines.files import atomic_directory, identity_of, sha256_of
 
 ROWS_PER_FILE = 10_000_000
 
@@ -33,8 +40,8 @@ ROWS_PER_FILE = 10_000_000
 def build(recipe: EtlRecipe, out: Path) -> Path:
     """Build the recipe's dataset below `out`, unless it is there and whole; returns its directory.
 
-    Raises a `PipelineError` for whatever the user can mend. Whatever goes wrong, nothing half-written is left and
-    what existed stays.
+    Raises a `PipelineError` for whatever the user can mend. Whatever goes wrong, nothing
+    half-written is left and what existed stays.
     """
     watch = Stopwatch()
     with watch("hash sources"):
@@ -52,7 +59,8 @@ def build(recipe: EtlRecipe, out: Path) -> Path:
 
 
 def identity(recipe: EtlRecipe, sources: Mapping[str, str], parent: Parent | None) -> str:
-    """The dataset_id: known before anything is read, so that it is the address, and the reason to skip.
+    """The dataset_id: known before anything is read, so that it is the address, and the reason to
+    skip.
 
     `sources` is file name -> sha256.
     """
@@ -98,7 +106,12 @@ def _no_empty_folders(target: Path) -> Iterator[None]:
 
 
 def _fill(
-    root: Path, recipe: EtlRecipe, dataset_id: str, sources: dict[str, str], parent: Parent | None, watch: Stopwatch
+    root: Path,
+    recipe: EtlRecipe,
+    dataset_id: str,
+    sources: dict[str, str],
+    parent: Parent | None,
+    watch: Stopwatch,
 ) -> None:
     """All steps, from the source's tables to the last file below `root`."""
     with watch("import engine"):
@@ -142,7 +155,9 @@ def _read_and_check(recipe: EtlRecipe, watch: Stopwatch) -> tuple[Checked, dict[
     _say_counts("read", {name: len(table) for name, table in tables.items() if table is not None})
     with watch("check"):
         _refuse_without_ids(raw, recipe)
-        checked = check(raw, recipe.contract, numeric=recipe.features.numeric(), binary=_binary_columns(recipe))
+        checked = check(
+            raw, recipe.contract, numeric=recipe.features.numeric(), binary=_binary_columns(recipe)
+        )
     _say_counts("check", checked.counts)
     return checked, dict(checked.counts)
 
@@ -151,7 +166,8 @@ def _refuse_without_ids(raw: Raw, recipe: EtlRecipe) -> None:
     missing = [kind for kind in KINDS if kind not in raw.events.columns]
     if recipe.task == "top_n" and missing:
         raise DataError(
-            f"a dataset of the task top_n needs users and items, and the events have no {' and no '.join(missing)}; "
+            "a dataset of the task top_n needs users and items, and the events have no "
+            f"{' and no '.join(missing)}; "
             'map the columns under [source], or set task = "ranking" with a [target]'
         )
 
@@ -161,7 +177,9 @@ def _binary_columns(recipe: EtlRecipe) -> tuple[str, ...]:
     return (target.column,) if isinstance(target, Binary) and target.above is None else ()
 
 
-def _clean(recipe: EtlRecipe, checked: Checked, counts: dict[str, int], watch: Stopwatch) -> pl.DataFrame:
+def _clean(
+    recipe: EtlRecipe, checked: Checked, counts: dict[str, int], watch: Stopwatch
+) -> pl.DataFrame:
     """The events that count; adds the drops to `counts`."""
     with watch("clean"):
         events, drops = clean(checked.raw.events, recipe.clean)
@@ -181,24 +199,42 @@ def _clean(recipe: EtlRecipe, checked: Checked, counts: dict[str, int], watch: S
 def _counts_of(divided: Split, encoded: Encoded) -> dict[str, int]:
     n_train = len(encoded.train)
     counts = {f"part {part}": n for part, n in divided.counts.items() if n}
-    counts |= {"train_events": n_train, "dropped: train event outside the catalogue": divided.counts["train"] - n_train}
-    tables: list[tuple[Fold, dict[str, int]]] = [(fold, part.counts) for fold, part in encoded.folds.items()]
+    counts |= {
+        "train_events": n_train,
+        "dropped: train event outside the catalogue": divided.counts["train"] - n_train,
+    }
+    tables: list[tuple[Fold, dict[str, int]]] = [
+        (fold, part.counts) for fold, part in encoded.folds.items()
+    ]
     tables += [(fold, part.counts) for fold, part in encoded.rows.items()]
     return counts | {f"{fold}_{name}": n for fold, part in tables for name, n in part.items()}
 
 
-def _notes(recipe: EtlRecipe, counts: Mapping[str, int], encoded: Encoded, parent: Parent | None) -> list[str]:
-    notes = [] if parent is None else [f"Ids, categories and scales continue those of dataset {parent.dataset_id}."]
+def _notes(
+    recipe: EtlRecipe, counts: Mapping[str, int], encoded: Encoded, parent: Parent | None
+) -> list[str]:
+    notes = (
+        []
+        if parent is None
+        else [f"Ids, categories and scales continue those of dataset {parent.dataset_id}."]
+    )
     if recipe.catalogue.counted_on == "all":
-        notes.append("Minimum counts were taken on all events, test included, as the published protocol has it.")
+        notes.append(
+            "Minimum counts were taken on all events, test included, as the published protocol has "
+            "it."
+        )
     for fold in encoded.folds:
         events, outside = counts[f"{fold}_events"], counts[f"{fold}_events_outside"]
         notes.append(
-            f"{outside / events:.1%} of the {fold} events ({outside:,} of {events:,}) are of items outside the "
+            f"{outside / events:.1%} of the {fold} events ({outside:,} of {events:,}) are of items "
+            "outside the "
             "catalogue, which no list can hold."
         )
         if missing := counts.get(f"{fold}_candidates_outside"):
-            notes.append(f"{missing:,} of the given {fold} candidates are outside the catalogue and are not ranked.")
+            notes.append(
+                f"{missing:,} of the given {fold} candidates are outside the catalogue and are not "
+                "ranked."
+            )
     for fold, table in encoded.rows.items():
         notes += rows.notes(fold, table.counts)
     return notes
@@ -206,13 +242,19 @@ def _notes(recipe: EtlRecipe, counts: Mapping[str, int], encoded: Encoded, paren
 
 def _write(root: Path, checked: Checked, encoded: Encoded) -> None:
     for number, start in enumerate(range(0, len(encoded.train), ROWS_PER_FILE)):
-        write_table(root, f"train/part-{number:05}.parquet", _arrow(encoded.train[start : start + ROWS_PER_FILE]))
+        write_table(
+            root,
+            f"train/part-{number:05}.parquet",
+            _arrow(encoded.train[start : start + ROWS_PER_FILE]),
+        )
     write_table(root, "vocab/user.parquet", _arrow(encoded.catalogue.users.table))
     write_table(root, "vocab/item.parquet", _arrow(encoded.catalogue.items.table))
     for kind, entities in encoded.entities.items():
         write_table(root, f"{kind}s.parquet", _arrow(entities))
     for fold, tables in encoded.folds.items():
-        write_queries(root, fold, tables.queries, _arrow(tables.keys.to_frame())["user"], tables.truth)
+        write_queries(
+            root, fold, tables.queries, _arrow(tables.keys.to_frame())["user"], tables.truth
+        )
     for fold, part in encoded.rows.items():
         write_pairs(root, fold, _arrow(part.pairs), part.labels)
     for name, rejected in checked.rejected.items():

@@ -1,4 +1,5 @@
-"""The catalogue: which users and items have an id, and which id; fitted on train only, unchanged within a lineage."""
+"""The catalogue: which users and items have an id, and which id; fitted on train only, unchanged
+within a lineage."""
 
 from __future__ import annotations
 
@@ -9,30 +10,32 @@ from typing import Literal
 import polars as pl
 from pydantic import Field
 
-from pipelines.config import Config
-from pipelines.data.dataset import Dataset
-from pipelines.data.schema import IdSpace
-from pipelines.errors import DataError
+from falconer.pipelines.config import Config
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.schema import IdSpace
+from falconer.pipelines.errors import DataError
 
 Kind = Literal["user", "item"]
 KINDS: tuple[Kind, Kind] = ("user", "item")
 
 
 class CatalogueConfig(Config):
-    """Who gets an id: minimum counts of distinct partners, applied again and again until nothing more falls out."""
+    """Who gets an id: minimum counts of distinct partners, applied again and again until nothing
+    more falls out."""
 
     min_item_users: int = Field(default=1, ge=1)
     """Distinct users that an item must have."""
     min_user_items: int = Field(default=1, ge=1)
     """Distinct items that a user must have."""
     counted_on: Literal["train", "all"] = "train"
-    """`all` counts before the split, test included: only for recipes that repeat a published protocol."""
+    """`all` counts before the split, test included: only for recipes that repeat a published
+    protocol."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """id int32 (0..n-1), value (int64 or string), generation int32, frequency int64: train events of the generation
-    in which the value came in."""
+    """id int32 (0..n-1), value (int64 or string), generation int32, frequency int64: train events
+    of the generation in which the value came in."""
 
     table: pl.DataFrame
 
@@ -47,7 +50,8 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The vocabularies of users and items, and their lineage. A source of the ranking task may have neither."""
+    """The vocabularies of users and items, and their lineage. A source of the ranking task may have
+    neither."""
 
     users: Vocabulary
     items: Vocabulary
@@ -58,8 +62,11 @@ class Catalogue:
         return self.users if kind == "user" else self.items
 
 
-def keep_frequent(events: pl.DataFrame, config: CatalogueConfig, *, known: Catalogue | None = None) -> pl.DataFrame:
-    """The events whose item has enough distinct users and whose user has enough distinct items, among the kept ones.
+def keep_frequent(
+    events: pl.DataFrame, config: CatalogueConfig, *, known: Catalogue | None = None
+) -> pl.DataFrame:
+    """The events whose item has enough distinct users and whose user has enough distinct items,
+    among the kept ones.
 
     Users and items of `known` stay whatever their counts.
     """
@@ -72,12 +79,15 @@ def keep_frequent(events: pl.DataFrame, config: CatalogueConfig, *, known: Catal
             return kept
 
 
-def _enough(events: pl.DataFrame, kind: Kind, partner: Kind, minimum: int, known: Vocabulary | None) -> pl.DataFrame:
+def _enough(
+    events: pl.DataFrame, kind: Kind, partner: Kind, minimum: int, known: Vocabulary | None
+) -> pl.DataFrame:
     if minimum == 1:
         return events
     if not {kind, partner} <= set(events.columns):
         raise DataError(
-            f"catalogue.min_{kind}_{partner}s needs users and items, and the source has not both; leave it out"
+            f"catalogue.min_{kind}_{partner}s needs users and items, and the source has not both; "
+            "leave it out"
         )
     counts = events.group_by(kind).agg(pl.col(partner).n_unique().alias("partners"))
     frequent = counts.filter(pl.col("partners") >= minimum)[kind]
@@ -86,18 +96,22 @@ def _enough(events: pl.DataFrame, kind: Kind, partner: Kind, minimum: int, known
     return events.join(frequent.unique().to_frame(), on=kind, how="semi", maintain_order="left")
 
 
-def fit(train: pl.DataFrame, config: CatalogueConfig, *, parent: Catalogue | None = None) -> Catalogue:
-    """Fit the vocabularies on train events: ids by (generation, train frequency descending, value ascending).
+def fit(
+    train: pl.DataFrame, config: CatalogueConfig, *, parent: Catalogue | None = None
+) -> Catalogue:
+    """Fit the vocabularies on train events: ids by (generation, train frequency descending, value
+    ascending).
 
-    With a `parent`, its ids stay and new values follow as the next generation. Raises `DataError` where nothing is
-    left, or where the values are of another type than the parent's.
+    With a `parent`, its ids stay and new values follow as the next generation. Raises `DataError`
+    where nothing is left, or where the values are of another type than the parent's.
     """
     if parent is not None:
         _refuse_other_types(train, parent)
     kept = keep_frequent(train, config, known=parent) if config.counted_on == "train" else train
     if kept.is_empty():
         raise DataError(
-            "no train event is left in the catalogue; lower catalogue.min_item_users and catalogue.min_user_items"
+            "no train event is left in the catalogue; lower catalogue.min_item_users and "
+            "catalogue.min_user_items"
         )
     generation = len(parent.id_space.generations) if parent else 0
     users = _extend(_values(kept, "user"), generation, parent.users if parent else None)
@@ -140,7 +154,8 @@ def _id_space(users: Vocabulary, items: Vocabulary, parent: Catalogue | None) ->
 
 
 def _hash(users: Vocabulary, items: Vocabulary) -> str:
-    """16 hex digits of the sha256 of all values in the order of their ids, users first; types and lengths count."""
+    """16 hex digits of the sha256 of all values in the order of their ids, users first; types and
+    lengths count."""
     digest = hashlib.sha256()
     for values in (users.values, items.values):
         texts = values.cast(pl.String)
@@ -155,6 +170,7 @@ def _refuse_other_types(train: pl.DataFrame, parent: Catalogue) -> None:
         here, there = _values(train, kind).dtype, parent.of(kind).values.dtype
         if here != there:
             raise DataError(
-                f"{kind} ids are {here} here and {there} in the dataset that this one extends; bring them to one type, "
+                f"{kind} ids are {here} here and {there} in the dataset that this one extends; "
+                "bring them to one type, "
                 "or leave out `extends` to open a new lineage"
             )

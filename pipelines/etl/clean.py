@@ -1,4 +1,5 @@
-"""Cleaning: which sound events count, each drop counted by name, and the order that everything after keeps."""
+"""Cleaning: which sound events count, each drop counted by name, and the order that everything
+after keeps."""
 
 from __future__ import annotations
 
@@ -6,8 +7,8 @@ from typing import Literal
 
 import polars as pl
 
-from pipelines.config import Config
-from pipelines.errors import DataError
+from falconer.pipelines.config import Config
+from falconer.pipelines.errors import DataError
 
 
 class CleanConfig(Config):
@@ -18,15 +19,16 @@ class CleanConfig(Config):
     min_weight: float | None = None
     """Keep events whose weight is at least this, for example 1 where a weight is a quantity."""
     deduplicate: Literal["none", "events", "pairs_first", "pairs_last"] = "none"
-    """events: of rows that agree in every column one is kept; pairs_first, pairs_last: of all events of a user with
-    an item the first or last one is kept."""
+    """events: of rows that agree in every column one is kept; pairs_first, pairs_last: of all
+    events of a user with an item the first or last one is kept."""
 
 
 def clean(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Drop what `config` says; returns the rest by (time, ordinal), or by ordinal without times, and the drops by name.
+    """Drop what `config` says; returns the rest by (time, ordinal), or by ordinal without times,
+    and the drops by name.
 
-    Identical events that stay because `deduplicate` is "none" are counted as `duplicate events kept`.
-    Raises `DataError` where a threshold has no column, or no event is left.
+    Identical events that stay because `deduplicate` is "none" are counted as `duplicate events
+    kept`. Raises `DataError` where a threshold has no column, or no event is left.
     """
     counts: dict[str, int] = {}
     for column, least in (("rating", config.min_rating), ("weight", config.min_weight)):
@@ -41,7 +43,9 @@ def clean(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, dict
         events = events.filter(~pl.col("ordinal").is_in(repeats.implode()))
     if events.is_empty():
         drops = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
-        raise DataError(f"no event is left after cleaning ({drops}); loosen the values under [clean]")
+        raise DataError(
+            f"no event is left after cleaning ({drops}); loosen the values under [clean]"
+        )
     return events, {name: count for name, count in counts.items() if count}
 
 
@@ -56,7 +60,8 @@ _REPEATS = {
 def _at_least(events: pl.DataFrame, column: str, least: float) -> pl.DataFrame:
     if column not in events.columns:
         raise DataError(
-            f"clean.min_{column} is set, but the events have no {column}; map one under [source], or take it away"
+            f"clean.min_{column} is set, but the events have no {column}; map one under [source], "
+            "or take it away"
         )
     return events.filter(pl.col(column) >= least)
 
@@ -75,8 +80,15 @@ def _repeats(events: pl.DataFrame, rule: str) -> pl.Series:
             )
         kept = events.unique(["user", "item"], keep="first" if rule == "pairs_first" else "last")
         return events.join(kept, on="ordinal", how="anti")["ordinal"]
-    # Few rows share a hash of user, item and time: only those are compared in full, which saves time and memory.
-    near = [name for name in ("user", "item", "time") if name in events.columns] or pl.exclude("ordinal")
+    # Few rows share a hash of user, item and time: only those are compared in full, which saves
+    # time and memory.
+    near = [name for name in ("user", "item", "time") if name in events.columns] or pl.exclude(
+        "ordinal"
+    )
     candidates = events.filter(~events.select(near).hash_rows().is_unique())
-    first = candidates.select(pl.exclude("ordinal")).select(pl.struct(pl.all()).is_first_distinct()).to_series()
+    first = (
+        candidates.select(pl.exclude("ordinal"))
+        .select(pl.struct(pl.all()).is_first_distinct())
+        .to_series()
+    )
     return candidates["ordinal"].filter(~first)

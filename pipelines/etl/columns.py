@@ -8,7 +8,7 @@ from datetime import datetime
 
 import polars as pl
 
-from pipelines.errors import DataError
+from falconer.pipelines.errors import DataError
 
 EXACT_FLOAT = 2**53
 """Whole numbers up to here are exact in a float64."""
@@ -17,12 +17,19 @@ TOO_LARGE = 10**11
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 ENCODED_TEXT = (pl.Categorical, pl.Enum)
-ISO_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M%#z", "%Y-%m-%d")
+ISO_FORMATS = (
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d %H:%M%#z",
+    "%Y-%m-%d",
+)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A reason to reject, the rows that it holds for (`mask`: no nulls), and what the reader can do about it."""
+    """A reason to reject, the rows that it holds for (`mask`: no nulls), and what the reader can do
+    about it."""
 
     reason: str
     mask: pl.Series
@@ -31,7 +38,8 @@ class Fault:
 
 @dataclass(frozen=True)
 class Column:
-    """`values` in the canonical type, without meaning where a fault holds; `faults` in order of precedence."""
+    """`values` in the canonical type, without meaning where a fault holds; `faults` in order of
+    precedence."""
 
     values: pl.Series
     faults: tuple[Fault, ...]
@@ -40,8 +48,9 @@ class Column:
 def identifiers(column: pl.Series) -> Column:
     """Ids of users or items: whole numbers become int64, text stays text (`"007"` never becomes 7).
 
-    Faults: null, NaN (the text "nan" too, which is what many tools write for it), empty, a fraction, outside int64.
-    Raises `DataError` where the type cannot hold an id (dates, lists, booleans).
+    Faults: null, NaN (the text "nan" too, which is what many tools write for it), empty, a
+    fraction, outside int64. Raises `DataError` where the type cannot hold an id (dates, lists,
+    booleans).
     """
     if column.dtype == pl.Null:
         column = column.cast(pl.String)
@@ -57,7 +66,9 @@ def identifiers(column: pl.Series) -> Column:
 def _integer_ids(column: pl.Series) -> Column:
     values = column.cast(pl.Int64, strict=False)
     absent = _null(column)
-    return Column(values, (absent, Fault(f"{column.name} is outside int64", values.is_null() & ~absent.mask)))
+    return Column(
+        values, (absent, Fault(f"{column.name} is outside int64", values.is_null() & ~absent.mask))
+    )
 
 
 def _float_ids(column: pl.Series) -> Column:
@@ -73,7 +84,11 @@ def _float_ids(column: pl.Series) -> Column:
 def _text_ids(column: pl.Series) -> Column:
     bare = column.str.strip_chars()
     empty, nan = _true(bare == ""), _true(bare.str.to_lowercase() == "nan")
-    faults = (_null(column), Fault(f"{column.name} is empty", empty), Fault(f"{column.name} is NaN", nan))
+    faults = (
+        _null(column),
+        Fault(f"{column.name} is empty", empty),
+        Fault(f"{column.name} is NaN", nan),
+    )
     return Column(column, faults)
 
 
@@ -85,7 +100,8 @@ def text(column: pl.Series) -> pl.Series:
 
 
 def numbers(column: pl.Series, *, required: bool) -> Column:
-    """Float64 values. Faults: not a number, not finite; where `required` also null and NaN, which else become null.
+    """Float64 values. Faults: not a number, not finite; where `required` also null and NaN, which
+    else become null.
 
     Raises `DataError` where the type cannot hold a number (dates, lists).
     """
@@ -109,8 +125,8 @@ def numbers(column: pl.Series, *, required: bool) -> Column:
 def times(column: pl.Series, unit: str, *, earliest: datetime, latest: datetime) -> Column:
     """Int64 seconds since 1970 UTC, fractions cut off; a date-time without a zone counts as UTC.
 
-    `unit` tells how numbers and text are meant (see `Raw.time_unit`). Faults: null, not a time, in a finer unit than
-    `unit` says, in the future (after `latest`), before `earliest`.
+    `unit` tells how numbers and text are meant (see `Raw.time_unit`). Faults: null, not a time, in
+    a finer unit than `unit` says, in the future (after `latest`), before `earliest`.
     Raises `DataError` where the type cannot hold a time.
     """
     absent = _null(column)
@@ -119,17 +135,21 @@ def times(column: pl.Series, unit: str, *, earliest: datetime, latest: datetime)
     seconds = _seconds(column, unit)
     faults = (
         absent,
-        Fault(f"{column.name} is not a time", seconds.is_null() & ~absent.mask, _reading_advice(unit)),
+        Fault(
+            f"{column.name} is not a time", seconds.is_null() & ~absent.mask, _reading_advice(unit)
+        ),
         *_finer_units(column, seconds, unit),
         Fault(
             f"{column.name} is in the future",
             _true(seconds > int(latest.timestamp())),
-            f"after {latest.isoformat(sep=' ', timespec='seconds')}; set contract.latest to allow later ones",
+            f"after {latest.isoformat(sep=' ', timespec='seconds')}; set contract.latest to allow "
+            "later ones",
         ),
         Fault(
             f"{column.name} is before {earliest.date()}",
             _true(seconds < int(earliest.timestamp())),
-            "set contract.earliest to allow earlier ones; numbers that are no times but an order, or are in a coarser "
+            "set contract.earliest to allow earlier ones; numbers that are no times but an order, "
+            "or are in a coarser "
             "unit than source.time_unit says, look like this too",
         ),
     )
@@ -144,14 +164,17 @@ def _reading_advice(unit: str) -> str:
 
 
 def _finer_units(column: pl.Series, seconds: pl.Series, unit: str) -> Iterator[Fault]:
-    """A fault for each unit finer than `unit`, finest first, for numbers so large that they must be in it."""
+    """A fault for each unit finer than `unit`, finest first, for numbers so large that they must be
+    in it."""
     if unit not in UNITS or column.dtype.is_temporal():
         return
     for finer, per_second in reversed(UNITS.items()):
         if per_second > UNITS[unit]:
             mask = _true(seconds > TOO_LARGE * (per_second // UNITS[unit] // 1000))
             yield Fault(
-                f"{column.name} looks like {UNIT_NAMES[finer]}", mask, f'set time_unit = "{finer}" under [source]'
+                f"{column.name} looks like {UNIT_NAMES[finer]}",
+                mask,
+                f'set time_unit = "{finer}" under [source]',
             )
 
 
@@ -182,7 +205,9 @@ def _seconds_of_text(text: pl.Series, unit: str) -> pl.Series:
         whole = text.cast(pl.Int64, strict=False)
         if whole.null_count() == text.null_count():
             return _scaled(whole, UNITS[unit])
-        return _first_of(_scaled(whole, UNITS[unit]), _scaled(text.cast(pl.Float64, strict=False), UNITS[unit]))
+        return _first_of(
+            _scaled(whole, UNITS[unit]), _scaled(text.cast(pl.Float64, strict=False), UNITS[unit])
+        )
     if unit != "iso":
         return _parsed(text, unit)
     text = text.str.replace(r"^(\d{4}-\d\d-\d\d)[Tt]", "${1} ").str.replace(r"[Zz]$", "+00:00")
@@ -195,11 +220,14 @@ def _seconds_of_text(text: pl.Series, unit: str) -> pl.Series:
 
 
 def _parsed(text: pl.Series, form: str) -> pl.Series:
-    """Int64 seconds, null where `text` is not of the strptime format `form`; `DataError` where that is no format."""
+    """Int64 seconds, null where `text` is not of the strptime format `form`; `DataError` where that
+    is no format."""
     try:
         return text.str.to_datetime(form, time_unit="us", strict=False).dt.epoch("s")
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"source.time_unit = {form!r} is not a usable format: {str(error).splitlines()[0]}") from error
+        raise DataError(
+            f"source.time_unit = {form!r} is not a usable format: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def _first_of(first: pl.Series, second: pl.Series) -> pl.Series:
@@ -215,4 +243,7 @@ def _true(mask: pl.Series) -> pl.Series:
 
 
 def _wrong_type(column: pl.Series, wanted: str) -> DataError:
-    return DataError(f"column {column.name!r} holds {column.dtype}, where {wanted} is wanted; choose another column")
+    return DataError(
+        f"column {column.name!r} holds {column.dtype}, where {wanted} is wanted; choose another "
+        "column"
+    )

@@ -1,7 +1,8 @@
-"""The contract between a source and everything after it: canonical types, and bad rows set apart with a reason.
+"""The contract between a source and everything after it: canonical types, and bad rows set apart
+with a reason.
 
-A row is rejected for the first reason that holds. Rejected rows leave exactly as they came, with `reason` and `row`
-(0-based in the source), so that kept and rejected rows together are the source.
+A row is rejected for the first reason that holds. Rejected rows leave exactly as they came, with
+`reason` and `row` (0-based in the source), so that kept and rejected rows together are the source.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Annotated
 import polars as pl
 from pydantic import AfterValidator, Field
 
-from pipelines.config import Config
-from pipelines.errors import DataError
-from pipelines.etl.columns import ENCODED_TEXT, Fault, identifiers, numbers, text, times
-from pipelines.etl.raw import Raw
+from falconer.pipelines.config import Config
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.columns import ENCODED_TEXT, Fault, identifiers, numbers, text, times
+from falconer.pipelines.etl.raw import Raw
 
 LONGEST_SHOWN = 80
 REQUIRED_NUMBERS = ("rating", "weight", "label")
@@ -44,7 +45,8 @@ class ContractConfig(Config):
 
 @dataclass(frozen=True)
 class Checked:
-    """`raw` in canonical types; `rejected`: table name -> rows as they came with `reason` and `row`; `counts`."""
+    """`raw` in canonical types; `rejected`: table name -> rows as they came with `reason` and
+    `row`; `counts`."""
 
     raw: Raw
     rejected: dict[str, pl.DataFrame]
@@ -60,32 +62,43 @@ def check(
 ) -> Checked:
     """Convert every table of `raw` to the types that `Raw` promises, and set bad rows apart.
 
-    `numeric` names feature columns that must be numbers ("events", "users" or "items" -> names): text in them is
-    converted to float64, and a row whose text is no number is rejected. In every float feature NaN becomes null, and
-    an infinite value rejects the row. `binary` names event columns that must be 0 or 1. Of several user or item rows
-    with one key the first is kept.
-    Ids become int64 where every id of that kind in every table is a whole number in its usual writing; else strings.
+    `numeric` names feature columns that must be numbers ("events", "users" or "items" -> names):
+    text in them is converted to float64, and a row whose text is no number is rejected. In every
+    float feature NaN becomes null, and an infinite value rejects the row. `binary` names event
+    columns that must be 0 or 1. Of several user or item rows with one key the first is kept.
+    Ids become int64 where every id of that kind in every table is a whole number in its usual
+    writing; else strings.
 
-    `counts` holds `rows_read`, `rejected: <reason>`, the like for "users" and "items", and the events whose user or
-    item has no row in its table (they stay: such a table need not be complete).
-    Raises `DataError` where a column's type is wrong, where more than `max_rejected_share` of a table is rejected
-    (with counts, the first row of each reason and the remedy), or where no event is left.
+    `counts` holds `rows_read`, `rejected: <reason>`, the like for "users" and "items", and the
+    events whose user or item has no row in its table (they stay: such a table need not be
+    complete). Raises `DataError` where a column's type is wrong, where more than
+    `max_rejected_share` of a table is rejected (with counts, the first row of each reason and the
+    remedy), or where no event is left.
     """
     tables = {"events": raw.events, "users": raw.users, "items": raw.items}
     checks = {}
     for name, frame in tables.items():
         if frame is not None:
             required = REQUIRED_NUMBERS if name == "events" else ()
-            rules = _Rules(required, (numeric or {}).get(name, ()), binary if name == "events" else ())
+            rules = _Rules(
+                required, (numeric or {}).get(name, ()), binary if name == "events" else ()
+            )
             checks[name] = _check_table(name, frame, raw, config, rules)
     kept = {name: part.kept for name, part in checks.items()}
     if kept["events"].is_empty():
         raise DataError("events: no row is left to learn from" + _summary(checks["events"], raw))
     checked = replace(
-        raw, events=kept["events"], users=kept.get("users"), items=kept.get("items"), time_unit="s", malformed={}
+        raw,
+        events=kept["events"],
+        users=kept.get("users"),
+        items=kept.get("items"),
+        time_unit="s",
+        malformed={},
     )
     checked = _with_common_ids(checked)
-    counts = {key: count for name, part in checks.items() for key, count in _counts(name, part).items()}
+    counts = {
+        key: count for name, part in checks.items() for key, count in _counts(name, part).items()
+    }
     return Checked(
         raw=checked,
         rejected={name: part.rejected for name, part in checks.items() if part.rejected.height},
@@ -106,20 +119,25 @@ class _Part:
     @property
     def reasons(self) -> dict[str, int]:
         """Reason -> number of rows, most frequent first."""
-        counted = self.rejected.group_by("reason").len().sort("len", "reason", descending=[True, False])
+        counted = (
+            self.rejected.group_by("reason").len().sort("len", "reason", descending=[True, False])
+        )
         return dict(counted.iter_rows())
 
 
 @dataclass(frozen=True)
 class _Rules:
-    """Columns of one table that must be a number, may be null but else must be one, and must be 0 or 1."""
+    """Columns of one table that must be a number, may be null but else must be one, and must be 0
+    or 1."""
 
     required: Collection[str]
     numeric: Collection[str]
     binary: Collection[str]
 
 
-def _check_table(name: str, frame: pl.DataFrame, raw: Raw, config: ContractConfig, rules: _Rules) -> _Part:
+def _check_table(
+    name: str, frame: pl.DataFrame, raw: Raw, config: ContractConfig, rules: _Rules
+) -> _Part:
     try:
         converted, faults = _convert(frame, raw.time_unit, config, rules)
     except DataError as error:
@@ -135,13 +153,21 @@ def _check_table(name: str, frame: pl.DataFrame, raw: Raw, config: ContractConfi
     rejected = _rejected_rows(frame, code, faults, malformed)
     kept = converted.filter(code == 0) if rejected.height else converted
     advice = {fault.reason: fault.advice for fault in faults}
-    part = _Part(name, n_read, kept if name == "events" else kept.drop("ordinal", strict=False), rejected, advice)
+    part = _Part(
+        name,
+        n_read,
+        kept if name == "events" else kept.drop("ordinal", strict=False),
+        rejected,
+        advice,
+    )
     if n_faulty > config.max_rejected_share * n_read:
         raise DataError(_refusal(part, n_faulty, raw, config))
     return part
 
 
-def _convert(frame: pl.DataFrame, unit: str, config: ContractConfig, rules: _Rules) -> tuple[pl.DataFrame, list[Fault]]:
+def _convert(
+    frame: pl.DataFrame, unit: str, config: ContractConfig, rules: _Rules
+) -> tuple[pl.DataFrame, list[Fault]]:
     """Canonical columns, and all faults in the order in which they take precedence."""
     absent = [name for name in rules.numeric if name not in frame.columns]
     if absent:
@@ -159,7 +185,9 @@ def _convert(frame: pl.DataFrame, unit: str, config: ContractConfig, rules: _Rul
         elif series.name in rules.numeric or series.dtype.is_float():
             column = numbers(series, required=False)
         else:
-            columns.append(text(series) if series.name == "label" or series.dtype in ENCODED_TEXT else series)
+            columns.append(
+                text(series) if series.name == "label" or series.dtype in ENCODED_TEXT else series
+            )
             continue
         columns.append(column.values)
         faults.extend(column.faults)
@@ -170,7 +198,9 @@ def _convert(frame: pl.DataFrame, unit: str, config: ContractConfig, rules: _Rul
 
 def _not_binary(values: pl.Series) -> Fault:
     advice = "set target.above to a threshold where the column is no label of 0 or 1"
-    return Fault(f"{values.name} is neither 0 nor 1", ~values.is_in([0.0, 1.0]).fill_null(value=True), advice)
+    return Fault(
+        f"{values.name} is neither 0 nor 1", ~values.is_in([0.0, 1.0]).fill_null(value=True), advice
+    )
 
 
 def _first_fault(faults: Sequence[Fault], height: int) -> pl.Series:
@@ -178,14 +208,19 @@ def _first_fault(faults: Sequence[Fault], height: int) -> pl.Series:
     code = pl.zeros(height, dtype=pl.UInt16, eager=True)
     for number, fault in reversed(list(enumerate(faults, start=1))):
         if fault.mask.any():
-            code = pl.select(pl.when(fault.mask).then(pl.lit(number, pl.UInt16)).otherwise(code)).to_series()
+            code = pl.select(
+                pl.when(fault.mask).then(pl.lit(number, pl.UInt16)).otherwise(code)
+            ).to_series()
     return code
 
 
 def _repeated(key: pl.Series, code: pl.Series) -> Fault:
     """Rows whose key an earlier sound row has; rows with a fault do not count."""
     sound = pl.select(pl.when(code == 0).then(key)).to_series()
-    return Fault(f"{key.name} is a duplicate of an earlier row", sound.is_not_null() & ~sound.is_first_distinct())
+    return Fault(
+        f"{key.name} is a duplicate of an earlier row",
+        sound.is_not_null() & ~sound.is_first_distinct(),
+    )
 
 
 def _rejected_rows(
@@ -195,7 +230,9 @@ def _rejected_rows(
     row = frame["ordinal"] if "ordinal" in frame.columns else pl.arange(frame.height, eager=True)
     bad = code > 0
     rejected = frame.filter(bad).drop("ordinal", strict=False)
-    rejected = rejected.with_columns(reasons.gather(code.filter(bad)), row.filter(bad).cast(pl.Int64).alias("row"))
+    rejected = rejected.with_columns(
+        reasons.gather(code.filter(bad)), row.filter(bad).cast(pl.Int64).alias("row")
+    )
     if malformed is None:
         return rejected
     return pl.concat([rejected, malformed], how="diagonal").sort("row")
@@ -205,7 +242,8 @@ def _refusal(part: _Part, n_faulty: int, raw: Raw, config: ContractConfig) -> st
     share = n_faulty / part.n_read
     return (
         f"{part.name}: {n_faulty} of {part.n_read} rows are bad ({share:.1%}), "
-        f"more than contract.max_rejected_share = {config.max_rejected_share:.1%}" + _summary(part, raw)
+        f"more than contract.max_rejected_share = {config.max_rejected_share:.1%}"
+        + _summary(part, raw)
     )
 
 
@@ -214,9 +252,13 @@ def _summary(part: _Part, raw: Raw) -> str:
     lines = []
     for reason, count in part.reasons.items():
         first = part.rejected.filter(pl.col("reason") == reason).row(0, named=True)
-        values = ", ".join(f"{k}={_short(v)}" for k, v in first.items() if k not in ("reason", "row"))
+        values = ", ".join(
+            f"{k}={_short(v)}" for k, v in first.items() if k not in ("reason", "row")
+        )
         advice = part.advice.get(reason)
-        lines.append(f"\n  - {count} x {reason}; first {_place(part.name, first['row'], raw)}: {values}")
+        lines.append(
+            f"\n  - {count} x {reason}; first {_place(part.name, first['row'], raw)}: {values}"
+        )
         lines.append(f"\n    {advice}" if advice else "")
     return "".join(lines)
 
@@ -239,15 +281,21 @@ def _place(name: str, row: int, raw: Raw) -> str:
 def _counts(name: str, part: _Part) -> dict[str, int]:
     prefix = "" if name == "events" else f"{name} "
     read = "rows_read" if name == "events" else f"{name}_read"
-    return {read: part.n_read, **{f"{prefix}rejected: {reason}": count for reason, count in part.reasons.items()}}
+    return {
+        read: part.n_read,
+        **{f"{prefix}rejected: {reason}": count for reason, count in part.reasons.items()},
+    }
 
 
 def _unlisted(raw: Raw) -> dict[str, int]:
-    """Events whose user or item has no row in the table of users or items, where there is such a table."""
+    """Events whose user or item has no row in the table of users or items, where there is such a
+    table."""
     counts = {}
     for name, key, frame in (("users", "user", raw.users), ("items", "item", raw.items)):
         if frame is not None:
-            counts[f"events without a row in {name}"] = raw.events.join(frame, on=key, how="anti").height
+            counts[f"events without a row in {name}"] = raw.events.join(
+                frame, on=key, how="anti"
+            ).height
     return {name: count for name, count in counts.items() if count}
 
 
@@ -266,7 +314,9 @@ def _with_common_id(raw: Raw, kind: str) -> Raw:
         if (frame := getattr(raw, name)) is not None and kind in frame.columns
     }
     if kind == "item" and "candidates" in tables:
-        tables["candidates"] = tables["candidates"].with_columns(pl.col("candidates").cast(pl.List(dtype)))
+        tables["candidates"] = tables["candidates"].with_columns(
+            pl.col("candidates").cast(pl.List(dtype))
+        )
     return replace(raw, **tables)
 
 
@@ -278,7 +328,8 @@ def _ids(raw: Raw, kind: str) -> Iterator[pl.Series]:
 
 
 def _whole(column: pl.Series) -> bool:
-    """Whether each value is a whole number, or text that a whole number would be written as ("7", never "007")."""
+    """Whether each value is a whole number, or text that a whole number would be written as ("7",
+    never "007")."""
     if column.dtype != pl.String:
         return True
     values = column.cast(pl.Int64, strict=False)

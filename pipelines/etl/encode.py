@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from pipelines.data.schema import Fold, IdSpace
-from pipelines.etl import catalogue as catalogues
-from pipelines.etl import features as plans
-from pipelines.etl.catalogue import KINDS, Catalogue, Kind
-from pipelines.etl.engines import Engine
-from pipelines.etl.features import Categorical, Encoder, Encoding
-from pipelines.etl.folds import FoldTables, fold_of
-from pipelines.etl.raw import Raw
-from pipelines.etl.recipe import EtlRecipe
-from pipelines.etl.rows import RowTables, rows_of
-from pipelines.etl.split import Part, Split
-from pipelines.etl.stopwatch import Stopwatch
+from falconer.pipelines.data.schema import Fold, IdSpace
+from falconer.pipelines.etl import catalogue as catalogues
+from falconer.pipelines.etl import features as plans
+from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
+from falconer.pipelines.etl.engines import Engine
+from falconer.pipelines.etl.features import Categorical, Encoder, Encoding
+from falconer.pipelines.etl.folds import FoldTables, fold_of
+from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.rows import RowTables, rows_of
+from falconer.pipelines.etl.split import Part, Split
+from falconer.pipelines.etl.stopwatch import Stopwatch
 
 IDS = {"user": "user_id", "item": "item_id"}
 FLOATS = ("rating", "weight")
@@ -49,12 +49,20 @@ class Encoded:
 
 
 def encode(
-    raw: Raw, divided: Split, recipe: EtlRecipe, *, engine: Engine, parent: Parent | None, watch: Stopwatch
+    raw: Raw,
+    divided: Split,
+    recipe: EtlRecipe,
+    *,
+    engine: Engine,
+    parent: Parent | None,
+    watch: Stopwatch,
 ) -> Encoded:
     """Fit everything on the split's train events only, and encode all of them."""
     with watch("fit"):
         in_train = divided.events.filter(pl.col("part") == int(Part.TRAIN))
-        catalogue = catalogues.fit(in_train, recipe.catalogue, parent=parent.catalogue if parent else None)
+        catalogue = catalogues.fit(
+            in_train, recipe.catalogue, parent=parent.catalogue if parent else None
+        )
     with watch("encode"):
         events = _with_ids(divided.events, catalogue, engine)
     train = events.filter(pl.col("part") == int(Part.TRAIN))
@@ -71,14 +79,18 @@ def encode(
             _with_lineage(catalogue, Encoder(encodings), parent),
             Encoder(encodings),
             _beside(_train_columns(train, recipe), encoded["event"]),
-            {kind: _beside(entities[kind].select("id", "key", "label"), encoded[kind]) for kind in KINDS},
+            {
+                kind: _beside(entities[kind].select("id", "key", "label"), encoded[kind])
+                for kind in KINDS
+            },
             {} if ranking else _folds(events, divided, raw.candidates, catalogue),
             _rows(events, divided, recipe, engine, encodings["event"]) if ranking else {},
         )
 
 
 def _with_lineage(catalogue: Catalogue, encoder: Encoder, parent: Parent | None) -> Catalogue:
-    """Without users and items the lineage is that of the features' statistics, as nothing else has ids."""
+    """Without users and items the lineage is that of the features' statistics, as nothing else has
+    ids."""
     if len(catalogue.users) or len(catalogue.items):
         return catalogue
     before = parent.catalogue.id_space.generations if parent else ()
@@ -88,27 +100,40 @@ def _with_lineage(catalogue: Catalogue, encoder: Encoder, parent: Parent | None)
 
 
 def _with_ids(events: pl.DataFrame, catalogue: Catalogue, engine: Engine) -> pl.DataFrame:
-    """The events with `user_id` and `item_id`, encoded by the engine, as far as the source has users and items.
+    """The events with `user_id` and `item_id`, encoded by the engine, as far as the source has
+    users and items.
 
     -1 = outside the vocabulary.
     """
     present = [kind for kind in KINDS if kind in events.columns]
     plain = Categorical(kind="categorical")
-    ids = engine.apply(events.select(present), {kind: Encoding(plain, catalogue.of(kind).values) for kind in present})
+    ids = engine.apply(
+        events.select(present),
+        {kind: Encoding(plain, catalogue.of(kind).values) for kind in present},
+    )
     return events.with_columns(ids.rename({kind: IDS[kind] for kind in present}).get_columns())
 
 
 def _entities(values: pl.Series, table: pl.DataFrame | None, kind: Kind) -> pl.DataFrame:
-    """One row an id: `id`, `key`, `label` (the source's, else the key as text), and the source's other columns."""
+    """One row an id: `id`, `key`, `label` (the source's, else the key as text), and the source's
+    other columns."""
     entities = pl.DataFrame({"key": values}).with_row_index("id").cast({"id": pl.Int32})
     if table is not None:
-        entities = entities.join(table.rename({kind: "key"}), on="key", how="left", maintain_order="left")
+        entities = entities.join(
+            table.rename({kind: "key"}), on="key", how="left", maintain_order="left"
+        )
     label = pl.col("key").cast(pl.String)
-    return entities.with_columns(label=pl.coalesce("label", label) if "label" in entities.columns else label)
+    return entities.with_columns(
+        label=pl.coalesce("label", label) if "label" in entities.columns else label
+    )
 
 
 def _features(
-    recipe: EtlRecipe, engine: Engine, tables: Mapping[str, pl.DataFrame], parent: Parent | None, watch: Stopwatch
+    recipe: EtlRecipe,
+    engine: Engine,
+    tables: Mapping[str, pl.DataFrame],
+    parent: Parent | None,
+    watch: Stopwatch,
 ) -> tuple[dict[plans.Table, dict[str, Encoding]], dict[str, pl.DataFrame]]:
     """Each table's encodings, fitted on its rows, and its encoded columns."""
     encodings: dict[plans.Table, dict[str, Encoding]] = {}
@@ -129,7 +154,8 @@ def _beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
 
 
 def _train_columns(train: pl.DataFrame, recipe: EtlRecipe) -> pl.DataFrame:
-    """The columns of train without features. For ranking the label is the only trace of the column that it is of."""
+    """The columns of train without features. For ranking the label is the only trace of the column
+    that it is of."""
     floats = FLOATS if recipe.task == "top_n" else ("label",)
     optional = [name for name in ("time", *floats) if name in train.columns]
     ids = {kind: pl.col(name) for kind, name in IDS.items() if name in train.columns}
@@ -140,16 +166,23 @@ def _train_columns(train: pl.DataFrame, recipe: EtlRecipe) -> pl.DataFrame:
 def _folds(
     events: pl.DataFrame, divided: Split, candidates: pl.DataFrame | None, catalogue: Catalogue
 ) -> dict[Fold, FoldTables]:
-    """The folds' queries and truth; given candidates are for the test fold of a protocol that ranks among them."""
+    """The folds' queries and truth; given candidates are for the test fold of a protocol that ranks
+    among them."""
     given = candidates if divided.card.sampled else None
     return {
-        fold: fold_of(events, rule, candidates=given if fold == "test" else None, items=catalogue.items.values)
+        fold: fold_of(
+            events, rule, candidates=given if fold == "test" else None, items=catalogue.items.values
+        )
         for fold, rule in divided.folds.items()
     }
 
 
 def _rows(
-    events: pl.DataFrame, divided: Split, recipe: EtlRecipe, engine: Engine, encodings: Mapping[str, Encoding]
+    events: pl.DataFrame,
+    divided: Split,
+    recipe: EtlRecipe,
+    engine: Engine,
+    encodings: Mapping[str, Encoding],
 ) -> dict[Fold, RowTables]:
     """The folds' rows and labels, with the event features as they were fitted on train."""
     assert recipe.target is not None

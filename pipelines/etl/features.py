@@ -1,6 +1,8 @@
-"""The feature plan: which columns become features and how, and the fitted statistics, which are ours.
+"""The feature plan: which columns become features and how, and the fitted statistics, which are
+ours.
 
-An engine counts and applies (`pipelines.etl.engines`); the plan orders, keeps and stores what was counted.
+An engine counts and applies (`falconer.pipelines.etl.engines`); the plan orders, keeps and stores
+what was counted.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from typing import Annotated, Any, Literal
 import polars as pl
 from pydantic import Field, FiniteFloat, TypeAdapter, field_validator, model_validator
 
-from pipelines.config import Config
-from pipelines.data.dataset import Dataset, write_table
-from pipelines.data.schema import Feature
-from pipelines.errors import ConfigError, DataError
-from pipelines.etl.raw import RESERVED
-from pipelines.files import identity_of, read_json, write_json
+from falconer.pipelines.config import Config
+from falconer.pipelines.data.dataset import Dataset, write_table
+from falconer.pipelines.data.schema import Feature
+from falconer.pipelines.errors import ConfigError, DataError
+from falconer.pipelines.etl.raw import RESERVED
+from falconer.pipelines.files import identity_of, read_json, write_json
 
 Table = Literal["event", "user", "item"]
 TABLES: tuple[Table, ...] = ("event", "user", "item")
@@ -29,14 +31,16 @@ ENCODER = "encoder/encoder.json"
 
 
 class Categorical(Config):
-    """Ids by train frequency descending, then value ascending; -1 for null, unseen and rarer than `min_count`."""
+    """Ids by train frequency descending, then value ascending; -1 for null, unseen and rarer than
+    `min_count`."""
 
     kind: Literal["categorical"]
     min_count: int = Field(default=1, ge=1)
 
 
 class Continuous(Config):
-    """Null becomes `fill`, then clip, then ln(1 + x), then (x - mean) / std of train, each as configured."""
+    """Null becomes `fill`, then clip, then ln(1 + x), then (x - mean) / std of train, each as
+    configured."""
 
     kind: Literal["continuous"]
     fill: FiniteFloat = 0.0
@@ -49,7 +53,10 @@ class Continuous(Config):
         if self.clip and self.clip[0] > self.clip[1]:
             raise ValueError("clip = [low, high] must not fall")
         if self.log and not (self.clip and self.clip[0] > -1):
-            raise ValueError("log = true needs clip = [low, high] with low above -1, as ln(1 + x) has no other values")
+            raise ValueError(
+                "log = true needs clip = [low, high] with low above -1, as ln(1 + x) has no other "
+                "values"
+            )
         return self
 
 
@@ -73,7 +80,8 @@ _ADAPTER: TypeAdapter[AnyFeature] = TypeAdapter(FeatureConfig)
 
 
 class FeaturesConfig(Config):
-    """The features of each table by the source's column names, and the engine that computes them."""
+    """The features of each table by the source's column names, and the engine that computes
+    them."""
 
     engine: Literal["nvtabular", "polars"] = "nvtabular"
     event: dict[str, FeatureConfig] = Field(default_factory=dict)
@@ -83,12 +91,23 @@ class FeaturesConfig(Config):
     @model_validator(mode="after")
     def _names_are_free(self) -> FeaturesConfig:
         names = [name for _, name, _ in self.each()]
-        wrong = sorted({name for name in names if name in TAKEN or set(name) & set("/\\\0") or name.startswith(".")})
+        wrong = sorted(
+            {
+                name
+                for name in names
+                if name in TAKEN or set(name) & set("/\\\0") or name.startswith(".")
+            }
+        )
         if wrong:
-            raise ValueError(f"not possible as feature names: {', '.join(wrong)}; rename the columns in the source")
+            raise ValueError(
+                f"not possible as feature names: {', '.join(wrong)}; rename the columns in the "
+                "source"
+            )
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"in more than one table: {', '.join(twice)}; rename the columns in the source")
+            raise ValueError(
+                f"in more than one table: {', '.join(twice)}; rename the columns in the source"
+            )
         return self
 
     def each(self) -> Iterator[tuple[Table, str, AnyFeature]]:
@@ -102,16 +121,20 @@ class FeaturesConfig(Config):
         return {"event": self.event, "user": self.user, "item": self.item}[table]
 
     def numeric(self) -> dict[str, list[str]]:
-        """The columns that must hold numbers, by the source's table: what the contract check is told."""
+        """The columns that must hold numbers, by the source's table: what the contract check is
+        told."""
         return {
-            f"{table}s": [name for name, config in self.of(table).items() if config.kind != "categorical"]
+            f"{table}s": [
+                name for name, config in self.of(table).items() if config.kind != "categorical"
+            ]
             for table in TABLES
         }
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Of a continuous column after fill, clip and log, on train: number of rows, mean, and standard deviation (n - 1).
+    """Of a continuous column after fill, clip and log, on train: number of rows, mean, and standard
+    deviation (n - 1).
 
     A `std` of 0 stands for a constant column, which is centred and not scaled.
     """
@@ -127,7 +150,8 @@ class Moments:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What an engine counts: `counts` name -> frame of `value` and `frequency` int64 in any order, and `moments`."""
+    """What an engine counts: `counts` name -> frame of `value` and `frequency` int64 in any order,
+    and `moments`."""
 
     counts: Mapping[str, pl.DataFrame]
     moments: Mapping[str, Moments]
@@ -135,7 +159,8 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Encoding:
-    """One column's fitted encoding: `values` by id for a categorical column, `moments` for a normalised one."""
+    """One column's fitted encoding: `values` by id for a categorical column, `moments` for a
+    normalised one."""
 
     config: AnyFeature
     values: pl.Series | None = None
@@ -207,7 +232,9 @@ class Encoder:
                 }
                 if encoding.values is not None:
                     vocabulary = pl.DataFrame({"value": encoding.values}).with_row_index("id")
-                    write_table(root, _vocabulary_file(name), vocabulary.cast({"id": pl.Int32}).to_arrow())
+                    write_table(
+                        root, _vocabulary_file(name), vocabulary.cast({"id": pl.Int32}).to_arrow()
+                    )
         (root / ENCODER).parent.mkdir(exist_ok=True)
         write_json(root / ENCODER, described)
 
@@ -217,7 +244,10 @@ class Encoder:
         described = read_json(data.path / ENCODER)
         return cls(
             {
-                table: {name: _encoding_of(data, name, values) for name, values in described[table].items()}
+                table: {
+                    name: _encoding_of(data, name, values)
+                    for name, values in described[table].items()
+                }
                 for table in TABLES
             }
         )
@@ -226,8 +256,14 @@ class Encoder:
 def _encoding_of(data: Dataset, name: str, described: Mapping[str, Any]) -> Encoding:
     ancestry = next(feature.lineage for feature in data.card.features if feature.name == name)
     config = _ADAPTER.validate_python(described["config"])
-    values = pl.DataFrame(data.table(_vocabulary_file(name)))["value"] if isinstance(config, Categorical) else None
-    return Encoding(config, values, Moments(**described["moments"]) if described["moments"] else None, ancestry)
+    values = (
+        pl.DataFrame(data.table(_vocabulary_file(name)))["value"]
+        if isinstance(config, Categorical)
+        else None
+    )
+    return Encoding(
+        config, values, Moments(**described["moments"]) if described["moments"] else None, ancestry
+    )
 
 
 def _vocabulary_file(name: str) -> str:
@@ -235,16 +271,25 @@ def _vocabulary_file(name: str) -> str:
 
 
 def canonical(frame: pl.DataFrame, features: Mapping[str, AnyFeature], table: str) -> pl.DataFrame:
-    """The feature columns in the types that engines take: integer categories int64, others string, numbers float64.
+    """The feature columns in the types that engines take: integer categories int64, others string,
+    numbers float64.
 
     A number that is not finite becomes null. Raises `DataError` where a column is missing.
     """
     missing = [name for name in features if name not in frame.columns]
     if missing:
         near = difflib.get_close_matches(missing[0], frame.columns, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(frame.columns) or 'nothing'}"
-        raise DataError(f"features.{table}.{missing[0]}: the source's {table}s have no such column; {hint}")
-    return frame.select(_canonical(pl.col(name), frame.schema[name], config) for name, config in features.items())
+        hint = (
+            f"did you mean {near[0]!r}?"
+            if near
+            else f"it has: {', '.join(frame.columns) or 'nothing'}"
+        )
+        raise DataError(
+            f"features.{table}.{missing[0]}: the source's {table}s have no such column; {hint}"
+        )
+    return frame.select(
+        _canonical(pl.col(name), frame.schema[name], config) for name, config in features.items()
+    )
 
 
 def _canonical(column: pl.Expr, dtype: pl.DataType, config: AnyFeature) -> pl.Expr:
@@ -261,19 +306,25 @@ def fit(
 ) -> dict[str, Encoding]:
     """The encodings of one table from what the engine counted on train.
 
-    A feature that `parent` has keeps its statistics, and its categories their ids; new categories are appended.
-    Raises `ConfigError` where such a feature is configured otherwise than in the parent.
+    A feature that `parent` has keeps its statistics, and its categories their ids; new categories
+    are appended. Raises `ConfigError` where such a feature is configured otherwise than in the
+    parent.
     """
     for name in features.keys() & parent.keys():
         if features[name] != parent[name].config:
             raise ConfigError(
-                f"feature {name}: the dataset that this one extends has {parent[name].config!r}; keep that, or "
+                f"feature {name}: the dataset that this one extends has {parent[name].config!r}; "
+                "keep that, or "
                 "leave out `extends` to open a new lineage"
             )
-    return {name: _fit(name, config, statistics, parent.get(name)) for name, config in features.items()}
+    return {
+        name: _fit(name, config, statistics, parent.get(name)) for name, config in features.items()
+    }
 
 
-def _fit(name: str, config: AnyFeature, statistics: Statistics, parent: Encoding | None) -> Encoding:
+def _fit(
+    name: str, config: AnyFeature, statistics: Statistics, parent: Encoding | None
+) -> Encoding:
     if isinstance(config, Categorical):
         values = _ordered(statistics.counts[name], config.min_count, parent)
         return Encoding(config, values, ancestry=parent.ancestry if parent else ())

@@ -9,15 +9,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.data.queries import Queries, Ragged, Truth
-from pipelines.etl.split import FoldRule
+from falconer.pipelines.data.queries import Queries, Ragged, Truth
+from falconer.pipelines.etl.split import FoldRule
 
 OUTSIDE = -1
 
 
 @dataclass(frozen=True)
 class FoldTables:
-    """One fold: queries by ascending user key, the keys, and the truth, row by row; counts for the card."""
+    """One fold: queries by ascending user key, the keys, and the truth, row by row; counts for the
+    card."""
 
     queries: Queries
     keys: pl.Series
@@ -26,18 +27,27 @@ class FoldTables:
 
 
 def fold_of(
-    events: pl.DataFrame, rule: FoldRule, *, candidates: pl.DataFrame | None = None, items: pl.Series
+    events: pl.DataFrame,
+    rule: FoldRule,
+    *,
+    candidates: pl.DataFrame | None = None,
+    items: pl.Series,
 ) -> FoldTables:
     """One query for each user with an event in the rule's truth part, in the catalogue or not.
 
-    `events` are in order, with `user`, `item`, `part`, and the encoded `user_id`, `item_id` (-1 = outside the
-    vocabulary). `candidates` holds `user` and the list `candidates`; `items` the catalogue's values by id.
+    `events` are in order, with `user`, `item`, `part`, and the encoded `user_id`, `item_id` (-1 =
+    outside the vocabulary). `candidates` holds `user` and the list `candidates`; `items` the
+    catalogue's values by id.
     """
     relevant = events.filter(pl.col("part") == rule.truth)
-    asked = relevant.group_by("user").agg(pl.col("user_id").first(), *_first_time(events)).sort("user")
+    asked = (
+        relevant.group_by("user").agg(pl.col("user_id").first(), *_first_time(events)).sort("user")
+    )
     asked = asked.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     rows = asked.select("user", "row")
-    history = events.filter(pl.col("part").is_in([int(part) for part in rule.history]), pl.col("item_id") != OUTSIDE)
+    history = events.filter(
+        pl.col("part").is_in([int(part) for part in rule.history]), pl.col("item_id") != OUTSIDE
+    )
     history = history.join(rows, on="user", maintain_order="left")
     queries = Queries(
         user=asked["user_id"].to_numpy(),
@@ -75,7 +85,8 @@ def _truth(relevant: pl.DataFrame, n: int) -> Truth:
 
 
 def _candidates(candidates: pl.DataFrame, rows: pl.DataFrame, items: pl.Series) -> Ragged:
-    """Ascending ids, so that the position tells nothing; candidates outside the catalogue cannot be ranked."""
+    """Ascending ids, so that the position tells nothing; candidates outside the catalogue cannot be
+    ranked."""
     ids = pl.DataFrame({"item": items}).with_row_index("item_id").cast({"item_id": pl.Int32})
     given = (
         candidates.join(rows, on="user")

@@ -7,7 +7,18 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-RESERVED = ("ordinal", "user", "item", "time", "rating", "weight", "label", "row", "reason", "source_text")
+RESERVED = (
+    "ordinal",
+    "user",
+    "item",
+    "time",
+    "rating",
+    "weight",
+    "label",
+    "row",
+    "reason",
+    "source_text",
+)
 """Column names with a fixed meaning: no feature may bear one."""
 
 
@@ -15,21 +26,27 @@ RESERVED = ("ordinal", "user", "item", "time", "rating", "weight", "label", "row
 class Raw:
     """Interactions and what is known of users and items, before or after `contract.check`.
 
-    After the check the types are the canonical ones given here. Before it, a source may hand over text (from CSV),
-    date-times and any number type: the check converts them, and rejects a row whose value cannot be converted.
+    After the check the types are the canonical ones given here. Before it, a source may hand over
+    text (from CSV), date-times and any number type: the check converts them, and rejects a row
+    whose value cannot be converted.
 
-    events      `ordinal` int64 (0-based row in the source), `user` and `item` (int64 or string; only for the ranking
-                task may they be absent), optional `time` int64 seconds since 1970 UTC, `rating`, `weight` and `label`
-                float64; then event features by their own names
+    events      `ordinal` int64 (0-based row in the source), `user` and `item` (int64 or string;
+                only for the ranking
+                task may they be absent), optional `time` int64 seconds since 1970 UTC, `rating`,
+                `weight` and `label` float64; then event features by their own names
     users       `user`, optional `label` string, features; or None
     items       `item`, optional `label` string, features; or None
-    candidates  `user`, `item` (the held-out positive) and `candidates`: a list of all items to rank, the positive
+    candidates  `user`, `item` (the held-out positive) and `candidates`: a list of all items to
+                rank, the positive
                 among them, ascending so that the position tells nothing; or None
     notes       what a reader of a report must know of the data: licence, published protocol
-    time_unit   how numbers and text in `time` are to be read, before the check: "s", "ms", "us" or "ns" since 1970 UTC,
+    time_unit   how numbers and text in `time` are to be read, before the check: "s", "ms", "us" or
+                "ns" since 1970 UTC,
                 "iso" for ISO 8601, or a strptime format such as "%d/%m/%Y %H:%M"
-    files       (name, rows) of each event file in reading order, so that a message can name file and row
-    malformed   "events", "users" or "items" -> rows of a text file that do not fit its header: `row`, `source_text`,
+    files       (name, rows) of each event file in reading order, so that a message can name file
+                and row
+    malformed   "events", "users" or "items" -> rows of a text file that do not fit its header:
+                `row`, `source_text`,
                 `reason`.
                 `users` and `items` may bear an `ordinal` too, which the check takes away
     """

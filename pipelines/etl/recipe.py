@@ -8,15 +8,15 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
 
-from pipelines.config import Config, apply_overrides, find_recipe, parse, read_toml
-from pipelines.data.schema import TaskName
-from pipelines.etl.catalogue import CatalogueConfig
-from pipelines.etl.clean import CleanConfig
-from pipelines.etl.contract import ContractConfig
-from pipelines.etl.features import FeaturesConfig
-from pipelines.etl.sources import Source
-from pipelines.etl.split.config import Random, Rolling, SplitConfig, Temporal
-from pipelines.etl.target import TargetConfig
+from falconer.pipelines.config import Config, apply_overrides, find_recipe, parse, read_toml
+from falconer.pipelines.data.schema import TaskName
+from falconer.pipelines.etl.catalogue import CatalogueConfig
+from falconer.pipelines.etl.clean import CleanConfig
+from falconer.pipelines.etl.contract import ContractConfig
+from falconer.pipelines.etl.features import FeaturesConfig
+from falconer.pipelines.etl.sources import Source
+from falconer.pipelines.etl.split.config import Random, Rolling, SplitConfig, Temporal
+from falconer.pipelines.etl.target import TargetConfig
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -36,7 +36,8 @@ class EtlRecipe(Config):
     catalogue: CatalogueConfig = Field(default_factory=CatalogueConfig)
     features: FeaturesConfig = Field(default_factory=FeaturesConfig)
     extends: Path | None = None
-    """Directory of a dataset whose ids, categories and scales are kept; new ones follow as the next generation."""
+    """Directory of a dataset whose ids, categories and scales are kept; new ones follow as the next
+    generation."""
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> EtlRecipe:
@@ -48,13 +49,19 @@ class EtlRecipe(Config):
 
     def _is_for_ranking(self) -> None:
         if self.target is None:
-            raise ValueError('task = "ranking" needs a [target]: kind = "binary" or "rating", and a column')
+            raise ValueError(
+                'task = "ranking" needs a [target]: kind = "binary" or "rating", and a column'
+            )
         if not isinstance(self.split, Random | Temporal | Rolling):
-            raise ValueError('task = "ranking" is split by random, temporal or rolling: its rows are judged one by one')
+            raise ValueError(
+                'task = "ranking" is split by random, temporal or rolling: its rows are judged one by one'
+            )
         if self.split.views is not None:
             raise ValueError('split.views are of lists, and task = "ranking" has none')
         if self.catalogue.counted_on != "train":
-            raise ValueError('task = "ranking" keeps every row: catalogue.counted_on must be "train"')
+            raise ValueError(
+                'task = "ranking" keeps every row: catalogue.counted_on must be "train"'
+            )
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> EtlRecipe:
@@ -68,4 +75,6 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> EtlRecipe:
 
 def recipe_names() -> list[str]:
     """The names of the recipes that come with the package."""
-    return sorted(path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.toml"))
+    return sorted(
+        path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.toml")
+    )

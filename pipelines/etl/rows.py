@@ -8,15 +8,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.data.schema import Target
+from falconer.pipelines.data.schema import Target
 
 UNKNOWN = -1
 
 
 @dataclass(frozen=True)
 class RowTables:
-    """One fold: `pairs` as `pairs/<fold>.parquet` has them, `labels` float32 row by row beside it; counts for the
-    card."""
+    """One fold: `pairs` as `pairs/<fold>.parquet` has them, `labels` float32 row by row beside it;
+    counts for the card."""
 
     pairs: pl.DataFrame
     labels: NDArray[np.float32]
@@ -27,22 +27,33 @@ class RowTables:
 
 
 def rows_of(events: pl.DataFrame, features: pl.DataFrame, target: Target) -> RowTables:
-    """The fold of these events, which are in order and have `label`, and the encoded `user_id` and `item_id` where the
-    source has users and items; `features` are their encoded event features.
+    """The fold of these events, which are in order and have `label`, and the encoded `user_id` and
+    `item_id` where the source has users and items; `features` are their encoded event features.
     """
-    columns = {"user": "user_id", "item": "item_id", "ordinal": "ordinal", "user_key": "user", "time": "time"}
+    columns = {
+        "user": "user_id",
+        "item": "item_id",
+        "ordinal": "ordinal",
+        "user_key": "user",
+        "time": "time",
+    }
     present = {ours: pl.col(theirs) for ours, theirs in columns.items() if theirs in events.columns}
     pairs = events.select(**present).with_columns(features.get_columns())
     labels = events["label"].cast(pl.Float32).to_numpy()
     counts = {"rows": len(pairs)} | ({"positives": int(labels.sum())} if target == "binary" else {})
-    counts |= {f"rows_of_unknown_{kind}s": _unknown(pairs, kind) for kind in ("user", "item") if kind in pairs.columns}
+    counts |= {
+        f"rows_of_unknown_{kind}s": _unknown(pairs, kind)
+        for kind in ("user", "item")
+        if kind in pairs.columns
+    }
     return RowTables(pairs, labels, counts)
 
 
 def notes(fold: str, counts: dict[str, int]) -> list[str]:
     """What a reader must know of a fold: the share of rows whose user or item was not in train."""
     return [
-        f"{counts[key] / counts['rows']:.1%} of the {fold} rows ({counts[key]:,} of {counts['rows']:,}) are of {kind}s "
+        f"{counts[key] / counts['rows']:.1%} of the {fold} rows ({counts[key]:,} of "
+        f"{counts['rows']:,}) are of {kind}s "
         "that train does not have."
         for kind in ("user", "item")
         if counts.get(key := f"rows_of_unknown_{kind}s")

@@ -23,5 +23,8 @@ class Stopwatch:
     def table(self) -> str:
         """One line a step, and their sum."""
         total = sum(self.seconds.values())
-        lines = [f"  {step:<16}{spent:8.2f} s {spent / total:7.1%}" for step, spent in self.seconds.items()]
+        lines = [
+            f"  {step:<16}{spent:8.2f} s {spent / total:7.1%}"
+            for step, spent in self.seconds.items()
+        ]
         return "\n".join(["where the time went", *lines, f"  {'all':<16}{total:8.2f} s"])

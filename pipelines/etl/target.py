@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import Field, FiniteFloat, model_validator
 
-from pipelines.config import Config
-from pipelines.errors import DataError
+from falconer.pipelines.config import Config
+from falconer.pipelines.errors import DataError
 
 Column = Literal["label", "rating", "weight"]
 
@@ -16,13 +16,15 @@ Column = Literal["label", "rating", "weight"]
 class Binary(Config):
     """A label of 0 or 1: the column's own, or whether its value is above a threshold.
 
-    For example, `column = "rating"`, `above = 3`, `drop = [3]`: films that were liked, without those in between.
+    For example, `column = "rating"`, `above = 3`, `drop = [3]`: films that were liked, without
+    those in between.
     """
 
     kind: Literal["binary"]
     column: Column = "label"
     above: FiniteFloat | None = None
-    """The label is 1 where the value is above this. None: the values are 0 and 1, and others are rejected."""
+    """The label is 1 where the value is above this. None: the values are 0 and 1, and others are
+    rejected."""
     drop: tuple[FiniteFloat, ...] = ()
     """Rows with one of these values are dropped, whatever `above` says."""
 
@@ -43,7 +45,9 @@ class Rating(Config):
 TargetConfig = Annotated[Binary | Rating, Field(discriminator="kind")]
 
 
-def with_label(events: pl.DataFrame, target: Binary | Rating) -> tuple[pl.DataFrame, dict[str, int]]:
+def with_label(
+    events: pl.DataFrame, target: Binary | Rating
+) -> tuple[pl.DataFrame, dict[str, int]]:
     """The events with `label` float64, and without those to drop; the drops by name.
 
     Raises `DataError` where the column is absent, or where a binary label has one value only.
@@ -56,15 +60,16 @@ def with_label(events: pl.DataFrame, target: Binary | Rating) -> tuple[pl.DataFr
     value, drops = pl.col(target.column), {}
     if isinstance(target, Binary) and target.drop:
         kept = events.filter(~value.is_in(target.drop))
-        drops[f"dropped: {target.column} is {' or '.join(f'{number:g}' for number in target.drop)}"] = (
-            events.height - kept.height
-        )
+        drops[
+            f"dropped: {target.column} is {' or '.join(f'{number:g}' for number in target.drop)}"
+        ] = events.height - kept.height
         events = kept
     if isinstance(target, Binary) and target.above is not None:
         value = (value > target.above).cast(pl.Float64)
     events = events.with_columns(value.alias("label"))
     if isinstance(target, Binary) and events["label"].n_unique() < 2:
         raise DataError(
-            "every label is the same, so there is nothing to learn; see the counts above, and mend [target]"
+            "every label is the same, so there is nothing to learn; see the counts above, and mend "
+            "[target]"
         )
     return events, drops

@@ -1,6 +1,8 @@
-"""Checkpoint files below `<run>/checkpoints`: safetensors with the state as JSON in the header, and no pickle.
+"""Checkpoint files below `<run>/checkpoints`: safetensors with the state as JSON in the header, and
+no pickle.
 
-last.safetensors              model.*, ema.*, optimizer.* and the whole state: what a resumed training starts from
+last.safetensors              model.*, ema.*, optimizer.* and the whole state: what a resumed
+                              training starts from
 best-<step>.safetensors       the weights that the model takes at the end; `last` says which step's
 """
 
@@ -16,9 +18,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from pipelines.errors import ArtifactError
-from pipelines.files import atomic_file
-from pipelines.training.result import State
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.files import atomic_file
+from falconer.pipelines.training.result import State
 
 HEADER = "falconer"
 
@@ -37,7 +39,11 @@ class Checkpoint:
     def part(self, prefix: str) -> dict[str, torch.Tensor]:
         """The tensors below "<prefix>.", without it."""
         start = f"{prefix}."
-        return {name.removeprefix(start): value for name, value in self.tensors.items() if name.startswith(start)}
+        return {
+            name.removeprefix(start): value
+            for name, value in self.tensors.items()
+            if name.startswith(start)
+        }
 
 
 class Checkpoints:
@@ -60,23 +66,34 @@ class Checkpoints:
         return _read(self.best(step))[0]
 
     def save_last(self, checkpoint: Checkpoint) -> None:
-        """Replace the last checkpoint, then remove best weights that it does not name and what a kill left behind."""
-        header = {"state": asdict(checkpoint.state), "facts": checkpoint.facts, "numbers": checkpoint.numbers}
+        """Replace the last checkpoint, then remove best weights that it does not name and what a
+        kill left behind."""
+        header = {
+            "state": asdict(checkpoint.state),
+            "facts": checkpoint.facts,
+            "numbers": checkpoint.numbers,
+        }
         _write(self.last, checkpoint.tensors, header)
         kept = self.best(checkpoint.state.best_step)
-        for path in [*self.directory.glob("best-*.safetensors"), *self.directory.glob(".*.partial")]:
+        for path in [
+            *self.directory.glob("best-*.safetensors"),
+            *self.directory.glob(".*.partial"),
+        ]:
             if path != kept:
                 path.unlink()
 
     def load_last(self) -> Checkpoint | None:
-        """The last checkpoint, None where there is none yet; `ArtifactError` where it is damaged."""
+        """The last checkpoint, None where there is none yet; `ArtifactError` where it is
+        damaged."""
         if not self.last.exists():
             return None
         tensors, header = _read(self.last)
         try:
             return Checkpoint(State(**header["state"]), header["facts"], tensors, header["numbers"])
         except (KeyError, TypeError) as error:
-            raise ArtifactError(f"{self.last}: not a checkpoint of this release ({error}); train anew") from error
+            raise ArtifactError(
+                f"{self.last}: not a checkpoint of this release ({error}); train anew"
+            ) from error
 
 
 def _write(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
@@ -97,9 +114,14 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 def refuse_other(path: Path, saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:
     """`ArtifactError` that names every fact in which a checkpoint differs from this training."""
     before, now = _flat(saved), _flat(own)
-    differing = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    differing = [
+        key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)
+    ]
     if differing:
-        lines = "\n".join(f"  - {key}: {before.get(key)} in the checkpoint, {now.get(key)} here" for key in differing)
+        lines = "\n".join(
+            f"  - {key}: {before.get(key)} in the checkpoint, {now.get(key)} here"
+            for key in differing
+        )
         raise ArtifactError(
             f"{path}: training cannot go on exactly from this checkpoint\n{lines}\n"
             "bring these back to what they were, or train anew"
@@ -109,5 +131,9 @@ def refuse_other(path: Path, saved: Mapping[str, Any], own: Mapping[str, Any]) -
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in facts.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= (
+            _flat(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
     return flat

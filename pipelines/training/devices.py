@@ -10,8 +10,8 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from pipelines.errors import ConfigError
-from pipelines.training.config import TrainingConfig
+from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.training.config import TrainingConfig
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,12 +24,15 @@ def device_of(config: TrainingConfig) -> torch.device:
     if config.device == "cpu" or (config.device == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise ConfigError('training.device is "cuda", and torch finds no GPU here; set training.device = "auto"')
+        raise ConfigError(
+            'training.device is "cuda", and torch finds no GPU here; set training.device = "auto"'
+        )
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def uses_bf16(config: TrainingConfig, device: torch.device) -> bool:
-    """Whether the loss is computed under bf16 autocast: as configured, and by itself only where a GPU gains by it."""
+    """Whether the loss is computed under bf16 autocast: as configured, and by itself only where a
+    GPU gains by it."""
     if config.precision == "auto":
         return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return config.precision == "bf16"
@@ -37,10 +40,12 @@ def uses_bf16(config: TrainingConfig, device: torch.device) -> bool:
 
 @contextmanager
 def torch_settings(config: TrainingConfig, device: torch.device) -> Iterator[None]:
-    """Threads as configured, and on CPU deterministic algorithms only; as before when the block ends.
+    """Threads as configured, and on CPU deterministic algorithms only; as before when the block
+    ends.
 
-    New memory is not filled with NaN first, as torch does beside deterministic algorithms to show up a read of it: no
-    operation that the models use reads what it has not written, and the filling took a fifth of DLRM's training.
+    New memory is not filled with NaN first, as torch does beside deterministic algorithms to show
+    up a read of it: no operation that the models use reads what it has not written, and the filling
+    took a fifth of DLRM's training.
     """
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
@@ -59,7 +64,8 @@ def torch_settings(config: TrainingConfig, device: torch.device) -> Iterator[Non
 def seed_step(seed: int, step: int, rank: int, device: torch.device) -> None:
     """Seed torch's generators of the CPU and of `device` as a function of the step.
 
-    So a training that goes on at this step draws what it would have drawn, and no generator's state is kept.
+    So a training that goes on at this step draws what it would have drawn, and no generator's state
+    is kept.
     """
     text = f"{seed} {step} {rank}".encode()
     number = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
@@ -69,6 +75,7 @@ def seed_step(seed: int, step: int, rank: int, device: torch.device) -> None:
 
 
 def uncompiled(function: F) -> F:
-    """`function` as it is where a model is compiled: what is before and behind it is compiled apart."""
+    """`function` as it is where a model is compiled: what is before and behind it is compiled
+    apart."""
     left_out: F = cast(Any, torch.compiler).disable(function)
     return left_out

@@ -1,4 +1,5 @@
-"""FTRL-Proximal: for linear models whose weights should be exactly zero where the data say nothing."""
+"""FTRL-Proximal: for linear models whose weights should be exactly zero where the data say
+nothing."""
 
 from __future__ import annotations
 
@@ -10,23 +11,28 @@ from torch import Tensor
 
 
 class Ftrl(torch.optim.Optimizer):
-    """Follow the regularised leader: McMahan et al. 2013, "Ad click prediction: a view from the trenches", algorithm 1.
+    """Follow the regularised leader: McMahan et al. 2013, "Ad click prediction: a view from the
+    trenches", algorithm 1.
 
     For each weight w with gradient g, alpha = `lr`, lambda_1 = `l1` and lambda_2 = `l2`:
 
         sigma = (sqrt(n + g^2) - sqrt(n)) / alpha
         z <- z + g - sigma w,    n <- n + g^2
-        w <- 0 where |z| <= lambda_1, else -(z - sign(z) lambda_1) / ((beta + sqrt(n)) / alpha + lambda_2)
+        w <- 0 where |z| <= lambda_1, else -(z - sign(z) lambda_1) / ((beta + sqrt(n)) / alpha +
+        lambda_2)
 
     z starts so that the first weights are what they are. Dense gradients only.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, l1: float = 0.0, l2: float = 0.0, beta: float = 1.0) -> None:
+    def __init__(
+        self, params: Iterable[Any], lr: float, l1: float = 0.0, l2: float = 0.0, beta: float = 1.0
+    ) -> None:
         super().__init__(params, {"lr": lr, "l1": l1, "l2": l2, "beta": beta})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Update every weight that has a gradient; `closure` is evaluated first, if there is one."""
+        """Update every weight that has a gradient; `closure` is evaluated first, if there is
+        one."""
         if closure is not None:
             closure()
         for group in self.param_groups:

@@ -8,11 +8,12 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from pipelines.console import SECONDS_BETWEEN_LINES
+from falconer.pipelines.console import SECONDS_BETWEEN_LINES
 
 
 class Meter:
-    """Counts steps and samples, and shows them with samples per second and the time that is left."""
+    """Counts steps and samples, and shows them with samples per second and the time that is
+    left."""
 
     def __init__(self, label: str, *, done: int, total: int, shown: bool) -> None:
         self._label, self._done, self._total, self._shown = label, done, total, shown
@@ -27,13 +28,23 @@ class Meter:
             from rich import progress
             from rich.console import Console
 
-            columns = (*progress.Progress.get_default_columns(), progress.TextColumn("{task.fields[rate]} samples/s"))
+            columns = (
+                *progress.Progress.get_default_columns(),
+                progress.TextColumn("{task.fields[rate]} samples/s"),
+            )
             self._bar = progress.Progress(*columns, console=Console(stderr=True), transient=True)
-            self._task = self._bar.add_task(self._label, total=self._total, completed=self._done, rate="-")
+            self._task = self._bar.add_task(
+                self._label, total=self._total, completed=self._done, rate="-"
+            )
             self._stack.enter_context(self._bar)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._stack.close()
 
     def advance(self, samples: int) -> None:

@@ -10,7 +10,8 @@ Ending = Literal["epochs", "patience"]
 
 @dataclass
 class State:
-    """Where a training stands: every number that a resumed training needs to go on as if nothing had happened."""
+    """Where a training stands: every number that a resumed training needs to go on as if nothing
+    had happened."""
 
     step: int = 0
     """Updates of the weights so far."""

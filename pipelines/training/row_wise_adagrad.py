@@ -18,9 +18,9 @@ class RowWiseAdagrad(torch.optim.Optimizer):
         s_r <- s_r + mean(g_r^2)
         w_r <- w_r - lr g_r / (sqrt(s_r) + eps)
 
-    It is the "exact row-wise Adagrad" of FBGEMM and TorchRec. The state of a table is d times smaller than Adagrad's.
-    A sparse gradient gives the same weights as a dense one: a row without a gradient stays as it is. A vector is a
-    table with d = 1, which is Adagrad itself.
+    It is the "exact row-wise Adagrad" of FBGEMM and TorchRec. The state of a table is d times
+    smaller than Adagrad's. A sparse gradient gives the same weights as a dense one: a row without a
+    gradient stays as it is. A vector is a table with d = 1, which is Adagrad itself.
     """
 
     def __init__(self, params: Iterable[Any], lr: float, eps: float = 1e-8) -> None:
@@ -67,7 +67,8 @@ def _beside(steps: Tensor, values: Tensor) -> Tensor:
 
 
 def summed_rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Distinct rows int64[U], ascending, and float[U, d] the sum of each one's entries of a sparse gradient [n, d].
+    """Distinct rows int64[U], ascending, and float[U, d] the sum of each one's entries of a sparse
+    gradient [n, d].
 
     Always adds in the order of the entries, as `coalesce` does, in a tenth of its time on a CPU.
     """

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pipelines.training.config import Cosine, Plateau, Step, TrainingConfig
-from pipelines.training.result import State
+from falconer.pipelines.training.config import Cosine, Plateau, Step, TrainingConfig
+from falconer.pipelines.training.result import State
 
 
 def factor_at(config: TrainingConfig, state: State, *, steps_per_epoch: int) -> float:

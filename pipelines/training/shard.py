@@ -1,4 +1,5 @@
-"""Which part of the work is this process's, when `torchrun` started several. Importing this needs no framework."""
+"""Which part of the work is this process's, when `torchrun` started several. Importing this needs
+no framework."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ class Shard:
         return self.rank == 0
 
     def rows(self, n: int) -> slice:
-        """This process's rows of a batch of n: every `world`-th, so that all shares differ by one row at most."""
+        """This process's rows of a batch of n: every `world`-th, so that all shares differ by one
+        row at most."""
         return slice(self.rank, n, self.world)
 
 

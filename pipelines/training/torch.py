@@ -1,4 +1,5 @@
-"""The one training loop: any task of batches, loss and validation, on one device or several processes."""
+"""The one training loop: any task of batches, loss and validation, on one device or several
+processes."""
 
 from __future__ import annotations
 
@@ -13,38 +14,42 @@ from typing import Any, Generic
 
 import torch
 
-from pipelines import tracking
-from pipelines.errors import ConfigError, TrainingError
-from pipelines.runs import Run
-from pipelines.training import schedules
-from pipelines.training.checkpoints import Checkpoint, Checkpoints, refuse_other
-from pipelines.training.config import TrainingConfig
-from pipelines.training.devices import device_of, seed_step, torch_settings, uses_bf16
-from pipelines.training.distributed import Team
-from pipelines.training.optimizers import Optimizers, clip
-from pipelines.training.progress import Meter
-from pipelines.training.result import FitResult, State
-from pipelines.training.row_shards import RowShards
-from pipelines.training.shard import current_shard
-from pipelines.training.task import B, Task
-from pipelines.training.weights import Ema, copy_into, tensors_of
+from falconer.pipelines import tracking
+from falconer.pipelines.errors import ConfigError, TrainingError
+from falconer.pipelines.runs import Run
+from falconer.pipelines.training import schedules
+from falconer.pipelines.training.checkpoints import Checkpoint, Checkpoints, refuse_other
+from falconer.pipelines.training.config import TrainingConfig
+from falconer.pipelines.training.devices import device_of, seed_step, torch_settings, uses_bf16
+from falconer.pipelines.training.distributed import Team
+from falconer.pipelines.training.optimizers import Optimizers, clip
+from falconer.pipelines.training.progress import Meter
+from falconer.pipelines.training.result import FitResult, State
+from falconer.pipelines.training.row_shards import RowShards
+from falconer.pipelines.training.shard import current_shard
+from falconer.pipelines.training.task import B, Task
+from falconer.pipelines.training.weights import Ema, copy_into, tensors_of
 
 METRICS = "metrics.jsonl"
 STEPS_BETWEEN_LOSS_CHECKS = 20
-"""Losses are fetched from the device together: fetching each would make a GPU wait at every step."""
+"""Losses are fetched from the device together: fetching each would make a GPU wait at every
+step."""
 SECONDS_BETWEEN_MIRRORS = 30.0
 
 
 def fit(task: Task[B], config: TrainingConfig, run: Run, *, name: str = "") -> FitResult:
-    """Train `task.model`; afterwards it holds the chosen weights (the average, with `ema_decay`), in evaluation mode.
+    """Train `task.model`; afterwards it holds the chosen weights (the average, with `ema_decay`),
+    in evaluation mode.
 
-    Chosen are the weights with the best `config.monitor`, or the last ones without a monitor. Where `run` has
-    checkpoints of this fit, training goes on from the last one; on CPU the result is then the same to the byte, and so
-    is `metrics.jsonl`. `name` tells several fits of one run apart: their checkpoints are in a folder of that name, and
-    their metrics begin with "<name>/". Under `torchrun` all processes call this; the first alone writes and validates.
+    Chosen are the weights with the best `config.monitor`, or the last ones without a monitor. Where
+    `run` has checkpoints of this fit, training goes on from the last one; on CPU the result is then
+    the same to the byte, and so is `metrics.jsonl`. `name` tells several fits of one run apart:
+    their checkpoints are in a folder of that name, and their metrics begin with "<name>/". Under
+    `torchrun` all processes call this; the first alone writes and validates.
 
-    Raises `TrainingError` where the loss, the weights or a metric stop being finite, with the last good checkpoint,
-    `ArtifactError` where a checkpoint is damaged or was written under other conditions, and `ConfigError`.
+    Raises `TrainingError` where the loss, the weights or a metric stop being finite, with the last
+    good checkpoint, `ArtifactError` where a checkpoint is damaged or was written under other
+    conditions, and `ConfigError`.
     """
     device = device_of(config)
     with torch_settings(config, device):
@@ -54,8 +59,16 @@ def fit(task: Task[B], config: TrainingConfig, run: Run, *, name: str = "") -> F
 class _Loop(Generic[B]):
     """One call of `fit`."""
 
-    def __init__(self, task: Task[B], config: TrainingConfig, run: Run, name: str, device: torch.device) -> None:
-        self._task, self._config, self._run, self._name, self._device = task, config, run, name, device
+    def __init__(
+        self, task: Task[B], config: TrainingConfig, run: Run, name: str, device: torch.device
+    ) -> None:
+        self._task, self._config, self._run, self._name, self._device = (
+            task,
+            config,
+            run,
+            name,
+            device,
+        )
         self._batches, self._model = task.batches, task.model
         self._steps_per_epoch = math.ceil(len(self._batches) / config.accumulate)
         self._total = config.epochs * self._steps_per_epoch
@@ -87,7 +100,10 @@ class _Loop(Generic[B]):
 
     def _begin(self) -> None:
         if not len(self._batches):
-            raise TrainingError(f"{self._run.path}: there is no batch to train on; is the dataset's train part empty?")
+            raise TrainingError(
+                f"{self._run.path}: there is no batch to train on; is the dataset's train part "
+                "empty?"
+            )
         last = self._checkpoints.load_last()
         if last is not None:
             self._resume(last)
@@ -116,7 +132,8 @@ class _Loop(Generic[B]):
         copy_into(own, saved, str(self._checkpoints.directory))
 
     def _facts(self) -> dict[str, Any]:
-        """What must not change between a checkpoint and the training that goes on from it, as JSON has it."""
+        """What must not change between a checkpoint and the training that goes on from it, as JSON
+        has it."""
         info = self._run.info
         facts = {
             "config": self._config.model_dump(mode="json"),
@@ -135,7 +152,9 @@ class _Loop(Generic[B]):
     def _train(self) -> None:
         label = f"training {self._name}".strip()
         self._clock = time.perf_counter()
-        with Meter(label, done=self._state.step, total=self._total, shown=self._shard.leads) as meter:
+        with Meter(
+            label, done=self._state.step, total=self._total, shown=self._shard.leads
+        ) as meter:
             for group in self._groups():
                 self._step(group, meter)
                 self._after_step()
@@ -152,14 +171,18 @@ class _Loop(Generic[B]):
                 yield group
             if self._state.step != (epoch + 1) * self._steps_per_epoch:
                 raise TrainingError(
-                    f"epoch {epoch} ended at step {self._state.step}: it has fewer batches than it says"
+                    f"epoch {epoch} ended at step {self._state.step}: it has fewer batches than it "
+                    "says"
                 )
 
     def _step(self, group: Sequence[B], meter: Meter) -> None:
-        """One update with the gradient of the mean loss over all rows of the group and of all processes."""
+        """One update with the gradient of the mean loss over all rows of the group and of all
+        processes."""
         seed_step(self._config.seed, self._state.step, self._shard.rank, self._device)
         sizes = [self._task.size(batch) for batch in group]
-        rows = int(self._team.sum(torch.tensor(sum(sizes)))) if self._shard.world > 1 else sum(sizes)
+        rows = (
+            int(self._team.sum(torch.tensor(sum(sizes)))) if self._shard.world > 1 else sum(sizes)
+        )
         parts = [
             self._backward(batch, size / rows, more=place < len(group))
             for place, (batch, size) in enumerate(zip(group, sizes, strict=True), start=1)
@@ -167,7 +190,9 @@ class _Loop(Generic[B]):
         if self._config.clip_norm:
             elsewhere = self._tables.squares_elsewhere()
             clip(self._optimizers.parameters, self._config.clip_norm, squares_elsewhere=elsewhere)
-        self._optimizers.set_rate(schedules.factor_at(self._config, self._state, steps_per_epoch=self._steps_per_epoch))
+        self._optimizers.set_rate(
+            schedules.factor_at(self._config, self._state, steps_per_epoch=self._steps_per_epoch)
+        )
         self._optimizers.step()
         if self._ema:
             self._ema.update()
@@ -182,7 +207,9 @@ class _Loop(Generic[B]):
 
         `DistributedDataParallel` divides by the number of processes, hence the multiplication.
         """
-        autocast = torch.autocast(self._device.type, torch.bfloat16) if self._bf16 else nullcontext()
+        autocast = (
+            torch.autocast(self._device.type, torch.bfloat16) if self._bf16 else nullcontext()
+        )
         with self._team.without_sharing(condition=more):
             with autocast:
                 loss = self._team.loss(self._task, batch)
@@ -215,7 +242,8 @@ class _Loop(Generic[B]):
     # What must stay finite
 
     def _check_losses(self) -> None:
-        """Add up the losses since the last check; they are added one by one, so that any check gives the same sum."""
+        """Add up the losses since the last check; they are added one by one, so that any check
+        gives the same sum."""
         losses = self._team.sum(torch.stack(self._losses).double().cpu()).tolist()
         first = self._state.step - len(losses) + 1
         for step, (loss, rows) in enumerate(zip(losses, self._rows, strict=True), start=first):
@@ -233,8 +261,10 @@ class _Loop(Generic[B]):
 
     def _not_finite(self, what: str) -> TrainingError:
         return TrainingError(
-            f"{self._run.path}: {what} (epoch {(self._state.step - 1) // self._steps_per_epoch}); the last good "
-            f"checkpoint is {self._checkpoints.last}, of step {self._saved_step}. Try a lower training.learning_rate "
+            f"{self._run.path}: {what} (epoch {(self._state.step - 1) // self._steps_per_epoch}); "
+            "the last good "
+            f"checkpoint is {self._checkpoints.last}, of step {self._saved_step}. Try a lower "
+            "training.learning_rate "
             "or training.clip_norm, and look for extreme values in the data"
         )
 
@@ -244,7 +274,9 @@ class _Loop(Generic[B]):
         """Measure, log, remember the best weights, and decide whether training ends here."""
         state, config = self._state, self._config
         with self._judged_weights():
-            metrics = self._team.from_first(dict(self._task.validate()) if self._shard.leads else None)
+            metrics = self._team.from_first(
+                dict(self._task.validate()) if self._shard.leads else None
+            )
             values = {"loss": state.loss_sum / state.loss_rows, **metrics}
             better = self._is_better(values)
             if better:
@@ -266,9 +298,14 @@ class _Loop(Generic[B]):
 
     @contextmanager
     def _judged_weights(self) -> Iterator[None]:
-        """Evaluation mode without gradients, and the average in the model's place where there is one."""
+        """Evaluation mode without gradients, and the average in the model's place where there is
+        one."""
         self._model.eval()
-        with torch.no_grad(), self._ema.swapped_in() if self._ema else nullcontext(), self._tables.whole_on_first():
+        with (
+            torch.no_grad(),
+            self._ema.swapped_in() if self._ema else nullcontext(),
+            self._tables.whole_on_first(),
+        ):
             yield
         self._model.train()
 
@@ -280,20 +317,30 @@ class _Loop(Generic[B]):
         if monitor is None:
             return True
         if monitor not in values:
-            raise ConfigError(f"training.monitor is {monitor!r}, and the validation gives {', '.join(values)}")
-        return best is None or (values[monitor] > best if self._config.mode == "max" else values[monitor] < best)
+            raise ConfigError(
+                f"training.monitor is {monitor!r}, and the validation gives {', '.join(values)}"
+            )
+        return best is None or (
+            values[monitor] > best if self._config.mode == "max" else values[monitor] < best
+        )
 
     def _log(self, values: Mapping[str, float], *, better: bool) -> None:
         """The step's line in `metrics.jsonl`, in `timing.jsonl`, and for a reader."""
         prefix = f"{self._name}/" if self._name else ""
         epoch = self._state.step / self._steps_per_epoch
         line = {"epoch": epoch, **values}
-        self._run.log_metrics(self._state.step, {f"{prefix}{key}": value for key, value in line.items()})
+        self._run.log_metrics(
+            self._state.step, {f"{prefix}{key}": value for key, value in line.items()}
+        )
         speed = self._state.samples / self._state.step_seconds
-        self._run.log_timing(**{f"{prefix}fit_seconds": self._state.seconds, f"{prefix}samples_per_second": speed})
+        self._run.log_timing(
+            **{f"{prefix}fit_seconds": self._state.seconds, f"{prefix}samples_per_second": speed}
+        )
         figures = ", ".join(f"{key} {value:.4g}" for key, value in values.items())
         chosen = " (best)" if better and self._config.monitor else ""
-        self._say(f"step {self._state.step}, epoch {epoch:.4g}: {figures}{chosen}; {speed:,.0f} samples/s")
+        self._say(
+            f"step {self._state.step}, epoch {epoch:.4g}: {figures}{chosen}; {speed:,.0f} samples/s"
+        )
 
     def _say(self, text: str) -> None:
         self._run.log(f"{self._name}: {text}" if self._name else text)
@@ -304,20 +351,27 @@ class _Loop(Generic[B]):
         return self._tables.of_checkpoint(tensors, self._optimizers)
 
     def _save(self) -> None:
-        """Replace the last checkpoint; what MLflow is told is never cut back, so it is told here and not before."""
+        """Replace the last checkpoint; what MLflow is told is never cut back, so it is told here
+        and not before."""
         if not (self._shard.leads or self._tables):
             return
         parts = {"model": tensors_of(self._model), "optimizer": self._optimizers.tensors()}
         if self._ema:
             parts["ema"] = self._ema.tensors
-        tensors = {f"{part}.{name}": value for part, named in parts.items() for name, value in named.items()}
+        tensors = {
+            f"{part}.{name}": value
+            for part, named in parts.items()
+            for name, value in named.items()
+        }
         whole = self._tables.gathered(tensors, self._spread(tensors))
         if self._shard.leads:
             self._write(whole)
 
     def _write(self, tensors: Mapping[str, torch.Tensor]) -> None:
         self._state.metrics_bytes = self._run.settle(METRICS)
-        self._checkpoints.save_last(Checkpoint(self._state, self._facts(), tensors, self._optimizers.numbers()))
+        self._checkpoints.save_last(
+            Checkpoint(self._state, self._facts(), tensors, self._optimizers.numbers())
+        )
         self._saved_step = self._state.step
         if time.monotonic() - self._mirrored > SECONDS_BETWEEN_MIRRORS:
             tracking.mirror(self._run.path)
@@ -326,7 +380,9 @@ class _Loop(Generic[B]):
     def _choose(self) -> None:
         """Take the chosen weights; whole tables come into the first process."""
         if self._tables:
-            self._team.sum(torch.zeros(1))  # the others wait here until the first has written its last file
+            self._team.sum(
+                torch.zeros(1)
+            )  # the others wait here until the first has written its last file
         if self._shard.leads or self._tables:
             best = self._checkpoints.load_best(self._state.best_step)
             if self._shard.leads:
@@ -334,7 +390,9 @@ class _Loop(Generic[B]):
             own = best if self._shard.leads else self._tables.own(best, self._tables.weights)
             self._load(tensors_of(self._model), own)
         self._team.spread(
-            tensor for name, tensor in tensors_of(self._model).items() if name not in self._tables.weights
+            tensor
+            for name, tensor in tensors_of(self._model).items()
+            if name not in self._tables.weights
         )
 
     def _result(self) -> FitResult:

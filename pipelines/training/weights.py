@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from pipelines.errors import ArtifactError
+from falconer.pipelines.errors import ArtifactError
 
 
 def tensors_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -20,16 +20,22 @@ def tensors_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def copy_into(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor], origin: str) -> None:
-    """Overwrite `own` tensors with the saved ones; `ArtifactError` for the first name or shape that differs."""
+def copy_into(
+    own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor], origin: str
+) -> None:
+    """Overwrite `own` tensors with the saved ones; `ArtifactError` for the first name or shape that
+    differs."""
     names = sorted(own.keys() ^ saved.keys())
     if names:
         holder = "the model" if names[0] in own else "the file"
-        raise ArtifactError(f"{origin}: made by another model: only {holder} has {names[0]!r}; train anew")
+        raise ArtifactError(
+            f"{origin}: made by another model: only {holder} has {names[0]!r}; train anew"
+        )
     for name, tensor in own.items():
         if tensor.shape != saved[name].shape:
             raise ArtifactError(
-                f"{origin}: made by a model of another size: {name} has shape {list(saved[name].shape)} there "
+                f"{origin}: made by a model of another size: {name} has shape "
+                f"{list(saved[name].shape)} there "
                 f"and {list(tensor.shape)} here; train anew"
             )
     for name, tensor in own.items():
@@ -37,13 +43,16 @@ def copy_into(own: Mapping[str, torch.Tensor], saved: Mapping[str, torch.Tensor]
 
 
 class Ema:
-    """Exponential moving average of a model's floating-point tensors: a <- d a + (1 - d) w after each step.
+    """Exponential moving average of a model's floating-point tensors: a <- d a + (1 - d) w after
+    each step.
 
     It starts at the first weights. Integer buffers (counters) are those of the model.
     """
 
     def __init__(self, model: torch.nn.Module, decay: float) -> None:
-        self._own = {name: tensor for name, tensor in tensors_of(model).items() if tensor.is_floating_point()}
+        self._own = {
+            name: tensor for name, tensor in tensors_of(model).items() if tensor.is_floating_point()
+        }
         self.tensors = {name: tensor.clone() for name, tensor in self._own.items()}
         self._decay = decay
 

@@ -1,7 +1,8 @@
 """What each metric is: its function, its definition, and where it comes from.
 
-A metric's name alone says little (the same lists get several values of "ndcg" and "recall" from several libraries),
-so every value that leaves this project carries the definition that is printed here.
+A metric's name alone says little (the same lists get several values of "ndcg" and "recall" from
+several libraries), so every value that leaves this project carries the definition that is printed
+here.
 
 accuracy       one value a query, from its list and its relevant items
 beyond         one value a query, from its list and what is known of items and histories
@@ -14,13 +15,19 @@ tables         from names of metrics to definitions
 translate      how values of other libraries follow from ours
 """
 
-from recsys.metrics.accuracy import METRICS
-from recsys.metrics.beyond import BEYOND_METRICS
-from recsys.metrics.click_through import CLICK_METRICS
-from recsys.metrics.definition import COMMON_RULES, Definition
-from recsys.metrics.exposure import LIST_METRICS
-from recsys.metrics.rating import RATING_METRICS
-from recsys.metrics.tables import definition_of, explain, known_metrics, more_is_better, summary
+from falconer.recsys.metrics.accuracy import METRICS
+from falconer.recsys.metrics.beyond import BEYOND_METRICS
+from falconer.recsys.metrics.click_through import CLICK_METRICS
+from falconer.recsys.metrics.definition import COMMON_RULES, Definition
+from falconer.recsys.metrics.exposure import LIST_METRICS
+from falconer.recsys.metrics.rating import RATING_METRICS
+from falconer.recsys.metrics.tables import (
+    definition_of,
+    explain,
+    known_metrics,
+    more_is_better,
+    summary,
+)
 
 __all__ = [
     "BEYOND_METRICS",

@@ -1,7 +1,8 @@
 """Metrics of accuracy: one value a query, from its ranked list and its relevant items.
 
-Common to all: the k first places of a list count; a list of fewer items is not made shorter in any denominator: empty
-places miss. A query without a relevant item has no value (NaN), and a mean leaves it out.
+Common to all: the k first places of a list count; a list of fewer items is not made shorter in any
+denominator: empty places miss. A query without a relevant item has no value (NaN), and a mean
+leaves it out.
 
 Hits are few, and found once for all metrics and cut-offs: functions work on `Ranked.hits_within`.
 """
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.api import Metric, Ranked
-from recsys.metrics.definition import Definition
+from falconer.recsys.contracts import Metric, Ranked
+from falconer.recsys.metrics.definition import Definition
 
 Float64 = NDArray[np.float64]
 
@@ -36,7 +37,8 @@ def precision(ranked: Ranked, k: int) -> Float64:
 
 
 def r_precision(ranked: Ranked, k: int) -> Float64:
-    """Hits among the first R / R, where R = min(k, relevant items): Buckley and Voorhees 2000, on a list cut at k."""
+    """Hits among the first R / R, where R = min(k, relevant items): Buckley and Voorhees 2000, on a
+    list cut at k."""
     hits = ranked.hits_within(k)
     depth = np.minimum(ranked.n_relevant, k)
     inside = hits.place < depth[hits.row]
@@ -50,14 +52,17 @@ def hit_rate(ranked: Ranked, k: int) -> Float64:
 
 
 def dcg(ranked: Ranked, k: int) -> Float64:
-    """Sum over hits of 1 / log2(rank + 1), ranks from 1: Järvelin and Kekäläinen 2002, not normalised."""
+    """Sum over hits of 1 / log2(rank + 1), ranks from 1: Järvelin and Kekäläinen 2002, not
+    normalised."""
     return _where_relevant(_sum_over_hits(ranked, _discount(k)), ranked)
 
 
 def ndcg(ranked: Ranked, k: int) -> Float64:
-    """Sum over hits of 1 / log2(rank + 1), ranks from 1, / the same sum over ranks 1 to min(k, relevant items).
+    """Sum over hits of 1 / log2(rank + 1), ranks from 1, / the same sum over ranks 1 to min(k,
+    relevant items).
 
-    Järvelin and Kekäläinen 2002, with binary gains and the discount log2(rank + 1) of Burges et al. 2005.
+    Järvelin and Kekäläinen 2002, with binary gains and the discount log2(rank + 1) of Burges et al.
+    2005.
     """
     return _normalised(ranked, _discount(k))
 
@@ -68,7 +73,8 @@ def ndcg_k_ideal(ranked: Ranked, k: int) -> Float64:
 
 
 def ndcg_log_rank(ranked: Ranked, k: int) -> Float64:
-    """As `ndcg`, with the discount max(1, log2(rank)), which the first two ranks share: Järvelin and Kekäläinen 2002.
+    """As `ndcg`, with the discount max(1, log2(rank)), which the first two ranks share: Järvelin
+    and Kekäläinen 2002.
 
     Their equation 2 with b = 2.
     """
@@ -85,7 +91,8 @@ def mrr(ranked: Ranked, k: int) -> Float64:
 
 
 def average_precision(ranked: Ranked, k: int) -> Float64:
-    """Sum over hits among the k first of the precision at their rank / relevant items: Buckley and Voorhees 2000."""
+    """Sum over hits among the k first of the precision at their rank / relevant items: Buckley and
+    Voorhees 2000."""
     return _divide(_precision_at_hits(ranked, k), ranked.n_relevant)
 
 
@@ -98,7 +105,9 @@ def _precision_at_hits(ranked: Ranked, k: int) -> Float64:
     """float64[Q]: sum over hits among the k first of the precision at their rank."""
     hits = ranked.hits_within(k)
     precisions = hits.number / (hits.place + 1.0)
-    return np.asarray(np.bincount(hits.row, weights=precisions, minlength=len(ranked.hits)), np.float64)
+    return np.asarray(
+        np.bincount(hits.row, weights=precisions, minlength=len(ranked.hits)), np.float64
+    )
 
 
 def _discount(k: int) -> Float64:
@@ -108,12 +117,16 @@ def _discount(k: int) -> Float64:
 def _sum_over_hits(ranked: Ranked, weights: Float64) -> Float64:
     """float64[Q]: the sum of `weights` float64[k] at the places of the hits among the k first."""
     hits = ranked.hits_within(len(weights))
-    return np.asarray(np.bincount(hits.row, weights=weights[hits.place], minlength=len(ranked.hits)), np.float64)
+    return np.asarray(
+        np.bincount(hits.row, weights=weights[hits.place], minlength=len(ranked.hits)), np.float64
+    )
 
 
 def _normalised(ranked: Ranked, weights: Float64) -> Float64:
     ideal = np.concatenate([np.zeros(1), np.cumsum(weights)])
-    return _divide(_sum_over_hits(ranked, weights), ideal[np.minimum(ranked.n_relevant, len(weights))])
+    return _divide(
+        _sum_over_hits(ranked, weights), ideal[np.minimum(ranked.n_relevant, len(weights))]
+    )
 
 
 def _divide(value: Float64, by: NDArray[Any]) -> Float64:
@@ -127,7 +140,8 @@ def _where_relevant(value: Float64, ranked: Ranked) -> Float64:
 METRICS: Mapping[str, Definition[Metric]] = {
     "recall": Definition(
         recall,
-        "Hits among the first {k} / number of relevant items. Below 1 even for a perfect list where a query has more "
+        "Hits among the first {k} / number of relevant items. Below 1 even for a perfect list "
+        "where a query has more "
         "than {k} relevant items.",
         formula="sum(hit[r] for r in 1..{k}) / n_relevant",
         denominator="n_relevant, the number of the query's relevant items in the catalogue and the view",
@@ -135,7 +149,8 @@ METRICS: Mapping[str, Definition[Metric]] = {
     ),
     "capped_recall": Definition(
         capped_recall,
-        "Hits among the first {k} / min({k}, number of relevant items), so that a perfect list has 1.",
+        "Hits among the first {k} / min({k}, number of relevant items), so that a perfect list has "
+        "1.",
         formula="sum(hit[r] for r in 1..{k}) / min({k}, n_relevant)",
         denominator="min({k}, n_relevant)",
         source="Liang et al. 2018 (there called Recall@R)",
@@ -163,7 +178,8 @@ METRICS: Mapping[str, Definition[Metric]] = {
     ),
     "ndcg": Definition(
         ndcg,
-        "Sum over the hits among the first {k} of 1 / log2(rank + 1), ranks from 1, / the same sum of an ideal list, "
+        "Sum over the hits among the first {k} of 1 / log2(rank + 1), ranks from 1, / the same sum "
+        "of an ideal list, "
         "which has min({k}, number of relevant items) hits at its top. Gains are binary.",
         formula="sum(hit[r] / log2(r + 1) for r in 1..{k}) / sum(1 / log2(r + 1) for r in 1..min({k}, n_relevant))",
         denominator="the sum of an ideal list: min({k}, n_relevant) hits at its top",
@@ -178,7 +194,8 @@ METRICS: Mapping[str, Definition[Metric]] = {
     ),
     "ndcg_k_ideal": Definition(
         ndcg_k_ideal,
-        "As ndcg@{k}, / the sum of a list of {k} hits, also where fewer items are relevant: no list of such a query "
+        "As ndcg@{k}, / the sum of a list of {k} hits, also where fewer items are relevant: no "
+        "list of such a query "
         "reaches 1.",
         formula="sum(hit[r] / log2(r + 1) for r in 1..{k}) / sum(1 / log2(r + 1) for r in 1..{k})",
         denominator="the sum of a list of {k} hits, however few items are relevant",
@@ -186,7 +203,8 @@ METRICS: Mapping[str, Definition[Metric]] = {
     ),
     "dcg": Definition(
         dcg,
-        "Sum over the hits among the first {k} of 1 / log2(rank + 1), ranks from 1; not normalised.",
+        "Sum over the hits among the first {k} of 1 / log2(rank + 1), ranks from 1; not "
+        "normalised.",
         formula="sum(hit[r] / log2(r + 1) for r in 1..{k})",
         denominator="1",
         source="Järvelin and Kekäläinen 2002; discount log2(rank + 1) of Burges et al. 2005",
@@ -194,7 +212,8 @@ METRICS: Mapping[str, Definition[Metric]] = {
     ),
     "map": Definition(
         average_precision,
-        "Sum over the hits among the first {k} of the precision at their rank, / number of relevant items. Below 1 "
+        "Sum over the hits among the first {k} of the precision at their rank, / number of "
+        "relevant items. Below 1 "
         "even for a perfect list where a query has more than {k} relevant items.",
         formula="sum(hit[r] * (hits among the first r) / r for r in 1..{k}) / n_relevant",
         denominator="n_relevant",
@@ -202,7 +221,8 @@ METRICS: Mapping[str, Definition[Metric]] = {
     ),
     "capped_map": Definition(
         capped_average_precision,
-        "Sum over the hits among the first {k} of the precision at their rank, / min({k}, number of relevant items), "
+        "Sum over the hits among the first {k} of the precision at their rank, / min({k}, number "
+        "of relevant items), "
         "so that a perfect list has 1.",
         formula="sum(hit[r] * (hits among the first r) / r for r in 1..{k}) / min({k}, n_relevant)",
         denominator="min({k}, n_relevant)",

@@ -1,7 +1,7 @@
 """Metrics beyond accuracy that have one value a query: what its list is like, whatever is relevant.
 
-A query whose list has too few items for a value (none; one, where pairs are counted) has NaN, and so has one without
-what the value is compared with (a history, a category).
+A query whose list has too few items for a value (none; one, where pairs are counted) has NaN, and
+so has one without what the value is compared with (a history, a category).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.api import Ranked
-from recsys.metrics.context import Context
-from recsys.metrics.definition import LISTED_RULES, Definition
+from falconer.recsys.contracts import Ranked
+from falconer.recsys.metrics.context import Context
+from falconer.recsys.metrics.definition import LISTED_RULES, Definition
 
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
@@ -35,9 +35,11 @@ def serendipity(ranked: Ranked, context: Context, k: int) -> Float64:
 
 
 def auc(ranked: Ranked, context: Context, k: int) -> Float64:
-    """Share of (relevant, other) pairs of catalogue items in the right order; of two items beyond the list, one half.
+    """Share of (relevant, other) pairs of catalogue items in the right order; of two items beyond
+    the list, one half.
 
-    LAUC of Schröder, Thiele and Lehner 2011: the ROC curve of the list, drawn on as a straight line to its end.
+    LAUC of Schröder, Thiele and Lehner 2011: the ROC curve of the list, drawn on as a straight line
+    to its end.
     """
     listed = np.count_nonzero(ranked.items[:, :k] >= 0, axis=1)
     hits = ranked.hits_within(k)
@@ -52,8 +54,11 @@ def auc(ranked: Ranked, context: Context, k: int) -> Float64:
     return np.divide(right, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0)
 
 
-def _rank_among_listed(ranked: Ranked, row: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Known items above each place of its own list: the place itself, less the empty places before it."""
+def _rank_among_listed(
+    ranked: Ranked, row: NDArray[np.int64], place: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Known items above each place of its own list: the place itself, less the empty places before
+    it."""
     if not (ranked.items < 0).any():
         return place
     known = np.cumsum(ranked.items >= 0, axis=1)
@@ -71,21 +76,27 @@ def list_popularity(ranked: Ranked, context: Context, k: int) -> Float64:
 
 
 def _mean_of_listed(items: Int32, values: Float64) -> Float64:
-    """float64[Q]: mean of `values` float64[n_items] over the items of each list; NaN for an empty one."""
+    """float64[Q]: mean of `values` float64[n_items] over the items of each list; NaN for an empty
+    one."""
     padded = np.concatenate([values, np.zeros(1)])  # what -1 falls on
     lengths = np.count_nonzero(items >= 0, axis=1)
-    sums = np.concatenate([padded[items[rows]].sum(axis=1) for rows in _blocks(len(items), items.shape[1])])
+    sums = np.concatenate(
+        [padded[items[rows]].sum(axis=1) for rows in _blocks(len(items), items.shape[1])]
+    )
     return np.divide(sums, lengths, out=np.full(len(items), np.nan), where=lengths > 0)
 
 
 def diversity(ranked: Ranked, context: Context, k: int) -> Float64:
-    """Mean over pairs of listed items of the share of categorical item features in which the two differ."""
+    """Mean over pairs of listed items of the share of categorical item features in which the two
+    differ."""
     items = ranked.items[:, :k]
     lengths = np.count_nonzero(items >= 0, axis=1)
     pairs = lengths * (lengths - 1) / 2
     alike = np.zeros(len(items))
     for codes in context.categories.values():
-        alike += np.concatenate([_pairs_alike(items[rows], codes) for rows in _blocks(len(items), items.shape[1])])
+        alike += np.concatenate(
+            [_pairs_alike(items[rows], codes) for rows in _blocks(len(items), items.shape[1])]
+        )
     differing = pairs - alike / max(1, len(context.categories))
     return np.divide(differing, pairs, out=np.full(len(items), np.nan), where=pairs > 0)
 
@@ -110,7 +121,13 @@ def miscalibration(ranked: Ranked, context: Context, k: int) -> Float64:
     return np.concatenate(
         [
             _divergence(
-                _shares(context.history.slice(rows.start, rows.stop).rows, past, codes, rows.stop - rows.start, n),
+                _shares(
+                    context.history.slice(rows.start, rows.stop).rows,
+                    past,
+                    codes,
+                    rows.stop - rows.start,
+                    n,
+                ),
                 _shares(*_entries(ranked.items[rows, :k]), codes, rows.stop - rows.start, n),
             )
             for rows in _blocks(len(ranked.items), n)
@@ -124,11 +141,16 @@ def _entries(items: Int32) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return row, items[row, place].astype(np.int64)
 
 
-def _shares(row: NDArray[np.int64], item: NDArray[np.int64], codes: Int32, n_rows: int, n_codes: int) -> Float64:
-    """float64[n_rows, n_codes]: share of each category among a row's items that have one; NaN without any."""
+def _shares(
+    row: NDArray[np.int64], item: NDArray[np.int64], codes: Int32, n_rows: int, n_codes: int
+) -> Float64:
+    """float64[n_rows, n_codes]: share of each category among a row's items that have one; NaN
+    without any."""
     code = codes[item]
     known = code >= 0
-    cells = np.bincount(row[known] * n_codes + code[known], minlength=n_rows * n_codes).reshape(n_rows, n_codes)
+    cells = np.bincount(row[known] * n_codes + code[known], minlength=n_rows * n_codes).reshape(
+        n_rows, n_codes
+    )
     totals = cells.sum(axis=1, keepdims=True)
     return np.divide(cells, totals, out=np.full(cells.shape, np.nan), where=totals > 0)
 
@@ -141,7 +163,8 @@ def _divergence(history: Float64, listed: Float64) -> Float64:
 
 
 def _blocks(n_rows: int, width: int) -> Iterator[slice]:
-    """Slices of all rows, of about `CELLS_AT_ONCE` cells each; one empty slice where there are no rows."""
+    """Slices of all rows, of about `CELLS_AT_ONCE` cells each; one empty slice where there are no
+    rows."""
     step = max(1, CELLS_AT_ONCE // max(1, width))
     for start in range(0, max(1, n_rows), step):
         yield slice(start, min(start + step, n_rows))
@@ -150,7 +173,8 @@ def _blocks(n_rows: int, width: int) -> Iterator[slice]:
 BEYOND_METRICS: Mapping[str, Definition[ListMetric]] = {
     "auc": Definition(
         auc,
-        "Share of pairs of a relevant and another catalogue item that stand in the right order, with the first {k} "
+        "Share of pairs of a relevant and another catalogue item that stand in the right order, "
+        "with the first {k} "
         "places as the list; a pair of which neither is listed counts one half.",
         formula="(pairs in the right order + pairs beyond the list / 2) / (n_relevant * (n_items - n_relevant))",
         denominator="n_relevant * (n_items - n_relevant); no value where every item is relevant",
@@ -165,7 +189,8 @@ BEYOND_METRICS: Mapping[str, Definition[ListMetric]] = {
     ),
     "novelty": Definition(
         novelty,
-        "Mean over the listed items among the first {k} of -log2(train events of the item / all train events), in "
+        "Mean over the listed items among the first {k} of -log2(train events of the item / all "
+        "train events), in "
         "bits; an item without a train event counts as one with one.",
         formula="mean(-log2(max(1, count(item[r])) / n_train_events) for listed r in 1..{k})",
         denominator="number of listed items among the first {k}",
@@ -186,7 +211,8 @@ BEYOND_METRICS: Mapping[str, Definition[ListMetric]] = {
     ),
     "diversity": Definition(
         diversity,
-        "Mean over the pairs of listed items among the first {k} of the share of categorical item features in which "
+        "Mean over the pairs of listed items among the first {k} of the share of categorical item "
+        "features in which "
         "the two differ; an item without a category differs from all.",
         formula="mean(share of features f with f(a) != f(b) for pairs a, b of listed items among the first {k})",
         denominator="pairs of listed items; no value with fewer than two",
@@ -196,7 +222,8 @@ BEYOND_METRICS: Mapping[str, Definition[ListMetric]] = {
     ),
     "miscalibration": Definition(
         miscalibration,
-        "Kullback-Leibler divergence, in nats, between the categories of the history (each event counts) and those of "
+        "Kullback-Leibler divergence, in nats, between the categories of the history (each event "
+        "counts) and those of "
         "the listed items among the first {k}, smoothed with alpha = 0.01; 0 = the same shares.",
         formula="sum(p(c) * ln(p(c) / (0.99 * q(c) + 0.01 * p(c))) for categories c with p(c) > 0)",
         denominator="p and q are shares among events and items that have a category (the item feature that the "

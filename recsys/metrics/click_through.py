@@ -1,7 +1,9 @@
-"""Metrics of the ranking task: rows of a label (0 or 1) and a score, with the user whom a row belongs to.
+"""Metrics of the ranking task: rows of a label (0 or 1) and a score, with the user whom a row
+belongs to.
 
-Pure functions over arrays. Each raises `ValueError` where the arrays differ in length, a label is neither 0 nor 1 or a
-score is NaN, and gives NaN where the value is not defined: no row, or labels of one kind only where two are compared.
+Pure functions over arrays. Each raises `ValueError` where the arrays differ in length, a label is
+neither 0 nor 1 or a score is NaN, and gives NaN where the value is not defined: no row, or labels
+of one kind only where two are compared.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.metrics.definition import Definition
+from falconer.recsys.metrics.definition import Definition
 
 Float64 = NDArray[np.float64]
 Labels = NDArray[Any]
@@ -22,7 +24,8 @@ N_BINS = 10
 
 
 def auc(label: Labels, score: Float64) -> float:
-    """Share of (positive, negative) pairs in the right order, ties one half: Hanley and McNeil 1982.
+    """Share of (positive, negative) pairs in the right order, ties one half: Hanley and McNeil
+    1982.
 
     label int or bool[n], score float[n].
     """
@@ -72,9 +75,11 @@ def log_loss(label: Labels, score: Float64) -> float:
 
 
 def average_precision(label: Labels, score: Float64) -> float:
-    """Sum over distinct scores, falling, of (rise of recall) x (precision at that score); no interpolation.
+    """Sum over distinct scores, falling, of (rise of recall) x (precision at that score); no
+    interpolation.
 
-    Rows of one score enter together, so that ties have one value (as in scikit-learn's average_precision_score).
+    Rows of one score enter together, so that ties have one value (as in scikit-learn's
+    average_precision_score).
     """
     label, score = _checked(label, score)
     if not label.any():
@@ -87,10 +92,11 @@ def average_precision(label: Labels, score: Float64) -> float:
 
 
 def expected_calibration_error(label: Labels, score: Float64, *, bins: int = N_BINS) -> float:
-    """Mean over rows of |share of ones - mean score| of the row's bin: Naeini et al. 2015, Guo et al. 2017.
+    """Mean over rows of |share of ones - mean score| of the row's bin: Naeini et al. 2015, Guo et
+    al. 2017.
 
-    `bins` bins of equal width over [0, 1], each with its upper edge (the first with 0 too). Raises `ValueError` for a
-    score outside [0, 1].
+    `bins` bins of equal width over [0, 1], each with its upper edge (the first with 0 too). Raises
+    `ValueError` for a score outside [0, 1].
     """
     label, score = _checked_probabilities(label, score)
     if not len(label):
@@ -120,12 +126,16 @@ def _checked_probabilities(label: Labels, score: Float64) -> tuple[NDArray[np.bo
     label, score = _checked(label, score)
     outside = np.flatnonzero((score < 0) | (score > 1))
     if len(outside):
-        raise ValueError(f"the score of row {outside[0]} is {score[outside[0]]}: probabilities are within 0 and 1")
+        raise ValueError(
+            f"the score of row {outside[0]} is {score[outside[0]]}: probabilities are within 0 and "
+            "1"
+        )
     return label, score
 
 
 def mean_ranks(score: Float64, group: NDArray[np.int64] | None = None) -> Float64:
-    """float64[n]: rank of each score (1 = lowest) within its group; equal scores share the mean of their ranks."""
+    """float64[n]: rank of each score (1 = lowest) within its group; equal scores share the mean of
+    their ranks."""
     group = np.zeros(len(score), np.int64) if group is None else group
     order = np.lexsort((score, group))
     sorted_group, sorted_score = group[order], score[order]
@@ -146,7 +156,8 @@ ROWS = "Over all rows; no cut-off, no query."
 CLICK_METRICS: Mapping[str, Definition[ClickMetric]] = {
     "roc_auc": Definition(
         auc,
-        "Share of pairs of a row of label 1 and a row of label 0 whose scores are in the right order.",
+        "Share of pairs of a row of label 1 and a row of label 0 whose scores are in the right "
+        "order.",
         formula="sum(s[p] > s[n], or 1/2 where equal, for positives p, negatives n) / (positives * negatives)",
         denominator="positives * negatives; no value where either is 0",
         source="Hanley and McNeil 1982",
@@ -166,7 +177,8 @@ CLICK_METRICS: Mapping[str, Definition[ClickMetric]] = {
     ),
     "log_loss": Definition(
         log_loss,
-        "Mean of -ln(p) of the probability p that was given to the row's label, in nats; p is kept 1e-15 from 0 and 1.",
+        "Mean of -ln(p) of the probability p that was given to the row's label, in nats; p is kept "
+        "1e-15 from 0 and 1.",
         formula="mean(-(y * ln(s) + (1 - y) * ln(1 - s)))",
         denominator="number of rows",
         source="Good 1952 (logarithmic score)",
@@ -178,7 +190,8 @@ CLICK_METRICS: Mapping[str, Definition[ClickMetric]] = {
     ),
     "average_precision": Definition(
         average_precision,
-        "Sum over distinct scores, falling, of the rise of recall times the precision there; not interpolated.",
+        "Sum over distinct scores, falling, of the rise of recall times the precision there; not "
+        "interpolated.",
         formula="sum((recall[i] - recall[i - 1]) * precision[i]) over thresholds i",
         denominator="positives, within recall; no value without one",
         source="Buckley and Voorhees 2000; scikit-learn computes the same",
@@ -188,7 +201,8 @@ CLICK_METRICS: Mapping[str, Definition[ClickMetric]] = {
     ),
     "expected_calibration_error": Definition(
         expected_calibration_error,
-        "Mean over rows of |share of ones - mean score| of the row's bin, in 10 bins of equal width.",
+        "Mean over rows of |share of ones - mean score| of the row's bin, in 10 bins of equal "
+        "width.",
         formula="sum(|ones[b] - sum of scores[b]| for bins b) / rows",
         denominator="number of rows",
         source="Naeini et al. 2015; Guo et al. 2017; here on the probability of label 1",

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.errors import ConfigError
-from recsys.api import Ranked
-from recsys.metrics.accuracy import METRICS
-from recsys.metrics.beyond import BEYOND_METRICS, NEED_CATEGORIES
-from recsys.metrics.context import Context
-from recsys.metrics.exposure import LIST_METRICS, Exposure, counts_of
+from falconer.pipelines.errors import ConfigError
+from falconer.recsys.contracts import Ranked
+from falconer.recsys.metrics.accuracy import METRICS
+from falconer.recsys.metrics.beyond import BEYOND_METRICS, NEED_CATEGORIES
+from falconer.recsys.metrics.context import Context
+from falconer.recsys.metrics.exposure import LIST_METRICS, Exposure, counts_of
 
 Float64 = NDArray[np.float64]
 
@@ -40,8 +40,11 @@ def chosen_metrics(names: Sequence[str], context: Context) -> tuple[str, ...]:
     return tuple(name for name in names or USUAL_METRICS if name not in lacking)
 
 
-def per_query(ranked: Ranked, context: Context, names: Sequence[str], cut_offs: Sequence[int]) -> dict[str, Float64]:
-    """`ndcg@10` and so on -> float64[Q] (NaN = no value), of those of the names that have one value a query."""
+def per_query(
+    ranked: Ranked, context: Context, names: Sequence[str], cut_offs: Sequence[int]
+) -> dict[str, Float64]:
+    """`ndcg@10` and so on -> float64[Q] (NaN = no value), of those of the names that have one value
+    a query."""
     columns: dict[str, Float64] = {}
     for name in names:
         for k in cut_offs:
@@ -52,8 +55,11 @@ def per_query(ranked: Ranked, context: Context, names: Sequence[str], cut_offs: 
     return columns
 
 
-def exposures(ranked: Ranked, context: Context, names: Sequence[str], cut_offs: Sequence[int]) -> dict[int, Exposure]:
-    """What the lists show at each cut-off, as far as the named metrics need it. Those of several blocks add up."""
+def exposures(
+    ranked: Ranked, context: Context, names: Sequence[str], cut_offs: Sequence[int]
+) -> dict[int, Exposure]:
+    """What the lists show at each cut-off, as far as the named metrics need it. Those of several
+    blocks add up."""
     if not any(name in LIST_METRICS for name in names):
         return {}
     popularity = any(name.startswith("popularity_lift") for name in names)
@@ -66,7 +72,10 @@ def exposures(ranked: Ranked, context: Context, names: Sequence[str], cut_offs: 
 
 
 def of_all_lists(shown: Mapping[int, Exposure], names: Sequence[str]) -> dict[str, float]:
-    """`coverage@10` and so on, of those of the names that have one value for all lists, where there is a value."""
+    """`coverage@10` and so on, of those of the names that have one value for all lists, where there
+    is a value."""
     wanted = [name for name in names if name in LIST_METRICS]
-    values = {f"{name}@{k}": LIST_METRICS[name].function(shown[k]) for name in wanted for k in shown}
+    values = {
+        f"{name}@{k}": LIST_METRICS[name].function(shown[k]) for name in wanted for k in shown
+    }
     return {name: value for name, value in values.items() if not np.isnan(value)}

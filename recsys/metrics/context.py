@@ -1,4 +1,5 @@
-"""What metrics beyond accuracy know besides the lists: popularity in train, histories, and categories of items."""
+"""What metrics beyond accuracy know besides the lists: popularity in train, histories, and
+categories of items."""
 
 from __future__ import annotations
 
@@ -10,13 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Ragged
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Ragged
 
 Float64 = NDArray[np.float64]
 
 GROUPS = ("niche", "diverse", "blockbuster")
-"""Groups of users by the share of popular items in their history: the lowest 20 %, those between, the highest 20 %."""
+"""Groups of users by the share of popular items in their history: the lowest 20 %, those between,
+the highest 20 %."""
 POPULAR_SHARE = 0.2
 EDGES = (0.2, 0.8)
 
@@ -29,7 +31,8 @@ class Context:
     history      Ragged                item ids, row by row beside the queries
     categories   name -> int32[n_items]: each categorical item feature, -1 = none
     category     the feature that calibration looks at; None where there is none
-    groups       int8[Q]               place in `GROUPS` among more queries than these; None: among these
+    groups       int8[Q]               place in `GROUPS` among more queries than these; None: among
+                                       these
     """
 
     item_counts: NDArray[np.int64]
@@ -46,7 +49,8 @@ class Context:
 
     @cached_property
     def information(self) -> Float64:
-        """float64[n_items]: -log2 of each item's share of train events, in bits; one that has none counts as one."""
+        """float64[n_items]: -log2 of each item's share of train events, in bits; one that has none
+        counts as one."""
         counts = np.maximum(self.item_counts, 1)
         return np.asarray(-np.log2(counts / max(1, self.item_counts.sum())), np.float64)
 
@@ -64,13 +68,15 @@ class Context:
 
     @cached_property
     def popular_share(self) -> Float64:
-        """float64[Q]: share of popular items (the first 20 % of all) in the history; NaN for an empty one."""
+        """float64[Q]: share of popular items (the first 20 % of all) in the history; NaN for an
+        empty one."""
         popular = self.popularity_rank < max(1, round(POPULAR_SHARE * self.n_items))
         return self._mean_over_history(popular.astype(np.float64))
 
     @cached_property
     def group(self) -> NDArray[np.int8]:
-        """int8[Q]: place in `GROUPS`, among these queries where `groups` does not say it among more."""
+        """int8[Q]: place in `GROUPS`, among these queries where `groups` does not say it among
+        more."""
         return groups_by(self.popular_share) if self.groups is None else self.groups
 
     def of(self, history: Ragged, groups: NDArray[np.int8] | None = None) -> Context:
@@ -78,15 +84,19 @@ class Context:
         return replace(self, history=history, groups=groups)
 
     def _mean_over_history(self, values: Float64) -> Float64:
-        sums = np.bincount(self.history.rows, weights=values[self.history.values], minlength=len(self.history))
+        sums = np.bincount(
+            self.history.rows, weights=values[self.history.values], minlength=len(self.history)
+        )
         lengths = self.history.lengths
         return np.divide(sums, lengths, out=np.full(len(lengths), np.nan), where=lengths > 0)
 
 
 def groups_by(popular_share: Float64) -> NDArray[np.int8]:
-    """int8[Q]: place in `GROUPS` of users with these shares of popular items in their history; -1 = NaN, none.
+    """int8[Q]: place in `GROUPS` of users with these shares of popular items in their history; -1 =
+    NaN, none.
 
-    Users are ordered by that share, ties by their row, and cut at 20 % and at 80 % of those with a history.
+    Users are ordered by that share, ties by their row, and cut at 20 % and at 80 % of those with a
+    history.
     """
     known = np.flatnonzero(~np.isnan(popular_share))
     ordered = known[np.argsort(popular_share[known], kind="stable")]
@@ -97,12 +107,20 @@ def groups_by(popular_share: Float64) -> NDArray[np.int8]:
 
 
 def context_of(data: Dataset, history: Ragged, *, category: str | None = None) -> Context:
-    """The context of a dataset's queries with these histories; `category` None takes the first there is.
+    """The context of a dataset's queries with these histories; `category` None takes the first
+    there is.
 
     Raises `KeyError` where the dataset has no categorical item feature of that name.
     """
-    cardinality = {f.name: f.cardinality or 0 for f in data.card.features if f.table == "item" and f.cardinality}
-    categories = {name: data.items.column(name).to_numpy().astype(np.int32, copy=False) for name in cardinality}
+    cardinality = {
+        f.name: f.cardinality or 0
+        for f in data.card.features
+        if f.table == "item" and f.cardinality
+    }
+    categories = {
+        name: data.items.column(name).to_numpy().astype(np.int32, copy=False)
+        for name in cardinality
+    }
     chosen = category or next(iter(categories), None)
     return Context(
         item_counts=item_counts(data),

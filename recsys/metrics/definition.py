@@ -8,13 +8,16 @@ from typing import Generic, TypeVar
 Function = TypeVar("Function")
 
 COMMON_RULES = (
-    "Mean over the queries with a relevant item in the catalogue and the view. Places beyond the end of a short list, "
-    "unknown items and repeated items are misses. Lists come ranked: score descending, ties by item id."
+    "Mean over the queries with a relevant item in the catalogue and the view. Places beyond the "
+    "end of a short list, "
+    "unknown items and repeated items are misses. Lists come ranked: score descending, ties by "
+    "item id."
 )
 """Of metrics that have one value a query and compare its list with its relevant items."""
 
 LISTED_RULES = (
-    "Mean over the queries with a relevant item in the catalogue and the view that have a value. Empty places, unknown "
+    "Mean over the queries with a relevant item in the catalogue and the view that have a value. "
+    "Empty places, unknown "
     "items and repeated items are no items of the list."
 )
 """Of metrics that have one value a query and look at the list alone."""
@@ -27,7 +30,8 @@ NO_RELEVANT = "A query without a relevant item has no value and is left out of t
 
 @dataclass(frozen=True)
 class Definition(Generic[Function]):
-    """One metric: its function, its definition in words (`{k}` stands for the cut-off), and where it comes from.
+    """One metric: its function, its definition in words (`{k}` stands for the cut-off), and where
+    it comes from.
 
     function          what computes it; its type says which table it belongs to
     text              one or two sentences, as reports print them
@@ -54,4 +58,6 @@ class Definition(Generic[Function]):
 
     def sentence(self, k: int) -> str:
         """What reports print beside the value at cut-off k."""
-        return " ".join(part for part in (self.text, self.rules, f"Source: {self.source}.") if part).format(k=k)
+        return " ".join(
+            part for part in (self.text, self.rules, f"Source: {self.source}.") if part
+        ).format(k=k)

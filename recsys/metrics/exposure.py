@@ -1,4 +1,5 @@
-"""Metrics of all lists together: how evenly items are shown, and how far lists are from what users take."""
+"""Metrics of all lists together: how evenly items are shown, and how far lists are from what users
+take."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.api import Ranked
-from recsys.metrics.beyond import list_popularity
-from recsys.metrics.context import GROUPS, Context
-from recsys.metrics.definition import ALL_LISTS_RULES, Definition
+from falconer.recsys.contracts import Ranked
+from falconer.recsys.metrics.beyond import list_popularity
+from falconer.recsys.metrics.context import GROUPS, Context
+from falconer.recsys.metrics.definition import ALL_LISTS_RULES, Definition
 
 Float64 = NDArray[np.float64]
 
@@ -22,8 +23,10 @@ class Exposure:
     """What the first k places of all Q lists show. That of several blocks of lists is their sum.
 
     counts              int64[n_items]  lists that an item is in
-    list_popularity     float64[4]      sum over queries with a list and a history of the mean train events of the
-                                        listed items: queries of each of `GROUPS`, then those of none
+    list_popularity     float64[4]      sum over queries with a list and a history of the mean train
+                                        events of the
+                                        listed items: queries of each of `GROUPS`, then those of
+                                        none
     history_popularity  float64[4]      the same of the mean train events of the history's items
     """
 
@@ -41,7 +44,8 @@ class Exposure:
         counts: NDArray[np.int64] | None = None,
         popularity: bool = True,
     ) -> Exposure:
-        """Of the k first places of these lists; `counts` where they are known. Without `popularity` the sums are 0."""
+        """Of the k first places of these lists; `counts` where they are known. Without `popularity`
+        the sums are 0."""
         counts = counts_of(ranked.items[:, :k], context.n_items) if counts is None else counts
         if not popularity:
             return cls(counts, np.zeros(len(GROUPS) + 1), np.zeros(len(GROUPS) + 1))
@@ -61,7 +65,9 @@ class Exposure:
 
 def counts_of(items: NDArray[np.int32], n_items: int) -> NDArray[np.int64]:
     """int64[n_items]: how often each item stands in `items` int32[Q, k], where -1 is none."""
-    return np.bincount(items.ravel() + 1, minlength=n_items + 1)[1:]  # -1 falls on the first, which goes
+    return np.bincount(items.ravel() + 1, minlength=n_items + 1)[
+        1:
+    ]  # -1 falls on the first, which goes
 
 
 ExposureMetric = Callable[[Exposure], float]
@@ -74,7 +80,8 @@ def coverage(shown: Exposure) -> float:
 
 
 def gini(shown: Exposure) -> float:
-    """Gini index of the lists that each catalogue item is in: 0 = all alike, near 1 = one item takes all."""
+    """Gini index of the lists that each catalogue item is in: 0 = all alike, near 1 = one item
+    takes all."""
     counts, n = np.sort(shown.counts), len(shown.counts)
     total = counts.sum()
     if not total:
@@ -92,7 +99,8 @@ def shannon(shown: Exposure) -> float:
 
 
 def popularity_lift(shown: Exposure, *, group: str | None = None) -> float:
-    """Mean popularity of lists / mean popularity of histories - 1, over users (of a group) that have both."""
+    """Mean popularity of lists / mean popularity of histories - 1, over users (of a group) that
+    have both."""
     chosen = slice(None) if group is None else slice(GROUPS.index(group), GROUPS.index(group) + 1)
     before = shown.history_popularity[chosen].sum()
     return float(shown.list_popularity[chosen].sum() / before - 1) if before else float("nan")
@@ -101,7 +109,8 @@ def popularity_lift(shown: Exposure, *, group: str | None = None) -> float:
 def _lift_in(group: str, which: str) -> Definition[ExposureMetric]:
     return Definition(
         partial(popularity_lift, group=group),
-        f"As popularity_lift@{{k}}, over {which} by the share of the most popular 20 % of items in their history.",
+        f"As popularity_lift@{{k}}, over {which} by the share of the most popular 20 % of items in "
+        f"their history.",
         formula="mean list_popularity / mean history_popularity - 1, both over the group's users",
         denominator="mean over the group's users of the mean train events of their history's items",
         source="Abdollahpouri et al. 2019 and 2020",
@@ -115,7 +124,8 @@ def _lift_in(group: str, which: str) -> Definition[ExposureMetric]:
 LIST_METRICS: Mapping[str, Definition[ExposureMetric]] = {
     "coverage": Definition(
         coverage,
-        "Distinct items among the first {k} of any query's list / number of items of the catalogue.",
+        "Distinct items among the first {k} of any query's list / number of items of the "
+        "catalogue.",
         formula="|union of the first {k} items of all lists| / n_items",
         denominator="n_items, the items of the catalogue",
         source="Herlocker et al. 2004 (catalog coverage)",
@@ -125,7 +135,8 @@ LIST_METRICS: Mapping[str, Definition[ExposureMetric]] = {
     ),
     "gini": Definition(
         gini,
-        "Gini index of the number of lists that each catalogue item is in among the first {k}: 0 where all items are "
+        "Gini index of the number of lists that each catalogue item is in among the first {k}: 0 "
+        "where all items are "
         "shown alike, near 1 where one item takes every place. Items that are never shown count.",
         formula="sum((2 i - n_items - 1) * c[i] for i in 1..n_items) / (n_items * sum(c)), c = counts, ascending",
         denominator="n_items * number of listed places",
@@ -136,7 +147,8 @@ LIST_METRICS: Mapping[str, Definition[ExposureMetric]] = {
     ),
     "shannon": Definition(
         shannon,
-        "Entropy, in bits, of the items' shares of all listed places among the first {k}: log2(n) where n items are "
+        "Entropy, in bits, of the items' shares of all listed places among the first {k}: log2(n) "
+        "where n items are "
         "shown alike.",
         formula="-sum(p[i] * log2(p[i]) for items i that are shown), p = share of listed places",
         denominator="number of listed places, within the shares",
@@ -148,8 +160,10 @@ LIST_METRICS: Mapping[str, Definition[ExposureMetric]] = {
     ),
     "popularity_lift": Definition(
         popularity_lift,
-        "Mean over users of the mean number of train events of the first {k} listed items / the same mean over the "
-        "items of their histories, less 1: how much more popular lists are than what these users take.",
+        "Mean over users of the mean number of train events of the first {k} listed items / the "
+        "same mean over the "
+        "items of their histories, less 1: how much more popular lists are than what these users "
+        "take.",
         formula="mean list_popularity / mean history_popularity - 1, over users with a list and a history",
         denominator="mean over users of the mean train events of their history's items",
         source="Abdollahpouri et al. 2019 and 2020",

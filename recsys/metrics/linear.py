@@ -1,9 +1,11 @@
-"""A value for each row whose mean is the metric: what resampling and paired tests of the ranking task work on.
+"""A value for each row whose mean is the metric: what resampling and paired tests of the ranking
+task work on.
 
-A metric such as the AUC is no mean over rows. To first order it moves with the weight of a row as a mean does: the
-value here is metric + influence, where the influence of a row is n times the derivative by its weight (Efron and
-Tibshirani 1993, chapter 22). Influences sum to zero, so the mean of the values is the metric. For the AUC these are
-the structural components of DeLong et al. 1988; for a metric that is a mean they are the rows' own values.
+A metric such as the AUC is no mean over rows. To first order it moves with the weight of a row as a
+mean does: the value here is metric + influence, where the influence of a row is n times the
+derivative by its weight (Efron and Tibshirani 1993, chapter 22). Influences sum to zero, so the
+mean of the values is the metric. For the AUC these are the structural components of DeLong et al.
+1988; for a metric that is a mean they are the rows' own values.
 """
 
 from __future__ import annotations
@@ -14,27 +16,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.metrics import click_through as clicks
-from recsys.metrics import rating
+from falconer.recsys.metrics import click_through as clicks
+from falconer.recsys.metrics import rating
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 
-def row_values(name: str, label: NDArray[Any], score: Float64, user: Int64 | None) -> Float64 | None:
+def row_values(
+    name: str, label: NDArray[Any], score: Float64, user: Int64 | None
+) -> Float64 | None:
     """float64[n]: values whose mean is the metric; None where the metric has no value.
 
-    label and score float[n] as the metric takes them; user int64[n], None where there are none. Raises `ValueError`
-    where the metric does, and `KeyError` for an unknown one.
+    label and score float[n] as the metric takes them; user int64[n], None where there are none.
+    Raises `ValueError` where the metric does, and `KeyError` for an unknown one.
     """
     value = metric_value(name, label, score, user)
     if np.isnan(value):
         return None
-    return np.asarray(value + INFLUENCES[name](np.asarray(label, np.float64), score, user, value), np.float64)
+    return np.asarray(
+        value + INFLUENCES[name](np.asarray(label, np.float64), score, user, value), np.float64
+    )
 
 
 def metric_value(name: str, label: NDArray[Any], score: Float64, user: Int64 | None) -> float:
-    """A metric of the ranking task by its name; NaN where it has no value. Arguments as of `row_values`."""
+    """A metric of the ranking task by its name; NaN where it has no value. Arguments as of
+    `row_values`."""
     if name in rating.RATING_METRICS:
         return rating.RATING_METRICS[name].function(label, score)
     arguments = (label, score, user) if name == "gauc" else (label, score)
@@ -42,7 +49,8 @@ def metric_value(name: str, label: NDArray[Any], score: Float64, user: Int64 | N
 
 
 def _auc(label: Float64, score: Float64, user: Int64 | None, value: float) -> Float64:
-    """For a positive the share of negatives below it, for a negative the share of positives above it."""
+    """For a positive the share of negatives below it, for a negative the share of positives above
+    it."""
     right = _rightly_ordered(label, score, np.zeros(len(label), np.int64))
     kind = label.astype(np.int64)
     mine, others = np.bincount(kind, minlength=2)[kind], np.bincount(kind, minlength=2)[1 - kind]
@@ -50,8 +58,11 @@ def _auc(label: Float64, score: Float64, user: Int64 | None, value: float) -> Fl
 
 
 def _rightly_ordered(label: Float64, score: Float64, group: Int64) -> Float64:
-    """float64[n]: for each row, the rows of the other label in its group that are rightly ordered to it, ties half."""
-    below = clicks.mean_ranks(score, group) - clicks.mean_ranks(score, group * 2 + label.astype(np.int64))
+    """float64[n]: for each row, the rows of the other label in its group that are rightly ordered
+    to it, ties half."""
+    below = clicks.mean_ranks(score, group) - clicks.mean_ranks(
+        score, group * 2 + label.astype(np.int64)
+    )
     _, code = np.unique(group, return_inverse=True)
     positives = np.bincount(code, weights=label)[code]
     return np.asarray(np.where(label == 1, below, positives - below))
@@ -63,7 +74,9 @@ def _gauc(label: Float64, score: Float64, user: Int64 | None, value: float) -> F
     _, code = np.unique(user, return_inverse=True)
     n, positives = np.bincount(code), np.bincount(code, weights=label)
     pairs = positives * (n - positives)
-    right = np.bincount(code, weights=np.where(label == 1, _rightly_ordered(label, score, code), 0.0))
+    right = np.bincount(
+        code, weights=np.where(label == 1, _rightly_ordered(label, score, code), 0.0)
+    )
     own = np.divide(right, pairs, out=np.zeros(len(n)), where=pairs > 0)
     judged = (pairs > 0)[code]
     return np.asarray(np.where(judged, own[code] - value, 0.0) * len(label) / judged.sum())
@@ -75,7 +88,8 @@ def _log_loss(label: Float64, score: Float64, user: Int64 | None, value: float) 
 
 
 def _average_precision(label: Float64, score: Float64, user: Int64 | None, value: float) -> Float64:
-    """With a(s), b(s) = positives and rows at or above s: AP = mean of a / b over positives, each weight moves both."""
+    """With a(s), b(s) = positives and rows at or above s: AP = mean of a / b over positives, each
+    weight moves both."""
     order = np.argsort(-score, kind="stable")
     down, y = -score[order], label[order]
     at_or_above = np.searchsorted(down, down, side="right")

@@ -1,7 +1,7 @@
 """Metrics of the ranking task where the label is a number: rows of a rating and a prediction.
 
-Pure functions over arrays float[n]. Each raises `ValueError` where the arrays differ in length or hold NaN, and gives
-NaN where there is no row.
+Pure functions over arrays float[n]. Each raises `ValueError` where the arrays differ in length or
+hold NaN, and gives NaN where there is no row.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.metrics.definition import Definition
+from falconer.recsys.metrics.definition import Definition
 
 Float64 = NDArray[np.float64]
 
@@ -35,7 +35,9 @@ def errors(label: NDArray[Any], score: NDArray[Any]) -> Float64:
         raise ValueError(f"{len(score)} predictions beside {len(label)} ratings")
     found = np.asarray(score, np.float64) - np.asarray(label, np.float64)
     if np.isnan(found).any():
-        raise ValueError(f"row {int(np.flatnonzero(np.isnan(found))[0])}: the rating or the prediction is NaN")
+        raise ValueError(
+            f"row {int(np.flatnonzero(np.isnan(found))[0])}: the rating or the prediction is NaN"
+        )
     return found
 
 
@@ -44,7 +46,8 @@ RULES = "Over all rows; no cut-off, no query."
 RATING_METRICS: Mapping[str, Definition[Callable[..., float]]] = {
     "rmse": Definition(
         rmse,
-        "Square root of the mean squared difference of prediction and rating, in units of the rating.",
+        "Square root of the mean squared difference of prediction and rating, in units of the "
+        "rating.",
         formula="sqrt(mean((s - y)^2))",
         denominator="number of rows",
         source="the measure of the Netflix Prize (Bennett and Lanning 2007)",

@@ -6,13 +6,13 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.errors import ConfigError
-from recsys.metrics.accuracy import METRICS
-from recsys.metrics.beyond import BEYOND_METRICS
-from recsys.metrics.click_through import CLICK_METRICS
-from recsys.metrics.definition import Definition
-from recsys.metrics.exposure import LIST_METRICS
-from recsys.metrics.rating import RATING_METRICS
+from falconer.pipelines.errors import ConfigError
+from falconer.recsys.metrics.accuracy import METRICS
+from falconer.recsys.metrics.beyond import BEYOND_METRICS
+from falconer.recsys.metrics.click_through import CLICK_METRICS
+from falconer.recsys.metrics.definition import Definition
+from falconer.recsys.metrics.exposure import LIST_METRICS
+from falconer.recsys.metrics.rating import RATING_METRICS
 
 KINDS: Mapping[str, Mapping[str, Definition[Any]]] = {
     "one value a query": METRICS,
@@ -29,7 +29,8 @@ def known_metrics() -> tuple[str, ...]:
 
 
 def definition_of(name: str, k: int) -> str:
-    """The definition of a metric of lists at cut-off k, with its rules and its source; `KeyError` if unknown."""
+    """The definition of a metric of lists at cut-off k, with its rules and its source; `KeyError`
+    if unknown."""
     found: Mapping[str, Definition[Any]] = {**METRICS, **BEYOND_METRICS, **LIST_METRICS}
     return found[name].sentence(k)
 
@@ -43,13 +44,16 @@ def more_is_better(name: str) -> bool:
 def explain(metric: str) -> str:
     """All that is known about a metric ("ndcg@10", "gauc"), in lines to print.
 
-    Raises `ConfigError` for an unknown metric, a cut-off that is no whole number, and one where there are none.
+    Raises `ConfigError` for an unknown metric, a cut-off that is no whole number, and one where
+    there are none.
     """
     name, at, cut = metric.partition("@")
     kind, found = _found(name)
     lists = name in known_metrics()
     if at and not (lists and cut.isdigit() and int(cut) > 0):
-        raise ConfigError(f"{metric}: {'the cut-off must be 1 or more' if lists else f'{name} has no cut-off'}")
+        raise ConfigError(
+            f"{metric}: {'the cut-off must be 1 or more' if lists else f'{name} has no cut-off'}"
+        )
     lines = {
         "what": found.text,
         "formula": found.formula,
@@ -68,7 +72,10 @@ def summary() -> str:
     """Every metric's name and first sentence, kind by kind, in lines to print."""
     parts = []
     for kind, table in KINDS.items():
-        lines = [f"  {name:<28} {found.text.partition('. ')[0].rstrip('.')}" for name, found in table.items()]
+        lines = [
+            f"  {name:<28} {found.text.partition('. ')[0].rstrip('.')}"
+            for name, found in table.items()
+        ]
         parts.append("\n".join([f"{kind}:", *lines]))
     return "\n\n".join(parts).replace("{k}", "k")
 

@@ -1,7 +1,9 @@
-"""The Rosetta stone: how values of other libraries follow from ours, on the same lists and the same relevant items.
+"""The Rosetta stone: how values of other libraries follow from ours, on the same lists and the same
+relevant items.
 
-Each row is code and words for the same thing. The code is compared with the library's own values on 2,000 random and
-on degenerate judgements (`make rosetta`), and with what that recorded in every run of the tests.
+Each row is code and words for the same thing. The code is compared with the library's own values on
+2,000 random and on degenerate judgements (`make rosetta`), and with what that recorded in every run
+of the tests.
 """
 
 from __future__ import annotations
@@ -13,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.queries import Ragged
-from pipelines.errors import ConfigError
-from recsys.api import Ranked
-from recsys.metrics.accuracy import METRICS
-from recsys.metrics.beyond import BEYOND_METRICS
-from recsys.metrics.context import Context
-from recsys.metrics.exposure import LIST_METRICS, Exposure
+from falconer.pipelines.data.queries import Ragged
+from falconer.pipelines.errors import ConfigError
+from falconer.recsys.contracts import Ranked
+from falconer.recsys.metrics.accuracy import METRICS
+from falconer.recsys.metrics.beyond import BEYOND_METRICS
+from falconer.recsys.metrics.context import Context
+from falconer.recsys.metrics.exposure import LIST_METRICS, Exposure
 
 Float64 = NDArray[np.float64]
 LN_2 = float(np.log(2))
@@ -27,7 +29,8 @@ LN_2 = float(np.log(2))
 
 @dataclass(frozen=True)
 class Values:
-    """Our values on ranked lists at cut-off `k`, where train has `item_counts` int64[n_items] of `n_users` users."""
+    """Our values on ranked lists at cut-off `k`, where train has `item_counts` int64[n_items] of
+    `n_users` users."""
 
     ranked: Ranked
     item_counts: NDArray[np.int64]
@@ -43,8 +46,12 @@ class Values:
     def together(self, name: str, *, judged_only: bool = False) -> float:
         """One of our metrics of all lists; `judged_only`: of the queries with a relevant item."""
         rows = self.judged if judged_only else np.ones(len(self.judged), np.bool_)
-        ranked = Ranked(self.ranked.items[rows], self.ranked.hits[rows], self.ranked.n_relevant[rows])
-        return LIST_METRICS[name].function(Exposure.of(ranked, self._context, self.k, popularity=False))
+        ranked = Ranked(
+            self.ranked.items[rows], self.ranked.hits[rows], self.ranked.n_relevant[rows]
+        )
+        return LIST_METRICS[name].function(
+            Exposure.of(ranked, self._context, self.k, popularity=False)
+        )
 
     @property
     def n_items(self) -> int:
@@ -82,7 +89,8 @@ class Translation:
     ours        our metric that it follows from
     how         the conversion in words
     convert     the conversion as code
-    full_lists  whether it holds only where every list has k items (what such a library makes, or asks for)
+    full_lists  whether it holds only where every list has k items (what such a library makes, or
+                asks for)
     tolerance   up to which it holds; larger than 1e-9 only where the library computes in float32
     """
 
@@ -123,7 +131,9 @@ def _mean_of_lists(name: str) -> Convert:
 
 
 def _novelty_by_users(values: Values) -> float:
-    return _mean_of_lists("novelty")(values) - float(np.log2(values.item_counts.sum() / values.n_users))
+    return _mean_of_lists("novelty")(values) - float(
+        np.log2(values.item_counts.sum() / values.n_users)
+    )
 
 
 def _together(name: str, *, times: float = 1.0, judged_only: bool = False) -> Convert:
@@ -135,7 +145,10 @@ def _ratio(top: NDArray[Any], bottom: NDArray[Any]) -> Float64:
 
 
 def _r_precision_uncut(values: Values) -> float:
-    return _mean_of(values.each("r_precision", k=max(values.n_items, values.ranked.items.shape[1])), values.judged)
+    return _mean_of(
+        values.each("r_precision", k=max(values.n_items, values.ranked.items.shape[1])),
+        values.judged,
+    )
 
 
 def _map_by_k(values: Values) -> float:
@@ -143,7 +156,10 @@ def _map_by_k(values: Values) -> float:
 
 
 def _precision_of_listed(values: Values) -> float:
-    return _mean_of(_ratio(values.each("precision") * values.k, values.listed), values.judged & (values.listed > 0))
+    return _mean_of(
+        _ratio(values.each("precision") * values.k, values.listed),
+        values.judged & (values.listed > 0),
+    )
 
 
 def _map_of_listed(values: Values) -> float:
@@ -199,19 +215,41 @@ TRANSLATIONS: tuple[Translation, ...] = (
     Translation("ranx", "mrr", "mrr", SAME, _mean("mrr")),
     Translation("ranx", "map", "map", SAME, _mean("map")),
     Translation(
-        "ranx", "r-precision", "r_precision", "at a k beyond every list: theirs is not cut", _r_precision_uncut
+        "ranx",
+        "r-precision",
+        "r_precision",
+        "at a k beyond every list: theirs is not cut",
+        _r_precision_uncut,
     ),
-    Translation("rectools", "NDCG", "ndcg_k_ideal", "the same, and not ndcg", _mean("ndcg_k_ideal")),
+    Translation(
+        "rectools", "NDCG", "ndcg_k_ideal", "the same, and not ndcg", _mean("ndcg_k_ideal")
+    ),
     Translation("rectools", "NDCG(divide_by_achievable=True)", "ndcg", SAME, _mean("ndcg")),
     Translation("rectools", "Recall", "recall", SAME, _mean("recall")),
     Translation("rectools", "Precision", "precision", SAME, _mean("precision")),
-    Translation("rectools", "Precision(r_precision=True)", "capped_recall", SAME, _mean("capped_recall")),
+    Translation(
+        "rectools", "Precision(r_precision=True)", "capped_recall", SAME, _mean("capped_recall")
+    ),
     Translation("rectools", "HitRate", "hit_rate", SAME, _mean("hit_rate")),
     Translation("rectools", "MRR", "mrr", SAME, _mean("mrr")),
     Translation("rectools", "MAP", "map", SAME, _mean("map")),
-    Translation("rectools", "MAP(divide_by_k=True)", "map", "times relevant items / k, user by user", _map_by_k),
-    Translation("rectools", "CatalogCoverage(normalize=True)", "coverage", SAME, _together("coverage")),
-    Translation("rectools", "AvgRecPopularity", "list_popularity", OF_LISTS, _mean_of_lists("list_popularity")),
+    Translation(
+        "rectools",
+        "MAP(divide_by_k=True)",
+        "map",
+        "times relevant items / k, user by user",
+        _map_by_k,
+    ),
+    Translation(
+        "rectools", "CatalogCoverage(normalize=True)", "coverage", SAME, _together("coverage")
+    ),
+    Translation(
+        "rectools",
+        "AvgRecPopularity",
+        "list_popularity",
+        OF_LISTS,
+        _mean_of_lists("list_popularity"),
+    ),
     Translation(
         "rectools",
         "MeanInvUserFreq",
@@ -219,10 +257,14 @@ TRANSLATIONS: tuple[Translation, ...] = (
         f"less log2(train events / train users); {OF_LISTS}",
         _novelty_by_users,
     ),
-    Translation("lenskit", "NDCG", "ndcg_log_rank", "the same, and not ndcg", _mean("ndcg_log_rank")),
+    Translation(
+        "lenskit", "NDCG", "ndcg_log_rank", "the same, and not ndcg", _mean("ndcg_log_rank")
+    ),
     Translation("lenskit", "NDCG(weight=LogRankWeight(offset=1))", "ndcg", SAME, _mean("ndcg")),
     Translation("lenskit", "DCG(weight=LogRankWeight(offset=1))", "dcg", SAME, _mean("dcg")),
-    Translation("lenskit", "Recall", "capped_recall", "the same, and not recall", _mean("capped_recall")),
+    Translation(
+        "lenskit", "Recall", "capped_recall", "the same, and not recall", _mean("capped_recall")
+    ),
     Translation(
         "lenskit",
         "Precision",
@@ -247,9 +289,16 @@ TRANSLATIONS: tuple[Translation, ...] = (
     Translation("recbole", "MRR", "mrr", SAME, _mean("mrr")),
     Translation("recbole", "MAP", "capped_map", "the same, and not map", _mean("capped_map")),
     Translation(
-        "recbole", "AveragePopularity", "list_popularity", OF_LISTS, _mean_of_lists("list_popularity"), full_lists=True
+        "recbole",
+        "AveragePopularity",
+        "list_popularity",
+        OF_LISTS,
+        _mean_of_lists("list_popularity"),
+        full_lists=True,
     ),
-    Translation("recbole", "ItemCoverage", "coverage", SAME, _together("coverage"), full_lists=True),
+    Translation(
+        "recbole", "ItemCoverage", "coverage", SAME, _together("coverage"), full_lists=True
+    ),
     Translation("recbole", "GiniIndex", "gini", SAME, _together("gini"), full_lists=True),
     Translation(
         "recbole",
@@ -275,30 +324,50 @@ TRANSLATIONS: tuple[Translation, ...] = (
     _in_irspack("precision", "precision", SAME, _mean("precision")),
     _in_irspack("hit", "hit_rate", SAME, _mean("hit_rate")),
     _in_irspack("map", "map", SAME, _mean("map")),
-    _in_irspack("catalog_coverage", "coverage", JUDGED_ONLY, _together("coverage", judged_only=True)),
+    _in_irspack(
+        "catalog_coverage", "coverage", JUDGED_ONLY, _together("coverage", judged_only=True)
+    ),
     _in_irspack("gini_index", "gini", JUDGED_ONLY, _together("gini", judged_only=True)),
-    _in_irspack("entropy", "shannon", f"times ln 2, {JUDGED_ONLY}", _together("shannon", times=LN_2, judged_only=True)),
+    _in_irspack(
+        "entropy",
+        "shannon",
+        f"times ln 2, {JUDGED_ONLY}",
+        _together("shannon", times=LN_2, judged_only=True),
+    ),
     Translation("recommenders", "ndcg_at_k", "ndcg", SAME, _mean("ndcg")),
-    Translation("recommenders", "precision_at_k", "precision", LISTED_ONLY, _mean_of_listed("precision")),
+    Translation(
+        "recommenders", "precision_at_k", "precision", LISTED_ONLY, _mean_of_listed("precision")
+    ),
     Translation("recommenders", "recall_at_k", "recall", LISTED_ONLY, _mean_of_listed("recall")),
     Translation("recommenders", "map", "map", LISTED_ONLY, _mean_of_listed("map")),
-    Translation("recommenders", "map_at_k", "capped_map", LISTED_ONLY, _mean_of_listed("capped_map")),
+    Translation(
+        "recommenders", "map_at_k", "capped_map", LISTED_ONLY, _mean_of_listed("capped_map")
+    ),
     Translation(
         "recommenders",
         "r_precision_at_k",
         "r_precision",
-        "times min(k, relevant) / relevant items, user by user; mean over the users for whom that is above 0",
+        "times min(k, relevant) / relevant items, user by user; mean over the users for whom that "
+        "is above 0",
         _r_precision_where_hit,
     ),
     _in_torchmetrics("RetrievalNormalizedDCG", "ndcg", COUNT_ZERO, _mean_of_all("ndcg")),
     _in_torchmetrics(
-        'RetrievalNormalizedDCG(empty_target_action="skip")', "ndcg", SAME, _zero_without_judged(_mean("ndcg"))
+        'RetrievalNormalizedDCG(empty_target_action="skip")',
+        "ndcg",
+        SAME,
+        _zero_without_judged(_mean("ndcg")),
     ),
     _in_torchmetrics("RetrievalRecall", "recall", COUNT_ZERO, _mean_of_all("recall")),
     _in_torchmetrics("RetrievalPrecision", "precision", COUNT_ZERO, _mean_of_all("precision")),
     _in_torchmetrics("RetrievalHitRate", "hit_rate", COUNT_ZERO, _mean_of_all("hit_rate")),
     _in_torchmetrics("RetrievalMRR", "mrr", COUNT_ZERO, _mean_of_all("mrr")),
-    _in_torchmetrics("RetrievalMAP", "map", f"times relevant items / hits, user by user; {COUNT_ZERO}", _map_by_hits),
+    _in_torchmetrics(
+        "RetrievalMAP",
+        "map",
+        f"times relevant items / hits, user by user; {COUNT_ZERO}",
+        _map_by_hits,
+    ),
 )
 """All rows. Libraries agree in the names more often than in the values."""
 
@@ -316,23 +385,31 @@ VERSIONS = {
 
 NOTES = (
     "* full lists: holds where every list has k items.",
-    "Unless said otherwise a mean is over the users with a relevant item, as ours; theirs sees no others.",
+    "Unless said otherwise a mean is over the users with a relevant item, as ours; theirs sees no "
+    "others.",
     "torchmetrics computes in float32: its rows hold to 2e-6, all others to 1e-9.",
 )
 
 
 def table(libraries: Sequence[str] = ()) -> str:
-    """The rows of some libraries (none named: all) in lines to print; `ConfigError` for an unknown one."""
+    """The rows of some libraries (none named: all) in lines to print; `ConfigError` for an unknown
+    one."""
     unknown = [name for name in libraries if name not in VERSIONS]
     if unknown:
-        raise ConfigError(f"no translation for {', '.join(unknown)}; there are {', '.join(VERSIONS)}")
+        raise ConfigError(
+            f"no translation for {', '.join(unknown)}; there are {', '.join(VERSIONS)}"
+        )
     rows = [row for row in TRANSLATIONS if row.library in (libraries or VERSIONS)]
     widths = [max(len(row.theirs) for row in rows), max(len(row.ours) for row in rows)]
     lines: list[str] = []
     for library in dict.fromkeys(row.library for row in rows):
-        lines += [f"{library} {VERSIONS[library]}", f"  {'theirs':<{widths[0]}}  {'ours':<{widths[1]}}  conversion"]
         lines += [
-            f"  {row.theirs:<{widths[0]}}  {row.ours:<{widths[1]}}  {row.how}{' *' if row.full_lists else ''}"
+            f"{library} {VERSIONS[library]}",
+            f"  {'theirs':<{widths[0]}}  {'ours':<{widths[1]}}  conversion",
+        ]
+        lines += [
+            f"  {row.theirs:<{widths[0]}}  {row.ours:<{widths[1]}}  "
+            f"{row.how}{' *' if row.full_lists else ''}"
             for row in rows
             if row.library == library
         ]
@@ -345,5 +422,8 @@ def markdown() -> str:
     lines = ["| library | theirs, at k | ours, at k | conversion |", "|---|---|---|---|"]
     for row in TRANSLATIONS:
         star = " \\*" if row.full_lists else ""
-        lines.append(f"| {row.library} {VERSIONS[row.library]} | `{row.theirs}` | `{row.ours}` | {row.how}{star} |")
+        lines.append(
+            f"| {row.library} {VERSIONS[row.library]} | `{row.theirs}` | `{row.ours}` | "
+            f"{row.how}{star} |"
+        )
     return "\n".join(lines)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.documents import blocks, execute
+from tests.support.documents import blocks, execute
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

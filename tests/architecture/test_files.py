@@ -22,7 +22,9 @@ FOREIGN = re.compile(
 
 def tracked() -> list[Path]:
     """Every file of the repository."""
-    found = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     return [ROOT / name for name in found.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 
@@ -37,7 +39,9 @@ def lines_of(path: Path) -> list[str]:
 def test_no_file_is_long() -> None:
     written = [path for path in tracked() if path.suffix in WRITTEN and path.name != "LICENSE"]
     assert len(written) > 20
-    long = {str(path.relative_to(ROOT)): n for path in written if (n := len(lines_of(path))) > MAX_LINES}
+    long = {
+        str(path.relative_to(ROOT)): n for path in written if (n := len(lines_of(path))) > MAX_LINES
+    }
     assert long == {}
 
 
@@ -51,7 +55,9 @@ def test_no_machine_path_and_no_registry_host() -> None:
     assert hits == []
 
 
-@pytest.mark.parametrize("text", ["/wor" + "k/x", "https://py" + "pi.org/simple", "/roo" + "t/.cache"])
+@pytest.mark.parametrize(
+    "text", ["/wor" + "k/x", "https://py" + "pi.org/simple", "/roo" + "t/.cache"]
+)
 def test_foreign_text_is_found(text: str) -> None:
     assert FOREIGN.search(text)
 
@@ -63,14 +69,19 @@ def test_no_data_file_is_tracked() -> None:
 
 
 def test_tests_are_unlike_packages() -> None:
-    found = [path for path in (ROOT / "tests").rglob("__init__.py") if path.parent != ROOT / "tests"]
+    found = [
+        path for path in (ROOT / "tests").rglob("__init__.py") if path.parent != ROOT / "tests"
+    ]
     assert found == [], "importmode is importlib: test folders hold no __init__.py"
 
 
 def test_a_warning_is_an_error_without_exceptions() -> None:
-    """Exceptions live beside the shim that needs them (`pipelines.compat`, `pipelines.tracking`), where a test of the
-    shim tells when one can go; here they would hide warnings of everything else."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    """Exceptions live beside the shim that needs them (`falconer.pipelines.compat`,
+    `falconer.pipelines.tracking`), where a test of the shim tells when one can go; here they would
+    hide warnings of everything else."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "pytest"
+    ]["ini_options"]
     assert settings["filterwarnings"] == ["error"]
     assert settings["xfail_strict"] is True
     assert "--strict-markers" in settings["addopts"]

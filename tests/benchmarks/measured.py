@@ -26,9 +26,11 @@ class Measured:
 
 
 def measure(*arguments: str, folder: Path) -> Measured:
-    """Run `falconer arguments`, its output kept in `folder`; raises `AssertionError` with it where that fails.
+    """Run `falconer arguments`, its output kept in `folder`; raises `AssertionError` with it where
+    that fails.
 
-    The peak is that of the command's own process and of every child that it waited for, whichever is largest.
+    The peak is that of the command's own process and of every child that it waited for, whichever
+    is largest.
     """
     log = folder / "command.log"
     started = time.perf_counter()

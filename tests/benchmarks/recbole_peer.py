@@ -1,4 +1,5 @@
-"""RecBole 1.2.1 as a peer: an environment and a process of its own, trained on a dataset's train events."""
+"""RecBole 1.2.1 as a peer: an environment and a process of its own, trained on a dataset's train
+events."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipelines.data.dataset import Dataset
+from falconer.pipelines.data.dataset import Dataset
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -19,7 +20,12 @@ COMMON = {
     "USER_ID_FIELD": "user_id",
     "ITEM_ID_FIELD": "item_id",
     "load_col": {"inter": ["user_id", "item_id"]},
-    "eval_args": {"split": {"RS": [0.98, 0.01, 0.01]}, "order": "RO", "group_by": "user", "mode": "full"},
+    "eval_args": {
+        "split": {"RS": [0.98, 0.01, 0.01]},
+        "order": "RO",
+        "group_by": "user",
+        "mode": "full",
+    },
     "learner": "adam",
     "learning_rate": 1e-3,
     "weight_decay": 0.0,
@@ -52,12 +58,16 @@ class Peer:
 
 
 @contextmanager
-def started_peer(data: Dataset, folder: Path, config: Mapping[str, Any], *, threads: int) -> Iterator[Peer]:
+def started_peer(
+    data: Dataset, folder: Path, config: Mapping[str, Any], *, threads: int
+) -> Iterator[Peer]:
     """RecBole with `data` in memory, ended with the block; what it says goes to `errors.txt`.
 
     `config` is RecBole's, with `model` and `batches` (of a round), beside `COMMON`.
     """
-    made = subprocess.run([ROOT / "scripts/peers/recbole"], stdout=subprocess.PIPE, text=True, check=True)
+    made = subprocess.run(
+        [ROOT / "scripts/peers/recbole"], stdout=subprocess.PIPE, text=True, check=True
+    )
     python = ROOT / made.stdout.strip().splitlines()[-1]
     write_events(data, folder / "events" / "events.inter")
     places = {"data_path": str(folder), "checkpoint_dir": str(folder / "saved")}

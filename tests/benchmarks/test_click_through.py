@@ -1,4 +1,5 @@
-"""Speed of DLRM and Wide & Deep beside merlin-models' own `fit`. Figures are printed, never asserted."""
+"""Speed of DLRM and Wide & Deep beside merlin-models' own `fit`. Figures are printed, never
+asserted."""
 
 from __future__ import annotations
 
@@ -17,17 +18,17 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines import runs
-from pipelines.data.dataset import Dataset
-from pipelines.training.torch import fit
-from recsys.backends.fields import FieldEncoder, fields_of
-from recsys.backends.two_sided_training import FieldTask, initial, material_of
-from recsys.models.dlrm import on_torch as dlrm
-from recsys.models.dlrm.config import DlrmConfig
-from recsys.models.pairs import PairsConfig, PairsTraining
-from recsys.models.tables import TablesConfig
-from recsys.models.wide_deep import on_torch as wide_deep
-from recsys.models.wide_deep.config import WideDeepConfig
+from falconer.pipelines import runs
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.training.torch import fit
+from falconer.recsys.backends.torch.pairs.inputs import FieldEncoder, fields_of
+from falconer.recsys.backends.torch.pairs.training import FieldTask, initial, material_of
+from falconer.recsys.configs.pairs import PairsConfig, PairsTraining
+from falconer.recsys.configs.tables import TablesConfig
+from falconer.recsys.models.dlrm import on_torch as dlrm
+from falconer.recsys.models.dlrm.config import DlrmConfig
+from falconer.recsys.models.wide_deep import on_torch as wide_deep
+from falconer.recsys.models.wide_deep.config import WideDeepConfig
 from tests.benchmarks.random_data import N_NUMBERS, SIZES, click_logs
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
@@ -37,7 +38,8 @@ ROWS, BATCH, ROUNDS, THREADS = 204_800, 4096, 5, 2
 DIM, BOTTOM, TOP = 16, (64,), (128, 64)
 LEARNING_RATE = 1e-3
 TABLES = {"adam": TablesConfig(), "adagrad": TablesConfig(gradients="sparse")}
-"""Of ours: with Adam every weight has its step, with Adagrad the tables' rows have row-wise Adagrad's."""
+"""Of ours: with Adam every weight has its step, with Adagrad the tables' rows have row-wise
+Adagrad's."""
 
 
 def config_of(model: str, optimizer: str) -> PairsConfig:
@@ -50,7 +52,12 @@ def config_of(model: str, optimizer: str) -> PairsConfig:
         learning_rate=LEARNING_RATE,
         threads=THREADS,
     )
-    common: dict[str, Any] = {"dim": DIM, "tables": TABLES[optimizer], "batch_size": BATCH, "training": training}
+    common: dict[str, Any] = {
+        "dim": DIM,
+        "tables": TABLES[optimizer],
+        "batch_size": BATCH,
+        "training": training,
+    }
     if model == "dlrm":
         return DlrmConfig(bottom_layers=BOTTOM, top_layers=TOP, **common)
     return WideDeepConfig(layers=TOP, **common)
@@ -58,7 +65,8 @@ def config_of(model: str, optimizer: str) -> PairsConfig:
 
 @dataclass(frozen=True)
 class Round:
-    """What a round took; CPU seconds of all threads say more than seconds where others use the machine too."""
+    """What a round took; CPU seconds of all threads say more than seconds where others use the
+    machine too."""
 
     seconds: float
     cpu_seconds: float
@@ -73,7 +81,9 @@ class Ours:
         encoder = FieldEncoder(fields, data, torch.device("cpu"))
         build = {"dlrm": dlrm.Dlrm, "wide_deep": wide_deep.WideDeep}[model]
         network = initial(lambda inputs: build(inputs, config), fields, 0)  # type: ignore[operator]
-        self.task = FieldTask(network, material_of(config, data, encoder).batches, encoder, lambda: {})
+        self.task = FieldTask(
+            network, material_of(config, data, encoder).batches, encoder, lambda: {}
+        )
 
     @property
     def parameters(self) -> int:
@@ -81,7 +91,9 @@ class Ours:
 
     def round(self) -> Round:
         self.rounds += 1
-        with runs.start(self.root, model="ours", backend="torch", config={}, run_id=str(self.rounds)) as run:
+        with runs.start(
+            self.root, model="ours", backend="torch", config={}, run_id=str(self.rounds)
+        ) as run:
             cpu = time.process_time()
             result = fit(self.task, self.config.training, run)
             assert result.samples == ROWS
@@ -110,7 +122,8 @@ class Peer:
 
 @contextmanager
 def started_peer(model: str, optimizer: str, data: Dataset, folder: Path) -> Iterator[Peer]:
-    """merlin-models with `data` in memory, ended with the block; what it says goes to `errors.txt`."""
+    """merlin-models with `data` in memory, ended with the block; what it says goes to
+    `errors.txt`."""
     config = {
         "model": model,
         "optimizer": optimizer,
@@ -124,8 +137,16 @@ def started_peer(model: str, optimizer: str, data: Dataset, folder: Path) -> Ite
         "rows": str(data.path / "train/part-00000.parquet"),
     }
     (folder / "config.json").write_text(json.dumps(config))
-    command = [sys.executable, "-W", "ignore", HERE / "peers/merlin_click_through.py", folder / "config.json"]
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(THREADS))
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        HERE / "peers/merlin_click_through.py",
+        folder / "config.json",
+    ]
+    limits = dict.fromkeys(
+        ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(THREADS)
+    )
     environment = os.environ | limits | {"PYTHONPATH": str(HERE.parent.parent)}
     pipe = subprocess.PIPE
     with (
@@ -143,18 +164,21 @@ def started_peer(model: str, optimizer: str, data: Dataset, folder: Path) -> Ite
 def test_samples_per_second_beside_merlin_models(
     model: str, optimizer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Same rows, architecture, batch and optimiser; rounds alternate, and each waits for the other's."""
+    """Same rows, architecture, batch and optimiser; rounds alternate, and each waits for the
+    other's."""
     data = click_logs(tmp_path / "data", n_rows=ROWS)
     ours = Ours(model, config_of(model, optimizer), data, tmp_path / "runs")
     with started_peer(model, optimizer, data, tmp_path) as peer:
         pairs = [(ours.round(), peer.round()) for _ in range(ROUNDS + 1)][1:]
     with capsys.disabled():
         print(
-            f"\n{model} with {optimizer} on rows like Criteo's, {THREADS} threads each, samples a second",
+            f"\n{model} with {optimizer} on rows like Criteo's, {THREADS} threads each, samples a "
+            "second",
             f"  a round is {ROWS:,} rows in batches of {BATCH}, after one round to warm up",
             f"  parameters: ours {ours.parameters:,}, merlin-models {peer.parameters:,}",
             *(line(a, b) for a, b in pairs),
-            f"  median ratio {statistics.median(b.seconds / a.seconds for a, b in pairs):.2f}, of CPU seconds "
+            f"  median ratio {statistics.median(b.seconds / a.seconds for a, b in pairs):.2f}, of "
+            "CPU seconds "
             f"{statistics.median(b.cpu_seconds / a.cpu_seconds for a, b in pairs):.2f}",
             sep="\n",
         )
@@ -162,6 +186,8 @@ def test_samples_per_second_beside_merlin_models(
 
 def line(ours: Round, peer: Round) -> str:
     return (
-        f"  ours {ROWS / ours.seconds:10,.0f}   merlin-models 23.12 {ROWS / peer.seconds:10,.0f}   ratio "
-        f"{peer.seconds / ours.seconds:5.2f}   CPU seconds {ours.cpu_seconds:6.2f} and {peer.cpu_seconds:6.2f}"
+        f"  ours {ROWS / ours.seconds:10,.0f}   merlin-models 23.12 {ROWS / peer.seconds:10,.0f}   "
+        "ratio "
+        f"{peer.seconds / ours.seconds:5.2f}   CPU seconds {ours.cpu_seconds:6.2f} and "
+        f"{peer.cpu_seconds:6.2f}"
     )

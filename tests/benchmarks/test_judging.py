@@ -1,7 +1,9 @@
-"""How fast users are ranked and judged, beside other libraries in the same run, and in how much memory.
+"""How fast users are ranked and judged, beside other libraries in the same run, and in how much
+memory.
 
-Figures are printed, never asserted. Beside each wall-clock rate stands `cpu`: users over the processor seconds spent,
-times the cores in use, which is about what cores of our own would give: it does not know of others on the machine.
+Figures are printed, never asserted. Beside each wall-clock rate stands `cpu`: users over the
+processor seconds spent, times the cores in use, which is about what cores of our own would give: it
+does not know of others on the machine.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ import pytest
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipelines.data.queries import Queries, Ragged
-from recsys import selection
-from recsys.api import Ranked
-from recsys.evaluation import found_in
-from recsys.metrics import METRICS
-from recsys.ranking import top_k
+from falconer.pipelines.data.queries import Queries, Ragged
+from falconer.recsys.contracts import Ranked
+from falconer.recsys.judging.lists.judge import found_in
+from falconer.recsys.metrics import METRICS
+from falconer.recsys.recommending import compiled as selection
+from falconer.recsys.recommending.top_k import top_k
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
 
@@ -53,7 +55,14 @@ def _peer(library: str, inputs: Path, cores: int = 2) -> str:
     python = ROOT / "build" / "oracles" / library / "bin" / "python"
     if not python.exists():
         return f"  {library}: not measured, its environment is not there (make oracles)"
-    command = [str(python), "-W", "ignore", str(HERE / "peers" / "judging.py"), library, str(inputs)]
+    command = [
+        str(python),
+        "-W",
+        "ignore",
+        str(HERE / "peers" / "judging.py"),
+        library,
+        str(inputs),
+    ]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
         return f"  {library}: not measured, it failed: {found.stderr.strip().splitlines()[-1]}"
@@ -69,7 +78,9 @@ class ByFactors:
         self._users, self._items = users, items
         self.items_known = np.ones(len(items), np.bool_)
 
-    def factors(self, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    def factors(
+        self, queries: Queries
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
         return self._users[queries.user], self._items, np.zeros(len(self._items), np.float32)
 
     def score(self, queries: Queries) -> NDArray[np.float32]:
@@ -80,13 +91,21 @@ class ByFactors:
 
 
 def _truth(rng: np.random.Generator, n: int, size: int = 10) -> Ragged:
-    items = np.argsort(rng.random((n, 200)), axis=1)[:, :size] * (N_ITEMS // 200) + rng.integers(0, 100, (n, size))
-    return Ragged(np.arange(n + 1, dtype=np.int64) * size, np.sort(items, axis=1).ravel().astype(np.int32))
+    items = np.argsort(rng.random((n, 200)), axis=1)[:, :size] * (N_ITEMS // 200) + rng.integers(
+        0, 100, (n, size)
+    )
+    return Ragged(
+        np.arange(n + 1, dtype=np.int64) * size, np.sort(items, axis=1).ravel().astype(np.int32)
+    )
 
 
 def _all_accuracy(items: NDArray[np.int32], truth: Ragged) -> dict[str, float]:
     ranked = Ranked(items, found_in(items, truth, N_ITEMS), truth.lengths)
-    return {f"{name}@{k}": float(METRICS[name].function(ranked, k).mean()) for name in METRICS for k in CUT_OFFS}
+    return {
+        f"{name}@{k}": float(METRICS[name].function(ranked, k).mean())
+        for name in METRICS
+        for k in CUT_OFFS
+    }
 
 
 def _blocked_numpy(users: NDArray[np.float32], items: NDArray[np.float32], truth: Ragged) -> None:
@@ -99,7 +118,9 @@ def _blocked_numpy(users: NDArray[np.float32], items: NDArray[np.float32], truth
     _all_accuracy(np.concatenate(lists), truth)
 
 
-def _implicit(users: NDArray[np.float32], items: NDArray[np.float32], truth: Ragged) -> Callable[[], Any]:
+def _implicit(
+    users: NDArray[np.float32], items: NDArray[np.float32], truth: Ragged
+) -> Callable[[], Any]:
     import scipy.sparse as sp
     from implicit.cpu.matrix_factorization_base import MatrixFactorizationBase
     from implicit.evaluation import ranking_metrics_at_k
@@ -117,7 +138,9 @@ def _implicit(users: NDArray[np.float32], items: NDArray[np.float32], truth: Rag
 
     shape = (len(users), len(items))
     train = sp.csr_matrix(shape, dtype=np.float32)
-    test = sp.csr_matrix((np.ones(len(truth.values), np.float32), truth.values, truth.offsets), shape)
+    test = sp.csr_matrix(
+        (np.ones(len(truth.values), np.float32), truth.values, truth.offsets), shape
+    )
     model = Given()
     return lambda: ranking_metrics_at_k(model, train, test, K=K, show_progress=False, num_threads=2)
 
@@ -137,14 +160,27 @@ def test_from_factors_to_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[s
     """Must reach: 25,000 users a second on 2 cores."""
     rng = np.random.default_rng(0)
     users, items = (rng.standard_normal((n, DIM), dtype=np.float32) for n in (N_USERS, N_ITEMS))
-    truth, queries = _truth(rng, N_USERS), Queries(np.arange(N_USERS, dtype=np.int32), Ragged.of([[]] * N_USERS))
+    truth, queries = (
+        _truth(rng, N_USERS),
+        Queries(np.arange(N_USERS, dtype=np.int32), Ragged.of([[]] * N_USERS)),
+    )
     scorer = ByFactors(users, items)
     lists = top_k(scorer, queries, n_items=N_ITEMS, k=K).items
     inputs = tmp_path / "inputs.npz"
-    np.savez(inputs, users=users, items=items, lists=lists, truth_offsets=truth.offsets, truth_items=truth.values)
+    np.savez(
+        inputs,
+        users=users,
+        items=items,
+        lists=lists,
+        truth_offsets=truth.offsets,
+        truth_items=truth.values,
+    )
     few = users[:512] @ items.T
     bias = np.zeros(N_ITEMS, np.float32)
-    seen = Ragged(np.arange(N_USERS + 1, dtype=np.int64) * 100, rng.integers(0, N_ITEMS, N_USERS * 100, dtype=np.int32))
+    seen = Ragged(
+        np.arange(N_USERS + 1, dtype=np.int64) * 100,
+        rng.integers(0, N_ITEMS, N_USERS * 100, dtype=np.int32),
+    )
     with_history = Queries(queries.user, seen)
 
     def ours() -> None:
@@ -155,15 +191,22 @@ def test_from_factors_to_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     n_metrics = len(METRICS) * len(CUT_OFFS)
     lines = [
-        f"{N_USERS:,} users x {N_ITEMS:,} items x {DIM}: top {K} and metrics, users a second (target 25,000)",
+        f"{N_USERS:,} users x {N_ITEMS:,} items x {DIM}: top {K} and metrics, users a second "
+        "(target 25,000)",
         _line(f"falconer, {n_metrics} metrics", N_USERS, ours),
         _line(f"falconer, {n_metrics} metrics, 100 items of history left out", N_USERS, novel),
-        _line(f"numpy, blocks of 500, {n_metrics} metrics", N_USERS, lambda: _blocked_numpy(users, items, truth)),
+        _line(
+            f"numpy, blocks of 500, {n_metrics} metrics",
+            N_USERS,
+            lambda: _blocked_numpy(users, items, truth),
+        ),
     ]
     with threadpool_limits(1, "blas"):
         lines.append(_line("implicit, its 4 metrics", N_USERS, _implicit(users, items, truth)))
     lines.append(_peer("irspack", inputs))
-    lines.append(_line("the product alone", N_USERS - N_USERS % 512, lambda: _products(users, items)))
+    lines.append(
+        _line("the product alone", N_USERS - N_USERS % 512, lambda: _products(users, items))
+    )
     lines.append(_line("one scan alone, on one core", 5120, lambda: _scan(few, bias), cores=1))
     _show(capsys, *lines)
 
@@ -194,9 +237,15 @@ def test_from_lists_to_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str
     n_metrics = len(METRICS) * len(CUT_OFFS)
     _show(
         capsys,
-        f"top-{K} lists to metrics, users a second (target 1,000,000); falconer: {LISTS:,} users, one thread",
+        f"top-{K} lists to metrics, users a second (target 1,000,000); falconer: {LISTS:,} users, "
+        "one thread",
         _line("falconer, hits and 12 metrics (those of the peers)", LISTS, usual, cores=1),
-        _line(f"falconer, hits and {n_metrics} metrics", LISTS, lambda: _all_accuracy(lists, truth), cores=1),
+        _line(
+            f"falconer, hits and {n_metrics} metrics",
+            LISTS,
+            lambda: _all_accuracy(lists, truth),
+            cores=1,
+        ),
         _line(f"falconer, {n_metrics} metrics from known hits", LISTS, values, cores=1),
         _line("falconer, hits alone", LISTS, lambda: found_in(lists, truth, N_ITEMS), cores=1),
         _peer("ranx", inputs),
@@ -209,13 +258,19 @@ def _show(capsys: pytest.CaptureFixture[str], *lines: str) -> None:
         print("\n" + "\n".join(lines))
 
 
-def test_many_users_to_a_file_and_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Must reach: 1.5 million users x 100,000 items under 4 GB, judged under 1.5 GB. FALCONER_BENCH_USERS: fewer."""
+def test_many_users_to_a_file_and_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Must reach: 1.5 million users x 100,000 items under 4 GB, judged under 1.5 GB.
+    FALCONER_BENCH_USERS: fewer."""
     most, n_items = int(os.environ.get("FALCONER_BENCH_USERS", "1_500_000")), 100_000
     listed = [
-        f"top {K} of {n_items:,} items to parquet with the source's own ids, seen items left out (limit 4,096 MB)"
+        f"top {K} of {n_items:,} items to parquet with the source's own ids, seen items left out "
+        "(limit 4,096 MB)"
     ]
-    judged = ["these lists to a report: metrics, intervals, slices, checks of the protocol (limit 1.5 GB)"]
+    judged = [
+        "these lists to a report: metrics, intervals, slices, checks of the protocol (limit 1.5 GB)"
+    ]
     for n_users in (most // 30, most * 2 // 15, most):
         data, out = str(tmp_path / f"data-{n_users}"), str(tmp_path / f"out-{n_users}")
         _child("make", data, str(n_users), str(n_items))

@@ -1,4 +1,5 @@
-"""NCF's speed beside RecBole's, and its memory on a dataset that is streamed. Figures are printed, never asserted."""
+"""NCF's speed beside RecBole's, and its memory on a dataset that is streamed. Figures are printed,
+never asserted."""
 
 from __future__ import annotations
 
@@ -17,14 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipelines import runs, stages
-from pipelines.data.dataset import Dataset, checksums, write_card
-from pipelines.training.torch import fit
-from recsys.models.ncf import on_torch
-from recsys.models.ncf.config import NcfConfig, NcfTraining
+from falconer.pipelines import runs, stages
+from falconer.pipelines.data.dataset import Dataset, checksums, write_card
+from falconer.pipelines.training.torch import fit
+from falconer.recsys.models.ncf.config import NcfConfig, NcfTraining
+from falconer.recsys.models.ncf.on_torch import training as on_torch
 from tests.benchmarks.measured import measure
 from tests.benchmarks.recbole_peer import started_peer
-from tests.datasets import write_dataset
+from tests.support.datasets import write_dataset
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
 
@@ -80,14 +81,17 @@ class FirstBatches:
 
 
 class Ours:
-    """Our NeuMF in our loop: a round is the first batches of an epoch, as a fit of its own on the same weights."""
+    """Our NeuMF in our loop: a round is the first batches of an epoch, as a fit of its own on the
+    same weights."""
 
     def __init__(self, data: Dataset, root: Path, *, threads: int) -> None:
         self.root, self.rounds = root, 0
         self.training = OURS.training.model_copy(update={"threads": threads})
         events = on_torch.TrainEvents(data)
         counts = on_torch.item_counts(events, data.n_items)
-        batches = on_torch.batches_of(OURS, events, counts, n_users=data.n_users, device=torch.device("cpu"))
+        batches = on_torch.batches_of(
+            OURS, events, counts, n_users=data.n_users, device=torch.device("cpu")
+        )
         self.task = on_torch.NcfTask(
             on_torch.initial(data.n_users, data.n_items, OURS),
             FirstBatches(batches, BATCHES),  # type: ignore[arg-type]
@@ -101,7 +105,9 @@ class Ours:
 
     def samples_per_second(self) -> float:
         self.rounds += 1
-        with runs.start(self.root, model="ncf", backend="torch", config={}, run_id=str(self.rounds)) as run:
+        with runs.start(
+            self.root, model="ncf", backend="torch", config={}, run_id=str(self.rounds)
+        ) as run:
             return fit(self.task, self.training, run).samples_per_second
 
 
@@ -109,35 +115,51 @@ class Ours:
 def test_samples_per_second_beside_recbole(
     threads: int, data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Same data, architecture, batch, negatives and optimiser; rounds alternate, and each waits for the other's."""
+    """Same data, architecture, batch, negatives and optimiser; rounds alternate, and each waits for
+    the other's."""
     data = Dataset.open(stages.etl(stages.load_recipe("ml-1m-ncf"), tmp_path / "data"))
     ours = Ours(data, tmp_path / "runs", threads=threads)
     with started_peer(data, tmp_path, RECBOLE, threads=threads) as peer:
-        pairs = [(ours.samples_per_second(), peer.samples_per_second(BATCHES * PAIRS)) for _ in range(ROUNDS + 1)][1:]
+        pairs = [
+            (ours.samples_per_second(), peer.samples_per_second(BATCHES * PAIRS))
+            for _ in range(ROUNDS + 1)
+        ][1:]
     show(
         capsys,
         f"NeuMF on ML-1M, {threads} threads each, pairs of user and item a second",
         f"  {BATCHES} batches of {PAIRS} pairs a round, after one round to warm up",
-        f"  parameters: ours {ours.parameters:,}, RecBole {peer.parameters:,} (with a row for padding in each table)",
+        f"  parameters: ours {ours.parameters:,}, RecBole {peer.parameters:,} (with a row for "
+        "padding in each table)",
         *(f"  ours {a:10,.0f}   RecBole 1.2.1 {b:10,.0f}   ratio {a / b:6.2f}" for a, b in pairs),
         f"  median ratio {statistics.median(a / b for a, b in pairs):.2f}",
     )
 
 
-def test_the_papers_protocol(data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The recipe that is kept, by the commands that a person would type; the paper's NeuMF without pretraining has
-    HR@10 0.705 and NDCG@10 0.426 with 64 factors."""
+def test_the_papers_protocol(
+    data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The recipe that is kept, by the commands that a person would type; the paper's NeuMF without
+    pretraining has HR@10 0.705 and NDCG@10 0.426 with 64 factors."""
     data = measure(
-        "etl", "ml-1m-ncf", "--set", "split.valid_last=false", "--out", str(tmp_path / "data"), folder=tmp_path
+        "etl",
+        "ml-1m-ncf",
+        "--set",
+        "split.valid_last=false",
+        "--out",
+        str(tmp_path / "data"),
+        folder=tmp_path,
     ).last_line
-    trained = measure("train", "ml-1m-ncf/ncf", "--data", data, "--runs", str(tmp_path / "runs"), folder=tmp_path)
+    trained = measure(
+        "train", "ml-1m-ncf/ncf", "--data", data, "--runs", str(tmp_path / "runs"), folder=tmp_path
+    )
     measure("recommend", trained.last_line, folder=tmp_path)
     measure("evaluate", trained.last_line, folder=tmp_path)
     metrics = json.loads((Path(trained.last_line) / "novel" / "report.json").read_text())["metrics"]
     show(
         capsys,
         f"NeuMF on ML-1M, 99 given negatives: HR@10 {metrics['hit_rate@10']['mean']:.4f}, "
-        f"NDCG@10 {metrics['ndcg@10']['mean']:.4f}; train command {trained.seconds:.0f} s, {trained.peak_mb:,.0f} MB",
+        f"NDCG@10 {metrics['ndcg@10']['mean']:.4f}; train command {trained.seconds:.0f} s, "
+        f"{trained.peak_mb:,.0f} MB",
     )
 
 
@@ -155,12 +177,16 @@ def large_dataset(root: Path, *, n_rows: int, n_users: int, n_items: int) -> Pat
                 "ordinal": np.arange(start, start + n),
             }
             writer.write_table(pa.table(columns, schema=schema))
-    card = small.card.model_copy(update={"content": checksums(root), "counts": {"train_events": n_rows}})
+    card = small.card.model_copy(
+        update={"content": checksums(root), "counts": {"train_events": n_rows}}
+    )
     write_card(root, card)
     return root
 
 
-def test_memory_of_an_epoch_over_50_million_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_memory_of_an_epoch_over_50_million_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = large_dataset(tmp_path / "large", n_rows=50_000_000, n_users=500_000, n_items=50_000)
     command = [sys.executable, str(HERE / "peers/ncf_epoch.py"), str(data), str(tmp_path / "runs")]
     child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)

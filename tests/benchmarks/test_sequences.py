@@ -1,8 +1,9 @@
 """SASRec's and BERT4Rec's speed beside RecBole's. Figures are printed, never asserted.
 
-RecBole makes every event but a user's first a row of its own, with all that came before it: SASRec is asked for one
-item a row, BERT4Rec for the items that are masked in it. For equal work ours is trained on the same rows with as many
-questions. Its own way asks at all places of far fewer rows, hence two more figures: places a second of both.
+RecBole makes every event but a user's first a row of its own, with all that came before it: SASRec
+is asked for one item a row, BERT4Rec for the items that are masked in it. For equal work ours is
+trained on the same rows with as many questions. Its own way asks at all places of far fewer rows,
+hence two more figures: places a second of both.
 """
 
 from __future__ import annotations
@@ -20,13 +21,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from pipelines import runs, stages
-from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Ragged
-from pipelines.training.torch import fit
-from recsys.backends.sequence_models import SequenceModel
-from recsys.backends.sequence_training import SequenceTask, loss_of
-from recsys.backends.sequences import (
+from falconer.pipelines import runs, stages
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Ragged
+from falconer.pipelines.training.torch import fit
+from falconer.recsys.backends.torch.events import TrainEvents
+from falconer.recsys.backends.torch.sequences.batches import (
     Ask,
     PaddedRows,
     Questions,
@@ -38,11 +38,12 @@ from recsys.backends.sequences import (
     next_item,
     user_sequences,
 )
-from recsys.backends.torch import TrainEvents
-from recsys.models.bert4rec.config import Bert4RecConfig
-from recsys.models.bert4rec.on_torch import Bert4Rec
-from recsys.models.sasrec.config import SasRecConfig
-from recsys.models.sequences import SequenceConfig, SequenceTraining
+from falconer.recsys.backends.torch.sequences.scorer import SequenceModel
+from falconer.recsys.backends.torch.sequences.training import SequenceTask, loss_of
+from falconer.recsys.configs.sequences import SequenceConfig, SequenceTraining
+from falconer.recsys.models.bert4rec.config import Bert4RecConfig
+from falconer.recsys.models.bert4rec.on_torch import Bert4Rec
+from falconer.recsys.models.sasrec.config import SasRecConfig
 from tests.benchmarks.recbole_peer import started_peer
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
@@ -63,7 +64,12 @@ RECBOLE: dict[str, Any] = {
     "batches": BATCHES,
     "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
     "TIME_FIELD": "timestamp",
-    "eval_args": {"split": {"RS": [0.98, 0.01, 0.01]}, "order": "TO", "group_by": "user", "mode": "full"},
+    "eval_args": {
+        "split": {"RS": [0.98, 0.01, 0.01]},
+        "order": "TO",
+        "group_by": "user",
+        "mode": "full",
+    },
     "MAX_ITEM_LIST_LENGTH": LENGTH,
     "ITEM_LIST_LENGTH_FIELD": "item_length",
     "LIST_SUFFIX": "_list",
@@ -83,7 +89,8 @@ RECBOLE: dict[str, Any] = {
 
 
 def every_prefix(sequences: Ragged, *, size: int, answer: bool) -> Rows:
-    """RecBole's rows: for each event but a user's first the `size` items before it, and with `answer` the event too."""
+    """RecBole's rows: for each event but a user's first the `size` items before it, and with
+    `answer` the event too."""
     place = np.arange(len(sequences.values)) - sequences.offsets[sequences.rows]
     events = np.flatnonzero(place > 0)
     lengths = np.minimum(place[events], size)
@@ -110,7 +117,10 @@ class Form:
     overlap: int
 
 
-SASREC, BERT4REC = SasRecConfig(**KNOBS), Bert4RecConfig(**KNOBS, mask_share=MASK_SHARE, last_share=0.0)
+SASREC, BERT4REC = (
+    SasRecConfig(**KNOBS),
+    Bert4RecConfig(**KNOBS, mask_share=MASK_SHARE, last_share=0.0),
+)
 
 
 def masks(n_items: int) -> Ask:
@@ -120,14 +130,20 @@ def masks(n_items: int) -> Ask:
 
 FORMS = {
     "sasrec": Form(
-        "SASRec", lambda n: SequenceModel(n, SASREC, mask=None), SASREC, lambda n: next_item, lambda n: last_place, 1
+        "SASRec",
+        lambda n: SequenceModel(n, SASREC, mask=None),
+        SASREC,
+        lambda n: next_item,
+        lambda n: last_place,
+        1,
     ),
     "bert4rec": Form("BERT4Rec", lambda n: Bert4Rec(n, BERT4REC), BERT4REC, masks, masks, 0),
 }
 
 
 class FirstBatches:
-    """The first batches of an epoch, counting rows, places that are filled, and places that are asked for."""
+    """The first batches of an epoch, counting rows, places that are filled, and places that are
+    asked for."""
 
     def __init__(self, inner: SequenceBatches) -> None:
         self.inner, self.rows, self.filled, self.asked = inner, 0, 0, 0
@@ -144,9 +160,12 @@ class FirstBatches:
 
 
 class Ours:
-    """Our model in our loop: a round is the first batches of an epoch, as a fit of its own on the same weights."""
+    """Our model in our loop: a round is the first batches of an epoch, as a fit of its own on the
+    same weights."""
 
-    def __init__(self, data: Dataset, rows: Rows, form: Form, ask: Ask, root: Path, *, threads: int) -> None:
+    def __init__(
+        self, data: Dataset, rows: Rows, form: Form, ask: Ask, root: Path, *, threads: int
+    ) -> None:
         self.root, self.rounds = root, 0
         self.training = form.config.training.model_copy(update={"threads": threads})
         made = RowBatches(rows, batch_size=ROWS, seed=0, device=torch.device("cpu"))
@@ -166,7 +185,9 @@ class Ours:
 
     def places_per_second(self) -> float:
         self.rounds += 1
-        with runs.start(self.root, model="ours", backend="torch", config={}, run_id=f"{id(self)}-{self.rounds}") as run:
+        with runs.start(
+            self.root, model="ours", backend="torch", config={}, run_id=f"{id(self)}-{self.rounds}"
+        ) as run:
             return fit(self.task, self.training, run).samples_per_second
 
     def rows_per_second(self) -> float:
@@ -184,7 +205,8 @@ def seconds_of(left: Tensor, right: Tensor) -> float:
 
 
 def share_of_products(ours: Ours, places_per_second: float, n_items: int, *, threads: int) -> float:
-    """Share of a batch's time that torch's products alone take: each once for the values, twice for the gradients."""
+    """Share of a batch's time that torch's products alone take: each once for the values, twice for
+    the gradients."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     n = ours.rounds * BATCHES
@@ -192,7 +214,10 @@ def share_of_products(ours: Ours, places_per_second: float, n_items: int, *, thr
     length, d, wide, heads = tokens // rows, SASREC.dim, SASREC.feed_forward, SASREC.n_heads
     attention = [
         (torch.randn(tokens, d), torch.randn(d, 3 * d)),
-        (torch.randn(rows * heads, length, d // heads), torch.randn(rows * heads, d // heads, length)),
+        (
+            torch.randn(rows * heads, length, d // heads),
+            torch.randn(rows * heads, d // heads, length),
+        ),
         (torch.randn(rows * heads, length, length), torch.randn(rows * heads, length, d // heads)),
     ]
     above = [
@@ -201,7 +226,9 @@ def share_of_products(ours: Ours, places_per_second: float, n_items: int, *, thr
         for k, n_columns in ((d, d), (d, wide), (wide, d))
     ]
     catalogue = (torch.randn(places, d), torch.randn(d, n_items))
-    seconds = 3 * sum(seconds_of(*product) for product in [*attention, *attention, *above, catalogue])
+    seconds = 3 * sum(
+        seconds_of(*product) for product in [*attention, *attention, *above, catalogue]
+    )
     torch.set_num_threads(before)
     return seconds * places_per_second / places
 
@@ -211,17 +238,24 @@ def share_of_products(ours: Ours, places_per_second: float, n_items: int, *, thr
 def test_sequences_per_second_beside_recbole(
     name: str, threads: int, data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Same data, architecture, rows, batch, loss and optimiser; rounds alternate, and each waits for the other's."""
+    """Same data, architecture, rows, batch, loss and optimiser; rounds alternate, and each waits
+    for the other's."""
     form = FORMS[name]
     data = Dataset.open(stages.etl(stages.load_recipe("ml-1m-sequences"), tmp_path / "data"))
     sequences = user_sequences(TrainEvents(data), data.n_users)
     as_peer = every_prefix(sequences, size=LENGTH, answer=name == "sasrec")
     own = cut(sequences, size=LENGTH + form.overlap, overlap=form.overlap, whole=True)
-    same = Ours(data, as_peer, form, form.ask_as_peer(data.n_items), tmp_path / "runs", threads=threads)
+    same = Ours(
+        data, as_peer, form, form.ask_as_peer(data.n_items), tmp_path / "runs", threads=threads
+    )
     full = Ours(data, own, form, form.ask(data.n_items), tmp_path / "runs", threads=threads)
     with started_peer(data, tmp_path, {**RECBOLE, "model": form.peer}, threads=threads) as peer:
         rounds = [
-            (same.rows_per_second(), peer.samples_per_second(BATCHES * ROWS), full.places_per_second())
+            (
+                same.rows_per_second(),
+                peer.samples_per_second(BATCHES * ROWS),
+                full.places_per_second(),
+            )
             for _ in range(ROUNDS + 1)
         ][1:]
     asked = same.batches.asked / same.batches.rows
@@ -230,9 +264,11 @@ def test_sequences_per_second_beside_recbole(
     of_full = share_of_products(full, rates[2], data.n_items, threads=threads)
     with capsys.disabled():
         print(
-            f"\n{form.peer} on ML-1M, {threads} threads each, {BATCHES} batches of {ROWS} rows of up to {LENGTH} items "
+            f"\n{form.peer} on ML-1M, {threads} threads each, {BATCHES} batches of {ROWS} rows of "
+            f"up to {LENGTH} items "
             f"a round, after one to warm up\n"
-            f"  parameters: ours {same.parameters:,}, RecBole {peer.parameters:,} (with an item for padding)\n"
+            f"  parameters: ours {same.parameters:,}, RecBole {peer.parameters:,} (with an item "
+            "for padding)\n"
             f"  the same rows, {asked:.1f} places asked for in each; rows a second"
         )
         for a, b, _ in rounds:
@@ -240,6 +276,8 @@ def test_sequences_per_second_beside_recbole(
         print(
             f"  median ratio {statistics.median(a / b for a, b, _ in rounds):.2f}; "
             f"torch's products alone would take {of_same:.0%} of our time\n"
-            f"  places asked for a second: ours in rows of its own {rates[2]:,.0f} ({of_full:.0%}), "
-            f"RecBole {asked * rates[1]:,.0f}, ratio {statistics.median(c / (asked * b) for _, b, c in rounds):.1f}"
+            f"  places asked for a second: ours in rows of its own {rates[2]:,.0f} "
+            f"({of_full:.0%}), "
+            f"RecBole {asked * rates[1]:,.0f}, ratio "
+            f"{statistics.median(c / (asked * b) for _, b, c in rounds):.1f}"
         )

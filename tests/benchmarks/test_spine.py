@@ -1,4 +1,5 @@
-"""How long the main job and its parts take, and in how much memory. Figures are printed, never asserted."""
+"""How long the main job and its parts take, and in how much memory. Figures are printed, never
+asserted."""
 
 from __future__ import annotations
 
@@ -20,9 +21,14 @@ def _show(capsys: pytest.CaptureFixture[str], *lines: str) -> None:
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = measure("demo", "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"), folder=tmp_path)
+    found = measure(
+        "demo", "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"), folder=tmp_path
+    )
     assert Path(found.last_line).is_file()
-    _show(capsys, f"demo, set-up apart: {found.seconds:.0f} s, largest process {found.peak_mb:,.0f} MB")
+    _show(
+        capsys,
+        f"demo, set-up apart: {found.seconds:.0f} s, largest process {found.peak_mb:,.0f} MB",
+    )
 
 
 def test_etl_of_complete_journey(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,22 +39,42 @@ def test_etl_of_complete_journey(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     seconds = [measure("--help", folder=tmp_path).seconds for _ in range(11)]
-    _show(capsys, f"falconer --help: median of 11 {statistics.median(seconds):.2f} s, worst {max(seconds):.2f} s")
+    _show(
+        capsys,
+        f"falconer --help: median of 11 {statistics.median(seconds):.2f} s, worst "
+        f"{max(seconds):.2f} s",
+    )
 
 
-@pytest.mark.skipif("FALCONER_DATA_MIRROR" not in os.environ, reason="needs FALCONER_DATA_MIRROR for ML-1M")
+@pytest.mark.skipif(
+    "FALCONER_DATA_MIRROR" not in os.environ, reason="needs FALCONER_DATA_MIRROR for ML-1M"
+)
 def test_leave_one_out_on_ml_1m(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    dataset = measure("etl", "ml-1m-sequences", "--out", str(tmp_path / "data"), folder=tmp_path).last_line
-    lines = ["ML-1M, leave one out, whole catalogue, seen items filtered (train without the validation item)"]
+    dataset = measure(
+        "etl", "ml-1m-sequences", "--out", str(tmp_path / "data"), folder=tmp_path
+    ).last_line
+    lines = [
+        "ML-1M, leave one out, whole catalogue, seen items filtered (train without the validation "
+        "item)"
+    ]
     for model in ("popularity", "item_knn", "ease", "als"):
         trained = measure(
-            "train", f"ml-1m-sequences/{model}", "--data", dataset, "--runs", str(tmp_path / "runs"), folder=tmp_path
+            "train",
+            f"ml-1m-sequences/{model}",
+            "--data",
+            dataset,
+            "--runs",
+            str(tmp_path / "runs"),
+            folder=tmp_path,
         )
         measure("recommend", trained.last_line, folder=tmp_path)
         measure("evaluate", trained.last_line, folder=tmp_path)
-        metrics = json.loads((Path(trained.last_line) / "novel" / "report.json").read_text())["metrics"]
+        metrics = json.loads((Path(trained.last_line) / "novel" / "report.json").read_text())[
+            "metrics"
+        ]
         lines.append(
             f"  {model:<12} train command {trained.seconds:5.1f} s, {trained.peak_mb:6,.0f} MB, "
-            f"recall@10 {metrics['recall@10']['mean']:.4f}, ndcg@10 {metrics['ndcg@10']['mean']:.4f}"
+            f"recall@10 {metrics['recall@10']['mean']:.4f}, ndcg@10 "
+            f"{metrics['ndcg@10']['mean']:.4f}"
         )
     _show(capsys, *lines)

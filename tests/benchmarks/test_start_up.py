@@ -17,7 +17,14 @@ def test_help() -> None:
     seconds = []
     for _ in range(9):
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "workflows.cli", "--help"], capture_output=True, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "falconer.workflows.cli", "--help"],
+            capture_output=True,
+            check=True,
+        )
         seconds.append(time.perf_counter() - started)
     median = statistics.median(seconds)
-    print(f"\nfalconer --help: median {median:.3f} s, from {min(seconds):.3f} to {max(seconds):.3f} (target 0.5)")
+    print(
+        f"\nfalconer --help: median {median:.3f} s, from {min(seconds):.3f} to {max(seconds):.3f} "
+        "(target 0.5)"
+    )

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.training.task import Task
-from tests.small_training import plain, train
+from falconer.pipelines.training.task import Task
+from tests.support.small_training import plain, train
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(600)]
 
@@ -80,14 +80,25 @@ def ours(task: Squares, root: Path, **knobs: Any) -> float:
 
 
 @pytest.mark.parametrize("make", [empty, perceptron], ids=["an empty model", "a small perceptron"])
-def test_overhead_of_a_step(make: Callable[[], Squares], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_overhead_of_a_step(
+    make: Callable[[], Squares], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kinds = {"plain": {}, "clipping": {"clip_norm": 1.0}, "averaging": {"ema_decay": 0.99}}
     torch.set_num_threads(1)
-    pairs = [(bare(make()), *(ours(make(), tmp_path, **knobs) for knobs in kinds.values())) for _ in range(ROUNDS)]
+    pairs = [
+        (bare(make()), *(ours(make(), tmp_path, **knobs) for knobs in kinds.values()))
+        for _ in range(ROUNDS)
+    ]
     base = statistics.median(pair[0] for pair in pairs)
     rows = len(make()._batch)
     with capsys.disabled():
-        print(f"\n{make.__doc__}\n  torch alone: {1e6 * base:.0f} us a step, {rows / base:,.0f} samples/s")
+        print(
+            f"\n{make.__doc__}\n  torch alone: {1e6 * base:.0f} us a step, {rows / base:,.0f} "
+            "samples/s"
+        )
         for place, kind in enumerate(kinds, start=1):
             added = statistics.median(pair[place] - pair[0] for pair in pairs)
-            print(f"  fit, {kind}: {1e6 * added:+.0f} us a step, {rows / (base + added):,.0f} samples/s")
+            print(
+                f"  fit, {kind}: {1e6 * added:+.0f} us a step, {rows / (base + added):,.0f} "
+                "samples/s"
+            )

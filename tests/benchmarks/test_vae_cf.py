@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines import runs, stages
-from pipelines.data.dataset import Dataset
-from pipelines.training.torch import fit
-from recsys.backends.profiles import ProfileBatches, train_profiles
-from recsys.backends.torch import TrainEvents
-from recsys.models.vae_cf import on_torch
-from recsys.models.vae_cf.config import VaeCfConfig, VaeCfTraining
+from falconer.pipelines import runs, stages
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.training.torch import fit
+from falconer.recsys.backends.torch.events import TrainEvents
+from falconer.recsys.backends.torch.item_sets.batches import ProfileBatches, train_profiles
+from falconer.recsys.models.vae_cf import on_torch
+from falconer.recsys.models.vae_cf.config import VaeCfConfig, VaeCfTraining
 from tests.benchmarks.recbole_peer import started_peer
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
@@ -49,7 +49,10 @@ class Ours:
         self.root, self.rounds = root, 0
         self.training = OURS.training.model_copy(update={"threads": threads})
         profiles = train_profiles(
-            TrainEvents(data), n_users=data.n_users, n_items=data.n_items, device=torch.device("cpu")
+            TrainEvents(data),
+            n_users=data.n_users,
+            n_items=data.n_items,
+            device=torch.device("cpu"),
         )
         self.task = on_torch.VaeCfTask(
             on_torch.initial(data.n_items, OURS),
@@ -65,19 +68,22 @@ class Ours:
 
     def samples_per_second(self) -> float:
         self.rounds += 1
-        with runs.start(self.root, model="vae_cf", backend="torch", config={}, run_id=str(self.rounds)) as run:
+        with runs.start(
+            self.root, model="vae_cf", backend="torch", config={}, run_id=str(self.rounds)
+        ) as run:
             return fit(self.task, self.training, run).samples_per_second
 
 
 def gemm_flops(users: int, n_items: int) -> float:
-    """Multiplications and additions of a step in the layers after the first: three products a layer, of which the first
-    gives the values and the others the gradients."""
+    """Multiplications and additions of a step in the layers after the first: three products a
+    layer, of which the first gives the values and the others the gradients."""
     hidden = 600 * 2 * OURS.latent + OURS.latent * 600
     return 3 * 2 * users * (hidden + 600 * n_items)
 
 
 def gemm_per_second(users: int, n_items: int, threads: int) -> float:
-    """What torch's product alone reaches at the size of the last layer, into memory that is there already."""
+    """What torch's product alone reaches at the size of the last layer, into memory that is there
+    already."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     a, b, into = torch.randn(users, 600), torch.randn(600, n_items), torch.zeros(users, n_items)
@@ -94,23 +100,33 @@ def gemm_per_second(users: int, n_items: int, threads: int) -> float:
 def test_users_per_second_beside_recbole(
     threads: int, data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Same data, architecture, batch and optimiser; rounds alternate, and each waits for the other's."""
+    """Same data, architecture, batch and optimiser; rounds alternate, and each waits for the
+    other's."""
     data = Dataset.open(stages.etl(stages.load_recipe("ml-1m-ncf"), tmp_path / "data"))
     ours = Ours(data, tmp_path / "runs", threads=threads)
     with started_peer(data, tmp_path, RECBOLE, threads=threads) as peer:
         # RecBole's padding is a user of its own.
-        pairs = [(ours.samples_per_second(), peer.samples_per_second(data.n_users + 1)) for _ in range(ROUNDS + 1)][1:]
+        pairs = [
+            (ours.samples_per_second(), peer.samples_per_second(data.n_users + 1))
+            for _ in range(ROUNDS + 1)
+        ][1:]
     own = statistics.median(a for a, _ in pairs)
-    share = own * gemm_flops(1, data.n_items) / gemm_per_second(OURS.batch_size, data.n_items, threads)
+    share = (
+        own * gemm_flops(1, data.n_items) / gemm_per_second(OURS.batch_size, data.n_items, threads)
+    )
     with capsys.disabled():
         print(
-            f"\nMult-VAE {data.n_items}-600-{OURS.latent}-600 on ML-1M, {threads} threads each, users a second\n"
-            f"  rounds of an epoch of {data.n_users} users in batches of {OURS.batch_size}, after one to warm up\n"
-            f"  parameters: ours {ours.parameters:,}, RecBole {peer.parameters:,} (with an item for padding)"
+            f"\nMult-VAE {data.n_items}-600-{OURS.latent}-600 on ML-1M, {threads} threads each, "
+            "users a second\n"
+            f"  rounds of an epoch of {data.n_users} users in batches of {OURS.batch_size}, after "
+            "one to warm up\n"
+            f"  parameters: ours {ours.parameters:,}, RecBole {peer.parameters:,} (with an item "
+            "for padding)"
         )
         for a, b in pairs:
             print(f"  ours {a:8,.0f}   RecBole 1.2.1 {b:8,.0f}   ratio {a / b:6.2f}")
         print(
-            f"  median ratio {statistics.median(a / b for a, b in pairs):.2f}; ours is at {share:.0%} of what torch's "
+            f"  median ratio {statistics.median(a / b for a, b in pairs):.2f}; ours is at "
+            f"{share:.0%} of what torch's "
             "products alone would allow"
         )

@@ -1,4 +1,5 @@
-"""Every page of the project in a real browser: opened from a file, with no network, at two widths, light and dark."""
+"""Every page of the project in a real browser: opened from a file, with no network, at two widths,
+light and dark."""
 
 from __future__ import annotations
 
@@ -12,11 +13,13 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-from recsys import report
-from recsys.click_through import comparing, comparison_page, judging
-from recsys.evaluation import EvaluationConfig
-from tests.comparisons import HOSTILE, LEVELS, make_comparison, make_runs, write_goods
-from tests.datasets import write_ranking_dataset
+from falconer.recsys.judging.labels import compare as comparing
+from falconer.recsys.judging.labels import judge as judging
+from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys.reporting import labels_page as comparison_page
+from falconer.recsys.reporting import lists_page as report
+from tests.support.comparisons import HOSTILE, LEVELS, make_comparison, make_runs, write_goods
+from tests.support.datasets import write_ranking_dataset
 
 Scheme: TypeAlias = Literal["light", "dark"]
 
@@ -28,7 +31,8 @@ FLAGS = (
 
 
 def comparison_of_six(root: Path) -> str:
-    """Six models, two views, curves, labels of items and of one model that try to break the page."""
+    """Six models, two views, curves, labels of items and of one model that try to break the
+    page."""
     data = write_goods(root / "goods")
     levels = {**LEVELS, HOSTILE: 0.02}
     runs = make_runs(root / "runs", data, list(levels), ["all", "novel"])
@@ -36,13 +40,15 @@ def comparison_of_six(root: Path) -> str:
 
 
 def comparison_of_one(root: Path) -> str:
-    """One model whose lists came from elsewhere, one view, no times, a sampled protocol: the barest page."""
+    """One model whose lists came from elsewhere, one view, no times, a sampled protocol: the barest
+    page."""
     data = write_goods(root / "goods", has_time=False, sampled=True)
     return report.render(make_comparison(data, {"their.parquet": 0.1}, [None], ["novel"]), data, [])
 
 
 def comparison_of_rows(root: Path) -> str:
-    """Three models of the ranking task, one of them from elsewhere with a label that tries to break the page."""
+    """Three models of the ranking task, one of them from elsewhere with a label that tries to break
+    the page."""
     data = write_ranking_dataset(root / "clicks")
     score = np.linspace(0, 1, len(data.labels("test")))
     config = EvaluationConfig(resamples=100)
@@ -78,7 +84,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_opens_without_network_and_reads_well(name: str, browser: Browser, tmp_path: Path) -> None:
+def test_page_opens_without_network_and_reads_well(
+    name: str, browser: Browser, tmp_path: Path
+) -> None:
     path = tmp_path / "page.html"
     path.write_text(PAGES[name](tmp_path), encoding="utf-8")
     assert faults(browser, path, PHONE, "light") == []
@@ -99,7 +107,9 @@ def test_the_checks_find_what_they_look_for(browser: Browser, tmp_path: Path) ->
         assert fault in found
 
 
-def test_hostile_labels_stay_text_and_the_button_opens_every_user(browser: Browser, tmp_path: Path) -> None:
+def test_hostile_labels_stay_text_and_the_button_opens_every_user(
+    browser: Browser, tmp_path: Path
+) -> None:
     path = tmp_path / "page.html"
     path.write_text(comparison_of_six(tmp_path), encoding="utf-8")
     page = browser.new_page()
@@ -114,7 +124,9 @@ def test_hostile_labels_stay_text_and_the_button_opens_every_user(browser: Brows
     page.close()
 
 
-def test_the_explorer_finds_a_user_and_shows_two_models_side_by_side(browser: Browser, tmp_path: Path) -> None:
+def test_the_explorer_finds_a_user_and_shows_two_models_side_by_side(
+    browser: Browser, tmp_path: Path
+) -> None:
     path = tmp_path / "page.html"
     path.write_text(comparison_of_six(tmp_path), encoding="utf-8")
     page = browser.new_page()
@@ -151,9 +163,12 @@ def test_a_table_is_copied_as_csv(browser: Browser, tmp_path: Path) -> None:
 
 
 def faults(browser: Browser, path: Path, width: int, scheme: Scheme) -> list[str]:
-    """What is wrong with the page at this width: scripts, requests, horizontal scroll, accessibility."""
+    """What is wrong with the page at this width: scripts, requests, horizontal scroll,
+    accessibility."""
     found: list[str] = []
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+    )
 
     def pass_only_the_file(route: Route) -> None:
         if route.request.url == path.as_uri():
@@ -167,10 +182,15 @@ def faults(browser: Browser, path: Path, width: int, scheme: Scheme) -> list[str
     page.on("pageerror", lambda error: found.append(f"script: {error}"))
     page.on("console", lambda message: found.append(f"console: {message.text}"))
     page.goto(path.as_uri())
-    page.evaluate("document.querySelectorAll('details').forEach(element => { element.open = true; })")
+    page.evaluate(
+        "document.querySelectorAll('details').forEach(element => { element.open = true; })"
+    )
     found += _too_wide(page)
     # Nine more users of the same template would only make the accessibility check slow.
-    page.evaluate("document.querySelectorAll('.user ~ .user, .user details').forEach(one => { one.open = false; })")
+    page.evaluate(
+        "document.querySelectorAll('.user ~ .user, .user details').forEach(one => { one.open = "
+        "false; })"
+    )
     found += _hard_to_use(page)
     context.close()
     return found

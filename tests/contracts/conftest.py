@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.data.dataset import Dataset
-from pipelines.runs import Run
-from tests import tiny
-from tests.datasets import checkerboard, cycle, write_ranking_dataset
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.runs import Run
+from tests.support import tiny
+from tests.support.datasets import checkerboard, cycle, write_ranking_dataset
 
 Trained = Callable[[str, str, Dataset], Run]
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.data.dataset import Dataset
-from pipelines.errors import ArtifactError, PipelineError
-from recsys import registry
-from tests import tiny
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ArtifactError, PipelineError
+from falconer.recsys.models import registry
 from tests.contracts.conftest import Trained
-from tests.datasets import checkerboard
-from tests.tiny import ALL, scorer_of, with_histories
+from tests.support import tiny
+from tests.support.datasets import checkerboard
+from tests.support.tiny import ALL, scorer_of, with_histories
 
 pytestmark = pytest.mark.parametrize(("name", "backend"), ALL)
 
@@ -72,7 +72,9 @@ def test_new_items_in_a_history_change_nothing(
     assert after[1, : board.n_items].tobytes() == before[0].tobytes()
 
 
-def test_another_lineage_is_refused(name: str, backend: str, board: Dataset, trained: Trained, tmp_path: Path) -> None:
+def test_another_lineage_is_refused(
+    name: str, backend: str, board: Dataset, trained: Trained, tmp_path: Path
+) -> None:
     other = checkerboard(tmp_path / "other", generations=("another",))
     with pytest.raises(ArtifactError, match="lineage"):
         registry.load_model(trained(name, backend, board).model_directory, other)
@@ -111,7 +113,9 @@ def apply_damage(path: Path, damage: str) -> None:
         path.with_name("foreign.bin").write_bytes(b"?")
 
 
-def test_a_dataset_without_times_is_refused_as_declared(name: str, backend: str, tmp_path: Path) -> None:
+def test_a_dataset_without_times_is_refused_as_declared(
+    name: str, backend: str, tmp_path: Path
+) -> None:
     timeless = checkerboard(tmp_path / "timeless", has_time=False)
     if registry.MODELS[name].config.needs_times:
         with pytest.raises(PipelineError, match="times"):
@@ -121,7 +125,9 @@ def test_a_dataset_without_times_is_refused_as_declared(name: str, backend: str,
         assert np.isfinite(scorer_of(run, timeless).score(timeless.queries("test"))).all()
 
 
-def test_a_dataset_without_features_is_refused_as_declared(name: str, backend: str, tmp_path: Path) -> None:
+def test_a_dataset_without_features_is_refused_as_declared(
+    name: str, backend: str, tmp_path: Path
+) -> None:
     if registry.MODELS[name].config.needs_features:
         bare = checkerboard(tmp_path / "bare", features=())
         with pytest.raises(PipelineError, match="has no features of users or items"):

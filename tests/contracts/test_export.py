@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.data.dataset import Dataset
-from pipelines.runs import Run
-from recsys import registry
-from recsys.backends.graphs import GraphScorer
-from recsys.backends.onnx import Session, to_onnx
-from recsys.parity import Questions
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.runs import Run
+from falconer.recsys.backends.torch.graphs import GraphScorer
+from falconer.recsys.backends.torch.onnx import Session, to_onnx
+from falconer.recsys.exporting.parity import Questions
+from falconer.recsys.models import registry
 from tests.contracts.conftest import Trained
-from tests.datasets import checkerboard
-from tests.tiny import ALL, RANKING
+from tests.support.datasets import checkerboard
+from tests.support.tiny import ALL, RANKING
 
 TOLERANCE = 1e-4
 
@@ -47,11 +47,15 @@ def test_rows(name: str, backend: str, clicks: Dataset, trained: Trained) -> Non
 
 @pytest.mark.parametrize(("name", "backend"), [pair for pair in ALL if pair[1] != "torch"])
 def test_other_models_have_none(name: str, backend: str, board: Dataset, trained: Trained) -> None:
-    assert not isinstance(registry.load_model(trained(name, backend, board).model_directory, board), GraphScorer)
+    assert not isinstance(
+        registry.load_model(trained(name, backend, board).model_directory, board), GraphScorer
+    )
 
 
 @pytest.mark.parametrize(("name", "backend"), [("ncf", "torch")])
-def test_a_graph_that_answers_otherwise_is_seen(name: str, backend: str, board: Dataset, trained: Trained) -> None:
+def test_a_graph_that_answers_otherwise_is_seen(
+    name: str, backend: str, board: Dataset, trained: Trained
+) -> None:
     scorer = registry.load_model(trained(name, backend, board).model_directory, board)
     assert isinstance(scorer, GraphScorer)
     graph = scorer.graphs()["catalogue"]

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-import recsys.models
-from pipelines.config import parse
-from pipelines.errors import ConfigError
-from recsys import registry
-from recsys.models.config import ModelConfig
-from tests.tiny import EVERY, TINY
+import falconer.recsys.models
+from falconer.pipelines.config import parse
+from falconer.pipelines.errors import ConfigError
+from falconer.recsys.configs.model import ModelConfig
+from falconer.recsys.models import registry
+from tests.support.tiny import EVERY, TINY
 
-FOLDER = Path(recsys.models.__file__).parent
+FOLDER = Path(falconer.recsys.models.__file__).parent
 FRAMEWORKS = ("torch", "tensorflow", "merlin", "nvtabular", "cudf", "implicit", "mlflow")
 
 
@@ -26,11 +26,11 @@ def test_every_folder_is_registered_and_every_line_has_a_folder() -> None:
 
 
 def test_every_backend_of_a_folder_is_registered() -> None:
-    found = {(path.parent.name, path.stem.removeprefix("on_")) for path in FOLDER.glob("*/on_*.py")}
+    found = {(path.parent.name, path.stem.removeprefix("on_")) for path in FOLDER.glob("*/on_*")}
     assert found == set(EVERY)
     for name, model in registry.MODELS.items():
         for backend, module in model.backends.items():
-            assert module == f"recsys.models.{name}.on_{backend}"
+            assert module == f"falconer.recsys.models.{name}.on_{backend}"
 
 
 def test_tiny_forms_name_registered_models_only() -> None:
@@ -38,8 +38,10 @@ def test_tiny_forms_name_registered_models_only() -> None:
 
 
 def test_looking_up_a_model_imports_no_framework() -> None:
-    code = f"import sys, recsys.recipe; print(sorted(set(sys.modules) & set({FRAMEWORKS})))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    code = f"import sys, falconer.recsys.models.recipe; print(sorted(set(sys.modules) & set({FRAMEWORKS})))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
     assert found.stdout.strip() == "[]"
 
 
@@ -59,9 +61,13 @@ def test_an_unknown_knob_is_refused(name: str) -> None:
         parse(CONFIGS[name], {"no_such_knob": 1}, "recipe")
 
 
-@pytest.mark.parametrize("name", [name for name, config in CONFIGS.items() if "training" in config.model_fields])
+@pytest.mark.parametrize(
+    "name", [name for name, config in CONFIGS.items() if "training" in config.model_fields]
+)
 def test_an_unknown_knob_of_the_training_is_refused_with_the_near_name(name: str) -> None:
-    with pytest.raises(ConfigError, match=r"training\.learning_rat: unknown key; did you mean 'learning_rate'"):
+    with pytest.raises(
+        ConfigError, match=r"training\.learning_rat: unknown key; did you mean 'learning_rate'"
+    ):
         parse(CONFIGS[name], {"training": {"learning_rat": 1}}, "recipe")
 
 

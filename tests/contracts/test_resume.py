@@ -1,4 +1,5 @@
-"""Every model of the training loop goes on exactly from a checkpoint, and refuses one of another dataset."""
+"""Every model of the training loop goes on exactly from a checkpoint, and refuses one of another
+dataset."""
 
 from __future__ import annotations
 
@@ -7,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import runs
-from pipelines.config import to_toml
-from pipelines.data.dataset import Dataset
-from pipelines.errors import ArtifactError
-from recsys import stages
-from tests import tiny
-from tests.datasets import checkerboard, write_ranking_dataset
-from tests.tiny import ALL, RANKING
+from falconer.pipelines import runs
+from falconer.pipelines.config import to_toml
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ArtifactError
+from falconer.recsys.stages import lists as stages
+from tests.support import tiny
+from tests.support.datasets import checkerboard, write_ranking_dataset
+from tests.support.tiny import ALL, RANKING
 
 TORCH = [(*pair, "top_n") for pair in ALL if pair[1] == "torch"]
 TORCH += [(*pair, "ranking") for pair in RANKING if pair[1] == "torch"]
@@ -57,7 +58,9 @@ def bytes_of(run: Path) -> dict[str, bytes]:
 
 
 @every_model
-def test_a_stopped_training_goes_on_to_the_same_bytes(recipe: str, data: Dataset, tmp_path: Path) -> None:
+def test_a_stopped_training_goes_on_to_the_same_bytes(
+    recipe: str, data: Dataset, tmp_path: Path
+) -> None:
     whole = stages.train(recipe, data.path, tmp_path / "whole")
     path = stopped_run(recipe, data, tmp_path / "stopped")
     stages.resume(path)
@@ -67,7 +70,9 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(recipe: str, data: Dataset
 
 
 @every_model
-def test_a_checkpoint_of_another_lineage_is_refused(task: str, recipe: str, data: Dataset, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_lineage_is_refused(
+    task: str, recipe: str, data: Dataset, tmp_path: Path
+) -> None:
     path = stopped_run(recipe, data, tmp_path / "stopped")
     other = tmp_path / "other"
     make = checkerboard if task == "top_n" else write_ranking_dataset

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.data.dataset import Dataset
-from pipelines.errors import ArtifactError, ConfigError, PipelineError
-from recsys import registry, stages
-from tests import tiny
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
+from falconer.recsys.models import registry
+from falconer.recsys.stages import lists as stages
 from tests.contracts.conftest import Trained
-from tests.datasets import checkerboard, write_ranking_dataset
-from tests.tiny import EVERY, RANKING, ranker_of
+from tests.support import tiny
+from tests.support.datasets import checkerboard, write_ranking_dataset
+from tests.support.tiny import EVERY, RANKING, ranker_of
 
 every_model = pytest.mark.parametrize(("name", "backend"), RANKING)
 
@@ -30,7 +31,9 @@ def test_scores_are_probabilities_of_the_planted_signal(
 
 
 @every_model
-def test_ratings_are_nearer_than_their_mean(name: str, backend: str, stars: Dataset, trained: Trained) -> None:
+def test_ratings_are_nearer_than_their_mean(
+    name: str, backend: str, stars: Dataset, trained: Trained
+) -> None:
     scores = ranker_of(trained(name, backend, stars), stars).score_pairs(stars.pairs("test"))
     label, mean = stars.labels("test"), stars.train_column("label").mean()
     share = np.mean((scores - label) ** 2) / np.mean((mean - label) ** 2)
@@ -72,13 +75,17 @@ def test_a_dataset_of_rows_of_another_lineage_is_refused(
 def test_rows_of_users_and_items_that_came_later_are_scored(
     name: str, backend: str, clicks: Dataset, trained: Trained, tmp_path: Path
 ) -> None:
-    later = write_ranking_dataset(tmp_path / "later", n_users=60, n_items=50, generations=("first", "second"))
+    later = write_ranking_dataset(
+        tmp_path / "later", n_users=60, n_items=50, generations=("first", "second")
+    )
     scores = ranker_of(trained(name, backend, clicks), later).score_pairs(later.pairs("test"))
     assert ((scores >= 0) & (scores <= 1)).all()
 
 
 @every_model
-def test_rows_without_users_and_items_are_scored_or_refused_by_name(name: str, backend: str, tmp_path: Path) -> None:
+def test_rows_without_users_and_items_are_scored_or_refused_by_name(
+    name: str, backend: str, tmp_path: Path
+) -> None:
     data = write_ranking_dataset(tmp_path / "rows", entities=False)
     if name == "ncf":
         with pytest.raises(PipelineError, match="user"):
@@ -88,7 +95,9 @@ def test_rows_without_users_and_items_are_scored_or_refused_by_name(name: str, b
 
 
 @pytest.mark.parametrize(("name", "backend"), EVERY)
-def test_a_dataset_of_another_task_is_refused_in_one_sentence(name: str, backend: str, tmp_path: Path) -> None:
+def test_a_dataset_of_another_task_is_refused_in_one_sentence(
+    name: str, backend: str, tmp_path: Path
+) -> None:
     tasks = registry.MODELS[name].config.tasks
     if "ranking" not in tasks:
         data = write_ranking_dataset(tmp_path / "clicks", n_rows=200)

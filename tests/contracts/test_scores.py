@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries
-from recsys.api import CatalogScorer, FactorScorer, UserScorer
-from recsys.registry import MODELS
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Queries
+from falconer.recsys.contracts import CatalogScorer, FactorScorer, UserScorer
+from falconer.recsys.models.registry import MODELS
 from tests.contracts.conftest import Trained
-from tests.tiny import ALL, scorer_of, with_histories
+from tests.support.tiny import ALL, scorer_of, with_histories
 
 FACTOR_MODELS = {"als", "bpr", "vae_cf", "sasrec", "bert4rec"}
 
@@ -42,7 +42,9 @@ def test_scores_are_finite_exactly_on_known_items(
 
 
 @every_model
-def test_no_query_is_a_question_too(scorer: CatalogScorer, queries: Queries, board: Dataset) -> None:
+def test_no_query_is_a_question_too(
+    scorer: CatalogScorer, queries: Queries, board: Dataset
+) -> None:
     assert scorer.score(queries.slice(0, 0)).shape == (0, board.n_items)
 
 
@@ -51,7 +53,9 @@ def test_scores_do_not_depend_on_the_batch(scorer: CatalogScorer, queries: Queri
     whole = scorer.score(queries)
     for size in (1, 7):
         starts = range(0, len(queries), size)
-        parts = [scorer.score(queries.slice(start, min(start + size, len(queries)))) for start in starts]
+        parts = [
+            scorer.score(queries.slice(start, min(start + size, len(queries)))) for start in starts
+        ]
         assert np.concatenate(parts).tobytes() == whole.tobytes()
 
 
@@ -76,7 +80,10 @@ def test_a_user_who_came_after_training_is_answered_as_an_unknown_one(
     history = [int(item) for item in queries.history[0]]
     unknown = scorer.score(with_histories(queries, [history], user=-1))
     for user in (board.n_users, 2**31 - 1):
-        assert scorer.score(with_histories(queries, [history], user=user)).tobytes() == unknown.tobytes()
+        assert (
+            scorer.score(with_histories(queries, [history], user=user)).tobytes()
+            == unknown.tobytes()
+        )
 
 
 @every_model
@@ -102,7 +109,9 @@ def test_another_history_gives_other_scores_where_the_model_is_personalised(
 
 
 @every_model
-def test_the_order_of_the_history_matters_as_declared(scorer: CatalogScorer, queries: Queries, name: str) -> None:
+def test_the_order_of_the_history_matters_as_declared(
+    scorer: CatalogScorer, queries: Queries, name: str
+) -> None:
     forth, back = scorer.score(with_histories(queries, [[0, 2, 4, 7, 9, 11], [11, 9, 7, 4, 2, 0]]))
     assert (forth.tobytes() != back.tobytes()) == MODELS[name].config.order_aware
 

@@ -1,4 +1,5 @@
-"""The plain baseline on MovieLens-1M as a click-through task: counting only, so the same on every machine."""
+"""The plain baseline on MovieLens-1M as a click-through task: counting only, so the same on every
+machine."""
 
 from __future__ import annotations
 
@@ -6,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import stages as etl_stages
-from recsys import stages
-from recsys.click_through import judging
-from recsys.click_through import stages as rows
-from recsys.evaluation import EvaluationConfig
+from falconer.pipelines import stages as etl_stages
+from falconer.recsys.judging.labels import judge as judging
+from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys.stages import labels as rows
+from falconer.recsys.stages import lists as stages
 
 FIGURES = {"roc_auc": 0.8055322, "log_loss": 0.4159166, "gauc": 0.8107787}
 """Of the validation fold."""
@@ -20,7 +21,9 @@ def test_figures_of_the_label_mean_never_change(
     data_mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FALCONER_DATA_MIRROR", str(data_mirror))
-    data = etl_stages.etl(etl_stages.load_recipe("ml-1m-ctr", ["features.engine=polars"]), tmp_path / "data")
+    data = etl_stages.etl(
+        etl_stages.load_recipe("ml-1m-ctr", ["features.engine=polars"]), tmp_path / "data"
+    )
     run = stages.train("ml-1m-ctr/label_mean", data, tmp_path / "runs")
     rows.predict(run, fold="valid")
     stages.evaluate(run, config=EvaluationConfig(resamples=100))

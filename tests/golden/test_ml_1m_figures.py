@@ -1,4 +1,5 @@
-"""Plain recommenders on ML-1M in the order used in print: leave one out, whole catalogue, seen films filtered.
+"""Plain recommenders on ML-1M in the order used in print: leave one out, whole catalogue, seen
+films filtered.
 
 Trained on train alone; the history of a test query holds the validation film too.
 """
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import stages as etl_stages
-from pipelines.data.dataset import Dataset
-from recsys import stages
+from falconer.pipelines import stages as etl_stages
+from falconer.pipelines.data.dataset import Dataset
+from falconer.recsys.stages import lists as stages
 
 FIGURES = {
     "popularity": (223 / 6040, 0.018032673467874856),
@@ -42,10 +43,16 @@ def figures(recipe: str, data: Dataset, root: Path, *overrides: str) -> tuple[fl
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_of_counting_models_never_change(name: str, data: Dataset, tmp_path: Path) -> None:
-    assert figures(f"ml-1m-sequences/{name}", data, tmp_path) == pytest.approx(FIGURES[name], abs=1e-9)
+    assert figures(f"ml-1m-sequences/{name}", data, tmp_path) == pytest.approx(
+        FIGURES[name], abs=1e-9
+    )
 
 
-def test_ease_is_as_good_as_published_and_the_same_on_every_run(data: Dataset, tmp_path: Path) -> None:
-    first, second = (figures("ml-1m-sequences/ease", data, tmp_path, "model.decay=0.7") for _ in range(2))
+def test_ease_is_as_good_as_published_and_the_same_on_every_run(
+    data: Dataset, tmp_path: Path
+) -> None:
+    first, second = (
+        figures("ml-1m-sequences/ease", data, tmp_path, "model.decay=0.7") for _ in range(2)
+    )
     assert first == pytest.approx(second, abs=1e-9)
     assert all(ours >= theirs for ours, theirs in zip(first, PUBLISHED, strict=True))

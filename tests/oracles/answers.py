@@ -1,10 +1,12 @@
-"""What a library says about cases: run by the library's own interpreter, which has nothing of this project.
+"""What a library says about cases: run by the library's own interpreter, which has nothing of this
+project.
 
     build/oracles/ranx/bin/python tests/oracles/answers.py ranx CASES.json ANSWERS.json
 
-ANSWERS.json: {"library", "version", "values": {metric: [a number a case; null = NaN; "error" = it refused]}}.
-A truth is given as each library wants it: a table of events where that is its form, so that a user without a relevant
-item is not in it. Scores fall along a list, so that no library meets a tie.
+ANSWERS.json: {"library", "version", "values": {metric: [a number a case; null = NaN; "error" = it
+refused]}}. A truth is given as each library wants it: a table of events where that is its form, so
+that a user without a relevant item is not in it. Scores fall along a list, so that no library meets
+a tie.
 """
 
 import contextlib
@@ -26,7 +28,9 @@ def ranx(case):
     for user, (listed, relevant) in enumerate(zip(case["lists"], case["truth"], strict=True)):
         if relevant:
             qrels[f"u{user}"] = {f"i{item}": 1 for item in relevant}
-            run[f"u{user}"] = {f"i{item}": float(len(listed) - place) for place, item in enumerate(listed)}
+            run[f"u{user}"] = {
+                f"i{item}": float(len(listed) - place) for place, item in enumerate(listed)
+            }
     names = ["ndcg", "precision", "recall", "hit_rate", "mrr", "map"]
     found = evaluate(Qrels(qrels), Run(run), [f"{name}@{k}" for name in names] + ["r-precision"])
     return {name: found[f"{name}@{k}"] for name in names} | {"r-precision": found["r-precision"]}
@@ -35,14 +39,25 @@ def ranx(case):
 def rectools(case):
     import pandas as pd
     from rectools import metrics as theirs
-    from rectools.metrics import MAP, MRR, NDCG, CatalogCoverage, HitRate, Precision, Recall, calc_metrics
+    from rectools.metrics import (
+        MAP,
+        MRR,
+        NDCG,
+        CatalogCoverage,
+        HitRate,
+        Precision,
+        Recall,
+        calc_metrics,
+    )
 
     k = case["k"]
     reco = pd.DataFrame(
         [(u, i, r + 1) for u, row in enumerate(case["lists"]) for r, i in enumerate(row)],
         columns=["user_id", "item_id", "rank"],
     )
-    truth = pd.DataFrame([(u, i) for u, row in enumerate(case["truth"]) for i in row], columns=["user_id", "item_id"])
+    truth = pd.DataFrame(
+        [(u, i) for u, row in enumerate(case["truth"]) for i in row], columns=["user_id", "item_id"]
+    )
     metrics = {
         "Precision": Precision(k),
         "Precision(r_precision=True)": Precision(k, r_precision=True),
@@ -57,7 +72,9 @@ def rectools(case):
         "AvgRecPopularity": theirs.AvgRecPopularity(k),
         "MeanInvUserFreq": theirs.MeanInvUserFreq(k),
     }
-    train = pd.DataFrame([(u, i) for u, row in enumerate(case["train"]) for i in row], columns=["user_id", "item_id"])
+    train = pd.DataFrame(
+        [(u, i) for u, row in enumerate(case["train"]) for i in row], columns=["user_id", "item_id"]
+    )
     return dict(calc_metrics(metrics, reco, truth, train, catalog=list(range(case["n_items"]))))
 
 
@@ -86,7 +103,9 @@ def lenskit(case):
         values = [metric.measure_list(one, truth) for one, truth in judged]
         found[name] = np.nanmean(values) if not np.isnan(values).all() else math.nan
     gini = ListGini(k, items=case["n_items"])
-    found["ListGini"] = gini.global_aggregate([gini.compute_list_data(one, None) for one in lists if len(one)])
+    found["ListGini"] = gini.global_aggregate(
+        [gini.compute_list_data(one, None) for one in lists if len(one)]
+    )
     return found
 
 
@@ -96,7 +115,9 @@ def recbole(case):
 
     for name, kind in (("float", float), ("bool", bool), ("int", int)):
         if name not in np.__dict__:
-            setattr(np, name, kind)  # RecBole 1.2.1 was written for an older NumPy; its own start does the same
+            setattr(
+                np, name, kind
+            )  # RecBole 1.2.1 was written for an older NumPy; its own start does the same
     from recbole.evaluator.metrics import (
         MAP,
         MRR,
@@ -112,13 +133,27 @@ def recbole(case):
 
     k = case["k"]
     config = {"metric_decimal_place": 15, "topk": [k]}
-    judged = [(one[:k], set(truth)) for one, truth in zip(case["lists"], case["truth"], strict=True) if truth]
+    judged = [
+        (one[:k], set(truth))
+        for one, truth in zip(case["lists"], case["truth"], strict=True)
+        if truth
+    ]
     hits = np.zeros((len(judged), k), np.int64)
     for row, (one, truth) in enumerate(judged):
         hits[row, : len(one)] = [item in truth for item in one]
     lengths = np.array([[len(truth)] for _, truth in judged], np.int64).reshape(-1, 1)
-    given = {"rec.topk": torch.from_numpy(np.hstack([hits, lengths])), "data.num_items": case["n_items"]}
-    metrics = {"Hit": Hit, "MRR": MRR, "MAP": MAP, "Recall": Recall, "NDCG": NDCG, "Precision": Precision}
+    given = {
+        "rec.topk": torch.from_numpy(np.hstack([hits, lengths])),
+        "data.num_items": case["n_items"],
+    }
+    metrics = {
+        "Hit": Hit,
+        "MRR": MRR,
+        "MAP": MAP,
+        "Recall": Recall,
+        "NDCG": NDCG,
+        "Precision": Precision,
+    }
     if all(len(one) >= k for one in case["lists"]):  # RecBole always fills its lists
         given["rec.items"] = torch.tensor([one[:k] for one in case["lists"]])
         given["data.count_items"] = Counter(item for row in case["train"] for item in row)
@@ -130,7 +165,10 @@ def recbole(case):
         }
     if not judged:
         raise ValueError("RecBole asks only users who have a relevant item")
-    return {name: next(iter(metric(config).calculate_metric(given).values())) for name, metric in metrics.items()}
+    return {
+        name: next(iter(metric(config).calculate_metric(given).values()))
+        for name, metric in metrics.items()
+    }
 
 
 def implicit(case):
@@ -169,7 +207,9 @@ def irspack(case):
     rows = [row for row, truth in enumerate(case["truth"]) for _ in truth]
     columns = [item for truth in case["truth"] for item in truth]
     truth = sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
-    found = dict(Evaluator(truth, cutoff=case["k"], n_threads=1).get_score_from_score_matrix(scores))
+    found = dict(
+        Evaluator(truth, cutoff=case["k"], n_threads=1).get_score_from_score_matrix(scores)
+    )
     capped = Evaluator(truth, cutoff=case["k"], n_threads=1, recall_with_cutoff=True)
     found["recall(recall_with_cutoff=True)"] = capped.get_score_from_score_matrix(scores)["recall"]
     for name in ("appeared_item", "n_items", "total_user", "valid_user"):
@@ -182,10 +222,15 @@ def recommenders(case):
     from recommenders.evaluation import python_evaluation as theirs
 
     true = pd.DataFrame(
-        [(u, i, 1.0) for u, row in enumerate(case["truth"]) for i in row], columns=["userID", "itemID", "rating"]
+        [(u, i, 1.0) for u, row in enumerate(case["truth"]) for i in row],
+        columns=["userID", "itemID", "rating"],
     )
     predicted = pd.DataFrame(
-        [(u, i, float(len(row) - r)) for u, row in enumerate(case["lists"]) for r, i in enumerate(row)],
+        [
+            (u, i, float(len(row) - r))
+            for u, row in enumerate(case["lists"])
+            for r, i in enumerate(row)
+        ],
         columns=["userID", "itemID", "prediction"],
     )
     names = ["precision_at_k", "recall_at_k", "r_precision_at_k", "ndcg_at_k", "map", "map_at_k"]
@@ -221,7 +266,8 @@ def torchmetrics(case):
 
 
 LIBRARIES = {
-    one.__name__: one for one in (ranx, rectools, lenskit, recbole, implicit, irspack, recommenders, torchmetrics)
+    one.__name__: one
+    for one in (ranx, rectools, lenskit, recbole, implicit, irspack, recommenders, torchmetrics)
 }
 
 
@@ -242,7 +288,10 @@ def main(library, cases_file, answers_file):
     answers = [answer(library, case) for case in cases]
     names = list(dict.fromkeys(name for one in answers for name in one))
     values = {
-        name: ["error" if name not in one else None if math.isnan(one[name]) else one[name] for one in answers]
+        name: [
+            "error" if name not in one else None if math.isnan(one[name]) else one[name]
+            for one in answers
+        ]
         for name in names
     }
     found = {"library": library, "version": importlib.metadata.version(library), "values": values}

@@ -1,8 +1,9 @@
 """Small judgements to ask every library about: random ones, and those where definitions part.
 
-A case is what was recommended to a few users and what was relevant to them: `lists` (best first, no item twice),
-`truth`, what they had in `train` (no item twice), the cut-off `k` and the number of items `n_items`. Only the standard
-library's `random` is used, whose numbers are the same on every machine and version.
+A case is what was recommended to a few users and what was relevant to them: `lists` (best first, no
+item twice), `truth`, what they had in `train` (no item twice), the cut-off `k` and the number of
+items `n_items`. Only the standard library's `random` is used, whose numbers are the same on every
+machine and version.
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ class Case(TypedDict):
 
 
 def random_cases(n: int = N_RANDOM, seed: int = 0) -> list[Case]:
-    """Cases of 1 to 6 users, lists of 0 to 12 items and 0 to 8 relevant items; every second one has full lists.
+    """Cases of 1 to 6 users, lists of 0 to 12 items and 0 to 8 relevant items; every second one has
+    full lists.
 
     A full list has k items or more. Each case has a user with both a list and a relevant item.
     """
     rng = random.Random(seed)
     cases = [_random_case(rng, full=number % 2 == 0) for number in range(n)]
     for case in cases:
-        case["train"] = [rng.sample(range(case["n_items"]), rng.randint(1, 9)) for _ in case["lists"]]
+        case["train"] = [
+            rng.sample(range(case["n_items"]), rng.randint(1, 9)) for _ in case["lists"]
+        ]
     return cases
 
 
@@ -52,10 +56,13 @@ def _random_case(rng: random.Random, *, full: bool) -> Case:
 
 
 def degenerate_cases() -> list[Case]:
-    """Where definitions part: no hit, no relevant item, no list, short lists, k beyond everything, perfect lists."""
+    """Where definitions part: no hit, no relevant item, no list, short lists, k beyond everything,
+    perfect lists."""
     ten = list(range(10))
 
-    def case(lists: list[list[int]], truth: list[list[int]], *, k: int = 5, n_items: int = 12) -> Case:
+    def case(
+        lists: list[list[int]], truth: list[list[int]], *, k: int = 5, n_items: int = 12
+    ) -> Case:
         train = [list(range(user, n_items)) for user in range(len(lists))] if n_items > 1 else [[0]]
         return {"k": k, "n_items": n_items, "lists": lists, "truth": truth, "train": train}
 

@@ -1,7 +1,7 @@
 """What libraries said about the cases, recorded small: `tests/golden/rosetta/<library>.json`.
 
-A file keeps each value on the degenerate cases, and of the random ones the mean and a mean with random weights: a
-conversion that gives another value somewhere does not give both.
+A file keeps each value on the degenerate cases, and of the random ones the mean and a mean with
+random weights: a conversion that gives another value somewhere does not give both.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from recsys.api import Ranked
-from recsys.metrics.translate import Translation, Values
+from falconer.recsys.contracts import Ranked
+from falconer.recsys.metrics.translate import Translation, Values
 from tests.oracles.cases import N_RANDOM, Case
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "rosetta"
@@ -65,7 +65,9 @@ def fingerprint(cases: Sequence[Case]) -> str:
 
 def digest(cases: Sequence[Case], values: Sequence[Value], row: Translation) -> dict[str, Any]:
     """What is recorded of one row's values, ours or the library's."""
-    held = [value if holds_for(row, case) else "-" for case, value in zip(cases, values, strict=True)]
+    held = [
+        value if holds_for(row, case) else "-" for case, value in zip(cases, values, strict=True)
+    ]
     weights = random.Random(1)
     known = [(weights.random(), value) for value in held[:N_RANDOM]]
     numbers = [(weight, value) for weight, value in known if isinstance(value, float)]
@@ -83,7 +85,9 @@ def path_of(library: str) -> Path:
     return FOLDER / f"{library}.json"
 
 
-def write(library: str, version: str, cases: Sequence[Case], digests: dict[str, dict[str, Any]]) -> None:
+def write(
+    library: str, version: str, cases: Sequence[Case], digests: dict[str, dict[str, Any]]
+) -> None:
     """Record a library's values."""
     FOLDER.mkdir(exist_ok=True)
     record = {"library": library, "version": version, "cases": fingerprint(cases)}

@@ -1,4 +1,5 @@
-"""Every model recipe that there is: found by walking the tree, validated, and trained on a small dataset."""
+"""Every model recipe that there is: found by walking the tree, validated, and trained on a small
+dataset."""
 
 from __future__ import annotations
 
@@ -7,15 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines import stages
-from pipelines.data.dataset import Dataset
-from recsys.models.config import ModelConfig
-from recsys.recipe import RECIPES, load_recipe
-from recsys.registry import MODELS
-from tests import tiny
-from tests.datasets import checkerboard, write_ranking_dataset
+from falconer.pipelines import stages
+from falconer.pipelines.data.dataset import Dataset
+from falconer.recsys.configs.model import ModelConfig
+from falconer.recsys.models.recipe import RECIPES, load_recipe
+from falconer.recsys.models.registry import MODELS
+from tests.support import tiny
+from tests.support.datasets import checkerboard, write_ranking_dataset
 
-NAMES = sorted(path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.toml"))
+NAMES = sorted(
+    path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.toml")
+)
 TASKS = {name: stages.load_recipe(name.split("/")[0]).task for name in NAMES}
 """A recipe's folder is the name of the dataset that it is for."""
 RANDOM_GUESS = 1 / 13
@@ -44,12 +47,16 @@ def test_a_recipe_says_how_its_knobs_were_chosen(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if TASKS[name] == "ranking"])
-def test_a_recipe_for_rows_trains_and_beats_chance(name: str, clicks: Dataset, tmp_path: Path) -> None:
+def test_a_recipe_for_rows_trains_and_beats_chance(
+    name: str, clicks: Dataset, tmp_path: Path
+) -> None:
     implementation, config = load_recipe(name)
     assert isinstance(config, ModelConfig)
     config = tiny.tiny_form(implementation.name, config)
     run = tiny.train(implementation.name, implementation.backend, clicks, tmp_path, config)
-    assert tiny.auc_of(run, clicks) >= (0.75 if config.discovers else 0.55), "chance is 0.5, the planted signal 0.88"
+    assert tiny.auc_of(run, clicks) >= (0.75 if config.discovers else 0.55), (
+        "chance is 0.5, the planted signal 0.88"
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if TASKS[name] == "top_n"])

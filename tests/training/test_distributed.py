@@ -14,12 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.runs import Run
-from pipelines.training.shard import Shard, current_shard
-from pipelines.training.torch import fit
-from tests.small_training import FORKS, Regression, new_run, plain, train, weights
+from falconer.pipelines.runs import Run
+from falconer.pipelines.training.shard import Shard, current_shard
+from falconer.pipelines.training.torch import fit
+from tests.support.small_training import FORKS, Regression, new_run, plain, train, weights
 
-KNOBS: dict[str, Any] = {"epochs": 3, "clip_norm": 0.5, "ema_decay": 0.5, "monitor": "error", "mode": "min"}
+KNOBS: dict[str, Any] = {
+    "epochs": 3,
+    "clip_norm": 0.5,
+    "ema_decay": 0.5,
+    "monitor": "error",
+    "mode": "min",
+}
 
 
 def free_port() -> int:
@@ -30,7 +36,9 @@ def free_port() -> int:
 
 def member(rank: int, port: int, path: Path, knobs: dict[str, Any], stop_at: int) -> None:
     """One of two processes, as `torchrun` starts them."""
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
     assert current_shard() == Shard(rank, 2)
     task = Regression(dropout=0, kill_at=stop_at)
     fit(task, plain(**knobs), Run.open(path))
@@ -39,7 +47,9 @@ def member(rank: int, port: int, path: Path, knobs: dict[str, Any], stop_at: int
 
 def together(path: Path, knobs: dict[str, Any], *, stop_at: int = 0) -> list[int | None]:
     port = free_port()
-    processes = [FORKS.Process(target=member, args=(rank, port, path, knobs, stop_at)) for rank in range(2)]
+    processes = [
+        FORKS.Process(target=member, args=(rank, port, path, knobs, stop_at)) for rank in range(2)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -60,7 +70,9 @@ def test_two_processes_give_the_curve_of_one(accumulate: int, tmp_path: Path) ->
         assert ours == pytest.approx(theirs, rel=1e-4)
     first, second = ((run.path / f"weights-{rank}").read_bytes() for rank in range(2))
     assert first == second
-    np.testing.assert_allclose(np.frombuffer(first, np.float32), np.frombuffer(weights(alone), np.float32), atol=1e-5)
+    np.testing.assert_allclose(
+        np.frombuffer(first, np.float32), np.frombuffer(weights(alone), np.float32), atol=1e-5
+    )
 
 
 def test_two_processes_go_on_where_they_were_killed(tmp_path: Path) -> None:
@@ -85,14 +97,28 @@ def test_torchrun_starts_them(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys; from pathlib import Path; from pipelines.runs import Run\n"
-        "from pipelines.training.torch import fit; from tests.small_training import Regression, plain\n"
+        "import sys; from pathlib import Path; from falconer.pipelines.runs import Run\n"
+        "from falconer.pipelines.training.torch import fit; from tests.support.small_training import "
+        "Regression, plain\n"
         "fit(Regression(dropout=0), plain(epochs=3), Run.open(Path(sys.argv[1])))\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port", str(free_port())]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        "--master-port",
+        str(free_port()),
+    ]
     root = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, str(script), str(run.path)], env=environment, check=True, capture_output=True, cwd=root)
+    subprocess.run(
+        [*command, str(script), str(run.path)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        cwd=root,
+    )
     _, expected = train(Regression(dropout=0), plain(epochs=3), tmp_path)
     for ours, theirs in zip(run.read_lines("metrics.jsonl"), expected, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from pipelines.errors import ArtifactError, ConfigError, PipelineError, TrainingError
-from pipelines.runs import Run
-from pipelines.training import progress
-from pipelines.training.devices import device_of
-from pipelines.training.torch import fit
-from tests.small_training import Batch, Regression, config, new_run, plain, train, weights
+from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError, TrainingError
+from falconer.pipelines.runs import Run
+from falconer.pipelines.training import progress
+from falconer.pipelines.training.devices import device_of
+from falconer.pipelines.training.torch import fit
+from tests.support.small_training import Batch, Regression, config, new_run, plain, train, weights
 
 
 class Scripted(Regression):
@@ -47,10 +47,14 @@ def test_accumulating_equals_a_larger_batch(n: int, tmp_path: Path) -> None:
     other, other_lines = train(large, plain(), tmp_path)
     assert (result.steps, result.samples) == (other.steps, other.samples) == (6, 2 * n)
     assert torch.allclose(flat(small), flat(large), atol=1e-6)
-    assert [line["loss"] for line in lines] == pytest.approx([line["loss"] for line in other_lines], rel=1e-5)
+    assert [line["loss"] for line in lines] == pytest.approx(
+        [line["loss"] for line in other_lines], rel=1e-5
+    )
 
 
-def test_training_learns_and_says_how_it_went(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_learns_and_says_how_it_went(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = Regression(dropout=0)
     before = task.validate()["error"]
     result, lines = train(task, plain(epochs=5, monitor="error", mode="min"), tmp_path)
@@ -62,7 +66,8 @@ def test_training_learns_and_says_how_it_went(tmp_path: Path, capsys: pytest.Cap
     assert [line["step"] for line in lines] == [9, 18, 27, 36, 45]
     assert set(lines[0]) == {"step", "epoch", "loss", "error", "learning_rate"}
     assert re.search(
-        r"step 9, epoch 1: loss [\d.]+, error [\d.]+, .* \(best\); [\d,]+ samples/s", capsys.readouterr().out
+        r"step 9, epoch 1: loss [\d.]+, error [\d.]+, .* \(best\); [\d,]+ samples/s",
+        capsys.readouterr().out,
     )
     assert not task.model.training
 
@@ -106,8 +111,12 @@ def test_validations_and_checkpoints_do_not_change_the_training(tmp_path: Path) 
     assert len(set(ends)) == 1
 
 
-@pytest.mark.parametrize(("every", "steps"), [(0.5, [4, 8, 12, 16, 18]), (1.0, [9, 18]), (2.0, [18]), (9.0, [18])])
-def test_validations_are_as_frequent_as_asked(every: float, steps: list[int], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("every", "steps"), [(0.5, [4, 8, 12, 16, 18]), (1.0, [9, 18]), (2.0, [18]), (9.0, [18])]
+)
+def test_validations_are_as_frequent_as_asked(
+    every: float, steps: list[int], tmp_path: Path
+) -> None:
     _, lines = train(Regression(), plain(validate_every=every), tmp_path)
     assert [line["step"] for line in lines] == steps
 
@@ -144,7 +153,9 @@ def test_weights_and_metrics_that_are_not_finite_are_never_saved(tmp_path: Path)
                 loss.register_hook(lambda gradient: gradient * float("inf"))
             return loss
 
-    with pytest.raises(TrainingError, match=r"is not finite after step 9 \(epoch 0\); .* of step 0"):
+    with pytest.raises(
+        TrainingError, match=r"is not finite after step 9 \(epoch 0\); .* of step 0"
+    ):
         train(Exploding(), plain(), tmp_path)
     with pytest.raises(TrainingError, match="the validation's hits is nan"):
         train(Scripted(float("nan")), plain(), tmp_path)
@@ -166,9 +177,19 @@ def test_mistakes_get_one_clear_error_each(tmp_path: Path) -> None:
             return Batches()
 
     for error, message, task, settings in [
-        (ConfigError, "monitor is 'ndcg', and the validation gives loss, error", Regression(), plain(monitor="ndcg")),
+        (
+            ConfigError,
+            "monitor is 'ndcg', and the validation gives loss, error",
+            Regression(),
+            plain(monitor="ndcg"),
+        ),
         (TrainingError, "there is no batch to train on", Regression(n=0), plain()),
-        (TrainingError, "epoch 0 ended at step 3: it has fewer batches than it says", Short(), plain()),
+        (
+            TrainingError,
+            "epoch 0 ended at step 3: it has fewer batches than it says",
+            Short(),
+            plain(),
+        ),
     ]:
         with pytest.raises(error, match=message):
             train(task, settings, tmp_path)
@@ -177,7 +198,9 @@ def test_mistakes_get_one_clear_error_each(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this is about machines without a GPU")
 def test_a_gpu_that_is_not_there_is_an_error() -> None:
     assert device_of(plain()).type == "cpu"
-    with pytest.raises(ConfigError, match=r'training.device is "cuda", and torch finds no GPU here'):
+    with pytest.raises(
+        ConfigError, match=r'training.device is "cuda", and torch finds no GPU here'
+    ):
         device_of(plain(device="cuda"))
 
 
@@ -188,7 +211,9 @@ def test_a_gpu_that_is_not_there_is_an_error() -> None:
         ({"threads": 2}, r"threads: 1 in the checkpoint, 2 here"),
     ],
 )
-def test_a_checkpoint_of_other_conditions_is_refused(knobs: dict[str, Any], difference: str, tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_conditions_is_refused(
+    knobs: dict[str, Any], difference: str, tmp_path: Path
+) -> None:
     run = new_run(tmp_path)
     fit(Regression(), config(epochs=1), run)
     with pytest.raises(ArtifactError, match=difference):
@@ -204,7 +229,12 @@ def test_a_checkpoint_of_another_lineage_batch_count_or_torch_is_refused(
     monkeypatch.setattr(torch, "__version__", "2.11.0")
     with pytest.raises(ArtifactError) as caught:
         fit(Regression(n=90), config(epochs=1), run)
-    for difference in ("dataset_id: one", "id_space: ['first']", "torch: 2", "batches: 9 in the checkpoint, 12 here"):
+    for difference in (
+        "dataset_id: one",
+        "id_space: ['first']",
+        "torch: 2",
+        "batches: 9 in the checkpoint, 12 here",
+    ):
         assert difference in str(caught.value)
 
 
@@ -215,7 +245,9 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         fit(Regression(dropout=0), config(epochs=1), run)
     wide = Regression()
     wide.model[0] = torch.nn.Linear(3, 16)  # type: ignore[index]
-    with pytest.raises(ArtifactError, match=r"another size: 0.weight has shape \[8, 3\] there and \[16, 3\] here"):
+    with pytest.raises(
+        ArtifactError, match=r"another size: 0.weight has shape \[8, 3\] there and \[16, 3\] here"
+    ):
         fit(wide, config(epochs=1), run)
 
 

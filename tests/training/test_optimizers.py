@@ -12,12 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.errors import ArtifactError, ConfigError
-from pipelines.training.config import TrainingConfig
-from pipelines.training.ftrl import Ftrl
-from pipelines.training.optimizers import OPTIMIZERS, Optimizers, clip
-from pipelines.training.weights import Ema, copy_into, tensors_of
-from tests.small_training import Regression, plain, train
+from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.training.config import TrainingConfig
+from falconer.pipelines.training.ftrl import Ftrl
+from falconer.pipelines.training.optimizers import OPTIMIZERS, Optimizers, clip
+from falconer.pipelines.training.weights import Ema, copy_into, tensors_of
+from tests.support.small_training import Regression, plain, train
 
 
 def parameter(*values: float) -> torch.nn.Parameter:
@@ -82,7 +82,9 @@ def test_an_unknown_optimizer_of_a_group_is_named() -> None:
 
 
 @given(st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=6), st.floats(0.1, 20))
-def test_clipping_shortens_long_gradients_and_keeps_their_direction(values: list[float], longest: float) -> None:
+def test_clipping_shortens_long_gradients_and_keeps_their_direction(
+    values: list[float], longest: float
+) -> None:
     weights = [parameter(0.0) for _ in values]
     for weight, value in zip(weights, values, strict=True):
         weight.grad = torch.tensor([value])
@@ -97,7 +99,11 @@ def test_clipping_is_part_of_a_step(tmp_path: Path) -> None:
     task = Regression(dropout=0)
     before = [value.detach().clone() for value in task.model.parameters()]
     train(task, plain(epochs=1, learning_rate=1.0, clip_norm=1e-3), tmp_path)
-    moved = torch.cat([(b - a).flatten() for b, a in zip(before, task.model.parameters(), strict=True)]).detach().norm()
+    moved = (
+        torch.cat([(b - a).flatten() for b, a in zip(before, task.model.parameters(), strict=True)])
+        .detach()
+        .norm()
+    )
     assert 0 < float(moved) <= 1e-3 * len(task.batches)
 
 
@@ -136,9 +142,14 @@ def test_shared_tensors_are_saved_once() -> None:
 
 def test_tensors_of_another_model_are_refused() -> None:
     own = {"weight": torch.zeros(2, 3)}
-    with pytest.raises(ArtifactError, match=r"last: made by a model of another size: weight has shape \[4, 3\] there"):
+    with pytest.raises(
+        ArtifactError,
+        match=r"last: made by a model of another size: weight has shape \[4, 3\] there",
+    ):
         copy_into(own, {"weight": torch.ones(4, 3)}, "last")
-    with pytest.raises(ArtifactError, match="last: made by another model: only the file has 'bias'"):
+    with pytest.raises(
+        ArtifactError, match="last: made by another model: only the file has 'bias'"
+    ):
         copy_into(own, {"weight": torch.ones(2, 3), "bias": torch.ones(2)}, "last")
     assert not own["weight"].any()
 
@@ -153,7 +164,11 @@ def ftrl_by_hand(
         sigma = (math.sqrt(n + g * g) - math.sqrt(n)) / alpha
         z += g - sigma * w
         n += g * g
-        w = 0.0 if abs(z) <= l1 else -(z - math.copysign(l1, z)) / ((beta + math.sqrt(n)) / alpha + l2)
+        w = (
+            0.0
+            if abs(z) <= l1
+            else -(z - math.copysign(l1, z)) / ((beta + math.sqrt(n)) / alpha + l2)
+        )
         found.append(w)
     return found
 
@@ -164,10 +179,14 @@ def ftrl_by_hand(
     st.sampled_from([0.0, 0.5]),
     st.sampled_from([0.0, 0.1]),
 )
-def test_ftrl_is_the_papers_algorithm(gradients: list[float], alpha: float, l1: float, l2: float) -> None:
+def test_ftrl_is_the_papers_algorithm(
+    gradients: list[float], alpha: float, l1: float, l2: float
+) -> None:
     weight = parameter(0.0)
     optimizer = Ftrl([weight], lr=alpha, l1=l1, l2=l2)
-    for gradient, expected in zip(gradients, ftrl_by_hand(0.0, gradients, alpha=alpha, l1=l1, l2=l2), strict=True):
+    for gradient, expected in zip(
+        gradients, ftrl_by_hand(0.0, gradients, alpha=alpha, l1=l1, l2=l2), strict=True
+    ):
         weight.grad = torch.tensor([gradient])
         optimizer.step()
         assert weight.item() == pytest.approx(expected, rel=1e-3, abs=1e-4)

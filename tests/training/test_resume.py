@@ -10,10 +10,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.errors import ArtifactError
-from pipelines.runs import Run
-from pipelines.training.torch import fit
-from tests.small_training import FORKS, Regression, config, live, lives, new_run, train, weights
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.runs import Run
+from falconer.pipelines.training.torch import fit
+from tests.support.small_training import (
+    FORKS,
+    Regression,
+    config,
+    live,
+    lives,
+    new_run,
+    train,
+    weights,
+)
 
 LOSSES = 36
 """Calls of the loss in a whole training: 4 epochs of 9 batches."""
@@ -36,7 +45,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]
     return result
 
 
-def test_a_kill_at_any_step_changes_no_byte(undisturbed: tuple[bytes, bytes], tmp_path: Path) -> None:
+def test_a_kill_at_any_step_changes_no_byte(
+    undisturbed: tuple[bytes, bytes], tmp_path: Path
+) -> None:
     for call in np.random.default_rng(0).choice(np.arange(1, LOSSES + 1), 20, replace=False):
         assert trained(tmp_path, [{"kill_at": int(call)}]) == undisturbed, f"killed in batch {call}"
 
@@ -55,15 +66,33 @@ def test_a_kill_within_the_writing_of_a_checkpoint_changes_no_byte(
     undisturbed: tuple[bytes, bytes], tmp_path: Path
 ) -> None:
     for number in (1, 2, 3, 4, 5, 9):
-        assert trained(tmp_path, [{"kill_in_sync": number}]) == undisturbed, f"killed in write {number}"
+        assert trained(tmp_path, [{"kill_in_sync": number}]) == undisturbed, (
+            f"killed in write {number}"
+        )
 
 
 @pytest.mark.parametrize(
     "knobs",
     [
-        {"optimizer": "sgd", "schedule": {"kind": "cosine"}, "ema_decay": None, "accumulate": 1, "monitor": None},
-        {"optimizer": "adagrad", "schedule": {"kind": "step", "milestones": [1, 2]}, "checkpoint_every": None},
-        {"optimizer": "adam", "patience": 2, "learning_rate": 1.0, "warmup_steps": 0, "precision": "bf16"},
+        {
+            "optimizer": "sgd",
+            "schedule": {"kind": "cosine"},
+            "ema_decay": None,
+            "accumulate": 1,
+            "monitor": None,
+        },
+        {
+            "optimizer": "adagrad",
+            "schedule": {"kind": "step", "milestones": [1, 2]},
+            "checkpoint_every": None,
+        },
+        {
+            "optimizer": "adam",
+            "patience": 2,
+            "learning_rate": 1.0,
+            "warmup_steps": 0,
+            "precision": "bf16",
+        },
     ],
     ids=["sgd, cosine", "adagrad, step", "early stopping, bf16"],
 )
@@ -73,7 +102,9 @@ def test_other_configurations_resume_as_well(knobs: dict[str, object], tmp_path:
     assert trained(tmp_path, [{"kill_at": 8}, {"kill_at": 5}], **knobs) == reference
 
 
-def test_the_weights_and_metrics_do_depend_on_the_seed(undisturbed: tuple[bytes, bytes], tmp_path: Path) -> None:
+def test_the_weights_and_metrics_do_depend_on_the_seed(
+    undisturbed: tuple[bytes, bytes], tmp_path: Path
+) -> None:
     assert trained(tmp_path, [], seed=8) != undisturbed
 
 
@@ -85,7 +116,10 @@ def test_timing_is_not_cut_and_a_finished_fit_is_not_done_again(tmp_path: Path) 
     again = Regression()
     assert fit(again, config(), run) == first
     assert weights(again) == weights(task)
-    assert ((run.path / "timing.jsonl").read_bytes(), (run.path / "metrics.jsonl").read_bytes()) == before
+    assert (
+        (run.path / "timing.jsonl").read_bytes(),
+        (run.path / "metrics.jsonl").read_bytes(),
+    ) == before
 
 
 def test_several_fits_of_one_run_resume_each_on_its_own(tmp_path: Path) -> None:
@@ -109,7 +143,9 @@ def two_fits(path: Path, kill: bool) -> None:
     fit(Regression(kill_at=11 if kill else 0), config(epochs=2), run, name="second")
 
 
-def test_an_interrupted_training_can_be_taken_up(undisturbed: tuple[bytes, bytes], tmp_path: Path) -> None:
+def test_an_interrupted_training_can_be_taken_up(
+    undisturbed: tuple[bytes, bytes], tmp_path: Path
+) -> None:
     class Interrupted(Regression):
         def loss(self, batch: object) -> object:  # type: ignore[override]
             if self._calls == 20:
@@ -137,7 +173,9 @@ def test_metrics_that_lost_their_end_are_not_continued(tmp_path: Path) -> None:
     process.start()
     process.join()
     (path / "metrics.jsonl").write_text("")
-    with pytest.raises(ArtifactError, match=r"metrics.jsonl: \d+ bytes are missing from its end; train anew"):
+    with pytest.raises(
+        ArtifactError, match=r"metrics.jsonl: \d+ bytes are missing from its end; train anew"
+    ):
         fit(Regression(), config(), Run.open(path))
 
 

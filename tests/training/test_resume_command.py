@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import runs
-from pipelines.data.dataset import Dataset, checksums
-from pipelines.errors import ArtifactError, ConfigError
-from pipelines.runs import Run
-from recsys import stages
-from recsys.cli import app
-from recsys.models.ncf import on_torch
-from tests.datasets import checkerboard
-from tests.small_training import FORKS, die
+from falconer.pipelines import runs
+from falconer.pipelines.data.dataset import Dataset, checksums
+from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.runs import Run
+from falconer.recsys.cli import app
+from falconer.recsys.models.ncf.on_torch import training as on_torch
+from falconer.recsys.stages import lists as stages
+from tests.support.datasets import checkerboard
+from tests.support.small_training import FORKS, die
 
 RECIPE = """
 name = "ncf"
@@ -77,7 +77,10 @@ def test_a_killed_recommender_is_trained_to_the_same_bytes(board: Dataset, tmp_p
     recipe.write_text(RECIPE)
     assert in_process(start_and_die, recipe, board.path, tmp_path / "whole", 0) == 0
     (whole,) = (tmp_path / "whole").iterdir()
-    for batch in (6, 12):  # of 4 + 4 + 6: within the second half that is trained apart, and within the fused model
+    for batch in (
+        6,
+        12,
+    ):  # of 4 + 4 + 6: within the second half that is trained apart, and within the fused model
         root = tmp_path / f"killed-{batch}"
         assert in_process(start_and_die, recipe, board.path, root, batch) == -signal.SIGKILL
         (killed,) = root.iterdir()
@@ -97,7 +100,7 @@ def failed(board: Dataset, root: Path, monkeypatch: pytest.MonkeyPatch, model: s
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"recsys.models.{model}.on_numpy.train", interrupted)
+        patch.setattr(f"falconer.recsys.models.{model}.on_numpy.train", interrupted)
         with pytest.raises(KeyboardInterrupt):
             stages.train(model, board.path, root)
     (path,) = root.iterdir()
@@ -112,15 +115,22 @@ def test_a_model_without_checkpoints_begins_anew(
     info = run.info
     assert (info["status"], info["error"]) == ("finished", None)
     assert info["seconds"] > 0.05
-    assert [set(line) for line in run.read_lines("metrics.jsonl")] == [{"step", "items", "trace_of_inverse"}]
+    assert [set(line) for line in run.read_lines("metrics.jsonl")] == [
+        {"step", "items", "trace_of_inverse"}
+    ]
     assert run.read_lines("timing.jsonl")[-1]["train_seconds"] > 0.05
     stages.recommend(run.path)
 
 
-def test_what_differs_is_refused_by_name(board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_differs_is_refused_by_name(
+    board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = failed(board, tmp_path / "runs", monkeypatch)
     other = checkerboard(tmp_path / "other", n=10)
-    with pytest.raises(ArtifactError, match=f"dataset_id: {board.card.dataset_id} then, {other.card.dataset_id} now"):
+    with pytest.raises(
+        ArtifactError,
+        match=f"dataset_id: {board.card.dataset_id} then, {other.card.dataset_id} now",
+    ):
         stages.resume(run.path, data_path=other.path)
     with monkeypatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "7")
@@ -145,14 +155,18 @@ def test_a_finished_run_and_one_under_way_are_left_alone(
     facts = {key: run.info[key] for key in ("dataset_id", "id_space", "seed", "threads")}
     with runs.resume(run.path, **facts):
         assert run.info["status"] == "running"
-        with pytest.raises(ArtifactError, match="another process is training this run at this moment"):
+        with pytest.raises(
+            ArtifactError, match="another process is training this run at this moment"
+        ):
             stages.resume(run.path)
         assert run.info["status"] == "running"
     with pytest.raises(ArtifactError, match="this run is finished; there is nothing to resume"):
         stages.resume(run.path)
 
 
-def test_time_before_a_kill_is_counted(board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_before_a_kill_is_counted(
+    board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = failed(board, tmp_path / "runs", monkeypatch)
     began = time.time() - 100
     run.update(status="running", seconds=5.0, since="2001-01-01T00:00:00+00:00")
@@ -169,7 +183,10 @@ def test_the_command(board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert done.stdout.splitlines()[-1] == str(run.path)
     for arguments, message in [
         (["train", "ease", "--resume", str(run.path)], "leave out the recipe and --set"),
-        (["train", "--resume", str(run.path), "--set", "model.l2=1.0"], "leave out the recipe and --set"),
+        (
+            ["train", "--resume", str(run.path), "--set", "model.l2=1.0"],
+            "leave out the recipe and --set",
+        ),
         (["train", "ease"], "say what to train on what"),
         (["train"], "say what to train on what"),
     ]:
@@ -179,7 +196,10 @@ def test_the_command(board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_process_that_follows_another_leaves_nothing(
-    board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    board: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("RANK", "1")
     path = stages.train("ease", board.path, tmp_path / "runs")

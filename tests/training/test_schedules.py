@@ -11,17 +11,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.config import parse
-from pipelines.errors import ConfigError
-from pipelines.training.config import TrainingConfig
-from pipelines.training.result import State
-from pipelines.training.schedules import after_validation, factor_at
+from falconer.pipelines.config import parse
+from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.training.config import TrainingConfig
+from falconer.pipelines.training.result import State
+from falconer.pipelines.training.schedules import after_validation, factor_at
 
 PER_EPOCH = 7
 
 
 def config(schedule: dict[str, Any], **knobs: Any) -> TrainingConfig:
-    return TrainingConfig.model_validate({"schedule": schedule, "epochs": 5, "monitor": "m", **knobs})
+    return TrainingConfig.model_validate(
+        {"schedule": schedule, "epochs": 5, "monitor": "m", **knobs}
+    )
 
 
 def factors(settings: TrainingConfig) -> list[float]:
@@ -59,8 +61,12 @@ def test_warm_up_rises_in_a_straight_line_and_then_lets_the_schedule_be() -> Non
 
 
 def test_cosine_equals_torchs() -> None:
-    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer(), T_max=5 * PER_EPOCH, eta_min=0.1)
-    assert factors(config({"kind": "cosine", "floor": 0.1})) == pytest.approx(torchs(theirs), abs=1e-12)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer(), T_max=5 * PER_EPOCH, eta_min=0.1
+    )
+    assert factors(config({"kind": "cosine", "floor": 0.1})) == pytest.approx(
+        torchs(theirs), abs=1e-12
+    )
 
 
 def test_cosine_begins_when_the_warm_up_ends() -> None:
@@ -76,9 +82,15 @@ def test_steps_equal_torchs() -> None:
     assert ours == pytest.approx(torchs(theirs, every=PER_EPOCH))
 
 
-@given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(0, 3), st.sampled_from(["min", "max"]))
+@given(
+    st.lists(st.integers(0, 6), min_size=1, max_size=40),
+    st.integers(0, 3),
+    st.sampled_from(["min", "max"]),
+)
 def test_plateau_equals_torchs(metrics: list[int], patience: int, mode: str) -> None:
-    settings = config({"kind": "plateau", "patience": patience, "factor": 0.5, "floor": 0.05}, mode=mode)
+    settings = config(
+        {"kind": "plateau", "patience": patience, "factor": 0.5, "floor": 0.05}, mode=mode
+    )
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer(), mode=mode, patience=patience, factor=0.5, threshold=0.0, min_lr=0.05, eps=0.0
     )
@@ -88,14 +100,25 @@ def test_plateau_equals_torchs(metrics: list[int], patience: int, mode: str) -> 
         best = metric if better else best
         after_validation(settings, state, better=better)
         theirs.step(metric)
-        assert factor_at(settings, state, steps_per_epoch=PER_EPOCH) == theirs.optimizer.param_groups[0]["lr"]
+        assert (
+            factor_at(settings, state, steps_per_epoch=PER_EPOCH)
+            == theirs.optimizer.param_groups[0]["lr"]
+        )
 
 
 @given(
-    st.sampled_from([{"kind": "constant"}, {"kind": "cosine", "floor": 0.2}, {"kind": "step", "milestones": [1]}]),
+    st.sampled_from(
+        [
+            {"kind": "constant"},
+            {"kind": "cosine", "floor": 0.2},
+            {"kind": "step", "milestones": [1]},
+        ]
+    ),
     st.integers(0, 50),
 )
-def test_a_factor_is_never_negative_and_never_above_one(schedule: dict[str, Any], warmup: int) -> None:
+def test_a_factor_is_never_negative_and_never_above_one(
+    schedule: dict[str, Any], warmup: int
+) -> None:
     assert all(0 <= factor <= 1 for factor in factors(config(schedule, warmup_steps=warmup)))
 
 

@@ -12,26 +12,38 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipelines.data.dataset import Dataset
-from pipelines.runs import Run
-from pipelines.training.config import TrainingConfig
-from pipelines.training.task import Task
-from pipelines.training.torch import fit
-from recsys import registry
-from recsys.backends.tables import ShardedTables, Tables, parameter_groups, tables_of
-from recsys.models.dlrm.config import DlrmConfig
-from recsys.models.tables import TablesConfig
-from tests import tiny
-from tests.datasets import write_ranking_dataset
-from tests.small_training import FORKS, Batch, Rows, die, new_run, plain, weights
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.runs import Run
+from falconer.pipelines.training.config import TrainingConfig
+from falconer.pipelines.training.task import Task
+from falconer.pipelines.training.torch import fit
+from falconer.recsys.backends.torch.pairs.tables import (
+    ShardedTables,
+    Tables,
+    parameter_groups,
+    tables_of,
+)
+from falconer.recsys.configs.tables import TablesConfig
+from falconer.recsys.models import registry
+from falconer.recsys.models.dlrm.config import DlrmConfig
+from tests.support import tiny
+from tests.support.datasets import write_ranking_dataset
+from tests.support.small_training import FORKS, Batch, Rows, die, new_run, plain, weights
 from tests.training.test_distributed import free_port
 
 SHARDED = TablesConfig(gradients="sparse", sharded=True, learning_rate=0.2)
-KNOBS: dict[str, Any] = {"epochs": 3, "clip_norm": 0.5, "ema_decay": 0.5, "monitor": "error", "mode": "min"}
+KNOBS: dict[str, Any] = {
+    "epochs": 3,
+    "clip_norm": 0.5,
+    "ema_decay": 0.5,
+    "monitor": "error",
+    "mode": "min",
+}
 
 
 class Sums(Task[Batch]):
-    """Learns a number for each pair of ids, from their vectors; the last of 5 batches has fewer rows."""
+    """Learns a number for each pair of ids, from their vectors; the last of 5 batches has fewer
+    rows."""
 
     def __init__(self, kill_at: int = 0) -> None:
         torch.manual_seed(1)
@@ -39,7 +51,11 @@ class Sums(Task[Batch]):
         self.model = torch.nn.Sequential(self.tables, torch.nn.Flatten(), torch.nn.Linear(8, 1))
         draw = torch.Generator().manual_seed(2)
         ids = torch.stack(
-            [torch.randint(-1, 7, (70,), generator=draw), torch.randint(-1, 40, (70,), generator=draw)], 1
+            [
+                torch.randint(-1, 7, (70,), generator=draw),
+                torch.randint(-1, 40, (70,), generator=draw),
+            ],
+            1,
         )
         self._rows = Rows(ids, ids.float().sum(1, keepdim=True).sin(), size=16)
         self._calls, self._kill_at = 0, kill_at
@@ -66,14 +82,18 @@ class Sums(Task[Batch]):
 
 def member(rank: int, port: int, work: Callable[..., None], *arguments: Any) -> None:
     """One of two processes, as `torchrun` starts them."""
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(
+        RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port)
+    )
     torch.set_num_threads(1)
     work(rank, *arguments)
 
 
 def together(work: Callable[..., None], *arguments: Any) -> list[int | None]:
     port = free_port()
-    processes = [FORKS.Process(target=member, args=(rank, port, work, *arguments)) for rank in range(2)]
+    processes = [
+        FORKS.Process(target=member, args=(rank, port, work, *arguments)) for rank in range(2)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -91,20 +111,32 @@ def train_share(rank: int, path: Path, settings: TrainingConfig, kill_at: int) -
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_processes_give_the_curve_and_the_tables_of_one(accumulate: int, tmp_path: Path) -> None:
+def test_two_processes_give_the_curve_and_the_tables_of_one(
+    accumulate: int, tmp_path: Path
+) -> None:
     """With checkpoints that hold whole tables, and the optimiser's state of all rows."""
     settings = plain(**KNOBS, accumulate=accumulate)
     alone, run, shared = Sums(), new_run(tmp_path), new_run(tmp_path)
     assert isinstance(alone.tables, Tables)
     fit(alone, settings, run)
     assert together(train_share, shared.path, settings, 0) == [0, 0]
-    for ours, theirs in zip(shared.read_lines("metrics.jsonl"), run.read_lines("metrics.jsonl"), strict=True):
+    for ours, theirs in zip(
+        shared.read_lines("metrics.jsonl"), run.read_lines("metrics.jsonl"), strict=True
+    ):
         assert ours == pytest.approx(theirs, rel=1e-4)
-    found, expected = ((path / "weights").read_bytes() for path in (shared.path, run_with_weights(run, alone)))
-    np.testing.assert_allclose(np.frombuffer(found, np.float32), np.frombuffer(expected, np.float32), atol=1e-5)
-    ours, theirs = (load_file(path / "checkpoints/last.safetensors") for path in (shared.path, run.path))
+    found, expected = (
+        (path / "weights").read_bytes() for path in (shared.path, run_with_weights(run, alone))
+    )
+    np.testing.assert_allclose(
+        np.frombuffer(found, np.float32), np.frombuffer(expected, np.float32), atol=1e-5
+    )
+    ours, theirs = (
+        load_file(path / "checkpoints/last.safetensors") for path in (shared.path, run.path)
+    )
     assert ours.keys() == theirs.keys()
-    assert sum(value.shape[:1] == (49,) for value in ours.values()) == 3, "the table, its average, its sums of squares"
+    assert sum(value.shape[:1] == (49,) for value in ours.values()) == 3, (
+        "the table, its average, its sums of squares"
+    )
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, atol=1e-5, rtol=1e-4)
 
@@ -133,7 +165,9 @@ def train_model(rank: int, path: Path, data: Path, config: DlrmConfig) -> None:
 def test_a_registered_model_is_the_one_of_a_single_process(tmp_path: Path) -> None:
     data = write_ranking_dataset(tmp_path / "data", n_rows=400, n_users=20, n_items=10)
     knobs = {**tiny.TINY["dlrm"], "tables": SHARDED.model_copy(update={"learning_rate": None})}
-    knobs["training"] = knobs["training"].model_copy(update={"epochs": 2, "optimizer": "sgd", "momentum": 0.0})
+    knobs["training"] = knobs["training"].model_copy(
+        update={"epochs": 2, "optimizer": "sgd", "momentum": 0.0}
+    )
     alone, shared = new_run(tmp_path), new_run(tmp_path)
     registry.resolve("dlrm", "torch").train(DlrmConfig(**knobs), data, alone).save(alone.path)
     assert together(train_model, shared.path, data.path, DlrmConfig(**knobs)) == [0, 0]
@@ -151,7 +185,9 @@ def look_up(rank: int, path: Path) -> None:
     ids = torch.tensor([[[0, 8], [0, -1]], [[4, 2], [4, 2]]][rank])
     found = tables(ids)
     (found * (1 + rank)).sum().backward()
-    torch.save({"found": found.detach(), "gradient": tables.weight.grad.to_dense()}, path / f"{rank}.pt")
+    torch.save(
+        {"found": found.detach(), "gradient": tables.weight.grad.to_dense()}, path / f"{rank}.pt"
+    )
     assert tables(ids[: 1 - rank]).shape == (1 - rank, 2, 3)
     assert tables_of([0], 3, SHARDED)(torch.tensor([[-1]])).tolist() == [[[0.0, 0.0, 0.0]]]
     torch.distributed.destroy_process_group()
@@ -165,6 +201,8 @@ def test_a_lookup_and_its_gradient_are_those_of_one_table(tmp_path: Path) -> Non
     every = tables(torch.tensor([[0, 8], [0, -1], [4, 2], [4, 2]]))
     assert torch.equal(every.detach(), torch.cat([first["found"], second["found"]]))
     (every * torch.tensor([1.0, 1.0, 2.0, 2.0])[:, None, None]).sum().backward()
-    expected = tables.weight.grad.to_dense() / 2  # as the mean over processes, which the loop multiplies with
+    expected = (
+        tables.weight.grad.to_dense() / 2
+    )  # as the mean over processes, which the loop multiplies with
     assert torch.equal(first["gradient"], expected[0::2])
     assert torch.equal(second["gradient"], expected[1::2])

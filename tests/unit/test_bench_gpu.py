@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys import registry
+from falconer.recsys.models import registry
 from tests.benchmarks import gpu
 
 
@@ -38,7 +38,9 @@ def test_the_published_sizes_fit_the_models() -> None:
 
 
 def test_a_flop_is_counted_in_products() -> None:
-    found = gpu.Figures(samples_per_second=1000, steps_per_second=10, flops_per_sample=500, parameters=100)
+    found = gpu.Figures(
+        samples_per_second=1000, steps_per_second=10, flops_per_sample=500, parameters=100
+    )
     best = gpu.Machine(flops=1_000_000, bytes_per_second=320_000)
     assert "50.0%" in gpu.line("ncf", found, best)
     assert "10.0%" in gpu.line("ncf", found, best)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import typer
 
-from pipelines.stages import recipe_names
-from recsys.recipe import load_recipe
-from workflows.demo import DATASET, MODELS, falconer
+from falconer.pipelines.stages import recipe_names
+from falconer.recsys.models.recipe import load_recipe
+from falconer.workflows.demo import DATASET, MODELS, falconer
 
 
 def test_every_recipe_of_the_demo_is_there() -> None:
@@ -16,7 +16,9 @@ def test_every_recipe_of_the_demo_is_there() -> None:
         load_recipe(f"{DATASET}/{model}")
 
 
-def test_a_command_passes_its_lines_on_and_gives_the_last_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_passes_its_lines_on_and_gives_the_last_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert falconer("metrics", "explain", "ndcg@10").strip()
     printed = capsys.readouterr().out
     assert printed.startswith("\n$ falconer metrics explain ndcg@10\n")

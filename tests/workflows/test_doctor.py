@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import typer
 
-from workflows import doctor
-from workflows.doctor import Finding, Package, try_package
+from falconer.workflows import doctor
+from falconer.workflows.doctor import Finding, Package, try_package
 
 
 def test_a_package_that_imports() -> None:
@@ -36,7 +36,9 @@ def test_a_package_that_crashes() -> None:
 
 def test_a_package_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "IMPORT_SECONDS", 0.1)
-    found = try_package(Package("numpy", "import time; time.sleep(60)", "arrays", needed=True), gpu=False)
+    found = try_package(
+        Package("numpy", "import time; time.sleep(60)", "arrays", needed=True), gpu=False
+    )
     assert found.state == "broken"
     assert "still importing after 0.1 s" in found.text
 
@@ -52,11 +54,21 @@ def test_a_package_that_is_not_installed(gpu: bool) -> None:
 def test_the_packages_that_this_release_needs_import() -> None:
     needed = [package for package in doctor.PACKAGES if package.needed]
     assert {package.distribution for package in needed} == {"nvtabular", "implicit", "mlflow"}
-    assert [found for package in needed if (found := try_package(package, gpu=False)).state != "ok"] == []
+    assert [
+        found for package in needed if (found := try_package(package, gpu=False)).state != "ok"
+    ] == []
 
 
 def test_every_mandated_package_is_tried() -> None:
-    mandated = {"nvtabular", "merlin-models", "cudf-cu12", "dask-cuda", "tensorflow", "torch", "implicit"}
+    mandated = {
+        "nvtabular",
+        "merlin-models",
+        "cudf-cu12",
+        "dask-cuda",
+        "tensorflow",
+        "torch",
+        "implicit",
+    }
     assert mandated <= {package.distribution for package in doctor.PACKAGES}
 
 
@@ -66,7 +78,9 @@ def test_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.find_gpu() == Finding("ok", "NVIDIA GPU: NVIDIA H100, 81559 MiB, 550.1")
 
 
-@pytest.mark.parametrize("answer", [None, subprocess.CompletedProcess([], 9, stdout="no devices", stderr="")])
+@pytest.mark.parametrize(
+    "answer", [None, subprocess.CompletedProcess([], 9, stdout="no devices", stderr="")]
+)
 def test_no_gpu(monkeypatch: pytest.MonkeyPatch, answer: Any) -> None:
     monkeypatch.setattr(doctor, "_run", lambda *command: answer)
     assert doctor.find_gpu().state == "absent"
@@ -97,7 +111,10 @@ def test_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
 )
 def test_the_exit_code(
-    findings: list[Finding], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    findings: list[Finding],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(doctor, "_findings", lambda: iter(findings))
     ended = 0

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import runs
-from pipelines.errors import PipelineError
-from workflows.ui import ui
+from falconer.pipelines import runs
+from falconer.pipelines.errors import PipelineError
+from falconer.workflows.ui import ui
 
 SECONDS_TO_START = 120
 
@@ -51,13 +51,29 @@ def search(port: int) -> str:
 
 
 def test_runs_are_shown_until_ctrl_c(tmp_path: Path) -> None:
-    with runs.start(tmp_path / "runs", model="ease", backend="numpy", config={}, dataset_path="data/shop/d1"):
+    with runs.start(
+        tmp_path / "runs", model="ease", backend="numpy", config={}, dataset_path="data/shop/d1"
+    ):
         pass
     port = free_port()
-    command = [sys.executable, "-m", "workflows.cli", "ui", "--runs", "runs", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "falconer.workflows.cli",
+        "ui",
+        "--runs",
+        "runs",
+        "--port",
+        str(port),
+    ]
     environment = {**os.environ, "FALCONER_TRACKING": "on"}
     with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             assert wait_for(f"http://127.0.0.1:{port}/health", process) == b"OK"

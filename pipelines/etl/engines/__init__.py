@@ -8,12 +8,12 @@ from typing import Protocol, cast
 
 import polars as pl
 
-from pipelines.errors import MissingExtraError
-from pipelines.etl.features import AnyFeature, Encoding, Moments, Statistics
+from falconer.pipelines.errors import MissingExtraError
+from falconer.pipelines.etl.features import AnyFeature, Encoding, Moments, Statistics
 
 MODULES: Mapping[str, str] = {
-    "nvtabular": "pipelines.etl.engines.nvtabular",
-    "polars": "pipelines.etl.engines.polars",
+    "nvtabular": "falconer.pipelines.etl.engines.nvtabular",
+    "polars": "falconer.pipelines.etl.engines.polars",
 }
 
 
@@ -23,7 +23,8 @@ class Engine(Protocol):
     name: str
 
     def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
-        """Count the categories of the categorical columns (nulls apart), and take the moments of those to normalise."""
+        """Count the categories of the categorical columns (nulls apart), and take the moments of
+        those to normalise."""
 
     def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
         """The encoded columns, row by row beside `frame`: int32 ids, or float32."""
@@ -41,6 +42,6 @@ def engine_of(name: str) -> Engine:
 
 
 def moments_of(n: int, mean: float, std: float) -> Moments:
-    """Moments by the one rule for columns without spread: a standard deviation that rounding may have made, or that
-    one row leaves undefined, is 0."""
+    """Moments by the one rule for columns without spread: a standard deviation that rounding may
+    have made, or that one row leaves undefined, is 0."""
     return Moments(n, mean, std if n > 1 and std > 1e-12 * abs(mean) else 0.0)

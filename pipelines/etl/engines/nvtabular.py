@@ -2,9 +2,10 @@
 
 The same code chooses by what merlin-core finds. It has not been run on a GPU yet.
 
-Guards, each against a fault seen in 23.8: null keys are replaced by a value that no vocabulary has (Categorify gives
-wrong codes for nulls where the index is not 0..n-1, fails where a partition is all null, and breaks under pandas'
-copy-on-write), frames are one partition with a fresh index, and empty frames and vocabularies reach no operator.
+Guards, each against a fault seen in 23.8: null keys are replaced by a value that no vocabulary has
+(Categorify gives wrong codes for nulls where the index is not 0..n-1, fails where a partition is
+all null, and breaks under pandas' copy-on-write), frames are one partition with a fresh index, and
+empty frames and vocabularies reach no operator.
 """
 
 from __future__ import annotations
@@ -18,9 +19,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipelines.compat import importing_nvtabular, quiet
-from pipelines.etl.engines import moments_of
-from pipelines.etl.features import AnyFeature, Bucketize, Categorical, Continuous, Encoding, Moments, Statistics
+from falconer.pipelines.compat import importing_nvtabular, quiet
+from falconer.pipelines.etl.engines import moments_of
+from falconer.pipelines.etl.features import (
+    AnyFeature,
+    Bucketize,
+    Categorical,
+    Continuous,
+    Encoding,
+    Moments,
+    Statistics,
+)
 
 with importing_nvtabular():
     import nvtabular
@@ -40,7 +49,8 @@ BELOW_ALL = -np.finfo(np.float64).max
 
 
 class LogOp64(ops.LogOp):  # type: ignore[misc]
-    """ln(1 + x) in float64: NVTabular's own rounds to float32 before it adds 1, and loses small values."""
+    """ln(1 + x) in float64: NVTabular's own rounds to float32 before it adds 1, and loses small
+    values."""
 
     @property
     def output_dtype(self) -> type[np.float64]:
@@ -58,15 +68,20 @@ class NVTabularEngine:
         counted = [name for name, config in features.items() if isinstance(config, Categorical)]
         scaled = {n: c for n, c in features.items() if isinstance(c, Continuous) and c.normalize}
         if frame.is_empty() or not (counted or scaled):
-            nothing = {name: pl.DataFrame({"value": frame[name], "frequency": 0}) for name in counted}
+            nothing = {
+                name: pl.DataFrame({"value": frame[name], "frequency": 0}) for name in counted
+            }
             return Statistics(nothing, dict.fromkeys(scaled, Moments(0, 0.0, 0.0)))
         stages = {name: (ops.Normalize(), ops.Normalize()) for name in scaled}
         with _workplace() as scratch:
             nodes = [
-                _transformed(name, config) >> stages[name][0] >> stages[name][1] for name, config in scaled.items()
+                _transformed(name, config) >> stages[name][0] >> stages[name][1]
+                for name, config in scaled.items()
             ]
             nodes += [counted >> ops.Categorify(out_path=str(scratch))] if counted else []
-            nvtabular.Workflow(_joined(nodes)).fit(_dataset(_to_device(frame.select(*counted, *scaled))))
+            nvtabular.Workflow(_joined(nodes)).fit(
+                _dataset(_to_device(frame.select(*counted, *scaled)))
+            )
             return Statistics(
                 counts={name: _counts(scratch, name, frame[name].dtype) for name in counted},
                 moments={name: _moments(name, len(frame), *stages[name]) for name in scaled},
@@ -74,23 +89,33 @@ class NVTabularEngine:
 
     def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
         """As in `Engine`."""
-        possible = {n: e for n, e in encodings.items() if len(frame) and (e.values is None or len(e.values))}
+        possible = {
+            n: e for n, e in encodings.items() if len(frame) and (e.values is None or len(e.values))
+        }
         encoded = self._apply(frame.select(possible.keys()), possible) if possible else {}
         unknown = pl.repeat(-1, len(frame), eager=True)
         return pl.DataFrame(
             {
-                name: encoded.get(name, unknown).cast(pl.Float32 if encoding.cardinality is None else pl.Int32)
+                name: encoded.get(name, unknown).cast(
+                    pl.Float32 if encoding.cardinality is None else pl.Int32
+                )
                 for name, encoding in encodings.items()
             }
         )
 
-    def _apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> dict[str, pl.Series]:
+    def _apply(
+        self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]
+    ) -> dict[str, pl.Series]:
         with _workplace() as scratch:
-            workflow = nvtabular.Workflow(_joined([_node(name, e, scratch) for name, e in encodings.items()]))
+            workflow = nvtabular.Workflow(
+                _joined([_node(name, e, scratch) for name, e in encodings.items()])
+            )
             table = _to_device(frame)
             workflow.fit_schema(_dataset(table.head(1)).schema)
             encoded = workflow.transform(table)
-            return {name: _from_device(encoded[name]) - _first_id(e) for name, e in encodings.items()}
+            return {
+                name: _from_device(encoded[name]) - _first_id(e) for name, e in encodings.items()
+            }
 
 
 def _transformed(name: str, config: Continuous) -> Any:
@@ -101,10 +126,11 @@ def _transformed(name: str, config: Continuous) -> Any:
 
 
 def _moments(name: str, n: int, first: Any, second: Any) -> Moments:
-    """Of the two fits the second, taken on what the first centred and scaled, brought back to the column's scale.
+    """Of the two fits the second, taken on what the first centred and scaled, brought back to the
+    column's scale.
 
-    Normalize takes the variance as a difference of sums, which has no digits left where the mean is large; on a
-    centred column it has them all.
+    Normalize takes the variance as a difference of sums, which has no digits left where the mean is
+    large; on a centred column it has them all.
     """
     scale = first.stds[name] if first.stds[name] > 0 else 1.0
     return moments_of(n, first.means[name] + second.means[name] * scale, second.stds[name] * scale)
@@ -113,7 +139,9 @@ def _moments(name: str, n: int, first: Any, second: Any) -> Moments:
 def _counts(scratch: Path, name: str, dtype: pl.DataType) -> pl.DataFrame:
     """What Categorify's fit wrote: one file a column, with the value and its number of rows."""
     counts = pl.read_parquet(scratch / "categories" / f"unique.{name}.parquet")
-    counts = counts.select(value=pl.col(name).cast(dtype), frequency=pl.col(f"{name}_size").cast(pl.Int64))
+    counts = counts.select(
+        value=pl.col(name).cast(dtype), frequency=pl.col(f"{name}_size").cast(pl.Int64)
+    )
     return counts.filter(pl.col("value").is_not_null() & (pl.col("value") != _stand_in(dtype)))
 
 
@@ -150,7 +178,9 @@ def _stand_in(dtype: pl.DataType) -> int | str:
 def _to_device(frame: pl.DataFrame) -> Any:
     """A pandas or cuDF frame with index 0..n-1, and a value for null in every key column."""
     keys = [name for name, dtype in frame.schema.items() if not dtype.is_float()]
-    filled = frame.with_columns(pl.col(name).fill_null(_stand_in(frame.schema[name])) for name in keys)
+    filled = frame.with_columns(
+        pl.col(name).fill_null(_stand_in(frame.schema[name])) for name in keys
+    )
     table = filled.to_pandas()
     return cudf.from_pandas(table) if ON_GPU else table
 
@@ -172,7 +202,8 @@ def _joined(nodes: list[Any]) -> Any:
 
 @contextmanager
 def _workplace() -> Iterator[Path]:
-    """A folder for the operators' files, gone afterwards as is merlin-core's cache of them; known warnings silent."""
+    """A folder for the operators' files, gone afterwards as is merlin-core's cache of them; known
+    warnings silent."""
     with tempfile.TemporaryDirectory(prefix="falconer-etl-") as scratch, quiet():
         try:
             yield Path(scratch)

@@ -1,4 +1,5 @@
-"""The reference engine: Polars and numpy, plain enough to be read as the definition of each step."""
+"""The reference engine: Polars and numpy, plain enough to be read as the definition of each
+step."""
 
 from __future__ import annotations
 
@@ -7,8 +8,16 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from pipelines.etl.engines import moments_of
-from pipelines.etl.features import AnyFeature, Bucketize, Categorical, Continuous, Encoding, Moments, Statistics
+from falconer.pipelines.etl.engines import moments_of
+from falconer.pipelines.etl.features import (
+    AnyFeature,
+    Bucketize,
+    Categorical,
+    Continuous,
+    Encoding,
+    Moments,
+    Statistics,
+)
 
 
 class PolarsEngine:
@@ -19,7 +28,11 @@ class PolarsEngine:
     def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
         """As in `Engine`."""
         return Statistics(
-            counts={name: _counts(frame[name]) for name, c in features.items() if isinstance(c, Categorical)},
+            counts={
+                name: _counts(frame[name])
+                for name, c in features.items()
+                if isinstance(c, Categorical)
+            },
             moments={
                 name: _moments(_transformed(frame[name], c))
                 for name, c in features.items()
@@ -29,7 +42,9 @@ class PolarsEngine:
 
     def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
         """As in `Engine`."""
-        return pl.DataFrame([_encoded(frame[name], encoding).alias(name) for name, encoding in encodings.items()])
+        return pl.DataFrame(
+            [_encoded(frame[name], encoding).alias(name) for name, encoding in encodings.items()]
+        )
 
 
 def _counts(column: pl.Series) -> pl.DataFrame:
@@ -49,13 +64,17 @@ def _moments(column: pl.Series) -> Moments:
     values = column.to_numpy()
     if len(values) == 0:
         return Moments(0, 0.0, 0.0)
-    return moments_of(len(values), float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0)
+    return moments_of(
+        len(values), float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
+    )
 
 
 def _encoded(column: pl.Series, encoding: Encoding) -> pl.Series:
     config = encoding.config
     if isinstance(config, Bucketize):
-        place = np.searchsorted(config.boundaries, column.fill_null(0.0).to_numpy(), side="right").astype(np.int32)
+        place = np.searchsorted(
+            config.boundaries, column.fill_null(0.0).to_numpy(), side="right"
+        ).astype(np.int32)
         return pl.Series(np.where(column.is_null().to_numpy(), np.int32(-1), place))
     if isinstance(config, Continuous):
         return _scaled(_transformed(column, config), encoding.moments).cast(pl.Float32)
@@ -70,7 +89,9 @@ def _ids(column: pl.Series, values: pl.Series | None) -> pl.Series:
     if values is None or values.is_empty():
         return pl.repeat(-1, len(column), dtype=pl.Int32, eager=True)
     ids = pl.DataFrame({"value": values}).with_row_index("id").cast({"id": pl.Int32})
-    found = column.alias("value").to_frame().join(ids, on="value", how="left", maintain_order="left")
+    found = (
+        column.alias("value").to_frame().join(ids, on="value", how="left", maintain_order="left")
+    )
     return found["id"].fill_null(-1)
 
 

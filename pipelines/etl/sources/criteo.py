@@ -1,8 +1,10 @@
-"""Criteo's display advertising format: a label, 13 counts I1..I13, and 26 hashed categories C1..C26.
+"""Criteo's display advertising format: a label, 13 counts I1..I13, and 26 hashed categories
+C1..C26.
 
-Text files have no header, a tab between fields and nothing where a value is missing, and may be compressed (.gz);
-parquet files have columns of these names. A category is a hexadecimal number of up to eight digits, and is kept as
-that number. Files are read and packed block by block (160 bytes a row), so that their text is never held as a whole.
+Text files have no header, a tab between fields and nothing where a value is missing, and may be
+compressed (.gz); parquet files have columns of these names. A category is a hexadecimal number of
+up to eight digits, and is kept as that number. Files are read and packed block by block (160 bytes
+a row), so that their text is never held as a whole.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ from pyarrow import csv as arrow_csv
 from pyarrow import parquet as pq
 from pydantic import Field
 
-from pipelines.config import Config
-from pipelines.errors import DataError
-from pipelines.etl.raw import Raw
-from pipelines.etl.sources.delimited import MALFORMED, Misfits
-from pipelines.etl.sources.files import expand, stack
-from pipelines.etl.sources.tables import PARQUET, Table, check_columns, check_file
+from falconer.pipelines.config import Config
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.sources.delimited import MALFORMED, Misfits
+from falconer.pipelines.etl.sources.files import expand, stack
+from falconer.pipelines.etl.sources.tables import PARQUET, Table, check_columns, check_file
 
 COUNTS = tuple(f"I{number}" for number in range(1, 14))
 CATEGORIES = tuple(f"C{number}" for number in range(1, 27))
@@ -51,7 +53,8 @@ class Criteo(Config):
     """Read only so many rows from the beginning; None = all."""
 
     def files(self) -> dict[str, Path]:
-        """Name -> path of every file that `read` may read; `DataError` where one is absent or empty."""
+        """Name -> path of every file that `read` may read; `DataError` where one is absent or
+        empty."""
         paths = self._paths()
         for path in paths:
             check_file(path)
@@ -71,7 +74,9 @@ class Criteo(Config):
         return Raw(
             events=events.rows,
             notes=(NOTE,),
-            files=tuple((path.as_posix(), part.height) for path, part in zip(paths, parts, strict=True)),
+            files=tuple(
+                (path.as_posix(), part.height) for path, part in zip(paths, parts, strict=True)
+            ),
             malformed={"events": events.malformed} if events.malformed.height else {},
         )
 
@@ -98,43 +103,67 @@ def _read(path: Path, limit: int | None) -> Table:
     table = Table(pl.concat(kept), pl.concat([misfits.frame(), *malformed]).sort("row"))
     if limit is None:
         return table
-    return Table(table.rows.filter(pl.col("ordinal") < limit), table.malformed.filter(pl.col("row") < limit))
+    return Table(
+        table.rows.filter(pl.col("ordinal") < limit), table.malformed.filter(pl.col("row") < limit)
+    )
 
 
 def _ordinals(first: int, n: int, misfits: Sequence[int]) -> pl.Series:
-    """Places in the file of the n rows that follow the `first` ones of the right form; `misfits` are others' places."""
+    """Places in the file of the n rows that follow the `first` ones of the right form; `misfits`
+    are others' places."""
     number = np.arange(first, first + n)
-    right_before = np.array(misfits, dtype=np.int64) - np.arange(len(misfits))  # rows of the right form before each
-    return pl.Series("ordinal", number + np.searchsorted(right_before, number, side="right"), dtype=pl.Int64)
+    right_before = np.array(misfits, dtype=np.int64) - np.arange(
+        len(misfits)
+    )  # rows of the right form before each
+    return pl.Series(
+        "ordinal", number + np.searchsorted(right_before, number, side="right"), dtype=pl.Int64
+    )
 
 
 def _blocks(path: Path, misfits: Misfits) -> Iterator[pl.DataFrame]:
-    """The file's rows as they are, some at a time; `misfits` collects those of another number of fields."""
+    """The file's rows as they are, some at a time; `misfits` collects those of another number of
+    fields."""
     try:
         if path.suffix.lower() in PARQUET:
             check_columns(path, pq.read_schema(path).names, {name: name for name in NAMES})
             with pq.ParquetFile(path) as file:
-                yield from _frames(file.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(NAMES), use_threads=False))
+                yield from _frames(
+                    file.iter_batches(
+                        batch_size=ROWS_AT_ONCE, columns=list(NAMES), use_threads=False
+                    )
+                )
         else:
-            with pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None) as stream:
+            with pa.input_stream(
+                path, compression="gzip" if path.suffix == ".gz" else None
+            ) as stream:
                 yield from _frames(arrow_csv.open_csv(stream, **_options(misfits)))
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as Criteo's format ({str(error).splitlines()[0]})") from error
+        raise DataError(
+            f"{path}: cannot be read as Criteo's format ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _frames(batches: Any) -> Iterator[pl.DataFrame]:
     for batch in batches:
         frame = pl.DataFrame(pa.Table.from_batches([batch])).select(NAMES)
-        yield frame.with_columns(pl.col(pl.Categorical).cast(pl.String), pl.col(pl.Float32, pl.Float64).fill_nan(None))
+        yield frame.with_columns(
+            pl.col(pl.Categorical).cast(pl.String), pl.col(pl.Float32, pl.Float64).fill_nan(None)
+        )
 
 
 def _options(misfits: Misfits) -> dict[str, Any]:
     # One thread: only then does pyarrow number the rows that it hands to the handler.
     return {
-        "read_options": arrow_csv.ReadOptions(column_names=NAMES, use_threads=False, block_size=BLOCK_BYTES),
-        "parse_options": arrow_csv.ParseOptions(delimiter="\t", quote_char=False, invalid_row_handler=misfits),
+        "read_options": arrow_csv.ReadOptions(
+            column_names=NAMES, use_threads=False, block_size=BLOCK_BYTES
+        ),
+        "parse_options": arrow_csv.ParseOptions(
+            delimiter="\t", quote_char=False, invalid_row_handler=misfits
+        ),
         "convert_options": arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(NAMES, pa.string()), null_values=[""], strings_can_be_null=True
+            column_types=dict.fromkeys(NAMES, pa.string()),
+            null_values=[""],
+            strings_can_be_null=True,
         ),
     }
 
@@ -143,7 +172,10 @@ def _packed(block: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows in the types of `SCHEMA`, and those that cannot be, as `MALFORMED` has them."""
     packed = block.with_columns(_number(name, block.schema[name]) for name in NAMES)
     lost = packed.select(pl.col(NAMES).is_null()) > block.select(pl.col(NAMES).is_null())
-    faults = [pl.when(name).then(pl.lit(f"{name} is not {MEANING.get(name, HEXADECIMAL)}")) for name in NAMES]
+    faults = [
+        pl.when(name).then(pl.lit(f"{name} is not {MEANING.get(name, HEXADECIMAL)}"))
+        for name in NAMES
+    ]
     reason = lost.select(reason=pl.coalesce(faults))["reason"]
     faulty = block.filter(reason.is_not_null()).select(
         row="ordinal",

@@ -1,9 +1,11 @@
 """Synthetic clicks in Criteo's format, with a planted signal whose best possible AUC is known.
 
-Made for tests and for measuring speed, where the published logs are not at hand. The skew is like theirs: categories
-follow a power law, counts are log-normal, and many values are missing. The label is drawn with the probability
+Made for tests and for measuring speed, where the published logs are not at hand. The skew is like
+theirs: categories follow a power law, counts are log-normal, and many values are missing. The label
+is drawn with the probability
 
-    sigmoid(bias + effects of the frequent categories + weights of the counts + u . v of some pairs of columns)
+    sigmoid(bias + effects of the frequent categories + weights of the counts + u . v of some pairs
+    of columns)
 
 so that it takes crosses of columns to tell all that can be told.
 """
@@ -19,21 +21,33 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipelines.config import Config
-from pipelines.etl.raw import Raw
-from pipelines.etl.sources.criteo import CATEGORIES, COUNTS, SCHEMA
-from pipelines.etl.split.parts import mixed
+from falconer.pipelines.config import Config
+from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.sources.criteo import CATEGORIES, COUNTS, SCHEMA
+from falconer.pipelines.etl.split.parts import mixed
 
 Float64 = NDArray[np.float64]
 VOCABULARIES = (1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306,
                 10, 5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572)  # fmt: skip
 """Categories by column: those of the week of logs that Criteo published for a contest."""
 MISSING_COUNTS = (0.45, 0.0, 0.21, 0.21, 0.02, 0.22, 0.04, 0.0, 0.04, 0.45, 0.04, 0.76, 0.21)
-MISSING_CATEGORIES = {3: 0.03, 4: 0.03, 6: 0.12, 12: 0.03, 16: 0.03, 19: 0.44, 20: 0.44, 21: 0.03, 22: 0.76, 25: 0.44}
+MISSING_CATEGORIES = {
+    3: 0.03,
+    4: 0.03,
+    6: 0.12,
+    12: 0.03,
+    16: 0.03,
+    19: 0.44,
+    20: 0.44,
+    21: 0.03,
+    22: 0.76,
+    25: 0.44,
+}
 EXPONENT = 1.1
 """Of the power law: the category of rank r is drawn in proportion to r^-1.1."""
 FREQUENT = 100
-"""Only so many of a column's categories bear on the label, so that a model can learn nearly all of it."""
+"""Only so many of a column's categories bear on the label, so that a model can learn nearly all of
+it."""
 CROSSED = ((1, 2), (6, 8), (9, 14), (17, 20), (5, 23))
 """Pairs of columns whose categories act together."""
 RANK = 3
@@ -41,7 +55,8 @@ ROWS_AT_ONCE = 2**16
 
 
 class CriteoSynthetic(Config):
-    """Rows of Criteo's format that follow from the seed; the first n of them do not depend on how many follow."""
+    """Rows of Criteo's format that follow from the seed; the first n of them do not depend on how
+    many follow."""
 
     kind: Literal["criteo_synthetic"]
     rows: int = Field(default=1_000_000, ge=1000)
@@ -61,36 +76,44 @@ class CriteoSynthetic(Config):
         """Draw the rows, and state the best AUC and log loss that anyone can expect on them."""
         signal = _Signal(self)
         starts = range(0, self.rows, ROWS_AT_ONCE)
-        parts = [signal.block(number, min(ROWS_AT_ONCE, self.rows - start)) for number, start in enumerate(starts)]
+        parts = [
+            signal.block(number, min(ROWS_AT_ONCE, self.rows - start))
+            for number, start in enumerate(starts)
+        ]
         probability = np.concatenate([part[1] for part in parts])
         events = pl.concat([part[0] for part in parts])
         return Raw(events=events, notes=(self._note(probability),))
 
     def _note(self, probability: Float64) -> str:
         return (
-            f"SYNTHETIC data in Criteo's format (seed {self.seed}), no real clicks. Who knew the planted signal could "
-            f"expect an AUC of {best_auc(probability):.4f} and a log loss of {best_log_loss(probability):.4f} on these "
+            f"SYNTHETIC data in Criteo's format (seed {self.seed}), no real clicks. Who knew the "
+            "planted signal could "
+            f"expect an AUC of {best_auc(probability):.4f} and a log loss of "
+            f"{best_log_loss(probability):.4f} on these "
             f"{self.rows:,} rows; no model can expect more."
         )
 
 
 def best_auc(probability: Float64) -> float:
-    """The AUC that ranking rows by their true probability has on average over labels: sum of p_i (1 - p_j) over pairs
-    with p_i > p_j, divided by the sum over all pairs of two rows. probability float64[n]."""
+    """The AUC that ranking rows by their true probability has on average over labels: sum of p_i (1
+    - p_j) over pairs with p_i > p_j, divided by the sum over all pairs of two rows. probability
+      float64[n]."""
     p = np.sort(probability)
     negatives_below = np.cumsum(1 - p) - (1 - p)
     return float((p * negatives_below).sum() / (p.sum() * (1 - p).sum() - (p * (1 - p)).sum()))
 
 
 def best_log_loss(probability: Float64) -> float:
-    """The log loss of the true probabilities, on average over labels: their mean entropy in nats."""
+    """The log loss of the true probabilities, on average over labels: their mean entropy in
+    nats."""
     p = np.clip(probability, 1e-15, 1 - 1e-15)
     return float(-(p * np.log(p) + (1 - p) * np.log(1 - p)).mean())
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """Ranks of categories int64[n, 26] (0 = the most frequent) and ln(1 + count) float64[n, 13]; what is missing."""
+    """Ranks of categories int64[n, 26] (0 = the most frequent) and ln(1 + count) float64[n, 13];
+    what is missing."""
 
     ranks: NDArray[np.int64]
     no_category: NDArray[np.bool_]
@@ -124,7 +147,9 @@ class _Signal:
 
     def _drawn(self, random: np.random.Generator) -> _Columns:
         chance = random.random((ROWS_AT_ONCE, len(CATEGORIES)))
-        missing = np.array([MISSING_CATEGORIES.get(number, 0.0) for number in range(1, len(CATEGORIES) + 1)])
+        missing = np.array(
+            [MISSING_CATEGORIES.get(number, 0.0) for number in range(1, len(CATEGORIES) + 1)]
+        )
         no_category = random.random(chance.shape) < missing
         logs = self._location + self._scale * random.normal(size=(ROWS_AT_ONCE, len(COUNTS)))
         return _Columns(
@@ -147,7 +172,8 @@ class _Signal:
         return np.asarray(self._config.strength * logits + self._bias)
 
     def _fitting_bias(self) -> float:
-        """The bias for which the first block has the wanted share of ones on average; by bisection."""
+        """The bias for which the first block has the wanted share of ones on average; by
+        bisection."""
         logits = self._logits(self._drawn(np.random.default_rng([self._config.seed, 1, 0])))
         low, high = -50.0, 50.0
         for _ in range(60):
@@ -159,7 +185,9 @@ class _Signal:
     def _frame(self, columns: _Columns, label: NDArray[np.bool_], first: int) -> pl.DataFrame:
         values: dict[str, Any] = {"ordinal": np.arange(first, first + len(label)), "label": label}
         for place, name in enumerate(COUNTS):
-            values[name] = _with_nulls(np.rint(np.expm1(columns.logs[:, place])), columns.no_count[:, place])
+            values[name] = _with_nulls(
+                np.rint(np.expm1(columns.logs[:, place])), columns.no_count[:, place]
+            )
         for place, name in enumerate(CATEGORIES):
             hashed = mixed(columns.ranks[:, place].astype(np.uint64), seed=place) >> np.uint64(32)
             values[name] = _with_nulls(hashed, columns.no_category[:, place])
@@ -167,12 +195,13 @@ class _Signal:
 
 
 def power_law(chance: Float64, sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """int64[n, C]: ranks 0..sizes - 1 from uniform numbers: the floor of a continuous power law on [1, sizes + 1)."""
+    """int64[n, C]: ranks 0..sizes - 1 from uniform numbers: the floor of a continuous power law on
+    [1, sizes + 1)."""
     power = 1 - EXPONENT
     high = (sizes + 1.0) ** power
-    ranks: NDArray[np.int64] = (np.floor((1 + chance * (high - 1)) ** (1 / power)).astype(np.int64) - 1).clip(
-        0, sizes - 1
-    )
+    ranks: NDArray[np.int64] = (
+        np.floor((1 + chance * (high - 1)) ** (1 / power)).astype(np.int64) - 1
+    ).clip(0, sizes - 1)
     return ranks
 
 

@@ -1,4 +1,5 @@
-"""CSV and TSV as text: every value stays what was written, and a row that does not fit its header is set apart."""
+"""CSV and TSV as text: every value stays what was written, and a row that does not fit its header
+is set apart."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
-from pipelines.errors import DataError
+from falconer.pipelines.errors import DataError
 
 CHUNK_BYTES = 16 << 20
 """Also the longest row that can be read."""
@@ -25,7 +26,8 @@ MALFORMED = {"row": pl.Int64, "source_text": pl.String, "reason": pl.String}
 
 @dataclass(frozen=True)
 class Delimited:
-    """How a text file is written: one separator between fields, and a quote character (empty = none)."""
+    """How a text file is written: one separator between fields, and a quote character (empty =
+    none)."""
 
     separator: str
     quote: str = '"'
@@ -33,8 +35,9 @@ class Delimited:
 
 @dataclass
 class Misfits:
-    """Collects the rows whose number of fields is not that of the file's header, or `form`; pyarrow calls it once for
-    each. `before` is the number that pyarrow gives to the line before the data: it counts from 1.
+    """Collects the rows whose number of fields is not that of the file's header, or `form`; pyarrow
+    calls it once for each. `before` is the number that pyarrow gives to the line before the data:
+    it counts from 1.
     """
 
     form: str = "header"
@@ -47,7 +50,9 @@ class Misfits:
         """Note the row, and tell pyarrow to leave it out."""
         self.rows.append(row.number - self.before)
         self.texts.append(row.text)
-        self.reasons.append(f"{row.actual_columns} fields where the {self.form} has {row.expected_columns}")
+        self.reasons.append(
+            f"{row.actual_columns} fields where the {self.form} has {row.expected_columns}"
+        )
         return "skip"
 
     def frame(self) -> pl.DataFrame:
@@ -57,7 +62,8 @@ class Misfits:
 
 
 def read_header(path: Path, form: Delimited) -> list[str]:
-    """The column names in the first line; `DataError` where there is no line, or it is not UTF-8."""
+    """The column names in the first line; `DataError` where there is no line, or it is not
+    UTF-8."""
     with path.open("rb") as stream:
         start = stream.read(CHUNK_BYTES)
     if not start.strip():
@@ -72,7 +78,9 @@ def read_header(path: Path, form: Delimited) -> list[str]:
     try:
         return next(line for line in lines if line)
     except csv.Error as error:
-        raise DataError(f"{path}: the first line cannot be read as column names ({error})") from error
+        raise DataError(
+            f"{path}: the first line cannot be read as column names ({error})"
+        ) from error
 
 
 def _decode(path: Path, start: bytes) -> str:
@@ -83,29 +91,40 @@ def _decode(path: Path, start: bytes) -> str:
         raise _not_utf8(path, start, error.start, 0, 0) from error
 
 
-def read_delimited(path: Path, form: Delimited, columns: Sequence[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def read_delimited(
+    path: Path, form: Delimited, columns: Sequence[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read `columns` as text, and apart from them the rows that have too many or too few fields.
 
-    Returns the rows (`ordinal` int64 = 0-based row in the file, blank lines and the header not counted, then
-    `columns` as strings: an absent value is null, a quoted empty one is "") and the misfits (`MALFORMED`).
-    Raises `DataError` for a file that is not UTF-8 (with byte and line) or has a quote that never closes.
+    Returns the rows (`ordinal` int64 = 0-based row in the file, blank lines and the header not
+    counted, then `columns` as strings: an absent value is null, a quoted empty one is "") and the
+    misfits (`MALFORMED`). Raises `DataError` for a file that is not UTF-8 (with byte and line) or
+    has a quote that never closes.
     """
     lines, quotes = _scan(path, form.quote)
     misfits = Misfits()
-    if lines == 1 and b"\r" not in path.read_bytes():  # a header without a line end, which pyarrow refuses
-        return pl.DataFrame(schema={"ordinal": pl.Int64, **dict.fromkeys(columns, pl.String)}), misfits.frame()
+    if (
+        lines == 1 and b"\r" not in path.read_bytes()
+    ):  # a header without a line end, which pyarrow refuses
+        return pl.DataFrame(
+            schema={"ordinal": pl.Int64, **dict.fromkeys(columns, pl.String)}
+        ), misfits.frame()
     try:
         table = arrow_csv.read_csv(path, **_options(form, columns, misfits))
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
-            f"{path}: cannot be read as text with separator {form.separator!r} and quote {form.quote!r}: {error}"
+            f"{path}: cannot be read as text with separator {form.separator!r} and quote "
+            f"{form.quote!r}: {error}"
         ) from error
     rejected = misfits.frame()
     n_rows = table.num_rows + rejected.height
     if quotes % 2 or (quotes and lines != n_rows + 1):
         _check_quotes(path, form)
     ordinal = np.delete(np.arange(n_rows, dtype=np.int64), misfits.rows)
-    rows = {name: pl.Series(name, pl.from_arrow(table.column(name)), dtype=pl.String) for name in columns}
+    rows = {
+        name: pl.Series(name, pl.from_arrow(table.column(name)), dtype=pl.String)
+        for name in columns
+    }
     return pl.DataFrame({"ordinal": ordinal, **rows}), rejected
 
 
@@ -130,7 +149,8 @@ def _options(form: Delimited, columns: Sequence[str], misfits: Misfits) -> dict[
 
 
 def _scan(path: Path, quote: str) -> tuple[int, int]:
-    """Number of lines and of quote characters; `DataError` for invalid UTF-8, in columns that are not read too."""
+    """Number of lines and of quote characters; `DataError` for invalid UTF-8, in columns that are
+    not read too."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     position = lines = quotes = 0
     last = b""
@@ -140,18 +160,23 @@ def _scan(path: Path, quote: str) -> tuple[int, int]:
             try:
                 decoder.decode(chunk)
             except UnicodeDecodeError as error:
-                raise _not_utf8(path, chunk, position - pending + error.start, lines, position) from error
+                raise _not_utf8(
+                    path, chunk, position - pending + error.start, lines, position
+                ) from error
             position += len(chunk)
             lines += chunk.count(b"\n")
             quotes += chunk.count(quote.encode()) if quote else 0
             last = chunk[-1:]
     if decoder.getstate()[0]:
-        raise DataError(f"{path}: not UTF-8: the file ends in the middle of a character; was it cut off?")
+        raise DataError(
+            f"{path}: not UTF-8: the file ends in the middle of a character; was it cut off?"
+        )
     return lines + (last != b"\n"), quotes
 
 
 def _check_quotes(path: Path, form: Delimited) -> None:
-    """Refuse a quote that does not close before its field ends: pyarrow would silently take rows for a part of it.
+    """Refuse a quote that does not close before its field ends: pyarrow would silently take rows
+    for a part of it.
 
     Strict and slow; needed only where some line is no row, or the number of quotes is odd.
     """
@@ -163,7 +188,8 @@ def _check_quotes(path: Path, form: Delimited) -> None:
                 start = rows.line_num + 1
         except csv.Error as error:
             raise DataError(
-                f"{path}: line {start}: a quote ({form.quote}) opens there that does not close where its field ends "
+                f"{path}: line {start}: a quote ({form.quote}) opens there that does not close "
+                "where its field ends "
                 f'({error}); mend the line, or set quote = "" under [source] where the character is an ordinary one'
             ) from error
 

@@ -19,10 +19,10 @@ from typing import Annotated, Literal
 import polars as pl
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from pipelines.config import Config
-from pipelines.errors import DataError
-from pipelines.etl.raw import RESERVED, Raw
-from pipelines.etl.sources.tables import Table, check_file, expanded, read_table
+from falconer.pipelines.config import Config
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.raw import RESERVED, Raw
+from falconer.pipelines.etl.sources.tables import Table, check_file, expanded, read_table
 
 TIME_UNITS = ("s", "ms", "us", "ns", "iso")
 
@@ -30,7 +30,10 @@ TIME_UNITS = ("s", "ms", "us", "ns", "iso")
 def _features(names: tuple[str, ...]) -> tuple[str, ...]:
     reserved = [name for name in names if name in RESERVED]
     if reserved:
-        raise ValueError(f"the feature names {', '.join(map(repr, reserved))} have a fixed meaning: rename the columns")
+        raise ValueError(
+            f"the feature names {', '.join(map(repr, reserved))} have a fixed meaning: rename the "
+            "columns"
+        )
     if len(set(names)) < len(names):
         raise ValueError("a feature is named twice")
     return names
@@ -40,7 +43,8 @@ Features = Annotated[tuple[str, ...], AfterValidator(_features)]
 
 
 class Columns(Config):
-    """The files' own names of the event columns. Only for the ranking task may `user` and `item` be left out."""
+    """The files' own names of the event columns. Only for the ranking task may `user` and `item` be
+    left out."""
 
     user: str | None = None
     item: str | None = None
@@ -52,7 +56,8 @@ class Columns(Config):
 
 
 class EntityTable(Config):
-    """A table with one row a user or item: `key` is the id that events use, `label` a name that people read."""
+    """A table with one row a user or item: `key` is the id that events use, `label` a name that
+    people read."""
 
     path: str
     key: str
@@ -68,8 +73,9 @@ class Files(Config):
     columns: Columns
     features: Features = ()
     time_unit: str = "s"
-    """How numbers and text in the time column are meant: s, ms, us or ns since 1970 UTC, iso for ISO 8601, or a
-    strptime format such as "%d/%m/%Y %H:%M". Date-time columns of a parquet file need none. No zone means UTC."""
+    """How numbers and text in the time column are meant: s, ms, us or ns since 1970 UTC, iso for
+    ISO 8601, or a strptime format such as "%d/%m/%Y %H:%M". Date-time columns of a parquet file
+    need none. No zone means UTC."""
     users: EntityTable | None = None
     items: EntityTable | None = None
     separator: str | None = Field(default=None, pattern=r"^[\t -~]$")
@@ -81,7 +87,9 @@ class Files(Config):
     @classmethod
     def _known_unit(cls, unit: str) -> str:
         if unit not in TIME_UNITS and "%" not in unit:
-            raise ValueError(f"must be one of {', '.join(TIME_UNITS)}, or a format such as '%d/%m/%Y %H:%M'")
+            raise ValueError(
+                f"must be one of {', '.join(TIME_UNITS)}, or a format such as '%d/%m/%Y %H:%M'"
+            )
         return unit
 
     @model_validator(mode="after")
@@ -92,33 +100,52 @@ class Files(Config):
 
     @model_validator(mode="after")
     def _tables_have_a_key(self) -> Files:
-        for kind, table, key in (("user", self.users, self.columns.user), ("item", self.items, self.columns.item)):
+        for kind, table, key in (
+            ("user", self.users, self.columns.user),
+            ("item", self.items, self.columns.item),
+        ):
             if table is not None and key is None:
-                raise ValueError(f"a table of {kind}s needs columns.{kind}, so that events can name them")
+                raise ValueError(
+                    f"a table of {kind}s needs columns.{kind}, so that events can name them"
+                )
         return self
 
     def files(self) -> dict[str, Path]:
-        """Name -> path of every file that `read` reads; `DataError` where one is absent or empty."""
-        paths = [*self._event_paths(), *(expanded(table.path) for table in (self.users, self.items) if table)]
+        """Name -> path of every file that `read` reads; `DataError` where one is absent or
+        empty."""
+        paths = [
+            *self._event_paths(),
+            *(expanded(table.path) for table in (self.users, self.items) if table),
+        ]
         for path in paths:
             check_file(path)
         return {path.as_posix(): path for path in paths}
 
     def read(self) -> Raw:
-        """Read everything; values stay as they are in the files, for `contract.check` to convert or reject."""
+        """Read everything; values stay as they are in the files, for `contract.check` to convert or
+        reject."""
         names = {name: column for name, column in self.columns if column is not None}
         paths = self._event_paths()
         parts = [self._table(path, {**names, **_same(self.features)}) for path in paths]
         events = stack(paths, parts)
-        users, items = (self._entities(table, kind) for table, kind in ((self.users, "user"), (self.items, "item")))
+        users, items = (
+            self._entities(table, kind)
+            for table, kind in ((self.users, "user"), (self.items, "item"))
+        )
         tables = {"events": events, "users": users, "items": items}
         return Raw(
             events=events.rows,
             users=users.rows if users else None,
             items=items.rows if items else None,
             time_unit=self.time_unit,
-            files=tuple((path.as_posix(), part.height) for path, part in zip(paths, parts, strict=True)),
-            malformed={name: table.malformed for name, table in tables.items() if table and table.malformed.height},
+            files=tuple(
+                (path.as_posix(), part.height) for path, part in zip(paths, parts, strict=True)
+            ),
+            malformed={
+                name: table.malformed
+                for name, table in tables.items()
+                if table and table.malformed.height
+            },
         )
 
     def _event_paths(self) -> list[Path]:
@@ -132,7 +159,9 @@ class Files(Config):
         if table is None:
             return None
         label = {} if table.label is None else {"label": table.label}
-        return self._table(expanded(table.path), {kind: table.key, **label, **_same(table.features)})
+        return self._table(
+            expanded(table.path), {kind: table.key, **label, **_same(table.features)}
+        )
 
     def _table(self, path: Path, columns: dict[str, str]) -> Table:
         return read_table(path, columns, separator=self.separator, quote=self.quote)
@@ -143,7 +172,8 @@ def _same(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def expand(pattern: str) -> list[Path]:
-    """The files that a path or glob means, sorted by name; a path that exists is never taken for a glob."""
+    """The files that a path or glob means, sorted by name; a path that exists is never taken for a
+    glob."""
     path = expanded(pattern)
     if path.exists() or not any(character in pattern for character in "*?["):
         return [path]
@@ -153,7 +183,9 @@ def expand(pattern: str) -> list[Path]:
     except ValueError as error:
         raise DataError(f"{pattern}: not a usable pattern ({error})") from error
     if not found:
-        raise DataError(f"{pattern}: no file fits (relative paths start at the working directory, {Path.cwd()})")
+        raise DataError(
+            f"{pattern}: no file fits (relative paths start at the working directory, {Path.cwd()})"
+        )
     return found
 
 
@@ -168,9 +200,15 @@ def stack(paths: list[Path], tables: list[Table]) -> Table:
     try:
         return Table(pl.concat(rows, how="vertical_relaxed"), pl.concat(malformed))
     except pl.exceptions.PolarsError as error:
-        schemas = "\n".join(f"  - {path}: {_types(table)}" for path, table in zip(paths, tables, strict=True))
-        raise DataError(f"the event files do not agree in their columns' types:\n{schemas}") from error
+        schemas = "\n".join(
+            f"  - {path}: {_types(table)}" for path, table in zip(paths, tables, strict=True)
+        )
+        raise DataError(
+            f"the event files do not agree in their columns' types:\n{schemas}"
+        ) from error
 
 
 def _types(table: Table) -> str:
-    return ", ".join(f"{name} {dtype}" for name, dtype in table.rows.schema.items() if name != "ordinal")
+    return ", ".join(
+        f"{name} {dtype}" for name, dtype in table.rows.schema.items() if name != "ordinal"
+    )

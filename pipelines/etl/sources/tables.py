@@ -11,8 +11,13 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-from pipelines.errors import DataError
-from pipelines.etl.sources.delimited import MALFORMED, Delimited, read_delimited, read_header
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.sources.delimited import (
+    MALFORMED,
+    Delimited,
+    read_delimited,
+    read_header,
+)
 
 PARQUET = (".parquet", ".pq")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
@@ -20,7 +25,8 @@ SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
 @dataclass(frozen=True)
 class Table:
-    """`rows`: `ordinal` int64 and the chosen columns; `malformed`: rows that do not fit the header."""
+    """`rows`: `ordinal` int64 and the chosen columns; `malformed`: rows that do not fit the
+    header."""
 
     rows: pl.DataFrame
     malformed: pl.DataFrame
@@ -31,21 +37,30 @@ class Table:
         return self.rows.height + self.malformed.height
 
 
-def read_table(path: Path, columns: Mapping[str, str], *, separator: str | None, quote: str) -> Table:
+def read_table(
+    path: Path, columns: Mapping[str, str], *, separator: str | None, quote: str
+) -> Table:
     """Read `columns` (our name -> the file's name) of a parquet, CSV or TSV file.
 
-    Text columns of a CSV stay text. `separator` None means by suffix: comma for .csv, tab for .tsv and .txt.
-    Raises `DataError` for an absent, empty or damaged file, an unknown suffix, or a column that is not there.
+    Text columns of a CSV stay text. `separator` None means by suffix: comma for .csv, tab for .tsv
+    and .txt. Raises `DataError` for an absent, empty or damaged file, an unknown suffix, or a
+    column that is not there.
     """
     check_file(path)
     if path.suffix.lower() in PARQUET:
         return _read_parquet(path, columns)
     if path.suffix.lower() not in SEPARATORS:
-        raise DataError(f"{path}: unknown kind of file; its name must end in {', '.join((*PARQUET, *SEPARATORS))}")
+        raise DataError(
+            f"{path}: unknown kind of file; its name must end in "
+            f"{', '.join((*PARQUET, *SEPARATORS))}"
+        )
     form = Delimited(separator or SEPARATORS[path.suffix.lower()], quote)
     check_columns(path, read_header(path, form), columns)
     rows, malformed = read_delimited(path, form, list(dict.fromkeys(columns.values())))
-    return Table(rows.select("ordinal", **{ours: pl.col(theirs) for ours, theirs in columns.items()}), malformed)
+    return Table(
+        rows.select("ordinal", **{ours: pl.col(theirs) for ours, theirs in columns.items()}),
+        malformed,
+    )
 
 
 def expanded(path: str | Path) -> Path:
@@ -62,7 +77,9 @@ def check_file(path: Path) -> None:
         with path.open("rb") as stream:
             empty = not stream.read(1)
     except IsADirectoryError as error:
-        raise DataError(f"{path}: is a directory; name its files, for example {str(path / '*.parquet')!r}") from error
+        raise DataError(
+            f"{path}: is a directory; name its files, for example {str(path / '*.parquet')!r}"
+        ) from error
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: no such file (relative paths start at the working directory, {Path.cwd()})"
@@ -81,18 +98,25 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> Table:
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a whole parquet file ({reason}); write or copy it again") from error
-    rows = pl.DataFrame([pl.Series(ours, pl.from_arrow(table.column(theirs))) for ours, theirs in columns.items()])
+        raise DataError(
+            f"{path}: not a whole parquet file ({reason}); write or copy it again"
+        ) from error
+    rows = pl.DataFrame(
+        [pl.Series(ours, pl.from_arrow(table.column(theirs))) for ours, theirs in columns.items()]
+    )
     ordinal = pl.arange(rows.height, dtype=pl.Int64, eager=True).alias("ordinal")
     return Table(rows.insert_column(0, ordinal), pl.DataFrame(schema=MALFORMED))
 
 
 def check_columns(path: Path, there: Sequence[str], columns: Mapping[str, str]) -> None:
-    """Raise `DataError` where a column of `columns` (our name -> the file's name) is absent, or is there twice."""
+    """Raise `DataError` where a column of `columns` (our name -> the file's name) is absent, or is
+    there twice."""
     missing = [theirs for theirs in dict.fromkeys(columns.values()) if theirs not in there]
     if missing:
         lines = "; ".join(f"no column {name!r}{_nearest(name, there)}" for name in missing)
-        raise DataError(f"{path}: {lines}. It has: {', '.join(map(repr, there))}. Mend the names under [source]")
+        raise DataError(
+            f"{path}: {lines}. It has: {', '.join(map(repr, there))}. Mend the names under [source]"
+        )
     twice = [theirs for theirs in columns.values() if there.count(theirs) > 1]
     if twice:
         raise DataError(f"{path}: two columns are called {twice[0]!r}; rename one of them")

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipelines.data.schema import Fold, SplitCard, TaskName, View
-from pipelines.errors import DataError
-from pipelines.etl.split.config import SplitBase, SplitConfig
-from pipelines.etl.split.parts import FoldRule, Part, order_of
-from pipelines.etl.split.protocols import PROTOCOLS
+from falconer.pipelines.data.schema import Fold, SplitCard, TaskName, View
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.split.config import SplitBase, SplitConfig
+from falconer.pipelines.etl.split.parts import FoldRule, Part, order_of
+from falconer.pipelines.etl.split.protocols import PROTOCOLS
 
 FOLDS: tuple[Fold, Fold] = ("valid", "test")
 
@@ -20,7 +20,8 @@ __all__ = ["FoldRule", "Part", "Split", "SplitConfig", "order_of", "split"]
 
 @dataclass(frozen=True)
 class Split:
-    """The events in order, with a column `part`; how the folds' queries are made; the card; events by part."""
+    """The events in order, with a column `part`; how the folds' queries are made; the card; events
+    by part."""
 
     events: pl.DataFrame
     folds: Mapping[Fold, FoldRule]
@@ -29,16 +30,25 @@ class Split:
 
 
 def split(
-    events: pl.DataFrame, config: SplitBase, candidates: pl.DataFrame | None = None, *, task: TaskName = "top_n"
+    events: pl.DataFrame,
+    config: SplitBase,
+    candidates: pl.DataFrame | None = None,
+    *,
+    task: TaskName = "top_n",
 ) -> Split:
-    """Assign every event to one part by the configured protocol; the order of the rows does not matter.
+    """Assign every event to one part by the configured protocol; the order of the rows does not
+    matter.
 
     The ranking task has no views.
 
-    Raises `DataError` where the events lack what the protocol needs, or where a part that it promises is empty.
+    Raises `DataError` where the events lack what the protocol needs, or where a part that it
+    promises is empty.
     """
     if events.is_empty():
-        raise DataError("no events are left to split; see the counts above, and loosen the contract or the cleaning")
+        raise DataError(
+            "no events are left to split; see the counts above, and loosen the contract or the "
+            "cleaning"
+        )
     ordered = events.sort(order_of(events))
     assigned = PROTOCOLS[type(config)](config, ordered, candidates)
     counts = {part.name.lower(): int((assigned.part == part).sum()) for part in Part}
@@ -60,7 +70,9 @@ def _refuse_empty(counts: Mapping[str, int], folds: Mapping[Fold, FoldRule]) -> 
     empty = [part.name.lower() for part in wanted if not counts[part.name.lower()]]
     if empty:
         found = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        raise DataError(f"the split leaves {' and '.join(empty)} without events ({found}); change [split]")
+        raise DataError(
+            f"the split leaves {' and '.join(empty)} without events ({found}); change [split]"
+        )
 
 
 def _views_of(events: pl.DataFrame) -> tuple[View, ...]:

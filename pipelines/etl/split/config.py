@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipelines.config import Config
-from pipelines.data.schema import View
+from falconer.pipelines.config import Config
+from falconer.pipelines.data.schema import View
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
@@ -17,14 +17,16 @@ class SplitBase(Config):
     """What every protocol shares."""
 
     views: tuple[View, ...] | None = None
-    """Which views a report shows; None = only `novel` where no user meets an item twice, else all three."""
+    """Which views a report shows; None = only `novel` where no user meets an item twice, else all
+    three."""
 
 
 class Temporal(SplitBase):
-    """Global time: test is what happened last, validation what happened just before, train all that is earlier.
+    """Global time: test is what happened last, validation what happened just before, train all that
+    is earlier.
 
-    The boundaries are counted back from the last event, or given. A query's history is all that was known at its
-    fold's boundary.
+    The boundaries are counted back from the last event, or given. A query's history is all that was
+    known at its fold's boundary.
     """
 
     protocol: Literal["temporal"]
@@ -48,9 +50,11 @@ class Temporal(SplitBase):
 
 
 class Rolling(SplitBase):
-    """The rule of `temporal` with moved boundaries: `windows` test spans of `days` each, one dataset for one of them.
+    """The rule of `temporal` with moved boundaries: `windows` test spans of `days` each, one
+    dataset for one of them.
 
-    Window 0 is the newest and ends with the last event; window w ends w * days earlier, and what is later is dropped.
+    Window 0 is the newest and ends with the last event; window w ends w * days earlier, and what is
+    later is dropped.
     """
 
     protocol: Literal["rolling"]
@@ -64,21 +68,25 @@ class Rolling(SplitBase):
     def _exists(self) -> Rolling:
         if self.window >= self.windows:
             raise ValueError(
-                f"window {self.window} does not exist: windows = {self.windows} means 0 to {self.windows - 1}"
+                f"window {self.window} does not exist: windows = {self.windows} means 0 to "
+                f"{self.windows - 1}"
             )
         return self
 
 
 class LeaveLast(SplitBase):
-    """Leave one out: a user's last event is test, the last but one validation; users with under 3 stay in train."""
+    """Leave one out: a user's last event is test, the last but one validation; users with under 3
+    stay in train."""
 
     protocol: Literal["leave_last"]
 
 
 class HeldOutUsers(SplitBase):
-    """Fold-in: some users are kept out of train; part of their events is given as history, the rest is asked for.
+    """Fold-in: some users are kept out of train; part of their events is given as history, the rest
+    is asked for.
 
-    Only users with two events or more can be held out; each keeps at least one event on either side.
+    Only users with two events or more can be held out; each keeps at least one event on either
+    side.
     """
 
     protocol: Literal["held_out_users"]
@@ -108,7 +116,8 @@ class Random(SplitBase):
 
 
 class GivenCandidates(SplitBase):
-    """The source names each user's held-out item and the items it is ranked among: metrics are sampled metrics."""
+    """The source names each user's held-out item and the items it is ranked among: metrics are
+    sampled metrics."""
 
     protocol: Literal["given_candidates"]
     valid_last: bool = True
@@ -116,12 +125,14 @@ class GivenCandidates(SplitBase):
 
 
 SplitConfig = Annotated[
-    Temporal | Rolling | LeaveLast | HeldOutUsers | Random | GivenCandidates, Field(discriminator="protocol")
+    Temporal | Rolling | LeaveLast | HeldOutUsers | Random | GivenCandidates,
+    Field(discriminator="protocol"),
 ]
 
 
 def seconds(moment: datetime | date) -> int:
-    """Seconds since 1970 UTC; a moment without a zone counts as UTC, a date as its first instant."""
+    """Seconds since 1970 UTC; a moment without a zone counts as UTC, a date as its first
+    instant."""
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

@@ -1,4 +1,5 @@
-"""What a split says: the part that each event is in, and how each fold's queries are made of the parts."""
+"""What a split says: the part that each event is in, and how each fold's queries are made of the
+parts."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipelines.data.schema import Fold
+from falconer.pipelines.data.schema import Fold
 
 
 class Part(IntEnum):
@@ -29,7 +30,8 @@ class Part(IntEnum):
 class FoldRule:
     """How a fold's queries are made: one for each user with an event in `truth`.
 
-    `asked_at` is the time of every query in seconds since 1970 UTC; None = the time of the user's first truth event.
+    `asked_at` is the time of every query in seconds since 1970 UTC; None = the time of the user's
+    first truth event.
     """
 
     truth: Part
@@ -39,7 +41,8 @@ class FoldRule:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A protocol's answer: `part` int8 beside the events, the folds' rules, and the protocol in one sentence."""
+    """A protocol's answer: `part` int8 beside the events, the folds' rules, and the protocol in one
+    sentence."""
 
     part: pl.Series
     folds: Mapping[Fold, FoldRule]
@@ -53,12 +56,14 @@ def order_of(events: pl.DataFrame) -> list[str]:
 
 
 def chance(ordinals: pl.Series, seed: int) -> NDArray[np.uint64]:
-    """uint64[n]: a number for each event from its ordinal and the seed, so that no other row changes it."""
+    """uint64[n]: a number for each event from its ordinal and the seed, so that no other row
+    changes it."""
     return mixed(ordinals.cast(pl.UInt64).to_numpy(), seed)
 
 
 def mixed(numbers: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
-    """uint64[n]: SplitMix64 (Steele, Lea and Flood 2014), a bijection: two numbers never get the same one."""
+    """uint64[n]: SplitMix64 (Steele, Lea and Flood 2014), a bijection: two numbers never get the
+    same one."""
     start = (seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64
     z = numbers + np.uint64(start)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -1,4 +1,5 @@
-"""The split protocols: each assigns every event to one part. Adding a protocol = a config, a function, a table row."""
+"""The split protocols: each assigns every event to one part. Adding a protocol = a config, a
+function, a table row."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipelines.data.schema import Fold
-from pipelines.errors import DataError
-from pipelines.etl.split.config import (
+from falconer.pipelines.data.schema import Fold
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.split.config import (
     GivenCandidates,
     HeldOutUsers,
     LeaveLast,
@@ -19,7 +20,7 @@ from pipelines.etl.split.config import (
     Temporal,
     seconds,
 )
-from pipelines.etl.split.parts import Assignment, FoldRule, Part, chance, order_of, written
+from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part, chance, order_of, written
 
 SECONDS_PER_DAY = 86_400
 
@@ -30,8 +31,16 @@ Protocol = Callable[[Any, pl.DataFrame, pl.DataFrame | None], Assignment]
 def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
     """Test from `test_from`, or the last `test_days`; validation just before it."""
     last = _last_time(events, "temporal")
-    test_from = last + 1 - _days(config.test_days) if config.test_from is None else seconds(config.test_from)
-    valid_from = test_from - _days(config.valid_days) if config.valid_from is None else seconds(config.valid_from)
+    test_from = (
+        last + 1 - _days(config.test_days)
+        if config.test_from is None
+        else seconds(config.test_from)
+    )
+    valid_from = (
+        test_from - _days(config.valid_days)
+        if config.valid_from is None
+        else seconds(config.valid_from)
+    )
     return _by_time(events, valid_from, test_from, until=last + 1)
 
 
@@ -59,12 +68,15 @@ def _by_time(events: pl.DataFrame, valid_from: int, test_from: int, *, until: in
     return Assignment(
         _column(events, part),
         folds,
-        f"Global time: train before {written(min(valid_from, test_from))}, {between}test from {written(test_from)} "
+        f"Global time: train before {written(min(valid_from, test_from))}, {between}test from "
+        f"{written(test_from)} "
         f"to before {written(until)}.",
     )
 
 
-def leave_last(config: LeaveLast, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
+def leave_last(
+    config: LeaveLast, events: pl.DataFrame, candidates: pl.DataFrame | None
+) -> Assignment:
     """Each user's last event is test, the last but one validation."""
     from_end = pl.len().over("user") - 1 - pl.int_range(pl.len()).over("user")
     enough = pl.len().over("user") >= 3
@@ -73,23 +85,32 @@ def leave_last(config: LeaveLast, events: pl.DataFrame, candidates: pl.DataFrame
         .when(enough & (from_end == 1)).then(int(Part.VALID))
         .otherwise(int(Part.TRAIN))
     )  # fmt: skip
-    order = "time, ties by place in the source" if "time" in events.columns else "place in the source"
+    order = (
+        "time, ties by place in the source" if "time" in events.columns else "place in the source"
+    )
     return Assignment(
         _column(events, part),
-        {"valid": FoldRule(Part.VALID, (Part.TRAIN,)), "test": FoldRule(Part.TEST, (Part.TRAIN, Part.VALID))},
-        f"Leave one out: each user's last event is test, the last but one validation (order: {order}); "
+        {
+            "valid": FoldRule(Part.VALID, (Part.TRAIN,)),
+            "test": FoldRule(Part.TEST, (Part.TRAIN, Part.VALID)),
+        },
+        "Leave one out: each user's last event is test, the last but one validation (order: "
+        f"{order}); "
         "users with fewer than 3 events are in train only.",
     )
 
 
-def held_out_users(config: HeldOutUsers, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
-    """A permutation by `seed` of the users with two events or more, in ascending order of their ids, picks test users,
-    then validation users."""
+def held_out_users(
+    config: HeldOutUsers, events: pl.DataFrame, candidates: pl.DataFrame | None
+) -> Assignment:
+    """A permutation by `seed` of the users with two events or more, in ascending order of their
+    ids, picks test users, then validation users."""
     users = events.group_by("user").len().filter(pl.col("len") >= 2)["user"].sort()
     wanted = config.test_users + config.valid_users
     if wanted > len(users):
         raise DataError(
-            f"split held_out_users asks for {config.test_users} test and {config.valid_users} validation users, and "
+            f"split held_out_users asks for {config.test_users} test and {config.valid_users} "
+            "validation users, and "
             f"{len(users)} users have two events or more; lower test_users and valid_users"
         )
     permuted = users.gather(np.random.default_rng(config.seed).permutation(len(users)))
@@ -113,14 +134,21 @@ def held_out_users(config: HeldOutUsers, events: pl.DataFrame, candidates: pl.Da
     return Assignment(
         _column(marked, part),
         folds,
-        f"Held-out users: {config.test_users} test and {config.valid_users} validation users are not in train; "
-        f"{config.given_share:.0%} of each one's events, {how}, are given as history (seed {config.seed}).",
+        f"Held-out users: {config.test_users} test and {config.valid_users} validation users are "
+        "not in train; "
+        f"{config.given_share:.0%} of each one's events, {how}, are given as history (seed "
+        f"{config.seed}).",
     )
 
 
 def _given(config: HeldOutUsers, events: pl.DataFrame) -> pl.Series:
-    """Whether an event of a held-out user is given as history: at least one is, and at least one is not."""
-    place = pl.int_range(pl.len()) if config.given_by == "time" else pl.col("chance").rank("ordinal").cast(pl.Int64) - 1
+    """Whether an event of a held-out user is given as history: at least one is, and at least one is
+    not."""
+    place = (
+        pl.int_range(pl.len())
+        if config.given_by == "time"
+        else pl.col("chance").rank("ordinal").cast(pl.Int64) - 1
+    )
     n = pl.len().cast(pl.Int64)
     placed = events.select("user", chance=pl.Series(chance(events["ordinal"], config.seed))).select(
         place=place.over("user"), n=n.over("user")
@@ -137,23 +165,34 @@ def random(config: Random, events: pl.DataFrame, candidates: pl.DataFrame | None
         .when(number < config.test_share + config.valid_share).then(int(Part.VALID))
         .otherwise(int(Part.TRAIN))
     )  # fmt: skip
-    folds: dict[Fold, FoldRule] = {"test": FoldRule(Part.TEST, (Part.TRAIN, Part.VALID), _end(events))}
+    folds: dict[Fold, FoldRule] = {
+        "test": FoldRule(Part.TEST, (Part.TRAIN, Part.VALID), _end(events))
+    }
     if config.valid_share:
         folds["valid"] = FoldRule(Part.VALID, (Part.TRAIN,), _end(events))
     return Assignment(
         _column(events, part),
         folds,
-        f"Random: {config.test_share:.0%} of the events are test and {config.valid_share:.0%} validation, whatever "
+        f"Random: {config.test_share:.0%} of the events are test and {config.valid_share:.0%} "
+        "validation, whatever "
         f"their time (seed {config.seed}).",
     )
 
 
-def given_candidates(config: GivenCandidates, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
-    """The event that the source names is test; what its user did later is dropped, what is at the same time stays."""
+def given_candidates(
+    config: GivenCandidates, events: pl.DataFrame, candidates: pl.DataFrame | None
+) -> Assignment:
+    """The event that the source names is test; what its user did later is dropped, what is at the
+    same time stays."""
     if candidates is None:
-        raise DataError("split given_candidates: the source gives no candidates; choose another protocol or source")
+        raise DataError(
+            "split given_candidates: the source gives no candidates; choose another protocol or "
+            "source"
+        )
     if candidates["user"].is_duplicated().any():
-        raise DataError("split given_candidates: the source's candidates name a user more than once")
+        raise DataError(
+            "split given_candidates: the source's candidates name a user more than once"
+        )
     clock = pl.col(order_of(events)[0])
     assigned = (
         events.join(candidates.select("user", named="item"), on="user", how="left", maintain_order="left")
@@ -174,7 +213,8 @@ def given_candidates(config: GivenCandidates, events: pl.DataFrame, candidates: 
     return Assignment(
         assigned["part"],
         folds,
-        "Given candidates: the source names each user's held-out item and the few items it is ranked among, so test "
+        "Given candidates: the source names each user's held-out item and the few items it is "
+        "ranked among, so test "
         "metrics are sampled metrics, not comparable with those of the whole catalogue.",
         sampled=True,
     )
@@ -184,7 +224,10 @@ def _last_to_valid(assigned: pl.DataFrame) -> pl.Series:
     """The parts, with the last train event of each user who has two or more moved to validation."""
     in_train = pl.col("part") == int(Part.TRAIN)
     counted = assigned.select(
-        "part", "row", last=pl.when(in_train).then("row").max().over("user"), n=in_train.sum().over("user")
+        "part",
+        "row",
+        last=pl.when(in_train).then("row").max().over("user"),
+        n=in_train.sum().over("user"),
     )
     chosen = in_train & (pl.col("row") == pl.col("last")) & (pl.col("n") >= 2)
     return _column(counted, pl.when(chosen).then(int(Part.VALID)).otherwise("part"))
@@ -206,7 +249,8 @@ def _end(events: pl.DataFrame) -> int | None:
 def _last_time(events: pl.DataFrame, protocol: str) -> int:
     if "time" not in events.columns:
         raise DataError(
-            f"split {protocol} needs times, and the source has none; name its time column, or use leave_last, "
+            f"split {protocol} needs times, and the source has none; name its time column, or use "
+            "leave_last, "
             "held_out_users or random"
         )
     return int(events.select(pl.col("time").max()).item())

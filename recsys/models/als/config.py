@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from recsys.models.config import ModelConfig
+from falconer.recsys.configs.model import ModelConfig
 
 
 class AlsConfig(ModelConfig):

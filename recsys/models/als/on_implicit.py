@@ -1,12 +1,14 @@
-"""ALS: trained by `implicit`, answered by numpy alone (Hu, Koren and Volinsky 2008, "Collaborative filtering for
-implicit feedback datasets").
+"""ALS: trained by `implicit`, answered by numpy alone (Hu, Koren and Volinsky 2008, "Collaborative
+filtering for implicit feedback datasets").
 
-With n_ui train events of user u and item i, p_ui = 1 where there are any, and item vectors Y, the confidence is the
-paper's logarithmic one (equation 6 with epsilon 1; base 2, so that a single event counts 1):
+With n_ui train events of user u and item i, p_ui = 1 where there are any, and item vectors Y, the
+confidence is the paper's logarithmic one (equation 6 with epsilon 1; base 2, so that a single event
+counts 1):
 
     c_ui = 1 + alpha log2(1 + n_ui)
 
-A query's vector is equation 4 on its own history, whatever its order, with C the diagonal matrix of its c_i:
+A query's vector is equation 4 on its own history, whatever its order, with C the diagonal matrix of
+its c_i:
 
     x = (Y'Y + Y'(C - I)Y + regularization I)^-1 Y'C p,      score(q, i) = x . y_i
 """
@@ -22,20 +24,21 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries, Ragged
-from pipelines.errors import ArtifactError, MissingExtraError
-from pipelines.runs import Run
-from recsys.models.als.config import AlsConfig
-from recsys.models.arrays import known_items, load_arrays, save_arrays
-from recsys.models.histories import history_counts, pair_counts
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Queries, Ragged
+from falconer.pipelines.errors import ArtifactError, MissingExtraError
+from falconer.pipelines.runs import Run
+from falconer.recsys.backends.numpy.arrays import known_items, load_arrays, save_arrays
+from falconer.recsys.backends.numpy.histories import history_counts, pair_counts
+from falconer.recsys.models.als.config import AlsConfig
 
 BLOCK_FLOATS = 2**22
 """Floats of gathered item vectors, and of the systems to solve, held at a time."""
 
 
 class AlsScorer:
-    """Scores a query by the product of its folded-in vector with the item vectors float32[n_known, factors]."""
+    """Scores a query by the product of its folded-in vector with the item vectors float32[n_known,
+    factors]."""
 
     def __init__(self, item_factors: NDArray[np.float32], config: AlsConfig, n_items: int) -> None:
         self._items = item_factors
@@ -44,11 +47,14 @@ class AlsScorer:
         items = item_factors.astype(np.float64)
         self._common = items.T @ items + config.regularization * np.eye(items.shape[1])
 
-    def factors(self, queries: Queries) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-        """Query factors float32[Q, d], item factors float32[n_items, d], item bias float32[n_items].
+    def factors(
+        self, queries: Queries
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Query factors float32[Q, d], item factors float32[n_items, d], item bias
+        float32[n_items].
 
-        The bias is 0 for known items and -inf for all others. The query factors are the same to the bit in any
-        batch; a product of whole blocks by the BLAS need not be, `score` is.
+        The bias is 0 for known items and -inf for all others. The query factors are the same to the
+        bit in any batch; a product of whole blocks by the BLAS need not be, `score` is.
         """
         bias = np.where(self.items_known, np.float32(0), np.float32(-np.inf))
         missing = len(bias) - len(self._items)
@@ -58,24 +64,28 @@ class AlsScorer:
         """float32[Q, n_items]; 0 for all items with an empty history."""
         scores = np.full((len(queries), len(self.items_known)), -np.inf, dtype=np.float32)
         vectors = self._fold_in(queries)
-        # One product a query, always of the same shape: the BLAS rounds products of other shapes otherwise.
+        # One product a query, always of the same shape: the BLAS rounds products of other shapes
+        # otherwise.
         with threadpool_limits(1, "blas"):
             for row, vector in zip(scores, vectors, strict=True):
                 row[: len(self._items)] = self._items @ vector
         return scores
 
     def save(self, directory: Path) -> None:
-        """Write `arrays.npz`: the item vectors; user vectors always come from the query's history."""
+        """Write `arrays.npz`: the item vectors; user vectors always come from the query's
+        history."""
         save_arrays(directory, item_factors=self._items)
 
     def _fold_in(self, queries: Queries) -> NDArray[np.float32]:
-        """float32[Q, factors]: equation 4 for each query, all histories with as many distinct items at a time."""
+        """float32[Q, factors]: equation 4 for each query, all histories with as many distinct items
+        at a time."""
         counts = history_counts(queries, len(self._items))
         offsets = counts.indptr.astype(np.int64)
         items = Ragged(offsets, counts.indices)
         extra = Ragged(offsets, _extra_confidence(counts.data, self._config.alpha))
         vectors = np.zeros((len(queries), self._items.shape[1]), dtype=np.float32)
-        # The systems are small: threads inside each cost more than they gain, far more on a busy machine.
+        # The systems are small: threads inside each cost more than they gain, far more on a busy
+        # machine.
         with threadpool_limits(1, "blas"):
             for rows in _same_length(items.lengths, self._items.shape[1]):
                 taken = (part.take(rows).values.reshape(len(rows), -1) for part in (items, extra))
@@ -106,7 +116,8 @@ def _extra_confidence(counts: NDArray[np.float32], alpha: float) -> NDArray[np.f
 
 
 def train(config: AlsConfig, data: Dataset, run: Run) -> AlsScorer:
-    """Alternate between users and items. Raises `MissingExtraError` where `implicit` is not installed."""
+    """Alternate between users and items. Raises `MissingExtraError` where `implicit` is not
+    installed."""
     confidence = sp.csr_matrix(pair_counts(data))
     confidence.data = (1 + _extra_confidence(confidence.data, config.alpha)).astype(np.float32)
     item_factors = _fit(config, confidence)
@@ -118,7 +129,9 @@ def load(directory: Path, config: AlsConfig, data: Dataset) -> AlsScorer:
     """Read `arrays.npz`; needs no `implicit`."""
     item_factors = load_arrays(directory, "item_factors")["item_factors"]
     if item_factors.ndim != 2 or item_factors.shape[1] != config.factors:
-        raise ArtifactError(f"{directory}: damaged (vectors of shape {item_factors.shape}); train the model anew")
+        raise ArtifactError(
+            f"{directory}: damaged (vectors of shape {item_factors.shape}); train the model anew"
+        )
     return AlsScorer(item_factors, config, data.n_items)
 
 
@@ -128,9 +141,11 @@ def _fit(config: AlsConfig, confidence: Any) -> NDArray[np.float32]:
         from implicit.cpu.als import AlternatingLeastSquares
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"als needs the package {error.name!r} to train, which is not installed; `falconer doctor` says how"
+            f"als needs the package {error.name!r} to train, which is not installed; `falconer "
+            "doctor` says how"
         ) from error
-    # implicit runs its own threads over rows; a BLAS with threads beside them is slow, and implicit warns of it.
+    # implicit runs its own threads over rows; a BLAS with threads beside them is slow, and implicit
+    # warns of it.
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
             factors=config.factors,

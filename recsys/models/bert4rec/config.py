@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from recsys.models.sequences import SequenceConfig
+from falconer.recsys.configs.sequences import SequenceConfig
 
 
 class Bert4RecConfig(SequenceConfig):
-    """Sun et al. 2019: masked items are told from those on both sides; the next one is a mask behind the history."""
+    """Sun et al. 2019: masked items are told from those on both sides; the next one is a mask
+    behind the history."""
 
     mask_share: float = Field(default=0.2, gt=0, lt=1)
     """Chance of an item to be masked in training."""

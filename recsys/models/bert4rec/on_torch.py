@@ -1,11 +1,14 @@
-"""BERT4Rec on torch (Sun et al. 2019, "Sequential recommendation with bidirectional encoder representations").
+"""BERT4Rec on torch (Sun et al. 2019, "Sequential recommendation with bidirectional encoder
+representations").
 
-Each place of a history sees all others. In training some items are masked and asked for (the Cloze task); to recommend,
-a mask is put behind the history. What the encoder gives at a mask goes through one more layer (equation 7):
+Each place of a history sees all others. In training some items are masked and asked for (the Cloze
+task); to recommend, a mask is put behind the history. What the encoder gives at a mask goes through
+one more layer (equation 7):
 
     P(item) = softmax(GELU(h W + b) E' + c)
 
-with the items' vectors E and a bias c of each item. As in other implementations, the layer's output is normalised.
+with the items' vectors E and a bias c of each item. As in other implementations, the layer's output
+is normalised.
 """
 
 from __future__ import annotations
@@ -16,13 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.data.dataset import Dataset
-from pipelines.runs import Run
-from recsys.backends.sequence_models import SequenceModel, SequenceScorer
-from recsys.backends.sequence_training import load_sequences, train_sequences
-from recsys.backends.sequences import cloze
-from recsys.backends.transformer import initialise
-from recsys.models.bert4rec.config import Bert4RecConfig
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.runs import Run
+from falconer.recsys.backends.torch.sequences.batches import cloze
+from falconer.recsys.backends.torch.sequences.scorer import SequenceModel, SequenceScorer
+from falconer.recsys.backends.torch.sequences.training import load_sequences, train_sequences
+from falconer.recsys.backends.torch.sequences.transformer import initialise
+from falconer.recsys.models.bert4rec.config import Bert4RecConfig
 
 
 class Bert4Rec(SequenceModel):
@@ -36,8 +39,11 @@ class Bert4Rec(SequenceModel):
         self.out.apply(initialise)
 
     def forward(self, items: Tensor, lengths: Tensor, places: Tensor) -> Tensor:
-        """Items int64[B, L] (0 behind a row's end), lengths int64[B], places int64[T] of the B * L -> [T, d]."""
-        normalised: Tensor = self.out_norm(functional.gelu(self.out(super().forward(items, lengths, places))))
+        """Items int64[B, L] (0 behind a row's end), lengths int64[B], places int64[T] of the B * L
+        -> [T, d]."""
+        normalised: Tensor = self.out_norm(
+            functional.gelu(self.out(super().forward(items, lengths, places)))
+        )
         return normalised
 
     @property
@@ -54,4 +60,6 @@ def train(config: Bert4RecConfig, data: Dataset, run: Run) -> SequenceScorer:
 
 def load(directory: Path, config: Bert4RecConfig, data: Dataset) -> SequenceScorer:
     """Read `model.safetensors`."""
-    return load_sequences(lambda n: Bert4Rec(n, config), directory=directory, config=config, data=data)
+    return load_sequences(
+        lambda n: Bert4Rec(n, config), directory=directory, config=config, data=data
+    )

@@ -6,13 +6,15 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from recsys.models.config import ModelConfig
+from falconer.recsys.configs.model import ModelConfig
 
 
 class BprConfig(ModelConfig):
-    """Rendle et al. 2009: a user vector and an item vector, trained so that seen items are above unseen ones.
+    """Rendle et al. 2009: a user vector and an item vector, trained so that seen items are above
+    unseen ones.
 
-    Users are known by their ids only: a user outside the train events is answered with the items' popularity.
+    Users are known by their ids only: a user outside the train events is answered with the items'
+    popularity.
     """
 
     folds_in: ClassVar[bool] = False
@@ -25,7 +27,8 @@ class BprConfig(ModelConfig):
     iterations: int = Field(default=100, ge=1)
     """Epochs: each draws as many triples as there are pairs of user and item in train."""
     threads: int = Field(default=1, ge=1, le=1024)
-    """With more than one, training is faster and does not repeat itself: they write to the same vectors unlocked."""
+    """With more than one, training is faster and does not repeat itself: they write to the same
+    vectors unlocked."""
 
     @property
     def repeatable(self) -> bool:

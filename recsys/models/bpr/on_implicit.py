@@ -1,12 +1,13 @@
-"""BPR: trained by `implicit`, answered by numpy alone (Rendle et al. 2009, "BPR: Bayesian personalized ranking from
-implicit feedback").
+"""BPR: trained by `implicit`, answered by numpy alone (Rendle et al. 2009, "BPR: Bayesian
+personalized ranking from implicit feedback").
 
-With user vectors x and item vectors y and biases b, triples of a user u, an item i that u has in train and an item j
-that u does not have are drawn, i of a pair of train at random and j of another one (so in proportion to its number of
-users), and by stochastic gradient ascent
+With user vectors x and item vectors y and biases b, triples of a user u, an item i that u has in
+train and an item j that u does not have are drawn, i of a pair of train at random and j of another
+one (so in proportion to its number of users), and by stochastic gradient ascent
 
     score(u, i) = x_u . y_i + b_i
-    maximise     ln sigmoid(score(u, i) - score(u, j)) - regularization / 2 |parameters of the triple|^2   (section 4)
+    maximise     ln sigmoid(score(u, i) - score(u, j))
+                 - regularization / 2 |parameters of the triple|^2          (section 4)
 """
 
 from __future__ import annotations
@@ -19,22 +20,27 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries
-from pipelines.errors import ArtifactError, MissingExtraError, TrainingError
-from pipelines.runs import Run
-from recsys.models.arrays import known_items, load_arrays, save_arrays
-from recsys.models.bpr.config import BprConfig
-from recsys.models.factors import all_items, or_popularity, scores_of, with_popularity
-from recsys.models.histories import pairs
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Queries
+from falconer.pipelines.errors import ArtifactError, MissingExtraError, TrainingError
+from falconer.pipelines.runs import Run
+from falconer.recsys.backends.numpy.arrays import known_items, load_arrays, save_arrays
+from falconer.recsys.backends.numpy.factors import (
+    all_items,
+    or_popularity,
+    scores_of,
+    with_popularity,
+)
+from falconer.recsys.backends.numpy.histories import pairs
+from falconer.recsys.models.bpr.config import BprConfig
 
 Float32 = NDArray[np.float32]
 
 
 class BprScorer:
-    """Scores a query by the product of its user's vector float32[n_users, factors + 1], which ends with 1, and the item
-    vectors float32[n_known, factors + 1], which end with the bias. A user who is not known gets the items' train
-    events, `popularity` float32[n_known]."""
+    """Scores a query by the product of its user's vector float32[n_users, factors + 1], which ends
+    with 1, and the item vectors float32[n_known, factors + 1], which end with the bias. A user who
+    is not known gets the items' train events, `popularity` float32[n_known]."""
 
     def __init__(self, users: Float32, items: Float32, popularity: Float32, n_items: int) -> None:
         self._users, self._item_vectors, self._popularity = users, items, popularity
@@ -46,9 +52,11 @@ class BprScorer:
         return (queries.user >= 0) & (queries.user < len(self._users))
 
     def factors(self, queries: Queries) -> tuple[Float32, Float32, Float32]:
-        """Query factors float32[Q, d], item factors float32[n_items, d], item bias float32[n_items].
+        """Query factors float32[Q, d], item factors float32[n_items, d], item bias
+        float32[n_items].
 
-        The bias is 0 for known items and -inf for all others; the model's own is one of the factors.
+        The bias is 0 for known items and -inf for all others; the model's own is one of the
+        factors.
         """
         bias = np.where(self.items_known, np.float32(0), np.float32(-np.inf))
         return self._query_factors(queries), all_items(self._items, len(bias)), bias
@@ -59,7 +67,9 @@ class BprScorer:
 
     def save(self, directory: Path) -> None:
         """Write `arrays.npz`."""
-        save_arrays(directory, users=self._users, items=self._item_vectors, popularity=self._popularity)
+        save_arrays(
+            directory, users=self._users, items=self._item_vectors, popularity=self._popularity
+        )
 
     def _query_factors(self, queries: Queries) -> Float32:
         known = self.knows(queries)
@@ -69,14 +79,21 @@ class BprScorer:
 def train(config: BprConfig, data: Dataset, run: Run) -> BprScorer:
     """Draw triples and follow their gradients.
 
-    Raises `MissingExtraError` where `implicit` is not installed, `TrainingError` where the vectors grow out of bounds.
+    Raises `MissingExtraError` where `implicit` is not installed, `TrainingError` where the vectors
+    grow out of bounds.
     """
     if not config.repeatable:
-        run.log(f"{config.threads} threads write to the same vectors: training again gives another model")
+        run.log(
+            f"{config.threads} threads write to the same vectors: training again gives another "
+            "model"
+        )
     binary = sp.csr_matrix(pairs(data))
     users, items = _fit(config, binary)
     if not (np.isfinite(users).all() and np.isfinite(items).all()):
-        raise TrainingError("BPR: the vectors are not finite; lower model.learning_rate or raise model.regularization")
+        raise TrainingError(
+            "BPR: the vectors are not finite; lower model.learning_rate or raise "
+            "model.regularization"
+        )
     run.log_metrics(0, {"pairs": float(binary.nnz)})
     popularity = np.bincount(data.train_column("item"), minlength=data.n_items).astype(np.float32)
     return BprScorer(users, items, popularity, data.n_items)
@@ -88,7 +105,9 @@ def load(directory: Path, config: BprConfig, data: Dataset) -> BprScorer:
     users, items, popularity = arrays["users"], arrays["items"], arrays["popularity"]
     shapes = (users.shape[1:], items.shape)
     if shapes != ((config.factors + 1,), (len(popularity), config.factors + 1)):
-        raise ArtifactError(f"{directory}: damaged (vectors of shape {items.shape}); train the model anew")
+        raise ArtifactError(
+            f"{directory}: damaged (vectors of shape {items.shape}); train the model anew"
+        )
     return BprScorer(users, items, popularity, data.n_items)
 
 
@@ -98,7 +117,8 @@ def _fit(config: BprConfig, binary: Any) -> tuple[Float32, Float32]:
         from implicit.cpu.bpr import BayesianPersonalizedRanking
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"bpr needs the package {error.name!r} to train, which is not installed; `falconer doctor` says how"
+            f"bpr needs the package {error.name!r} to train, which is not installed; `falconer "
+            "doctor` says how"
         ) from error
     # implicit runs threads of its own; it warns of a BLAS with threads beside them.
     with threadpool_limits(1, "blas"):

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from recsys.models.fields import FieldsConfig
-from recsys.models.pairs import Width
+from falconer.recsys.configs.features import FieldsConfig
+from falconer.recsys.configs.pairs import Width
 
 
 class DlrmConfig(FieldsConfig):
     """Naumov et al. 2019: dot products between the fields' vectors, and layers above them.
 
-    The continuous features of a side become one more vector of that side, through layers of their own; a side without
-    continuous features has no such vector.
+    The continuous features of a side become one more vector of that side, through layers of their
+    own; a side without continuous features has no such vector.
     """
 
     bottom_layers: tuple[Width, ...] = (64,)
-    """Widths of the layers between the continuous features and their vector, which has `dim` numbers."""
+    """Widths of the layers between the continuous features and their vector, which has `dim`
+    numbers."""
     top_layers: tuple[Width, ...] = Field(default=(128, 64), min_length=1)
     """Widths of the hidden layers above the dot products."""

@@ -1,13 +1,14 @@
-"""DLRM on torch (Naumov et al. 2019, "Deep learning recommendation model for personalization and recommendation
-systems").
+"""DLRM on torch (Naumov et al. 2019, "Deep learning recommendation model for personalization and
+recommendation systems").
 
-The continuous features of a side go through the bottom layers to one vector z. With it and the fields' vectors
-v_1 ... v_F, all of length d, the input of the top layers is z and the dot products of every two vectors; the sigmoid of
-their output is P(y = 1 | x). For ratings the output itself is the prediction.
+The continuous features of a side go through the bottom layers to one vector z. With it and the
+fields' vectors v_1 ... v_F, all of length d, the input of the top layers is z and the dot products
+of every two vectors; the sigmoid of their output is P(y = 1 | x). For ratings the output itself is
+the prediction.
 
-In the paper there is one z for all continuous features. Here the query and the item have one each, as far as they have
-continuous features, so that each side can be computed once: of click logs, where all features are the event's, it is
-the paper's network.
+In the paper there is one z for all continuous features. Here the query and the item have one each,
+as far as they have continuous features, so that each side can be computed once: of click logs,
+where all features are the event's, it is the paper's network.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipelines.data.dataset import Dataset
-from pipelines.errors import ConfigError
-from pipelines.runs import Run
-from recsys.backends.fields import Fields, Inputs, fields_of
-from recsys.backends.interaction import PairwiseProducts
-from recsys.backends.tables import parameter_groups, tables_of
-from recsys.backends.two_sided import Parts, SplitMlp, TwoSided, linear
-from recsys.backends.two_sided_scorers import ListScorer, PairRanker, load_scorer
-from recsys.backends.two_sided_training import fitted
-from recsys.models.dlrm.config import DlrmConfig
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.runs import Run
+from falconer.recsys.backends.torch.pairs.inputs import Fields, Inputs, fields_of
+from falconer.recsys.backends.torch.pairs.interaction import PairwiseProducts
+from falconer.recsys.backends.torch.pairs.network import Parts, SplitMlp, TwoSided, linear
+from falconer.recsys.backends.torch.pairs.scorers import ListScorer, PairRanker, load_scorer
+from falconer.recsys.backends.torch.pairs.tables import parameter_groups, tables_of
+from falconer.recsys.backends.torch.pairs.training import fitted
+from falconer.recsys.models.dlrm.config import DlrmConfig
 
 
 class Bottom(nn.Module):
@@ -49,7 +50,8 @@ class Bottom(nn.Module):
 
 
 class Side(nn.Module):
-    """The vectors of one side: z, where it has continuous features, and one for each of F fields; N in all."""
+    """The vectors of one side: z, where it has continuous features, and one for each of F fields; N
+    in all."""
 
     def __init__(self, fields: Fields, config: DlrmConfig) -> None:
         super().__init__()
@@ -61,11 +63,13 @@ class Side(nn.Module):
 
     @property
     def width(self) -> int:
-        """Columns of what `forward` gives for the top layers: d, where there is a z, and (N choose 2)."""
+        """Columns of what `forward` gives for the top layers: d, where there is a z, and (N choose
+        2)."""
         return (self.dim if self.bottom else 0) + self.products.n_products
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """[..., F] and [..., C] -> vectors [..., N, d], and z beside the dot products of every two: [..., width]."""
+        """[..., F] and [..., C] -> vectors [..., N, d], and z beside the dot products of every two:
+        [..., width]."""
         vectors = self.tables(inputs.ids)  # [..., F, d]
         if self.bottom is None:
             return vectors, self.products(vectors)
@@ -75,7 +79,8 @@ class Side(nn.Module):
 
 
 class Dlrm(TwoSided):
-    """The network. A side's parts: its sum in the first top layer [..., h_1], and its vectors [..., N, d]."""
+    """The network. A side's parts: its sum in the first top layer [..., h_1], and its vectors [...,
+    N, d]."""
 
     def __init__(self, fields: Fields, config: DlrmConfig) -> None:
         super().__init__(fields)
@@ -84,9 +89,12 @@ class Dlrm(TwoSided):
         n_products = self.query.n_vectors * self.item.n_vectors
         if self.query.n_vectors + self.item.n_vectors < 2:
             raise ConfigError(
-                f"model.fields: dlrm multiplies vectors with each other, and {', '.join(fields.names)} give only one"
+                "model.fields: dlrm multiplies vectors with each other, and "
+                f"{', '.join(fields.names)} give only one"
             )
-        self.top = SplitMlp([self.query.width, self.item.width, n_products], config.top_layers, config.dropout)
+        self.top = SplitMlp(
+            [self.query.width, self.item.width, n_products], config.top_layers, config.dropout
+        )
 
     def query_side(self, query: Inputs) -> Parts:
         """[B, h_1], [B, N_q, d]."""
@@ -102,7 +110,9 @@ class Dlrm(TwoSided):
         """[B, h_1], [B, N_q, d] with [B, K, h_1], [B, K, N_i, d] -> [B, K]."""
         of_query, of_items = query[1], items[1]
         b, k, n, d = of_items.shape
-        products = torch.matmul(of_items.reshape(b, k * n, d), of_query.transpose(1, 2))  # [B, K N_i, N_q]
+        products = torch.matmul(
+            of_items.reshape(b, k * n, d), of_query.transpose(1, 2)
+        )  # [B, K N_i, N_q]
         between = products.view(b, k, n * of_query.shape[1])  # [B, K, N_i N_q]
         scores: Tensor = self.top([query[0][:, None], items[0], self.top.part(2, between)])
         return scores
@@ -119,8 +129,8 @@ class Dlrm(TwoSided):
 def train(config: DlrmConfig, data: Dataset, run: Run) -> ListScorer | PairRanker:
     """Fit the network; the epoch is chosen on the validation fold.
 
-    Raises `DataError` where there are no features or too few events, `ConfigError` for an input that is not there, and
-    what `pipelines.training.torch.fit` raises.
+    Raises `DataError` where there are no features or too few events, `ConfigError` for an input
+    that is not there, and what `falconer.pipelines.training.torch.fit` raises.
     """
     fields = fields_of(data, config.fields, model="dlrm")
     return fitted(lambda fields: Dlrm(fields, config), fields, config, data, run)

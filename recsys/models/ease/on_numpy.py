@@ -17,13 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack
 
-from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries
-from pipelines.errors import ArtifactError, DataError, TrainingError
-from pipelines.runs import Run
-from recsys.models.arrays import known_items, load_arrays, mask_new_items, save_arrays
-from recsys.models.ease.config import EaseConfig
-from recsys.models.histories import pairs, recency_weights
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Queries
+from falconer.pipelines.errors import ArtifactError, DataError, TrainingError
+from falconer.pipelines.runs import Run
+from falconer.recsys.backends.numpy.arrays import (
+    known_items,
+    load_arrays,
+    mask_new_items,
+    save_arrays,
+)
+from falconer.recsys.backends.numpy.histories import pairs, recency_weights
+from falconer.recsys.models.ease.config import EaseConfig
 
 BLOCK = 512
 """Rows worked on at a time."""
@@ -32,7 +37,8 @@ BYTES_PER_CELL = 8 + 4
 
 
 class EaseScorer:
-    """Scores a query by the weights float32[n_known, n_known] from its history's items to all others."""
+    """Scores a query by the weights float32[n_known, n_known] from its history's items to all
+    others."""
 
     def __init__(self, weights: NDArray[np.float32], decay: float, n_items: int) -> None:
         self._weights = weights
@@ -42,8 +48,8 @@ class EaseScorer:
     def score(self, queries: Queries) -> NDArray[np.float32]:
         """float32[Q, n_items]; 0 for all items with an empty history.
 
-        The product is scipy's, row by row in the order of item ids, and not the BLAS's: so a query's scores are
-        the same to the bit in any batch.
+        The product is scipy's, row by row in the order of item ids, and not the BLAS's: so a
+        query's scores are the same to the bit in any batch.
         """
         history = recency_weights(queries, len(self._weights), decay=self._decay)
         scores: NDArray[np.float32] = history @ self._weights
@@ -67,16 +73,21 @@ def load(directory: Path, config: EaseConfig, data: Dataset) -> EaseScorer:
     """Read `arrays.npz`."""
     weights = load_arrays(directory, "weights")["weights"]
     if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
-        raise ArtifactError(f"{directory}: damaged (weights of shape {weights.shape}); train the model anew")
+        raise ArtifactError(
+            f"{directory}: damaged (weights of shape {weights.shape}); train the model anew"
+        )
     return EaseScorer(weights, config.decay, data.n_items)
 
 
 def _refuse_too_many_items(config: EaseConfig, data: Dataset) -> None:
     if data.n_items > config.max_items:
         raise DataError(
-            f"{data.path}: EASE on {data.n_items:,} items needs about {memory_gb(data.n_items):.1f} GB, and "
-            f"model.max_items stops it at {config.max_items:,} ({memory_gb(config.max_items):.1f} GB); raise "
-            "catalogue.min_item_users in the ETL recipe, train item_knn, or raise model.max_items if there is room"
+            f"{data.path}: EASE on {data.n_items:,} items needs about "
+            f"{memory_gb(data.n_items):.1f} GB, and "
+            f"model.max_items stops it at {config.max_items:,} ({memory_gb(config.max_items):.1f} "
+            "GB); raise "
+            "catalogue.min_item_users in the ETL recipe, train item_knn, or raise model.max_items "
+            "if there is room"
         )
 
 
@@ -86,7 +97,8 @@ def memory_gb(n_items: int) -> float:
 
 
 def _gram(binary: Any, l2: float) -> NDArray[np.float64]:
-    """X'X + l2 I: float64[n_items, n_items], the upper triangle in whole blocks (below them the memory is zero)."""
+    """X'X + l2 I: float64[n_items, n_items], the upper triangle in whole blocks (below them the
+    memory is zero)."""
     n_items = binary.shape[1]
     by_item = binary.tocsc()
     gram = np.zeros((n_items, n_items))
@@ -99,7 +111,8 @@ def _gram(binary: Any, l2: float) -> NDArray[np.float64]:
 
 def _invert_upper(gram: NDArray[np.float64]) -> None:
     """Replace the upper triangle by that of the inverse, in place (Cholesky)."""
-    # LAPACK counts columns first: the transpose is the same memory, and its lower triangle our upper one.
+    # LAPACK counts columns first: the transpose is the same memory, and its lower triangle our
+    # upper one.
     columns_first = gram.T
     _, failed = lapack.dpotrf(columns_first, lower=1, overwrite_a=1, clean=0)
     if not failed:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from recsys.models.config import ModelConfig
+from falconer.recsys.configs.model import ModelConfig
 
 
 class ItemKnnConfig(ModelConfig):
@@ -19,6 +19,7 @@ class ItemKnnConfig(ModelConfig):
     shrinkage: float = Field(default=10.0, ge=0)
     """Added to the cosine's denominator: pulls similarities that few users support to 0."""
     decay: float = Field(default=1.0, gt=0, le=1)
-    """Weight of a history item is decay^position, the newest distinct item at 0; 1 = all alike, in any order."""
+    """Weight of a history item is decay^position, the newest distinct item at 0; 1 = all alike, in
+    any order."""
     include_self: bool = False
     """An item is a neighbour of itself: for data where people buy again."""

@@ -1,12 +1,13 @@
-"""Item-based nearest neighbours on numpy and scipy (Deshpande and Karypis 2004, "Item-based top-n recommendation
-algorithms").
+"""Item-based nearest neighbours on numpy and scipy (Deshpande and Karypis 2004, "Item-based top-n
+recommendation algorithms").
 
 With U_i the distinct users of item i in train:
 
     sim(i, j)   = |U_i and U_j| / (sqrt(|U_i| |U_j|) + shrinkage)
     score(q, j) = sum over i in H_q and N(j) of decay^position_q(i) * sim(i, j)
 
-where N(j) holds the `neighbours` items most similar to j (ties by id), and H_q the distinct items of the history.
+where N(j) holds the `neighbours` items most similar to j (ties by id), and H_q the distinct items
+of the history.
 """
 
 from __future__ import annotations
@@ -19,22 +20,27 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from pipelines.console import progress
-from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries
-from pipelines.errors import ArtifactError
-from pipelines.runs import Run
-from recsys.models.arrays import known_items, load_arrays, mask_new_items, save_arrays
-from recsys.models.histories import pairs, recency_weights
-from recsys.models.item_knn.config import ItemKnnConfig
+from falconer.pipelines.console import progress
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Queries
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.runs import Run
+from falconer.recsys.backends.numpy.arrays import (
+    known_items,
+    load_arrays,
+    mask_new_items,
+    save_arrays,
+)
+from falconer.recsys.backends.numpy.histories import pairs, recency_weights
+from falconer.recsys.models.item_knn.config import ItemKnnConfig
 
 BLOCK_BYTES = 64 * 2**20
 """Of dense similarities held at a time."""
 
 
 class ItemKnnScorer:
-    """Scores a query by the neighbours of its history's items; `similarity` is csr float32[n_known, n_known],
-    row = item of the history, column = item to score."""
+    """Scores a query by the neighbours of its history's items; `similarity` is csr float32[n_known,
+    n_known], row = item of the history, column = item to score."""
 
     def __init__(self, similarity: Any, decay: float, n_items: int) -> None:
         self._similarity = similarity
@@ -42,7 +48,8 @@ class ItemKnnScorer:
         self.items_known = known_items(similarity.shape[0], n_items)
 
     def score(self, queries: Queries) -> NDArray[np.float32]:
-        """float32[Q, n_items]; 0 for an item that has no neighbour in the history, so for all with an empty one."""
+        """float32[Q, n_items]; 0 for an item that has no neighbour in the history, so for all with
+        an empty one."""
         weights = recency_weights(queries, self._similarity.shape[0], decay=self._decay)
         scores: NDArray[np.float32] = (weights @ self._similarity).toarray()
         return mask_new_items(scores, len(self.items_known))
@@ -50,7 +57,9 @@ class ItemKnnScorer:
     def save(self, directory: Path) -> None:
         """Write `arrays.npz`: the similarities in compressed rows."""
         similarity = self._similarity
-        save_arrays(directory, values=similarity.data, columns=similarity.indices, offsets=similarity.indptr)
+        save_arrays(
+            directory, values=similarity.data, columns=similarity.indices, offsets=similarity.indptr
+        )
 
 
 def train(config: ItemKnnConfig, data: Dataset, run: Run) -> ItemKnnScorer:
@@ -66,7 +75,9 @@ def load(directory: Path, config: ItemKnnConfig, data: Dataset) -> ItemKnnScorer
     arrays = load_arrays(directory, "values", "columns", "offsets")
     n_known = len(arrays["offsets"]) - 1
     try:
-        similarity = sp.csr_array((arrays["values"], arrays["columns"], arrays["offsets"]), shape=(n_known, n_known))
+        similarity = sp.csr_array(
+            (arrays["values"], arrays["columns"], arrays["offsets"]), shape=(n_known, n_known)
+        )
         similarity.check_format(full_check=True)
     except ValueError as error:
         raise ArtifactError(f"{directory}: damaged ({error}); train the model anew") from error
@@ -83,7 +94,8 @@ def _nearest(binary: Any, config: ItemKnnConfig) -> Iterator[Any]:
     for start in progress(starts, label="neighbours", total=len(starts)):
         stop = min(start + size, n_items)
         common = (by_item[:, start:stop].T @ binary).toarray().astype(np.float64)
-        # An item without users has nothing in common with any: its denominator is set to 1 and not 0.
+        # An item without users has nothing in common with any: its denominator is set to 1 and not
+        # 0.
         denominator = np.outer(norms[start:stop], norms) + config.shrinkage
         similarity = (common / np.where(denominator > 0, denominator, 1.0)).astype(np.float32)
         if not config.include_self:
@@ -94,7 +106,8 @@ def _nearest(binary: Any, config: ItemKnnConfig) -> Iterator[Any]:
 def _largest(values: NDArray[np.float32], k: int) -> Any:
     """The `k` largest positive values of each row as csr, ties by column."""
     k = min(k, values.shape[1])
-    # The k-th largest; all above it are in, and of those equal to it the first ones that there is room for.
+    # The k-th largest; all above it are in, and of those equal to it the first ones that there is
+    # room for.
     bound = -np.partition(-values, k - 1, axis=1)[:, k - 1 : k]
     above, equal = values > bound, values == bound
     room = k - above.sum(axis=1, keepdims=True)

@@ -6,14 +6,16 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from pipelines.data.schema import TaskName
-from recsys.models.config import ModelConfig
+from falconer.pipelines.data.schema import TaskName
+from falconer.recsys.configs.model import ModelConfig
 
 
 class LabelMeanConfig(ModelConfig):
-    """The mean label in train of the rows of one kind, such as an item's click-through rate: the plain baseline.
+    """The mean label in train of the rows of one kind, such as an item's click-through rate: the
+    plain baseline.
 
-    (sum of the kind's labels + smoothing * mean of all) / (its rows + smoothing); the mean of all for unknown kinds.
+    (sum of the kind's labels + smoothing * mean of all) / (its rows + smoothing); the mean of all
+    for unknown kinds.
     """
 
     tasks: ClassVar[tuple[TaskName, ...]] = ("ranking",)
@@ -22,6 +24,7 @@ class LabelMeanConfig(ModelConfig):
     folds_in: ClassVar[bool] = False
 
     by: str = "item"
-    """What a kind is: "item", "user", the name of a categorical feature, or "none": one mean for all rows."""
+    """What a kind is: "item", "user", the name of a categorical feature, or "none": one mean for
+    all rows."""
     smoothing: float = Field(default=10.0, ge=0)
     """Rows' worth of the mean of all that each kind's mean is drawn towards."""

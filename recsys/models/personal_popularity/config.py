@@ -6,13 +6,15 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from recsys.models.config import ModelConfig
+from falconer.recsys.configs.model import ModelConfig
 
 
 class PersonalPopularityConfig(ModelConfig):
-    """The query's own items by frequency, recent events counting more; below them all others by popularity."""
+    """The query's own items by frequency, recent events counting more; below them all others by
+    popularity."""
 
     discovers: ClassVar[bool] = False
 
     half_life_days: float | None = Field(default=None, gt=0)
-    """An event so many days before the query counts half as much; None = plain frequency, which needs no times."""
+    """An event so many days before the query counts half as much; None = plain frequency, which
+    needs no times."""

@@ -2,11 +2,11 @@
 
 For query q with history H_q (all events, repeats kept), and item i with c_i train events:
 
-    score(q, i) = sum over e in H_q with item i of 0.5^(age_e / half_life)     if i is in H_q     (above 0)
-    score(q, i) = -1 / (1 + c_i)                                              otherwise          (in [-1, 0))
+    score(q, i) = sum over e in H_q with item i of 0.5^(age_e / half_life)   if i is in H_q (above 0)
+    score(q, i) = -1 / (1 + c_i)                                             otherwise (in [-1, 0))
 
-with ages in days before the query is asked, and each term 1 where there is no half-life. So every own item stands
-above every other one, and the others stand by their popularity.
+with ages in days before the query is asked, and each term 1 where there is no half-life. So every
+own item stands above every other one, and the others stand by their popularity.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries
-from pipelines.errors import DataError
-from pipelines.runs import Run
-from recsys.models.arrays import known_items, load_arrays, mask_new_items, save_arrays
-from recsys.models.personal_popularity.config import PersonalPopularityConfig
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Queries
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.runs import Run
+from falconer.recsys.backends.numpy.arrays import (
+    known_items,
+    load_arrays,
+    mask_new_items,
+    save_arrays,
+)
+from falconer.recsys.models.personal_popularity.config import PersonalPopularityConfig
 
 SECONDS_PER_DAY = 86_400
 SMALLEST = np.finfo(np.float32).tiny
@@ -30,7 +35,9 @@ SMALLEST = np.finfo(np.float32).tiny
 class PersonalPopularityScorer:
     """Scores own items above 0 by weighted frequency, and all others below 0 by popularity."""
 
-    def __init__(self, counts: NDArray[np.float32], half_life_days: float | None, n_items: int) -> None:
+    def __init__(
+        self, counts: NDArray[np.float32], half_life_days: float | None, n_items: int
+    ) -> None:
         self._counts = counts
         self._half_life_days = half_life_days
         self.items_known = known_items(len(counts), n_items)
@@ -70,10 +77,12 @@ class PersonalPopularityScorer:
 
 
 def train(config: PersonalPopularityConfig, data: Dataset, run: Run) -> PersonalPopularityScorer:
-    """Count train events by item. Raises `DataError` where a half-life is set and the dataset has no times."""
+    """Count train events by item. Raises `DataError` where a half-life is set and the dataset has
+    no times."""
     if config.half_life_days is not None and not data.card.has_time:
         raise DataError(
-            f"{data.path}: has no times, so personal_popularity cannot take a half-life; leave out model.half_life_days"
+            f"{data.path}: has no times, so personal_popularity cannot take a half-life; leave out "
+            "model.half_life_days"
         )
     items = data.train_column("item")
     run.log_metrics(0, {"events_counted": float(len(items))})
@@ -81,7 +90,9 @@ def train(config: PersonalPopularityConfig, data: Dataset, run: Run) -> Personal
     return PersonalPopularityScorer(counts, config.half_life_days, data.n_items)
 
 
-def load(directory: Path, config: PersonalPopularityConfig, data: Dataset) -> PersonalPopularityScorer:
+def load(
+    directory: Path, config: PersonalPopularityConfig, data: Dataset
+) -> PersonalPopularityScorer:
     """Read `arrays.npz`."""
     counts = load_arrays(directory, "counts")["counts"]
     return PersonalPopularityScorer(counts, config.half_life_days, data.n_items)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from recsys.models.config import ModelConfig
+from falconer.recsys.configs.model import ModelConfig
 
 
 class PopularityConfig(ModelConfig):

@@ -7,12 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.data.dataset import Dataset
-from pipelines.data.queries import Queries
-from pipelines.errors import DataError
-from pipelines.runs import Run
-from recsys.models.arrays import known_items, load_arrays, mask_new_items, save_arrays
-from recsys.models.popularity.config import PopularityConfig
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Queries
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.runs import Run
+from falconer.recsys.backends.numpy.arrays import (
+    known_items,
+    load_arrays,
+    mask_new_items,
+    save_arrays,
+)
+from falconer.recsys.models.popularity.config import PopularityConfig
 
 SECONDS_PER_DAY = 86_400
 
@@ -35,12 +40,14 @@ class PopularityScorer:
 
 
 def train(config: PopularityConfig, data: Dataset, run: Run) -> PopularityScorer:
-    """Count train events by item. Raises `DataError` where a window is asked for and the dataset has no times."""
+    """Count train events by item. Raises `DataError` where a window is asked for and the dataset
+    has no times."""
     items = data.train_column("item")
     if config.window_days is not None:
         if not data.card.has_time:
             raise DataError(
-                f"{data.path}: has no times, so popularity cannot take a window; leave out model.window_days"
+                f"{data.path}: has no times, so popularity cannot take a window; leave out "
+                "model.window_days"
             )
         times = data.train_column("time")
         items = items[times > times.max() - config.window_days * SECONDS_PER_DAY]

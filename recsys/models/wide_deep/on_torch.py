@@ -1,11 +1,12 @@
 """Wide & Deep on torch (Cheng et al. 2016, "Wide & deep learning for recommender systems").
 
-With x the ids, categories and numbers of a pair, phi(x) its crosses, and a the last layer above the fields' vectors:
+With x the ids, categories and numbers of a pair, phi(x) its crosses, and a the last layer above the
+fields' vectors:
 
-    P(y = 1 | x) = sigma(w_wide . [x, phi(x)] + w_deep . a + b)                                          (equation 3)
+    P(y = 1 | x) = sigma(w_wide . [x, phi(x)] + w_deep . a + b)          (equation 3)
 
-A cross is 1 where several fields have certain values together (equation 1): each combination has a weight of its own.
-For ratings the sum itself is the prediction.
+A cross is 1 where several fields have certain values together (equation 1): each combination has a
+weight of its own. For ratings the sum itself is the prediction.
 """
 
 from __future__ import annotations
@@ -17,25 +18,27 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from pipelines.data.dataset import Dataset
-from pipelines.errors import ConfigError
-from pipelines.runs import Run
-from recsys.backends.fields import Fields, Inputs, fields_of, joined
-from recsys.backends.tables import Tables, parameter_groups, tables_of
-from recsys.backends.torch import rows_of
-from recsys.backends.two_sided import Parts, SplitMlp, TwoSided
-from recsys.backends.two_sided_scorers import ListScorer, PairRanker, load_scorer
-from recsys.backends.two_sided_training import fitted
-from recsys.models.wide_deep.config import WideDeepConfig
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.runs import Run
+from falconer.recsys.backends.torch.events import rows_of
+from falconer.recsys.backends.torch.pairs.inputs import Fields, Inputs, fields_of, joined
+from falconer.recsys.backends.torch.pairs.network import Parts, SplitMlp, TwoSided
+from falconer.recsys.backends.torch.pairs.scorers import ListScorer, PairRanker, load_scorer
+from falconer.recsys.backends.torch.pairs.tables import Tables, parameter_groups, tables_of
+from falconer.recsys.backends.torch.pairs.training import fitted
+from falconer.recsys.models.wide_deep.config import WideDeepConfig
 
 MIXER = 0x9E3779B97F4A7C15 - 2**64
-"""2^64 divided by the golden ratio, as int64 has it: Knuth's multiplicative hashing, whose high bits are mixed best."""
+"""2^64 divided by the golden ratio, as int64 has it: Knuth's multiplicative hashing, whose high
+bits are mixed best."""
 PRIME = 2**31 - 1
 """The rest of a division by it depends on all bits."""
 
 
 class LinearSide(nn.Module):
-    """One side's part of the linear model: a weight for each value of a field, and one for each number."""
+    """One side's part of the linear model: a weight for each value of a field, and one for each
+    number."""
 
     def __init__(self, fields: Fields) -> None:
         super().__init__()
@@ -55,8 +58,8 @@ class LinearSide(nn.Module):
 class Cross(nn.Module):
     """A weight for each combination of the values of some fields.
 
-    Combinations are numbered: the sum over the fields of (value + 1) x stride, to which each side adds its own part.
-    Where there are more combinations than buckets, their numbers are hashed.
+    Combinations are numbered: the sum over the fields of (value + 1) x stride, to which each side
+    adds its own part. Where there are more combinations than buckets, their numbers are hashed.
     """
 
     def __init__(self, fields: Fields, names: Sequence[str], n_buckets: int) -> None:
@@ -90,7 +93,9 @@ class Wide(nn.Module):
     def __init__(self, fields: Fields, query: Fields, item: Fields, config: WideDeepConfig) -> None:
         super().__init__()
         self.query, self.item = LinearSide(query), LinearSide(item)
-        self._crosses = nn.ModuleList(Cross(fields, names, config.cross_buckets) for names in config.crosses)
+        self._crosses = nn.ModuleList(
+            Cross(fields, names, config.cross_buckets) for names in config.crosses
+        )
 
     @property
     def crosses(self) -> Sequence[Cross]:
@@ -104,15 +109,16 @@ class Deep(nn.Module):
     def __init__(self, query: Fields, item: Fields, config: WideDeepConfig) -> None:
         super().__init__()
         self.query, self.item = (
-            tables_of(side.sizes, config.dim, config.tables, std=config.embedding_std) for side in (query, item)
+            tables_of(side.sizes, config.dim, config.tables, std=config.embedding_std)
+            for side in (query, item)
         )
         widths = [len(side.sizes) * config.dim + len(side.numeric) for side in (query, item)]
         self.mlp = SplitMlp(widths, config.layers, config.dropout)
 
 
 class WideDeep(TwoSided):
-    """The network. A side's parts: its sum in the linear model [...], that in the first layer [..., h_1], and its parts
-    of the crosses' numbers int64[..., X]."""
+    """The network. A side's parts: its sum in the linear model [...], that in the first layer [...,
+    h_1], and its parts of the crosses' numbers int64[..., X]."""
 
     def __init__(self, fields: Fields, config: WideDeepConfig) -> None:
         super().__init__(fields)
@@ -124,12 +130,20 @@ class WideDeep(TwoSided):
     def query_side(self, query: Inputs) -> Parts:
         """[B], [B, h_1], [B, X]."""
         vectors = _beside_numbers(self.deep.query(query.ids), query)
-        return self.wide.query(query), self.deep.mlp.part(0, vectors), self._numbers(self.query_fields, query)
+        return (
+            self.wide.query(query),
+            self.deep.mlp.part(0, vectors),
+            self._numbers(self.query_fields, query),
+        )
 
     def item_side(self, items: Inputs) -> Parts:
         """[I], [I, h_1], [I, X]."""
         vectors = _beside_numbers(self.deep.item(items.ids), items)
-        return self.wide.item(items), self.deep.mlp.part(1, vectors), self._numbers(self.item_fields, items)
+        return (
+            self.wide.item(items),
+            self.deep.mlp.part(1, vectors),
+            self._numbers(self.item_fields, items),
+        )
 
     def of_pairs(self, query: Parts, items: Parts) -> Tensor:
         """[B], [B, h_1], [B, X] with [B, K], [B, K, h_1], [B, K, X] -> [B, K]."""
@@ -151,11 +165,16 @@ class WideDeep(TwoSided):
         trained = [parameter for parameter in self.wide.parameters() if parameter.requires_grad]
         wide = {"params": trained, "lr": config.wide_learning_rate}
         l1 = {"l1": config.wide_l1} if config.wide_optimizer == "ftrl" else {}
-        return [*parameter_groups(self.deep, config.tables), {**wide, "optimizer": config.wide_optimizer, **l1}]
+        return [
+            *parameter_groups(self.deep, config.tables),
+            {**wide, "optimizer": config.wide_optimizer, **l1},
+        ]
 
     def _numbers(self, fields: Fields, inputs: Inputs) -> Tensor:
         sides = [cross.side(fields, inputs.ids) for cross in self.wide.crosses]
-        return torch.stack(sides, -1) if sides else inputs.ids.new_zeros((*inputs.ids.shape[:-1], 0))
+        return (
+            torch.stack(sides, -1) if sides else inputs.ids.new_zeros((*inputs.ids.shape[:-1], 0))
+        )
 
 
 def _beside_numbers(vectors: Tensor, inputs: Inputs) -> Tensor:
@@ -168,7 +187,8 @@ def _refuse_unknown(fields: Fields, config: WideDeepConfig) -> None:
     wrong = sorted({name for names in config.crosses for name in names} - set(known))
     if wrong:
         raise ConfigError(
-            f"model.crosses: {', '.join(map(repr, wrong))} is no id or categorical feature among the model's inputs, "
+            f"model.crosses: {', '.join(map(repr, wrong))} is no id or categorical feature among "
+            "the model's inputs, "
             f"which are {', '.join(known)}"
         )
 
@@ -176,8 +196,8 @@ def _refuse_unknown(fields: Fields, config: WideDeepConfig) -> None:
 def train(config: WideDeepConfig, data: Dataset, run: Run) -> ListScorer | PairRanker:
     """Fit the network; the epoch is chosen on the validation fold.
 
-    Raises `DataError` where there are no features or too few events, `ConfigError` for an input that is not there, and
-    what `pipelines.training.torch.fit` raises.
+    Raises `DataError` where there are no features or too few events, `ConfigError` for an input
+    that is not there, and what `falconer.pipelines.training.torch.fit` raises.
     """
     fields = fields_of(data, config.fields, model="wide_deep")
     return fitted(lambda fields: WideDeep(fields, config), fields, config, data, run)

@@ -2,7 +2,8 @@
 
     python judging.py LIBRARY INPUT.npz        prints users a second as JSON, best of three
 
-INPUT: users, items float32 factors (for implicit and irspack); lists int32[Q, 100], truth_offsets, truth_items.
+INPUT: users, items float32 factors (for implicit and irspack); lists int32[Q, 100], truth_offsets,
+truth_items.
 """
 
 import json
@@ -19,9 +20,23 @@ def ranx(data):
 
     lists, offsets, items = data["lists"], data["truth_offsets"], data["truth_items"]
     falling = np.arange(K, 0, -1).tolist()
-    run = Run({str(q): dict(zip(map(str, row.tolist()), falling, strict=True)) for q, row in enumerate(lists)})
-    qrels = Qrels({str(q): {str(i): 1 for i in items[offsets[q] : offsets[q + 1]].tolist()} for q in range(len(lists))})
-    names = [f"{name}@{k}" for name in ("recall", "precision", "hit_rate", "ndcg", "map", "mrr") for k in (10, 100)]
+    run = Run(
+        {
+            str(q): dict(zip(map(str, row.tolist()), falling, strict=True))
+            for q, row in enumerate(lists)
+        }
+    )
+    qrels = Qrels(
+        {
+            str(q): {str(i): 1 for i in items[offsets[q] : offsets[q + 1]].tolist()}
+            for q in range(len(lists))
+        }
+    )
+    names = [
+        f"{name}@{k}"
+        for name in ("recall", "precision", "hit_rate", "ndcg", "map", "mrr")
+        for k in (10, 100)
+    ]
     return len(lists), lambda: evaluate(qrels, run, names)
 
 
@@ -39,8 +54,14 @@ def rectools(data):
             Columns.Rank: np.tile(np.arange(1, K + 1), n),
         }
     )
-    truth = pd.DataFrame({Columns.User: np.repeat(np.arange(n), np.diff(offsets)), Columns.Item: items})
-    metrics = {f"{m.__name__}{k}": m(k=k) for m in (Recall, Precision, HitRate, NDCG, MAP, MRR) for k in (10, 100)}
+    truth = pd.DataFrame(
+        {Columns.User: np.repeat(np.arange(n), np.diff(offsets)), Columns.Item: items}
+    )
+    metrics = {
+        f"{m.__name__}{k}": m(k=k)
+        for m in (Recall, Precision, HitRate, NDCG, MAP, MRR)
+        for k in (10, 100)
+    }
     return n, lambda: calc_metrics(metrics, reco=recos, interactions=truth)
 
 
@@ -63,7 +84,10 @@ def irspack(data):
             return (users[begin:end] @ items.T).astype(np.float64)
 
     train = sp.csr_matrix((n, n_items), dtype=np.float64)
-    truth = sp.csr_matrix((np.ones(len(data["truth_items"])), data["truth_items"], data["truth_offsets"]), (n, n_items))
+    truth = sp.csr_matrix(
+        (np.ones(len(data["truth_items"])), data["truth_items"], data["truth_offsets"]),
+        (n, n_items),
+    )
     evaluator = Evaluator(truth, offset=0, cutoff=K, n_threads=2)
     model = Given(train)
     return n, lambda: evaluator.get_score(model)
@@ -79,6 +103,8 @@ def seconds(job):
 
 
 if __name__ == "__main__":
-    n, job = {"ranx": ranx, "rectools": rectools, "irspack": irspack}[sys.argv[1]](np.load(sys.argv[2]))
+    n, job = {"ranx": ranx, "rectools": rectools, "irspack": irspack}[sys.argv[1]](
+        np.load(sys.argv[2])
+    )
     wall, cpu = seconds(job)
     print(json.dumps({"users_per_second": n / wall, "cpu_seconds": cpu}))

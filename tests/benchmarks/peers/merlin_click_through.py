@@ -2,10 +2,10 @@
 
     python merlin_click_through.py CONFIG.json
 
-CONFIG.json: model, optimizer, learning_rate, batch_size, dim, bottom, top, sizes (category -> values), numbers, and
-rows (a parquet file). Threads come from the environment. Each line on standard input asks for a round, one pass over
-the rows, answered with a line of JSON: samples, seconds, CPU
-seconds and the loss.
+CONFIG.json: model, optimizer, learning_rate, batch_size, dim, bottom, top, sizes (category ->
+values), numbers, and rows (a parquet file). Threads come from the environment. Each line on
+standard input asks for a round, one pass over the rows, answered with a line of JSON: samples,
+seconds, CPU seconds and the loss.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.compat import importing_merlin_models
+from falconer.pipelines.compat import importing_merlin_models
 
 with importing_merlin_models():
     import merlin.models.tf as mm
@@ -39,7 +39,9 @@ def schema_of(config: dict[str, Any]) -> Schema:
         )
         for name, size in config["sizes"].items()
     ]
-    numbers = [ColumnSchema(name, dtype=np.float32, tags=[Tags.CONTINUOUS]) for name in config["numbers"]]
+    numbers = [
+        ColumnSchema(name, dtype=np.float32, tags=[Tags.CONTINUOUS]) for name in config["numbers"]
+    ]
     label = ColumnSchema("label", dtype=np.int64, tags=[Tags.TARGET, Tags.BINARY_CLASSIFICATION])
     return Schema([*categories, *numbers, label])
 
@@ -72,13 +74,17 @@ def wide_deep(config: dict[str, Any], schema: Schema) -> Any:
         wide_schema=categories,
         deep_schema=inputs,
         wide_preprocess=mm.CategoryEncoding(categories, output_mode="one_hot", sparse=True),
-        deep_input_block=mm.InputBlockV2(inputs, categorical=mm.Embeddings(categories, dim=config["dim"])),
+        deep_input_block=mm.InputBlockV2(
+            inputs, categorical=mm.Embeddings(categories, dim=config["dim"])
+        ),
         prediction_tasks=mm.BinaryOutput("label"),
     )
 
 
 def optimizer_of(config: dict[str, Any]) -> Any:
-    kind = {"adam": tf.keras.optimizers.Adam, "adagrad": tf.keras.optimizers.Adagrad}[config["optimizer"]]
+    kind = {"adam": tf.keras.optimizers.Adam, "adagrad": tf.keras.optimizers.Adagrad}[
+        config["optimizer"]
+    ]
     return kind(config["learning_rate"])
 
 

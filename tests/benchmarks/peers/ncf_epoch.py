@@ -1,4 +1,5 @@
-"""One epoch of NCF over a dataset, in a process of its own; prints rows, seconds and the peak memory as JSON.
+"""One epoch of NCF over a dataset, in a process of its own; prints rows, seconds and the peak
+memory as JSON.
 
 python ncf_epoch.py DATASET RUNS
 """
@@ -11,10 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from pipelines import runs
-from pipelines.data.dataset import Dataset
-from recsys.models.ncf.config import NcfConfig, NcfTraining
-from recsys.registry import resolve
+from falconer.pipelines import runs
+from falconer.pipelines.data.dataset import Dataset
+from falconer.recsys.models.ncf.config import NcfConfig, NcfTraining
+from falconer.recsys.models.registry import resolve
 
 SMALL = NcfConfig(
     variant="gmf",
@@ -29,7 +30,9 @@ def main(dataset: Path, root: Path) -> None:
     """Train as `falconer train` does, without saving the model."""
     data = Dataset.open(dataset)
     started = time.perf_counter()
-    with runs.start(root, model="ncf", backend="torch", config=SMALL.model_dump(mode="json")) as run:
+    with runs.start(
+        root, model="ncf", backend="torch", config=SMALL.model_dump(mode="json")
+    ) as run:
         resolve("ncf").train(SMALL, data, run)
     found = {
         "rows": data.card.counts["train_events"],

@@ -1,10 +1,11 @@
-"""A model of RecBole's, trained by RecBole's own loop on request. Runs in RecBole's environment, with nothing of ours.
+"""A model of RecBole's, trained by RecBole's own loop on request. Runs in RecBole's environment,
+with nothing of ours.
 
     python recbole_training.py CONFIG.json
 
-CONFIG.json holds RecBole's configuration with `model`, and `batches`. Each line on standard input asks for a round of
-up to so many batches of an epoch, answered with a line of JSON: samples (the rows of RecBole's batches), seconds and
-the mean loss.
+CONFIG.json holds RecBole's configuration with `model`, and `batches`. Each line on standard input
+asks for a round of up to so many batches of an epoch, answered with a line of JSON: samples (the
+rows of RecBole's batches), seconds and the mean loss.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ def main(path: Path) -> None:
     train, _, _ = data_preparation(config, create_dataset(config))
     model = get_model(config["model"])(config, train.dataset).to(config["device"])
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-    print(json.dumps({"parameters": sum(p.numel() for p in model.parameters())}), file=answers, flush=True)
+    print(
+        json.dumps({"parameters": sum(p.numel() for p in model.parameters())}),
+        file=answers,
+        flush=True,
+    )
     for epoch, _ in enumerate(sys.stdin):
         rounds = FirstBatches(train, batches)
         started = time.perf_counter()

@@ -1,0 +1,1 @@
+"""Falconer: from raw interaction logs to recommendations that someone can trust."""

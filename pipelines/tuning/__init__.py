@@ -1,0 +1,1 @@
+"""The search for knobs, for any wing."""

@@ -1,0 +1,1 @@
+"""Arrays, factors and histories that the plain models share."""

@@ -1,0 +1,1 @@
+"""Batches, networks, losses, scoring and graphs of the models in torch."""

@@ -1,0 +1,1 @@
+"""Models of a user's set of items: batches and likelihood."""

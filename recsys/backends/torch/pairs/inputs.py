@@ -1,0 +1,357 @@
+"""Inputs of models of features: ids, categories and numbers of users, items and events, as rows of
+torch tensors.
+
+A *field* is one categorical input: the id of the user or the item, or a categorical feature, with
+values 0, 1, ... and -1 for the unknown. A number that is missing is 0, which is the mean where the
+dataset normalises.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from falconer.pipelines.config import Config
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Queries
+from falconer.pipelines.data.schema import Target
+from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
+from falconer.pipelines.training.shard import Shard, current_shard
+from falconer.recsys.backends.torch.events import EventBatches, RowGroup, TrainEvents, WithNegatives
+
+SideName = Literal["user", "context", "item"]
+SIDES: tuple[SideName, ...] = ("user", "context", "item")
+SIDE_OF: Mapping[str, SideName] = {"user": "user", "item": "item", "event": "context"}
+Columns = Mapping[str, NDArray[Any]]
+Encoded = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+
+class CategoricalField(Config):
+    """An id or a categorical feature of one side, with values 0..cardinality-1."""
+
+    name: str
+    side: SideName
+    cardinality: int
+    lineage: tuple[str, ...] = ()
+    """Of the feature's encoding; an id's is that of the dataset's id space."""
+
+
+class NumericField(Config):
+    """A continuous feature of one side."""
+
+    name: str
+    side: SideName
+    lineage: tuple[str, ...] = ()
+    """Of the feature's encoding."""
+
+
+class Fields(Config):
+    """The inputs of a model, in their order; what is saved beside its weights.
+
+    The user's and the context's (the event's own features) together are the side of the query.
+    """
+
+    categorical: tuple[CategoricalField, ...]
+    numeric: tuple[NumericField, ...]
+    target: Target | None
+    """Of the dataset; None for lists."""
+    n_users: int
+    n_items: int
+
+    def of(self, *sides: SideName) -> Fields:
+        """The inputs of these sides only."""
+        return self.model_copy(
+            update={
+                "categorical": tuple(field for field in self.categorical if field.side in sides),
+                "numeric": tuple(field for field in self.numeric if field.side in sides),
+            }
+        )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The cardinality of each categorical input."""
+        return tuple(field.cardinality for field in self.categorical)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All inputs by name, categorical ones first."""
+        return (
+            *(field.name for field in self.categorical),
+            *(field.name for field in self.numeric),
+        )
+
+
+def fields_of(data: Dataset, chosen: Sequence[str] | None, *, model: str) -> Fields:
+    """The inputs that `chosen` names ("user" and "item" are the ids), or all that a model can have
+    of `data`.
+
+    A query for lists knows no event, so that features of events are inputs for labels only.
+
+    Raises `DataError` where there is no feature at all, `ConfigError` for a name that is not among
+    the inputs.
+    """
+    ids, features = _ids(data), _features(data)
+    if chosen is None and not features:
+        raise DataError(
+            f"{data.path}: has no features of users or items, and {model} learns from them; name "
+            "columns under "
+            "[features.user] or [features.item] in the dataset's recipe and build it again, or set "
+            'model.fields = ["user", "item"] to learn from the ids alone'
+        )
+    every = sorted([*ids, *features], key=lambda field: SIDES.index(field.side))
+    _refuse_unknown(data, chosen or (), [field.name for field in every])
+    wanted = [field for field in every if chosen is None or field.name in chosen]
+    return Fields(
+        categorical=tuple(field for field in wanted if isinstance(field, CategoricalField)),
+        numeric=tuple(field for field in wanted if isinstance(field, NumericField)),
+        target=data.card.target,
+        n_users=data.n_users,
+        n_items=data.n_items,
+    )
+
+
+def _ids(data: Dataset) -> list[CategoricalField]:
+    ids = {"user": data.n_users, "item": data.n_items}
+    return [
+        CategoricalField(name=name, side=SIDE_OF[name], cardinality=n)
+        for name, n in ids.items()
+        if n
+    ]
+
+
+def _features(data: Dataset) -> list[CategoricalField | NumericField]:
+    return [
+        NumericField(name=feature.name, side=SIDE_OF[feature.table], lineage=feature.lineage)
+        if feature.cardinality is None
+        else CategoricalField(
+            name=feature.name,
+            side=SIDE_OF[feature.table],
+            cardinality=feature.cardinality,
+            lineage=feature.lineage,
+        )
+        for feature in data.card.features
+        if data.card.task == "ranking" or feature.table != "event"
+    ]
+
+
+def _refuse_unknown(data: Dataset, chosen: Sequence[str], known: Sequence[str]) -> None:
+    wrong = [name for name in chosen if name not in known]
+    if wrong:
+        near = difflib.get_close_matches(wrong[0], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"its inputs are {', '.join(known)}"
+        raise ConfigError(
+            f"model.fields: {data.path} has no input {', '.join(map(repr, wrong))}; {hint}"
+        )
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Encoded inputs of one side.
+
+    ids      int32[..., F]    values of the categorical fields, -1 = unknown
+    numbers  float32[..., C]
+    """
+
+    ids: Tensor
+    numbers: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, ids: Tensor) -> Inputs:
+        """Rows `ids` of any shape [...] of a table of inputs -> [..., F] and [..., C]."""
+        parts = [
+            part.index_select(0, ids.flatten()).view(*ids.shape, part.shape[1])
+            for part in (self.ids, self.numbers)
+        ]
+        return Inputs(*parts)
+
+    def beside(self, other: Inputs) -> Inputs:
+        """The inputs of both, of the same rows."""
+        return Inputs(joined([self.ids, other.ids]), joined([self.numbers, other.numbers]))
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors [..., n] side by side, without those that have no columns."""
+    some = [part for part in parts if part.shape[-1]]
+    return torch.cat(some, -1) if len(some) > 1 else (some or parts)[0]
+
+
+class FieldEncoder:
+    """Turns ids and columns of a dataset into `Inputs`; users and items are looked up in its
+    tables.
+
+    Where the dataset descends from the one that the model was trained on, users, items and
+    categories that came later are unknown ids, and the features of new users and items are read as
+    those of any other.
+
+    Raises `ArtifactError` where the dataset lacks an input of `fields`.
+    """
+
+    def __init__(self, fields: Fields, data: Dataset, device: torch.device) -> None:
+        self.fields, self.device = fields, device
+        _refuse_missing(fields, data)
+        self.users = self._of_table("user", data.users)
+        self.items = self._of_table("item", data.items)
+
+    def query(self, users: Tensor, context: Inputs | None = None) -> Inputs:
+        """Inputs of queries: users int[B] (-1 or beyond the table = unknown), and the context's
+        where there is one."""
+        known = torch.where(users < len(self.users) - 1, users, -1)
+        of_users = self.users.rows(known + 1)
+        return of_users if context is None else of_users.beside(context)
+
+    def item_rows(self, items: Tensor) -> Tensor:
+        """Rows of `items` (the table, whose row 0 is the unknown item) of items int[...], -1 =
+        unknown."""
+        return torch.where(items < len(self.items) - 1, items, -1) + 1
+
+    def query_of(self, queries: Queries) -> Inputs:
+        """The same of a dataset's queries, with the context's features where the model has any."""
+        users = torch.tensor(queries.user, device=self.device)
+        if self.fields.target is None:
+            return self.query(users)
+        ids, numbers = self.context(queries.features, len(queries))
+        return self.query(users, self._inputs(ids, numbers))
+
+    def context(self, columns: Columns, n: int) -> Encoded:
+        """Ids int32[n, F] and numbers float32[n, C] of n events."""
+        return _encoded(self.fields.of("context"), columns, n)
+
+    def _of_table(self, side: SideName, table: pa.Table) -> Inputs:
+        """[n + 1, ...]: row 0 is the unknown one, whose ids are -1 and whose numbers are 0."""
+        fields, n = self.fields.of(side), table.num_rows
+        columns = {name: table.column(name).to_numpy() for name in fields.names if name != side}
+        ids, numbers = _encoded(fields, {**columns, side: np.arange(n)}, n)
+        return self._inputs(
+            np.pad(ids, ((1, 0), (0, 0)), constant_values=-1), np.pad(numbers, ((1, 0), (0, 0)))
+        )
+
+    def _inputs(self, ids: NDArray[np.int32], numbers: NDArray[np.float32]) -> Inputs:
+        return Inputs(
+            torch.tensor(ids, device=self.device), torch.tensor(numbers, device=self.device)
+        )
+
+
+def _encoded(fields: Fields, columns: Columns, n: int) -> Encoded:
+    ids = np.empty((n, len(fields.categorical)), np.int32)
+    for place, field in enumerate(fields.categorical):
+        value = columns[field.name]
+        ids[:, place] = np.where((value >= 0) & (value < field.cardinality), value, -1)
+    numbers = np.empty((n, len(fields.numeric)), np.float32)
+    for place, numeric in enumerate(fields.numeric):
+        numbers[:, place] = np.nan_to_num(columns[numeric.name], nan=0.0)
+    return ids, numbers
+
+
+def _refuse_missing(fields: Fields, data: Dataset) -> None:
+    there = {(feature.name, SIDE_OF[feature.table], feature.kind) for feature in data.card.features}
+    there |= {("user", "user", "categorical"), ("item", "item", "categorical")}
+    wanted = [(field.name, field.side, "categorical") for field in fields.categorical]
+    wanted += [(field.name, field.side, "continuous") for field in fields.numeric]
+    missing = [name for name, side, kind in wanted if (name, side, kind) not in there]
+    if missing or fields.target != data.card.target:
+        what = f"features {', '.join(missing)}" if missing else f"the target {fields.target}"
+        raise ArtifactError(
+            f"{data.path}: lacks {what}, which the model was trained with; train it on this dataset"
+        )
+    _refuse_other_encodings(fields, data)
+
+
+def _refuse_other_encodings(fields: Fields, data: Dataset) -> None:
+    lineages = {field.name: field.lineage for field in fields.categorical}
+    lineages |= {field.name: field.lineage for field in fields.numeric}
+    other = [
+        f.name
+        for f in data.card.features
+        if f.name in lineages and not f.descends_from(lineages[f.name])
+    ]
+    if other:
+        raise ArtifactError(
+            f"{data.path}: features {', '.join(other)} are encoded otherwise than those that the "
+            "model was trained "
+            "with; build the dataset with `extends` set to the model's own dataset, or train the "
+            "model on this one"
+        )
+
+
+@dataclass(frozen=True)
+class FieldBatch:
+    """B queries with K items each: inputs [B, ...], rows int[B, K] of the table of items, labels
+    float32[B, K]."""
+
+    query: Inputs
+    items: Tensor
+    labels: Tensor
+
+
+class NegativeBatches:
+    """Batches for lists: each event with its negatives (see `WithNegatives`), encoded."""
+
+    def __init__(self, batches: WithNegatives, encoder: FieldEncoder) -> None:
+        self._batches, self._encoder = batches, encoder
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def epoch(self, number: int, *, start: int = 0) -> Iterator[FieldBatch]:
+        """Batches `start`, `start` + 1, ... of epoch `number`."""
+        for batch in self._batches.epoch(number, start=start):
+            yield FieldBatch(
+                self._encoder.query(batch.users), self._encoder.item_rows(batch.items), batch.labels
+            )
+
+
+class LabelledEvents(TrainEvents):
+    """Train events of a ranking dataset, encoded as they are read.
+
+    `read` gives users int32[n], items int32[n] (-1 = unknown, or none in the source), ids int32[n,
+    F] and numbers float32[n, C] of the context, labels float32[n].
+    """
+
+    def __init__(self, data: Dataset, encoder: FieldEncoder) -> None:
+        ids = [name for name, n in (("user", data.n_users), ("item", data.n_items)) if n]
+        super().__init__(data, (*ids, *encoder.fields.of("context").names, "label"))
+        self._encoder = encoder
+
+    def read(self, groups: Sequence[RowGroup]) -> tuple[NDArray[Any], ...]:
+        """The columns of `groups` in their order."""
+        columns = dict(zip(self.columns, super().read(groups), strict=True))
+        n = len(columns["label"])
+        unknown = np.full(n, -1, np.int32)
+        ids, numbers = self._encoder.context(columns, n)
+        return (
+            columns.get("user", unknown),
+            columns.get("item", unknown),
+            ids,
+            numbers,
+            columns["label"],
+        )
+
+
+class LabelledBatches:
+    """Batches of labelled events: K = 1."""
+
+    def __init__(
+        self, events: EventBatches, encoder: FieldEncoder, *, shard: Shard | None = None
+    ) -> None:
+        self._events, self._encoder, self._shard = events, encoder, shard or current_shard()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def epoch(self, number: int, *, start: int = 0) -> Iterator[FieldBatch]:
+        """Batches `start`, `start` + 1, ... of epoch `number`."""
+        for columns in self._events.epoch(number, start=start):
+            own = self._shard.rows(len(columns[0]))
+            users, items, ids, numbers, labels = (column[own] for column in columns)
+            query = self._encoder.query(users, Inputs(ids, numbers))
+            yield FieldBatch(query, self._encoder.item_rows(items)[:, None], labels[:, None])

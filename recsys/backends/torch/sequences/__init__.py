@@ -1,0 +1,1 @@
+"""Models of the order of a user's items: batches, Transformer, scorer, training."""

@@ -1,0 +1,184 @@
+"""Whether a graph answers as the model that it was made of: both are asked queries of a dataset,
+and edge cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Pairs, Queries, Ragged
+from falconer.pipelines.data.schema import Fold
+from falconer.pipelines.errors import ArtifactError
+from falconer.recsys.backends.torch.graphs import Form, Graph
+from falconer.recsys.contracts import CatalogScorer
+
+ROWS_AT_ONCE = (1, 2, 7, 32)
+"""Numbers of rows that are asked for in turn: an answer that depends on the number would show."""
+ITEMS_A_QUERY = 5
+"""Items, drawn at random, with which a query is asked as pairs."""
+EDGE_CASES = 16
+"""Queries that are also asked as if the user were unknown, the history empty, or both."""
+EXAMPLE_ROWS = 3
+FOLDS: tuple[Fold, ...] = ("test", "valid")
+
+Float32 = NDArray[np.float32]
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What was found: the largest difference, and over how many scores."""
+
+    largest_difference: float
+    n_scores: int
+
+
+class Questions:
+    """Rows to ask a scorer and its graph alike: edge cases, and `n` queries of the dataset (in the
+    ranking task, rows), drawn with the seed.
+
+    Raises `ArtifactError` where the dataset has none.
+    """
+
+    def __init__(
+        self, scorer: Any, form: Form, graph: Graph, data: Dataset, *, n: int, seed: int
+    ) -> None:
+        self._scorer, self._form, self._graph = scorer, form, graph
+        self._known = (
+            scorer.items_known
+            if isinstance(scorer, CatalogScorer)
+            else np.ones(data.n_items, np.bool_)
+        )
+        self._queries, self._item = (
+            self._of_rows(data, n, seed)
+            if data.card.task == "ranking"
+            else self._of_lists(data, n, seed)
+        )
+
+    def example(self) -> Arrays:
+        """The graph's inputs for a few rows with histories, to trace it with."""
+        rows = np.argsort(-self._queries.history.lengths, kind="stable")[:EXAMPLE_ROWS]
+        return self._inputs(self._queries.take(rows), self._item[rows])
+
+    def compare(self, answer: Callable[[Mapping[str, NDArray[Any]]], Float32]) -> Parity:
+        """`answer` gives the graph's scores for its inputs."""
+        worst, n_scores = 0.0, 0
+        for queries, item in self._blocks():
+            expected = self._expected(queries, item)
+            worst = max(worst, difference(expected, answer(self._inputs(queries, item))))
+            n_scores += expected.size
+        return Parity(worst, n_scores)
+
+    def _blocks(self) -> Iterator[tuple[Queries, NDArray[np.int32]]]:
+        start, sizes = 0, cycle(ROWS_AT_ONCE)
+        while start < len(self._queries):
+            stop = min(start + next(sizes), len(self._queries))
+            yield self._queries.slice(start, stop), self._item[start:stop]
+            start = stop
+
+    def _expected(self, queries: Queries, item: NDArray[np.int32]) -> Float32:
+        if self._form == "catalogue":
+            scores: Float32 = self._scorer.score(queries)[:, self._known]
+        else:
+            scores = self._scorer.score_pairs(Pairs(queries, np.arange(len(queries)), item))
+        return scores
+
+    def _inputs(self, queries: Queries, item: NDArray[np.int32]) -> Arrays:
+        return {name: self._input(name, queries, item) for name in self._graph.inputs}
+
+    def _input(self, name: str, queries: Queries, item: NDArray[np.int32]) -> NDArray[Any]:
+        if name == "user":
+            return queries.user.astype(np.int64)
+        if name == "item":
+            return item.astype(np.int64)
+        if name == "history":
+            return padded(queries.history, self._known)
+        column = queries.features[name]
+        return column.astype(np.int64 if np.issubdtype(column.dtype, np.integer) else np.float32)
+
+    def _of_lists(self, data: Dataset, n: int, seed: int) -> tuple[Queries, NDArray[np.int32]]:
+        random, fold = np.random.default_rng(seed), _fold(data)
+        queries = replace(data.queries(fold), candidates=None)
+        queries = queries.take(_some(random, len(queries), n))
+        if self._form == "pairs":
+            queries = queries.take(np.repeat(np.arange(len(queries)), ITEMS_A_QUERY))
+        queries = with_edge_cases(queries)
+        return queries, random.choice(np.flatnonzero(self._known), len(queries)).astype(np.int32)
+
+    def _of_rows(self, data: Dataset, n: int, seed: int) -> tuple[Queries, NDArray[np.int32]]:
+        pairs = data.pairs(_fold(data))
+        rows = _some(np.random.default_rng(seed), len(pairs), n)
+        queries, item = pairs.queries.take(pairs.query[rows]), pairs.item[rows]
+        first = item[:EDGE_CASES]
+        item = np.concatenate([np.full_like(first, -1), first, first, item])
+        return with_edge_cases(queries), item
+
+
+def _fold(data: Dataset) -> Fold:
+    """A fold that has a row; nothing of its truth is read."""
+    for fold in FOLDS:
+        if data.has_fold(fold) and (
+            len(data.pairs(fold)) if data.card.task == "ranking" else data.n_queries(fold)
+        ):
+            return fold
+    raise ArtifactError(
+        f"{data.path}: has no queries to compare the graph with the model on; choose one with "
+        "--data DIR"
+    )
+
+
+def _some(random: np.random.Generator, n: int, wanted: int) -> NDArray[np.int64]:
+    return np.sort(random.permutation(n)[:wanted])
+
+
+def with_edge_cases(queries: Queries) -> Queries:
+    """The first queries with an empty history, as of an unknown user, and as both; then all as they
+    are."""
+    n = min(EDGE_CASES, len(queries))
+    asked = queries.take(np.concatenate([np.tile(np.arange(n), 3), np.arange(len(queries))]))
+    strange, silent = (
+        np.repeat(kinds, [n, n, n, len(queries)]) for kinds in ([0, 1, 1, 0], [1, 0, 1, 0])
+    )
+    times = asked.history_times
+    return replace(
+        asked,
+        user=np.where(strange, np.int32(-1), asked.user),
+        history=_emptied(asked.history, silent > 0),
+        history_times=None if times is None else _emptied(times, silent > 0),
+    )
+
+
+def _emptied(rows: Ragged, emptied: NDArray[np.bool_]) -> Ragged:
+    lengths = np.where(emptied, 0, rows.lengths)
+    return Ragged(
+        np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
+        rows.values[~emptied[rows.rows]],
+    )
+
+
+def padded(history: Ragged, known: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """int64[N, L]: each row's known items, oldest first, then -1; L is the longest row's length and
+    at least 1."""
+    kept = known[history.values.astype(np.int64)]
+    rows = history.rows[kept]
+    lengths = np.bincount(rows, minlength=len(history))
+    first = np.cumsum(lengths) - lengths
+    table = np.full((len(history), max(1, int(lengths.max(initial=0)))), -1, np.int64)
+    table[rows, np.arange(len(rows)) - first[rows]] = history.values[kept]
+    return table
+
+
+def difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """max |found - expected| / max(1, |expected|); infinite where shapes differ or only one of two
+    is finite."""
+    if expected.shape != found.shape or (np.isfinite(expected) != np.isfinite(found)).any():
+        return float("inf")
+    both = np.isfinite(expected)
+    wanted, got = expected[both].astype(np.float64), found[both].astype(np.float64)
+    return float((np.abs(got - wanted) / np.maximum(1, np.abs(wanted))).max(initial=0.0))

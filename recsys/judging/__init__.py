@@ -1,0 +1,1 @@
+"""Values, intervals, slices and comparison of what was recommended or predicted."""

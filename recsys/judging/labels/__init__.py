@@ -1,0 +1,1 @@
+"""The task labels: predictions of given rows."""

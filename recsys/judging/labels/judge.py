@@ -1,0 +1,262 @@
+"""Judging predictions: the metrics of all rows, with bootstrap intervals over users, or over rows
+where there are none.
+
+Each metric comes as a value for each unit whose mean is the metric
+(`falconer.recsys.metrics.linear`), so that intervals, paired differences and tests are those of
+means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from falconer.pipelines.config import Config
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.schema import Fold, Target
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.files import atomic_file, read_json
+from falconer.pipelines.statistics.bootstrap import interval, resampled_means
+from falconer.recsys.judging.labels import slices as parts
+from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys.judging.reports import BaseReport, Estimate
+from falconer.recsys.metrics import CLICK_METRICS, RATING_METRICS
+from falconer.recsys.metrics.click_through import N_BINS, bins_of
+from falconer.recsys.metrics.definition import Definition
+from falconer.recsys.metrics.linear import row_values
+
+Float64 = NDArray[np.float64]
+Unit = Literal["user", "row", "group of rows"]
+
+FORMAT_VERSION = 1
+REPORT, PER_UNIT = "report.json", "per_unit.parquet"
+MAIN_METRIC: Mapping[Target, str] = {"binary": "roc_auc", "rating": "rmse"}
+"""What decides where no other is named."""
+MOST_UNITS = 20_000
+"""Rows without users: where there are more, so many groups of them, by their number, are
+resampled."""
+OF_PROBABILITIES = ("log_loss", "expected_calibration_error")
+
+
+class Bin(Config):
+    """Rows whose probability falls into one of ten bins of equal width: how many, mean score, share
+    of label 1."""
+
+    n: int
+    score: float
+    label: float
+
+
+class RowReport(BaseReport):
+    """The content of `report.json` in the ranking task: predictions judged on one fold.
+
+    `slices` has the main metric in parts of the rows.
+    """
+
+    format_version: int = FORMAT_VERSION
+    target: Target
+    n_rows: int
+    mean_label: float
+    """Share of label 1, or mean rating."""
+    unit: Unit
+    """What is resampled."""
+    n_units: int
+    bins: tuple[Bin, ...] = ()
+    """Reliability: bins without a row are left out; none for ratings, and for scores that are no
+    probabilities."""
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """A report, and the table behind it: `unit`, and one float64 column a metric, whose mean is the
+    metric."""
+
+    report: RowReport
+    per_unit: pa.Table
+
+    def values(self, metric: str) -> Float64:
+        """float64[n_units]; `ArtifactError` where the metric has no value."""
+        if metric not in self.report.metrics:
+            known = ", ".join(self.report.metrics)
+            raise ArtifactError(
+                f"{self.report.label}: has no {metric!r}, only {known}; choose one of them"
+            )
+        return np.asarray(self.per_unit[metric].to_numpy(), np.float64)
+
+
+def judge(
+    score: Float64,
+    data: Dataset,
+    *,
+    fold: Fold,
+    label: str,
+    config: EvaluationConfig,
+    run: str | None = None,
+    model: str | None = None,
+    cost: Mapping[str, float] | None = None,
+    warnings: Sequence[str] = (),
+    reads: tuple[int, int] | None = None,
+) -> JudgedRows:
+    """Judge `score` float64[P], row by row beside the fold's labels. Of `config` only the bootstrap
+    is used."""
+    assert data.card.target is not None
+    labels = data.labels(fold).astype(np.float64)
+    unit, keys, codes = _units(data, fold)
+    probable = data.card.target == "binary" and bool(((score >= 0) & (score <= 1)).all())
+    columns = _columns(
+        data.card.target, labels, score, codes if unit == "user" else None, probable=probable
+    )
+    table = {name: by_unit(values, codes, len(keys)) for name, values in columns.items()}
+    report = RowReport(
+        label=label,
+        run=run,
+        model=model,
+        dataset_name=data.card.name,
+        dataset_id=data.card.dataset_id,
+        fold=fold,
+        target=data.card.target,
+        n_rows=len(labels),
+        mean_label=float(labels.mean()),
+        unit=unit,
+        n_units=len(keys),
+        metrics=_estimates(table, config),
+        bins=reliability(labels, score) if probable else (),
+        slices=parts.estimates(
+            MAIN_METRIC[data.card.target], data, fold, labels, score, codes, config
+        ),
+        level=config.level,
+        resamples=config.resamples,
+        seed=config.seed,
+        test_reads=reads[0] if reads else None,
+        test_lists=reads[1] if reads else None,
+        cost=dict(cost or {}),
+        warnings=(*warnings, *_score_warnings(data.card.target, probable=probable)),
+    )
+    return JudgedRows(report, pa.table({"unit": keys, **table}))
+
+
+def _units(data: Dataset, fold: Fold) -> tuple[Unit, pa.Array, NDArray[np.int64]]:
+    """What is resampled: its kind, the units' keys, and the unit of each row, int64[P]."""
+    users = data.pair_users(fold)
+    if users is not None:
+        encoded = users.dictionary_encode()
+        return "user", encoded.dictionary, encoded.indices.to_numpy().astype(np.int64)
+    ordinals = data.pair_ordinals(fold)
+    groups = ordinals % MOST_UNITS if len(ordinals) > MOST_UNITS else ordinals
+    keys, codes = np.unique(groups, return_inverse=True)
+    return (
+        ("row" if len(keys) == len(ordinals) else "group of rows"),
+        pa.array(keys),
+        codes.astype(np.int64),
+    )
+
+
+def _columns(
+    target: Target,
+    labels: Float64,
+    score: Float64,
+    users: NDArray[np.int64] | None,
+    *,
+    probable: bool,
+) -> dict[str, Float64]:
+    """Metric -> values of the rows, for the metrics that have a value."""
+    names = tuple(CLICK_METRICS if target == "binary" else RATING_METRICS)
+    possible = [
+        name
+        for name in names
+        if (users is not None or name != "gauc") and (probable or name not in OF_PROBABILITIES)
+    ]
+    found = {name: row_values(name, labels, score, users) for name in possible}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def by_unit(values: Float64, codes: NDArray[np.int64], n_units: int) -> Float64:
+    """float64[n_units]: what each unit adds to the rows' mean, brought to that mean: the mean of
+    these is the same."""
+    mean = values.mean()
+    return np.asarray(
+        mean + np.bincount(codes, weights=values - mean, minlength=n_units) * n_units / len(values)
+    )
+
+
+def _estimates(table: Mapping[str, Float64], config: EvaluationConfig) -> dict[str, Estimate]:
+    if not table:
+        return {}
+    stacked = np.stack(list(table.values()), axis=1)
+    means = resampled_means(stacked, resamples=config.resamples, seed=config.seed)
+    low, high = interval(means, level=config.level)
+    return {
+        name: _estimate(name, float(values.mean()), float(low[place]), float(high[place]))
+        for place, (name, values) in enumerate(table.items())
+    }
+
+
+def _estimate(name: str, mean: float, low: float, high: float) -> Estimate:
+    """With the interval cut at what the metric can be: a first-order change knows no bounds."""
+    definition: Definition[Any] = {**CLICK_METRICS, **RATING_METRICS}[name]
+    least, most = (
+        (-np.inf if definition.bounds[0] is None else definition.bounds[0]),
+        definition.bounds[1],
+    )
+    low, high = max(low, least), min(high, np.inf if most is None else most)
+    return Estimate(mean=mean, low=low, high=high, definition=definition.sentence(1))
+
+
+def reliability(labels: Float64, score: Float64) -> tuple[Bin, ...]:
+    """The bins of `expected_calibration_error` that hold a row."""
+    place = bins_of(score)
+    n = np.bincount(place, minlength=N_BINS)
+    sums = [np.bincount(place, weights=values, minlength=N_BINS) for values in (score, labels)]
+    return tuple(
+        Bin(n=int(n[one]), score=float(sums[0][one] / n[one]), label=float(sums[1][one] / n[one]))
+        for one in np.flatnonzero(n)
+    )
+
+
+def _score_warnings(target: Target, *, probable: bool) -> list[str]:
+    if target == "rating" or probable:
+        return []
+    return [
+        "scores outside 0 to 1 are no probabilities: there is no "
+        f"{' and no '.join(OF_PROBABILITIES)}"
+    ]
+
+
+def write(directory: Path, judged: JudgedRows) -> None:
+    """Write `per_unit.parquet` and `report.json` into `directory`; neither appears unless both are
+    whole."""
+    with atomic_file(directory / PER_UNIT) as table, atomic_file(directory / REPORT) as report:
+        pq.write_table(judged.per_unit, table, compression="zstd")
+        report.write_text(judged.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def remove(directory: Path) -> None:
+    """Remove what `write` wrote, if there is any."""
+    (directory / REPORT).unlink(missing_ok=True)
+    (directory / PER_UNIT).unlink(missing_ok=True)
+
+
+def read(directory: Path) -> JudgedRows:
+    """Read what `write` wrote; `ArtifactError` where it is absent, damaged or of another
+    version."""
+    values: Any = read_json(directory / REPORT)
+    version = values.get("format_version") if isinstance(values, dict) else None
+    if version != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{directory / REPORT}: format version {version}; evaluate anew with `falconer "
+            "evaluate`"
+        )
+    try:
+        return JudgedRows(RowReport.model_validate(values), pq.read_table(directory / PER_UNIT))
+    except (ValidationError, OSError, pa.ArrowInvalid) as error:
+        raise ArtifactError(
+            f"{directory}: damaged report ({error}); evaluate anew with `falconer evaluate`"
+        ) from error

@@ -1,0 +1,91 @@
+"""The main metric in parts of the rows: by every categorical feature, and by whether user and item
+are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.schema import Fold
+from falconer.pipelines.statistics.bootstrap import interval, resampled_means
+from falconer.recsys.judging import slices
+from falconer.recsys.judging.labels.checks import Checked
+from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys.judging.reports import SliceEstimate
+from falconer.recsys.judging.slices import Slicing
+from falconer.recsys.metrics.linear import row_values
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+FEWEST = 30
+"""Rows of a group that is judged."""
+
+
+def slicings(data: Dataset, fold: Fold) -> Iterator[Slicing]:
+    """Ways to cut the rows of the fold, each into two groups or more."""
+    checked = Checked(data, fold)
+    for name, n, ids in (
+        ("user", data.n_users, checked.pairs.queries.user),
+        ("item", data.n_items, checked.pairs.item),
+    ):
+        if n and (ids < 0).any() and (ids >= 0).any():
+            yield Slicing(
+                name, "query", (f"known {name}", f"new {name}"), (ids < 0).astype(np.int32)
+            )
+    for feature in data.card.features:
+        if feature.kind == "categorical":
+            found = slices.by_category(data, feature, "query", checked.values(feature)[1])
+            if len(found.groups) > 1:
+                yield found
+
+
+def estimates(
+    metric: str,
+    data: Dataset,
+    fold: Fold,
+    labels: Float64,
+    score: Float64,
+    codes: Int64,
+    config: EvaluationConfig,
+) -> tuple[SliceEstimate, ...]:
+    """The metric of each group of `FEWEST` rows or more where it has a value; `codes` int64[P] are
+    the rows' units."""
+    groups, columns = [], []
+    for slicing in slicings(data, fold):
+        for code, group in enumerate(slicing.groups):
+            rows = np.flatnonzero(slicing.codes == code)
+            values = (
+                row_values(metric, labels[rows], score[rows], None) if len(rows) >= FEWEST else None
+            )
+            if values is not None:
+                groups.append((slicing.name, group, len(rows), float(values.mean())))
+                columns.append(_by_unit(values, codes[rows], int(codes.max()) + 1))
+    if not groups:
+        return ()
+    means = resampled_means(np.stack(columns, axis=1), resamples=config.resamples, seed=config.seed)
+    low, high = interval(means, level=config.level)
+    return tuple(
+        SliceEstimate(
+            metric=metric,
+            slicing=slicing,
+            group=group,
+            n=n,
+            mean=mean,
+            low=float(low[place]),
+            high=float(high[place]),
+        )
+        for place, (slicing, group, n, mean) in enumerate(groups)
+    )
+
+
+def _by_unit(values: Float64, codes: Int64, n_units: int) -> Float64:
+    """As `judging.by_unit`, of the units that have a row in the group; NaN for the others."""
+    rows, mean = np.bincount(codes, minlength=n_units), values.mean()
+    sums = np.bincount(codes, weights=values - mean, minlength=n_units)
+    return np.asarray(
+        np.where(rows > 0, mean + sums * np.count_nonzero(rows) / len(values), np.nan)
+    )

@@ -1,0 +1,1 @@
+"""The task lists: recommendations for queries."""

@@ -1,0 +1,158 @@
+"""What an evaluation says: the content of `report.json`, and the comparison of several."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from falconer.pipelines.config import Config
+from falconer.pipelines.data.schema import Fold, View
+
+REPORT_FORMAT_VERSION = 1
+
+
+class Estimate(Config):
+    """A mean over queries with its bootstrap interval; the interval is None for what is no mean
+    over queries."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    definition: str
+
+
+class SliceEstimate(Config):
+    """The mean of a metric over the queries of one group of a slicing, with its bootstrap
+    interval."""
+
+    metric: str
+    slicing: str
+    group: str
+    n: int
+    """Queries with a value in this group."""
+    mean: float
+    low: float
+    high: float
+
+
+class BaseReport(Config):
+    """What every report says: who was judged, on which data, and how intervals were made."""
+
+    label: str
+    """Short name to print: the model's, or the file's for what came from elsewhere."""
+    run: str | None
+    """Name of the run directory that was judged, if one was."""
+    model: str | None = None
+    """The registered model behind it, if there is one."""
+    dataset_name: str
+    dataset_id: str
+    fold: Fold
+    metrics: dict[str, Estimate]
+    """Name -> estimate, in the order of the metric table."""
+    slices: tuple[SliceEstimate, ...] = ()
+    level: float
+    resamples: int
+    seed: int
+    test_reads: int | None = None
+    """How often the test fold of this dataset had been judged on here, this time included; None for
+    another fold."""
+    test_lists: int | None = None
+    """For how many different runs or files."""
+    cost: dict[str, float] = Field(default_factory=dict)
+    """`train_seconds`, `recommend_seconds`, where known."""
+    warnings: tuple[str, ...] = ()
+
+
+class Report(BaseReport):
+    """The content of `report.json`: one list of recommendations judged on one fold and one view."""
+
+    format_version: int = REPORT_FORMAT_VERSION
+    level: float = 0.95
+    view: View
+    k: tuple[int, ...]
+    n_queries: int
+    n_evaluated: int
+    """Queries with at least one relevant item in the catalogue and the view: the denominator of
+    every mean."""
+    n_without_list: int
+    """Evaluated queries for which no list was given: they count as misses."""
+    n_relevant: int
+    n_outside: int
+    """Relevant items outside the catalogue, which no list can hold: not counted as misses. The same
+    in every view, since whether they are repeats is not known."""
+
+
+class PairedDifference(Config):
+    """Mean over queries of (first - second) on one metric, both on the same queries, with its
+    interval and tests."""
+
+    metric: str
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    n: int
+    level: float = 0.95
+    p_bootstrap: float
+    p_randomisation: float
+    p_holm: float
+    """`p_randomisation`, adjusted for all pairs of the view."""
+    n_needed: int | None = None
+    """Queries that would show a difference like this one with power 0.8; None where the means are
+    the same."""
+
+    @property
+    def separated(self) -> bool:
+        """Whether the interval leaves zero out and the corrected test agrees: only then is one
+        model called better."""
+        return (self.low > 0 or self.high < 0) and self.p_holm <= 1 - self.level
+
+
+class SliceDifference(Config):
+    """Mean over a group's queries of (first - second), with its interval; `p_holm` is corrected for
+    all groups and pairs of the view."""
+
+    slicing: str
+    group: str
+    metric: str
+    first: str
+    second: str
+    difference: float
+    low: float
+    high: float
+    n: int
+    level: float = 0.95
+    p_holm: float
+
+    @property
+    def separated(self) -> bool:
+        """As of `PairedDifference`."""
+        return (self.low > 0 or self.high < 0) and self.p_holm <= 1 - self.level
+
+
+class ViewComparison(Config):
+    """All compared reports of one view, best first by `metric`, and the paired differences to the
+    best."""
+
+    view: View
+    metric: str
+    reports: tuple[Report, ...]
+    differences: tuple[PairedDifference, ...]
+    """Between every pair of labels, on `metric`."""
+    letters: dict[str, str] = Field(default_factory=dict)
+    """Label -> significance groups: models that share a letter were not told apart."""
+    slices: tuple[SliceDifference, ...] = ()
+    """Between the first of `reports` and each other one, in every group."""
+    verdict: str
+    """One or two sentences: who leads, by how much, whether a plain baseline wins, what the noise
+    does not let say."""
+
+
+class Comparison(Config):
+    """Several runs on one dataset and fold."""
+
+    dataset_id: str
+    fold: Fold
+    views: tuple[ViewComparison, ...]
+    warnings: tuple[str, ...] = ()
+    """What was not judged alike, in words."""

@@ -1,0 +1,1 @@
+"""Lists of recommendations: ranked, in files, kept on disk, and anybody's."""

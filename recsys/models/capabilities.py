@@ -1,0 +1,56 @@
+"""What each registered model declares of itself, as a table. The contract tests hold the
+declarations true."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from falconer.recsys.models.registry import MODELS, Model
+
+LEGEND = """\
+task          what it trains on: top_n (lists of items) or ranking (a label for each row)
+personalised  lists differ with the history
+discovers     items outside the history are ranked personally too
+folds in      answers for users who came after training, from their history; the others answer them by popularity
+order         the order of the history counts
+needs         what a dataset must have
+repeats       training again gives the same bytes on a CPU, with the default knobs"""
+
+
+def table() -> str:
+    """One line a model, and what the columns mean."""
+    rows = [_row(name, model) for name, model in MODELS.items()]
+    columns = list(rows[0])
+    lines = [columns, *([row[column] for column in columns] for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    text = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*text, "", LEGEND])
+
+
+def _row(name: str, model: Model) -> Mapping[str, str]:
+    config = model.config
+    return {
+        "model": name,
+        "backend": ", ".join(model.backends),
+        "task": ", ".join(config.tasks),
+        "personalised": _mark(config.personalised),
+        "discovers": _mark(config.discovers),
+        "folds in": _mark(config.folds_in),
+        "order": _mark(config.order_aware),
+        "needs": ", ".join(_needs(model)),
+        "repeats": _mark(config.deterministic),
+    }
+
+
+def _needs(model: Model) -> Iterator[str]:
+    if model.config.needs_times:
+        yield "times"
+    if model.config.needs_features:
+        yield "features"
+
+
+def _mark(declared: object) -> str:
+    return "yes" if declared else "-"

@@ -1,0 +1,1 @@
+"""Scores to lists: in blocks, fused, resumable."""

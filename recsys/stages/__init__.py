@@ -1,0 +1,1 @@
+"""What the commands call: train, recommend, predict, evaluate, compare."""

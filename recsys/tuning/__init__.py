@@ -1,0 +1,1 @@
+"""The search for a model's knobs on the validation fold."""

@@ -1,0 +1,122 @@
+"""What a search for knobs goes by: one metric, always on the fold `valid`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.schema import View
+from falconer.pipelines.errors import ConfigError, DataError
+from falconer.recsys.contracts import CatalogScorer, PairScorer, Ranked
+from falconer.recsys.judging.lists.judge import found_in, relevant
+from falconer.recsys.judging.lists.validation import LabelValidation
+from falconer.recsys.metrics import CLICK_METRICS, METRICS, explain
+from falconer.recsys.recommending.top_k import top_k
+
+DEFAULT_METRIC = "ndcg@10"
+
+
+class Objective(Protocol):
+    """What decides between trials."""
+
+    metric: str
+    view: View | None
+    """None in the ranking task, which has no views."""
+    more_is_better: bool
+    is_validated: bool
+    """Whether a training validates by this metric, if it does by one of this name."""
+
+    def of(self, scorer: CatalogScorer | PairScorer) -> float:
+        """The scorer's value."""
+
+
+def objective_of(data: Dataset, metric: str | None = None, view: View | None = None) -> Objective:
+    """The objective for a dataset of either task, with its usual metric and first view where these
+    are left out.
+
+    Raises `ConfigError` for a metric or a view that cannot decide there, and `DataError` where
+    there is nothing to judge on.
+    """
+    if not data.has_fold("valid"):
+        raise DataError(
+            f"{data.path}: has no fold valid to choose knobs by, and fold test is never used for "
+            "that; build the "
+            "dataset with a validation part ([split] of its recipe)"
+        )
+    return (
+        _OfRows(data, metric, view) if data.card.task == "ranking" else _OfLists(data, metric, view)
+    )
+
+
+class _OfLists:
+    """The mean over the queries that have a relevant item in the view."""
+
+    def __init__(self, data: Dataset, metric: str | None, view: View | None) -> None:
+        self.metric = metric or DEFAULT_METRIC
+        self.view: View | None = view or data.card.split.views[0]
+        self._name, self._k = _name_and_cut_off(self.metric)
+        self._definition = METRICS[self._name]
+        self.more_is_better = self._definition.better == "higher"
+        self.is_validated = self.view == data.card.split.views[0]
+        self._view: View = self.view
+        self._n_items = data.n_items
+        queries = data.queries("valid")
+        wanted = relevant(queries, data.truth("valid"), self._view, data.n_items)
+        rows = np.flatnonzero(wanted.lengths)
+        if not len(rows):
+            raise DataError(
+                f"{data.path}: no query of fold valid has a relevant item in view {self.view!r}"
+            )
+        self._queries, self._relevant = queries.take(rows), wanted.take(rows)
+
+    def of(self, scorer: CatalogScorer | PairScorer) -> float:
+        """The scorer's value."""
+        lists = top_k(scorer, self._queries, n_items=self._n_items, k=self._k, view=self._view)
+        found = found_in(lists.items, self._relevant, self._n_items)
+        values = self._definition.function(
+            Ranked(lists.items, found, self._relevant.lengths), self._k
+        )
+        return float(np.nanmean(values))
+
+
+class _OfRows:
+    """One value for all rows."""
+
+    def __init__(self, data: Dataset, metric: str | None, view: View | None) -> None:
+        self._validation = LabelValidation(data)
+        if view is not None:
+            raise ConfigError(
+                f"{data.path}: is a dataset of the ranking task, which has no views: leave out "
+                "--view"
+            )
+        if not self._validation.n_queries:
+            raise DataError(f"{data.path}: fold valid has no row")
+        self.metric = metric or str(self._validation.selection["monitor"])
+        if self.metric not in self._validation.names:
+            raise ConfigError(
+                f"{self.metric!r} cannot choose knobs here: name one of "
+                f"{', '.join(self._validation.names)}"
+            )
+        self.view: View | None = None
+        self.more_is_better = (
+            self.metric in CLICK_METRICS and CLICK_METRICS[self.metric].better == "higher"
+        )
+        self.is_validated = True
+
+    def of(self, scorer: CatalogScorer | PairScorer) -> float:
+        """The scorer's value."""
+        assert isinstance(scorer, PairScorer)
+        return self._validation(scorer)[self.metric]
+
+
+def _name_and_cut_off(metric: str) -> tuple[str, int]:
+    explain(metric)  # refuses what is no metric
+    name, _, cut_off = metric.partition("@")
+    if name not in METRICS or not cut_off:
+        raise ConfigError(
+            f"{metric!r} cannot choose knobs: name one of {', '.join(METRICS)}, with a cut-off: "
+            "ndcg@10"
+        )
+    return name, int(cut_off)

@@ -1,0 +1,360 @@
+"""Small dataset directories made in memory, for tests that need no ETL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from falconer.pipelines.data.dataset import (
+    Dataset,
+    checksums,
+    write_card,
+    write_pairs,
+    write_queries,
+    write_table,
+)
+from falconer.pipelines.data.queries import Queries, Ragged, Truth
+from falconer.pipelines.data.schema import (
+    FORMAT_VERSION,
+    DatasetCard,
+    Feature,
+    IdSpace,
+    SplitCard,
+    Target,
+)
+from falconer.pipelines.files import identity_of
+
+DAY = 86_400
+START = 1_600_000_000
+
+ENTITY_FEATURES = (
+    Feature(name="segment", table="user", kind="categorical", cardinality=4),
+    Feature(name="age", table="user", kind="continuous"),
+    Feature(name="category", table="item", kind="categorical", cardinality=5),
+    Feature(name="price", table="item", kind="continuous"),
+)
+
+
+def write_dataset(
+    root: Path,
+    *,
+    train: Sequence[tuple[int, int, int]],
+    n_users: int,
+    n_items: int,
+    folds: dict[str, Sequence[tuple[int, Sequence[int], Sequence[int]]]],
+    has_time: bool = True,
+    generations: tuple[str, ...] = ("first",),
+    views: tuple[str, ...] = ("all", "repeat", "novel"),
+    candidates: dict[str, Sequence[Sequence[int]]] | None = None,
+    features: Sequence[Feature] = (),
+) -> Dataset:
+    """Write and open a dataset. `features` of users and items have random values, from which
+    nothing follows.
+
+    `train` holds (user, item, day) in event order. `folds` maps "valid" or "test" to queries
+    (user or -1, history oldest first, truth). Keys are "u<id>" and "i<id>"; an unknown user's key
+    is "new<row>". A query is asked one day after the last train day; history times are the days
+    before it, one event a day.
+    """
+    root.mkdir(parents=True)
+    user, item, day = (np.array(column, dtype=np.int64) for column in zip(*train, strict=True))
+    columns: dict[str, Any] = {
+        "user": user.astype(np.int32),
+        "item": item.astype(np.int32),
+        "ordinal": np.arange(len(user), dtype=np.int64),
+    }
+    if has_time:
+        columns["time"] = START + day * DAY
+    write_table(root, "train/part-00000.parquet", columns)
+    last = len(generations) - 1
+    of_users, of_items = (
+        random_features(features, "user", n_users),
+        random_features(features, "item", n_items),
+    )
+    _write_entities(root, "user", n_users, np.bincount(user, minlength=n_users), last, of_users)
+    _write_entities(root, "item", n_items, np.bincount(item, minlength=n_items), last, of_items)
+    now = START + (int(day.max()) + 1) * DAY
+    for fold, rows in folds.items():
+        history = Ragged.of([row[1] for row in rows])
+        times = [
+            [now - DAY * (len(row[1]) - place) for place in range(len(row[1]))] for row in rows
+        ]
+        queries = Queries(
+            user=np.array([row[0] for row in rows], dtype=np.int32),
+            history=history,
+            history_times=Ragged.of(times, np.int64) if has_time else None,
+            time=np.full(len(rows), now, dtype=np.int64) if has_time else None,
+            candidates=Ragged.of(candidates[fold]) if candidates else None,
+        )
+        keys = pa.array(
+            [f"u{row[0]}" if row[0] >= 0 else f"new{place}" for place, row in enumerate(rows)]
+        )
+        truth = Truth(Ragged.of([row[2] for row in rows]), np.zeros(len(rows), dtype=np.int64))
+        write_queries(root, fold, queries, keys, truth)  # type: ignore[arg-type]
+    card = DatasetCard(
+        format_version=FORMAT_VERSION,
+        name=root.name,
+        task="top_n",
+        dataset_id=identity_of([list(map(list, train)), generations, n_items]),
+        id_space=IdSpace(generations=generations),
+        n_users=n_users,
+        n_items=n_items,
+        has_time=has_time,
+        features=tuple(features),
+        split=SplitCard(protocol="made", parameters={}, description="Made by a test.", views=views),  # type: ignore[arg-type]
+        counts={"train_events": len(user)},
+        sources={},
+        config={},
+        content=checksums(root),
+    )
+    write_card(root, card)
+    return Dataset.open(root)
+
+
+def _write_entities(
+    root: Path,
+    kind: str,
+    n: int,
+    frequency: np.ndarray,
+    generation: int,
+    features: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    keys = pa.array([f"{kind[0]}{number}" for number in range(n)], pa.string())
+    labels = pa.array([f"{kind} {number}" for number in range(n)], pa.string())
+    ids = np.arange(n, dtype=np.int32)
+    write_table(
+        root, f"{kind}s.parquet", {"id": ids, "key": keys, "label": labels, **(features or {})}
+    )
+    vocabulary = {
+        "id": ids,
+        "value": keys,
+        "generation": np.full(n, generation, np.int32),
+        "frequency": frequency.astype(np.int64),
+    }
+    write_table(root, f"vocab/{kind}.parquet", vocabulary)
+
+
+def random_features(features: Sequence[Feature], table: str, n: int) -> dict[str, np.ndarray]:
+    """Values of the features of one table; those of a longer table begin alike."""
+    random = {
+        feature.name: np.random.default_rng(len(feature.name))
+        for feature in features
+        if feature.table == table
+    }
+    return {
+        feature.name: _categories(random[feature.name], n, feature.cardinality)
+        if feature.cardinality
+        else random[feature.name].normal(size=n).astype(np.float32)
+        for feature in features
+        if feature.table == table
+    }
+
+
+def checkerboard(root: Path, *, n: int = 24, repeats: int = 3, **options: Any) -> Dataset:
+    """Two classes: user u likes item i where (u + i) is even; the diagonal i = u is withheld and
+    asked for.
+
+    Every personalised model must put the withheld item first among those that the user has not seen
+    (view novel), since it is the only one of the user's class that is left. `n` users and items,
+    each like seen `repeats` times by `repeats` copies of each user row, in an order from which
+    nothing follows. The features of users and items say nothing about it either.
+    """
+    users = [(copy * n + u, u) for copy in range(repeats) for u in range(n)]
+    rng = np.random.default_rng(0)
+    liked = {
+        user: [item for item in range(n) if (u + item) % 2 == 0 and item != u] for user, u in users
+    }
+    train = [
+        (user, int(item), day)
+        for user in liked
+        for day, item in enumerate(rng.permutation(liked[user]))
+    ]
+    train.sort(key=lambda event: event[2])
+    history = {user: [item for seen, item, _ in train if seen == user] for user, _ in users}
+    queries = [(user, history[user], [u]) for user, u in users]
+    folds = {"valid": queries, "test": queries}
+    options = {"features": ENTITY_FEATURES, **options}
+    return write_dataset(root, train=train, n_users=len(users), n_items=n, folds=folds, **options)
+
+
+def cycle(
+    root: Path, *, n: int = 12, n_users: int = 60, length: int = 8, **options: Any
+) -> Dataset:
+    """Every user walks the items 0..n-1 in order from an own start; the next item follows from the
+    last one only."""
+    rng = np.random.default_rng(0)
+    starts = rng.integers(0, n, n_users)
+    train = [
+        (user, int((starts[user] + step) % n), step)
+        for step in range(length)
+        for user in range(n_users)
+    ]
+    queries = [
+        (
+            user,
+            [int((starts[user] + step) % n) for step in range(length)],
+            [int((starts[user] + length) % n)],
+        )
+        for user in range(n_users)
+    ]
+    return write_dataset(
+        root,
+        train=train,
+        n_users=n_users,
+        n_items=n,
+        folds={"valid": queries, "test": queries},
+        **options,
+    )
+
+
+RANKING_FEATURES = (
+    *ENTITY_FEATURES,
+    Feature(name="device", table="event", kind="categorical", cardinality=3),
+    Feature(name="hour", table="event", kind="continuous"),
+)
+
+
+def write_ranking_dataset(
+    root: Path,
+    *,
+    target: Target = "binary",
+    n_users: int = 40,
+    n_items: int = 30,
+    n_rows: int = 3000,
+    seed: int = 0,
+    draw: int = 0,
+    entities: bool = True,
+    has_time: bool = True,
+    generations: tuple[str, ...] = ("first",),
+) -> Dataset:
+    """Write and open a dataset of the ranking task, with one row in ten in each fold, whose label
+    follows from `ranking_signal`: a binary label is drawn with the signal's probability, a rating
+    is 3 + signal with a little noise.
+
+    One pair row in twenty has an unknown user, one an unknown item, and one an unknown device (-1),
+    which adds nothing to the signal. Users and items follow from `seed`, rows and labels from
+    `draw` too. With `entities` False there are no users and items, and all six features are the
+    event's.
+    """
+    root.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    users = {
+        "segment": _categories(random, n_users, 4),
+        "age": random.normal(size=n_users).astype(np.float32),
+    }
+    items = {
+        "category": _categories(random, n_items, 5),
+        "price": random.normal(size=n_items).astype(np.float32),
+    }
+    if draw:
+        random = np.random.default_rng((seed, draw))
+    rows = _ranking_rows(random, n_rows, n_users, n_items)
+    fold = rows.pop("fold")
+    signal = ranking_signal(users, items, rows)
+    label = random.random(n_rows) < 1 / (1 + np.exp(-signal)) if target == "binary" else 3 + signal
+    if target == "rating":
+        label = label + random.normal(scale=0.1, size=n_rows)
+    if not entities:
+        user, item = rows.pop("user"), rows.pop("item")
+        rows |= {name: _looked_up(values, user) for name, values in users.items()}
+        rows |= {name: _looked_up(values, item) for name, values in items.items()}
+        users, items, n_users, n_items = {}, {}, 0, 0
+    if not has_time:
+        rows.pop("time")
+    _write_rows(root, rows, label.astype(np.float32), fold)
+    for kind, n, features in (("user", n_users, users), ("item", n_items, items)):
+        seen = rows[kind][(fold == 0)] if kind in rows else np.empty(0, np.int32)
+        _write_entities(
+            root, kind, n, np.bincount(seen, minlength=n)[:n], len(generations) - 1, features
+        )
+    features = (
+        RANKING_FEATURES
+        if entities
+        else [f.model_copy(update={"table": "event"}) for f in RANKING_FEATURES]
+    )
+    card = DatasetCard(
+        format_version=FORMAT_VERSION,
+        name=root.name,
+        task="ranking",
+        target=target,
+        dataset_id=identity_of(
+            [root.name, target, n_users, n_items, n_rows, seed, draw, has_time, generations]
+        ),
+        id_space=IdSpace(generations=generations),
+        n_users=n_users,
+        n_items=n_items,
+        has_time=has_time,
+        features=tuple(features),
+        split=SplitCard(protocol="made", parameters={}, description="Made by a test.", views=()),
+        counts={"train_events": int((fold == 0).sum())},
+        sources={},
+        config={},
+        content=checksums(root),
+    )
+    write_card(root, card)
+    return Dataset.open(root)
+
+
+def ranking_signal(
+    users: Mapping[str, np.ndarray], items: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """float64[n]: what a row's label follows from: whether segment and category are of one kind (+2
+    or -2), price (-0.7 each) and device (0.6 for the first, -0.6 for the last).
+    """
+    segment, category = (
+        _looked_up(users["segment"], rows["user"]),
+        _looked_up(items["category"], rows["item"]),
+    )
+    known = (segment >= 0) & (category >= 0)
+    together = np.where(known, np.where(segment % 2 == category % 2, 2.0, -2.0), 0.0)
+    price = np.nan_to_num(_looked_up(items["price"], rows["item"]))
+    return together - 0.7 * price + np.array([0.6, 0.0, -0.6, 0.0])[rows["device"]]
+
+
+def _categories(random: np.random.Generator, n: int, cardinality: int) -> np.ndarray:
+    return random.integers(0, cardinality, n).astype(np.int32)
+
+
+def _ranking_rows(
+    random: np.random.Generator, n: int, n_users: int, n_items: int
+) -> dict[str, np.ndarray]:
+    """Columns of n rows: ids, time, event features, and `fold` (0 train, 1 valid, 2 test)."""
+    fold = np.where(random.random(n) < 0.2, random.integers(1, 3, n), 0)
+    columns = {
+        "user": _categories(random, n, n_users),
+        "item": _categories(random, n, n_items),
+        "device": _categories(random, n, 3),
+    }
+    for values in columns.values():
+        values[(fold > 0) & (random.random(n) < 0.05)] = -1
+    columns |= {
+        "ordinal": np.arange(n, dtype=np.int64),
+        "time": START + np.arange(n, dtype=np.int64),
+        "hour": random.normal(size=n).astype(np.float32),
+    }
+    return columns | {"fold": fold}
+
+
+def _looked_up(values: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """The values of these ids; -1 or NaN for an unknown one."""
+    unknown = -1 if np.issubdtype(values.dtype, np.integer) else np.nan
+    return np.where(ids >= 0, values[ids], values.dtype.type(unknown))
+
+
+def _write_rows(
+    root: Path, rows: Mapping[str, np.ndarray], label: np.ndarray, fold: np.ndarray
+) -> None:
+    train = {name: column[fold == 0] for name, column in rows.items()}
+    write_table(root, "train/part-00000.parquet", train | {"label": label[fold == 0]})
+    for number, name in ((1, "valid"), (2, "test")):
+        pairs: dict[str, Any] = {column: values[fold == number] for column, values in rows.items()}
+        if "user" in rows:
+            keys = [
+                f"u{user}" if user >= 0 else f"new{row}" for row, user in enumerate(pairs["user"])
+            ]
+            pairs["user_key"] = pa.array(keys)
+        write_pairs(root, name, pairs, label[fold == number])  # type: ignore[arg-type]

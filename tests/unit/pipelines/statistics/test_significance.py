@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from falconer.pipelines.statistics import significance
+from falconer.pipelines.statistics.significance import (
+    bootstrap_p,
+    holm,
+    letters,
+    queries_needed,
+    randomisation_p,
+)
+
+
+def column(values: object) -> np.ndarray:
+    return np.asarray(values, np.float64)[:, None]
+
+
+def test_random_flips_reach_the_p_value_of_all_flips() -> None:
+    gaps = np.array([0.3, -0.1, 0.4, 0.2, 0.25, -0.05, 0.1, 0.3])
+    sums = [abs(np.dot(signs, gaps)) for signs in itertools.product((-1, 1), repeat=8)]
+    exact = np.mean([total >= gaps.sum() - 1e-12 for total in sums])
+    (found,) = randomisation_p(column(gaps), seed=0, flips=40_000)
+    assert found == pytest.approx(exact, abs=0.004)
+
+
+def test_many_queries_take_the_normal_limit_which_agrees_with_flips(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gaps = np.random.default_rng(0).standard_normal((3000, 4)) + np.array([0, 0.02, 0.04, 0.06])
+    flipped = randomisation_p(gaps, seed=1)
+    monkeypatch.setattr(significance, "EXACT_QUERIES", 100)
+    assert randomisation_p(gaps, seed=1) == pytest.approx(flipped, abs=0.02)
+
+
+def test_no_difference_at_all_has_p_one() -> None:
+    assert randomisation_p(np.zeros((30, 2)), seed=0).tolist() == [1.0, 1.0]
+    assert bootstrap_p(np.zeros((200, 1))).tolist() == [1.0]
+
+
+def test_p_values_of_equal_models_are_uniform() -> None:
+    gaps = np.random.default_rng(3).standard_normal((60, 400)) * np.linspace(0.1, 5, 60)[:, None]
+    assert stats.kstest(randomisation_p(gaps, seed=0, flips=2000), "uniform").pvalue > 0.01
+
+
+def test_p_values_agree_with_the_t_test_where_both_hold() -> None:
+    gaps = np.random.default_rng(4).standard_normal((200, 5)) + np.linspace(0, 0.2, 5)
+    assert randomisation_p(gaps, seed=0) == pytest.approx(
+        stats.ttest_1samp(gaps, 0).pvalue, abs=0.03
+    )
+
+
+@given(st.lists(st.floats(0.0001, 1), min_size=1, max_size=12))
+def test_holm_is_between_the_plain_and_the_bonferroni_value_and_keeps_the_order(
+    p: list[float],
+) -> None:
+    adjusted = holm(p)
+    assert all(a <= b <= min(1, a * len(p)) + 1e-12 for a, b in zip(p, adjusted, strict=True))
+    assert [adjusted[i] for i in np.argsort(p)] == sorted(adjusted)
+
+
+def test_holm_on_a_worked_example() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+def test_holm_calls_a_difference_among_equals_as_seldom_as_it_says() -> None:
+    rng = np.random.default_rng(5)
+    alarms = 0
+    for seed in range(200):
+        values = rng.standard_normal((50, 5))
+        pairs = np.stack(
+            [values[:, i] - values[:, j] for i, j in itertools.combinations(range(5), 2)], axis=1
+        )
+        alarms += min(holm(randomisation_p(pairs, seed=seed, flips=1000).tolist())) <= 0.05
+    assert alarms <= 20
+
+
+def test_the_number_of_queries_has_the_power_that_it_promises() -> None:
+    rng = np.random.default_rng(6)
+    pilot = rng.standard_normal(100_000) + 0.2
+    n = queries_needed(pilot, alpha=0.05)
+    assert n is not None
+    assert n == pytest.approx((1.96 + 0.8416) ** 2 / 0.04, rel=0.05)
+    found = stats.ttest_1samp(rng.standard_normal((n, 2000)) + 0.2, 0).pvalue < 0.05
+    assert found.mean() == pytest.approx(0.8, abs=0.04)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "expected"), [([0.0, 0.0], None), ([0.1, -0.1], None), ([0.5], 2), ([0.5, 0.5], 2)]
+)
+def test_the_number_of_queries_where_there_is_nothing_to_compute(
+    gaps: list[float], expected: int | None
+) -> None:
+    assert queries_needed(np.array(gaps), alpha=0.05) == expected
+
+
+LETTERS = {
+    "all alike": ([], {"A": "a", "B": "a", "C": "a", "D": "a"}),
+    "all apart": (["AB", "AC", "AD", "BC", "BD", "CD"], {"A": "a", "B": "b", "C": "c", "D": "d"}),
+    "a bridge": (["AC", "AD", "BD"], {"A": "a", "B": "ab", "C": "bc", "D": "c"}),
+    "not in order": (["AB", "CD"], {"A": "ab", "B": "cd", "C": "ac", "D": "bd"}),
+}
+
+
+@pytest.mark.parametrize("case", LETTERS)
+def test_letters_on_worked_examples(case: str) -> None:
+    apart, expected = LETTERS[case]
+    pairs = {(a, b): f"{a}{b}" in apart for a, b in itertools.combinations("ABCD", 2)}
+    assert letters("ABCD", pairs) == expected
+
+
+@given(st.integers(1, 6), st.data())
+def test_models_share_a_letter_exactly_where_they_are_not_told_apart(
+    n: int, data: st.DataObject
+) -> None:
+    labels = [f"m{i}" for i in range(n)]
+    pairs = {pair: data.draw(st.booleans()) for pair in itertools.combinations(labels, 2)}
+    given_letters = letters(labels, pairs)
+    assert all(given_letters.values())
+    for (first, second), apart in pairs.items():
+        assert bool(set(given_letters[first]) & set(given_letters[second])) is not apart
+
+
+def test_many_groups_have_names_of_their_own() -> None:
+    labels = [f"m{i}" for i in range(30)]
+    assert (
+        len(set(letters(labels, dict.fromkeys(itertools.combinations(labels, 2), True)).values()))
+        == 30
+    )

@@ -1,0 +1,401 @@
+"""The ranking task from a trained run to a comparison: predictions, judging, checks, verdict, page,
+commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
+from falconer.pipelines.runs import Run
+from falconer.recsys.judging.labels import compare as comparing
+from falconer.recsys.judging.labels import judge as judging
+from falconer.recsys.judging.labels import predictions
+from falconer.recsys.judging.labels.judge import JudgedRows
+from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys.reporting import labels_page as comparison_page
+from falconer.recsys.stages import labels as rows
+from falconer.recsys.stages import lists as stages
+from falconer.workflows import cli
+from tests.support.datasets import checkerboard, ranking_signal, write_ranking_dataset
+
+FEW = EvaluationConfig(resamples=200)
+
+
+@pytest.fixture(scope="module")
+def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return write_ranking_dataset(tmp_path_factory.mktemp("clicks") / "clicks", n_rows=4000)
+
+
+@pytest.fixture(scope="module")
+def run(clicks: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A label mean by category, with predictions and a report."""
+    root = tmp_path_factory.mktemp("runs")
+    path = stages.train("label_mean", clicks.path, root, overrides=["model.by=category"])
+    rows.predict(path)
+    return stages.evaluate(path, config=FEW)
+
+
+def true_probability(data: Dataset, fold: Any = "test") -> Any:
+    """The probability that each row's label was drawn with."""
+    tables = [
+        {name: table.column(name).to_numpy() for name in table.column_names[3:]}
+        for table in (data.users, data.items)
+    ]
+    pairs = data.pairs(fold)
+    columns = {
+        "user": pairs.queries.user,
+        "item": pairs.item,
+        "device": pairs.queries.features["device"],
+    }
+    return 1 / (1 + np.exp(-ranking_signal(tables[0], tables[1], columns)))
+
+
+def judged(data: Dataset, score: Any, label: str = "model", **facts: Any) -> JudgedRows:
+    return judging.judge(score, data, fold="test", label=label, config=FEW, **facts)
+
+
+def test_predictions_name_each_row_of_the_fold_with_its_user(run: Path, clicks: Dataset) -> None:
+    table = pq.read_table(run / predictions.FILE)
+    assert table.column_names == ["ordinal", "user", "score"]
+    assert table["ordinal"].to_pylist() == clicks.pair_ordinals("test").tolist()
+    assert table["user"].to_pylist() == clicks.pair_users("test").to_pylist()  # type: ignore[union-attr]
+    assert predictions.about(run / predictions.FILE)["fold"] == "test"
+    assert Run.open(run).read_lines("timing.jsonl")[-1].keys() == {"predict_seconds"}
+
+
+def test_a_report_has_scikit_learns_values_and_its_intervals_hold_them(clicks: Dataset) -> None:
+    score, label = true_probability(clicks), clicks.labels("test")
+    report = judged(clicks, score).report
+    assert report.metrics["roc_auc"].mean == pytest.approx(roc_auc_score(label, score), abs=1e-9)
+    assert report.metrics["log_loss"].mean == pytest.approx(log_loss(label, score), abs=1e-7)
+    assert list(report.metrics) == [
+        "roc_auc",
+        "gauc",
+        "log_loss",
+        "average_precision",
+        "expected_calibration_error",
+    ]
+    for one in report.metrics.values():
+        assert one.low is not None
+        assert one.high is not None
+        assert 0 <= one.low <= one.mean <= one.high
+    assert (report.unit, report.n_rows) == ("user", len(label))
+    assert sum(one.n for one in report.bins) == len(label)
+    assert report.mean_label == pytest.approx(label.mean())
+
+
+def test_the_best_auc_of_the_planted_signal_lies_within_the_interval(tmp_path: Path) -> None:
+    """The AUC that the true probabilities have in the long run, held against intervals of twenty
+    small samples."""
+    long_run = write_ranking_dataset(tmp_path / "long", n_rows=60_000, seed=50)
+    known = float(roc_auc_score(long_run.labels("test"), true_probability(long_run)))
+    held = 0
+    for seed in range(20):
+        data = write_ranking_dataset(tmp_path / str(seed), n_rows=4000, seed=50, draw=seed)
+        one = judged(data, true_probability(data)).report.metrics["roc_auc"]
+        assert one.low is not None
+        assert one.high is not None
+        held += one.low <= known <= one.high
+    assert held >= 16, "95 % intervals"
+
+
+def test_rows_are_resampled_where_there_are_no_users_and_groups_of_them_where_there_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_ranking_dataset(tmp_path / "rows", entities=False)
+    label = data.labels("test")
+    score = np.random.default_rng(0).random(len(label))
+    by_row = judged(data, score)
+    assert (by_row.report.unit, by_row.report.n_units) == ("row", len(label))
+    monkeypatch.setattr(judging, "MOST_UNITS", 100)
+    by_group = judged(data, score)
+    assert by_group.report.unit == "group of rows"
+    assert 80 < by_group.report.n_units <= 100
+    for name in ("roc_auc", "log_loss"):
+        one, other = by_row.report.metrics[name], by_group.report.metrics[name]
+        assert by_group.values(name).mean() == pytest.approx(one.mean)
+        assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.35)  # type: ignore[operator]
+    assert "gauc" not in by_row.report.metrics
+
+
+def test_scores_that_are_no_probabilities_have_no_log_loss(clicks: Dataset) -> None:
+    report = judged(clicks, 10 * true_probability(clicks) - 5).report
+    assert set(report.metrics) == {"roc_auc", "gauc", "average_precision"}
+    assert report.bins == ()
+    assert any("no probabilities" in warning for warning in report.warnings)
+
+
+def test_parts_of_the_rows_have_their_own_auc(clicks: Dataset) -> None:
+    score, label = true_probability(clicks), clicks.labels("test")
+    found = {(one.slicing, one.group): one for one in judged(clicks, score).report.slices}
+    unknown = clicks.pairs("test").queries.user < 0
+    device = clicks.pairs("test").queries.features["device"]
+    assert found["user", "known user"].mean == pytest.approx(
+        roc_auc_score(label[~unknown], score[~unknown])
+    )
+    first = found["device", "bucket 0"]
+    assert first.mean == pytest.approx(roc_auc_score(label[device == 0], score[device == 0]))
+    assert first.n == (device == 0).sum()
+    assert all(one.n >= 30 and one.low <= one.mean <= one.high for one in found.values())
+    assert {slicing for slicing, _ in found} >= {"device", "segment", "category"}
+
+
+def test_ratings_are_judged_by_their_errors(tmp_path: Path) -> None:
+    data = write_ranking_dataset(tmp_path / "stars", target="rating")
+    report = judged(data, data.labels("test") + 0.5).report
+    assert list(report.metrics) == ["rmse", "mae"]
+    assert report.metrics["rmse"].mean == pytest.approx(0.5, abs=1e-6)
+    assert report.bins == ()
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_anybodys_predictions_are_judged_in_any_order(
+    suffix: str, clicks: Dataset, tmp_path: Path
+) -> None:
+    ordinals, score = clicks.pair_ordinals("test"), true_probability(clicks)
+    order = np.random.default_rng(0).permutation(len(score))
+    table = pa.table({"score": score[order], "ordinal": ordinals[order]})
+    path = tmp_path / f"theirs.{suffix}"
+    pq.write_table(table, path) if suffix == "parquet" else pa.csv.write_csv(table, path)
+    out = stages.evaluate(path, clicks.path, config=FEW)
+    report = judging.read(out / rows.FOLDER).report
+    assert (out, report.label, report.run) == (tmp_path / "theirs-report", "theirs", None)
+    assert report.metrics["roc_auc"].mean == pytest.approx(
+        roc_auc_score(clicks.labels("test"), score)
+    )
+
+
+def without(name: str) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: table.drop_columns([name])
+
+
+def with_score(values: list[Any]) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: table.set_column(
+        1, "score", pa.array(values + table["score"].to_pylist()[len(values) :])
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without("score"), "no column score"),
+        (without("ordinal"), "no column ordinal"),
+        (lambda table: table.slice(0, 10), "rows of fold test have no score, first row"),
+        (lambda table: pa.concat_tables([table, table.slice(3, 1)]), "has more than one score"),
+        (with_score([float("nan")]), "score of line 0 .* is nan"),
+        (with_score([0.5, float("inf")]), "score of line 1 .* is inf"),
+        (with_score([None]), "score of line 0"),
+        (
+            lambda table: table.set_column(1, "score", table["score"].cast(pa.string())),
+            "where numbers are wanted",
+        ),
+        (lambda table: table.slice(0, 0), "rows of fold test have no score"),
+    ],
+)
+def test_predictions_that_are_not_whole_are_refused(
+    spoil: Callable[[pa.Table], pa.Table], message: str, clicks: Dataset, tmp_path: Path
+) -> None:
+    table = pa.table({"ordinal": clicks.pair_ordinals("test"), "score": true_probability(clicks)})
+    pq.write_table(spoil(table), tmp_path / "theirs.parquet")
+    with pytest.raises(DataError, match=message):
+        stages.evaluate(tmp_path / "theirs.parquet", clicks.path, config=FEW)
+
+
+def test_a_run_is_judged_on_its_own_fold_and_dataset_only(
+    run: Path, clicks: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(ArtifactError, match="made for fold test"):
+        stages.evaluate(run, fold="valid", config=FEW)
+    other = write_ranking_dataset(tmp_path / "other", n_rows=300)
+    with pytest.raises(ArtifactError, match="made for dataset"):
+        stages.evaluate(run, other.path, config=FEW)
+
+
+def test_reads_of_the_test_fold_are_counted_and_a_run_selected_on_it_is_refused(run: Path) -> None:
+    before = judging.read(run / rows.FOLDER).report.test_reads
+    stages.evaluate(run, config=FEW)
+    assert judging.read(run / rows.FOLDER).report.test_reads == (before or 0) + 1
+    info = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(info | {"selected_on": "test"}))
+    with pytest.raises(ArtifactError, match="selected by a metric on fold test"):
+        stages.evaluate(run, config=FEW)
+    (run / "run.json").write_text(json.dumps(info))
+
+
+def test_commands_for_the_other_task_are_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="use `falconer predict`"):
+        stages.recommend(run)
+    board = checkerboard(tmp_path / "board")
+    lists = stages.train("popularity", board.path, tmp_path / "runs")
+    with pytest.raises(ConfigError, match="use `falconer recommend`"):
+        rows.predict(lists)
+    with pytest.raises(ConfigError, match="no report on predictions"):
+        stages.compare([run, lists], out=tmp_path / "page.html")
+
+
+def test_settings_of_lists_are_refused(run: Path) -> None:
+    for config, views in (
+        (EvaluationConfig(k=(5,)), ()),
+        (EvaluationConfig(category="device"), ()),
+        (FEW, ("novel",)),
+    ):
+        with pytest.raises(ConfigError, match="of lists; on a dataset of the ranking task"):
+            stages.evaluate(run, views=views, config=config)  # type: ignore[arg-type]
+
+
+def test_predicting_anew_removes_the_old_report(clicks: Dataset, tmp_path: Path) -> None:
+    path = stages.train("label_mean", clicks.path, tmp_path, overrides=["model.by=none"])
+    with pytest.raises(ArtifactError, match="has no predictions; write them with"):
+        stages.evaluate(path, config=FEW)
+    rows.predict(path)
+    stages.evaluate(path, config=FEW)
+    rows.predict(path, fold="valid")
+    assert not (path / rows.FOLDER / judging.REPORT).exists()
+    stages.evaluate(path, config=FEW)
+    assert judging.read(path / rows.FOLDER).report.fold == "valid"
+
+
+def noisy(data: Dataset, scale: float, seed: int = 0) -> Any:
+    """The true probabilities, with so much noise in their logits."""
+    p = true_probability(data)
+    return 1 / (
+        1
+        + np.exp(
+            -np.log(p / (1 - p)) - np.random.default_rng(seed).normal(scale=scale, size=len(p))
+        )
+    )
+
+
+def test_a_clear_lead_is_a_lead_and_noise_is_not(clicks: Dataset) -> None:
+    best, near, far = (
+        judged(clicks, noisy(clicks, s), label)
+        for s, label in ((0, "best"), (0.01, "near"), (3, "far"))
+    )
+    found = comparing.compare([far, near, best])
+    assert found.metric == "roc_auc"
+    assert found.reports[-1].label == "far"
+    assert found.verdict.startswith("No winner: ")
+    assert found.letters == {"best": "a", "near": "a", "far": "b"}
+    assert comparing.compare([far, best]).verdict.startswith("best (roc_auc 0.")
+    assert "leads" in comparing.compare([far, best]).verdict
+    assert "nothing to compare" in comparing.compare([best]).verdict
+
+
+def test_a_metric_of_which_less_is_better_orders_the_other_way(clicks: Dataset) -> None:
+    best, far = judged(clicks, noisy(clicks, 0), "best"), judged(clicks, noisy(clicks, 3), "far")
+    found = comparing.compare([far, best], metric="log_loss")
+    assert [report.label for report in found.reports] == ["best", "far"]
+    assert found.differences[0].difference < 0
+    assert "leads, 0." in found.verdict
+    with pytest.raises(ConfigError, match="no metric of the ranking task"):
+        comparing.compare([far, best], metric="ndcg@10")
+
+
+def test_the_plain_baseline_is_named_where_it_is_not_beaten(clicks: Dataset) -> None:
+    plain, model = (
+        judged(clicks, noisy(clicks, 0), "mean", model="label_mean"),
+        judged(clicks, noisy(clicks, 3), "deep"),
+    )
+    assert (
+        "The plain baseline mean is not behind deep." in comparing.compare([plain, model]).verdict
+    )
+    turned = [
+        judged(clicks, noisy(clicks, 0), "deep"),
+        judged(clicks, noisy(clicks, 3), "mean", model="label_mean"),
+    ]
+    assert comparing.compare(turned).verdict.endswith("The plain baseline mean is beaten by deep.")
+
+
+def test_what_was_judged_otherwise_is_not_compared(clicks: Dataset, tmp_path: Path) -> None:
+    score = true_probability(clicks)
+    first = judged(clicks, score)
+    valid = judging.judge(
+        true_probability(clicks, "valid"), clicks, fold="valid", label="v", config=FEW
+    )
+    other = judging.judge(
+        score, clicks, fold="test", label="o", config=EvaluationConfig(resamples=100)
+    )
+    with pytest.raises(ArtifactError, match="same fold of the same dataset"):
+        comparing.compare([first, valid])
+    with pytest.raises(ArtifactError, match="differ in level, resamples or seed"):
+        comparing.compare([first, other])
+    with pytest.raises(ConfigError, match="nothing to compare"):
+        comparing.compare([])
+
+
+def test_intervals_of_differences_are_paired(clicks: Dataset) -> None:
+    first, second = judged(clicks, noisy(clicks, 0), "a"), judged(clicks, noisy(clicks, 0.2), "b")
+    (gap,) = comparing.compare([first, second]).differences
+    alone = first.report.metrics["roc_auc"]
+    assert gap.high - gap.low < 0.5 * (alone.high - alone.low)  # type: ignore[operator]
+
+
+def test_the_page_shows_the_verdict_the_values_and_the_calibration(
+    run: Path, clicks: Dataset, tmp_path: Path
+) -> None:
+    mean = judging.read(run / rows.FOLDER)
+    found = comparing.compare([mean, judged(clicks, true_probability(clicks), "best")])
+    html = comparison_page.render(found, clicks, [Run.open(run)])
+    for part in (
+        "2 models on clicks",
+        "best (roc_auc",
+        "expected_calibration_error",
+        "as given",
+        "The runs",
+    ):
+        assert part in html
+    assert html.count("<figure>") == 3
+
+
+def test_the_commands_from_training_to_the_page(
+    clicks: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    for by in ("item", "category"):
+        assert (
+            cli.run(
+                [
+                    "train",
+                    "label_mean",
+                    "--data",
+                    str(clicks.path),
+                    "--runs",
+                    str(runs),
+                    "--set",
+                    f"model.by={by}",
+                ]
+            )
+            == 0
+        )
+        path = capsys.readouterr().out.splitlines()[-1]
+        assert cli.run(["predict", path]) == 0
+        assert cli.run(["evaluate", path, "--set", "resamples=100"]) == 0
+        assert "roc_auc" in capsys.readouterr().out
+    page = tmp_path / "page.html"
+    assert (
+        cli.run(["compare", *map(str, runs.glob("2*")), "--out", str(page), "--metric", "log_loss"])
+        == 0
+    )
+    assert "log_loss" in capsys.readouterr().out
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_damaged_report_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError):
+        judging.read(tmp_path)
+    report = json.loads((run / rows.FOLDER / judging.REPORT).read_text())
+    (tmp_path / judging.REPORT).write_text(json.dumps(report | {"format_version": 9}))
+    with pytest.raises(ArtifactError, match="format version 9"):
+        judging.read(tmp_path)
+    with pytest.raises(ArtifactError, match="has no 'rmse', only roc_auc"):
+        judging.read(run / rows.FOLDER).values("rmse")

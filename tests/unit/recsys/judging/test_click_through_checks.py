@@ -1,0 +1,136 @@
+"""Checks of the protocol of the ranking task: planted leaks are found, clean data raises no
+alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from falconer.pipelines.data.dataset import Dataset, checksums, write_card, write_table
+from falconer.recsys.judging.labels import checks
+from tests.support.datasets import write_ranking_dataset
+
+
+def changed(data: Dataset, root: Path, change: Callable[[str, pa.Table], pa.Table]) -> Dataset:
+    """A copy of a dataset with each file of train, pairs and labels put through `change`."""
+    for name in data.card.content:
+        part = name.partition("/")[0]
+        table = data.table(name)
+        write_table(
+            root, name, change(name, table) if part in ("train", "pairs", "labels") else table
+        )
+    write_card(root, data.card.model_copy(update={"content": checksums(root)}))
+    return Dataset.open(root)
+
+
+def findings(data: Dataset) -> list[str]:
+    return [text for text in checks.warnings_of(data, "test") if text.startswith("leakage")]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("entities", [True, False])
+def test_clean_data_raises_no_alarm(entities: bool, seed: int, tmp_path: Path) -> None:
+    assert findings(write_ranking_dataset(tmp_path / "clean", seed=seed, entities=entities)) == []
+
+
+def test_repeats_that_the_data_has_by_nature_raise_no_alarm(tmp_path: Path) -> None:
+    data = write_ranking_dataset(tmp_path / "data", entities=False, has_time=False)
+    few = ("ordinal", "label", "device", "segment")
+    data = changed(
+        data,
+        tmp_path / "few",
+        lambda name, table: table.select([c for c in few if c in table.column_names]),
+    )
+    assert not any(
+        "in train too" in text for text in findings(reduced(data, ("device", "segment")))
+    )
+
+
+def reduced(data: Dataset, names: tuple[str, ...]) -> Dataset:
+    """The dataset with these features only on its card."""
+    kept = tuple(feature for feature in data.card.features if feature.name in names)
+    return Dataset(data.path, data.card.model_copy(update={"features": kept}))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.2, 1.0])
+def test_rows_of_train_among_those_of_the_fold_are_found(share: float, tmp_path: Path) -> None:
+    data = write_ranking_dataset(tmp_path / "clean")
+    n = int(share * len(data.labels("test")))
+
+    def copied(name: str, table: pa.Table) -> pa.Table:
+        if not name.endswith("test.parquet"):
+            return table
+        source = data.train.slice(5, n)
+        columns = {
+            one: pa.concat_arrays(
+                [
+                    (
+                        source
+                        if one in source.column_names and one != "ordinal"
+                        else table.slice(0, n)
+                    )[one].combine_chunks(),
+                    table.slice(n)[one].combine_chunks(),
+                ]
+            )
+            for one in table.column_names
+        }
+        return pa.table(columns)
+
+    assert any(
+        f"leakage: {n} of" in text for text in findings(changed(data, tmp_path / "leaky", copied))
+    )
+
+
+@pytest.mark.parametrize("kind", ["label", "opposite", "noisy", "range", "missing"])
+def test_a_feature_that_tells_the_label_is_found(kind: str, tmp_path: Path) -> None:
+    data = write_ranking_dataset(tmp_path / "clean", entities=False)
+    random = np.random.default_rng(0)
+
+    def leaking(label: Any) -> Any:
+        values = {
+            "label": label,
+            "opposite": -3 * label,
+            "noisy": label + random.normal(scale=0.1, size=len(label)),
+            "range": np.where(
+                label == 1,
+                random.choice([-1.0, 1.0], len(label)),
+                random.normal(scale=0.1, size=len(label)),
+            ),
+            "missing": np.where(label == 1, 0.0, random.normal(size=len(label)) + 9),
+        }
+        return values[kind].astype(np.float32)
+
+    def change(name: str, table: pa.Table) -> pa.Table:
+        if name.startswith("labels"):
+            return table
+        label = (
+            table["label"].to_numpy()
+            if "label" in table.column_names
+            else data.labels(Path(name).stem)
+        )  # type: ignore[arg-type]
+        return table.set_column(table.column_names.index("hour"), "hour", pa.array(leaking(label)))
+
+    found = findings(changed(data, tmp_path / kind, change))
+    assert any("event feature hour alone reaches an AUC of" in text for text in found)
+
+
+def test_train_rows_from_the_time_of_the_fold_are_found(tmp_path: Path) -> None:
+    data = write_ranking_dataset(tmp_path / "clicks")
+    assert any("no global time" in text for text in checks.warnings_of(data, "test"))
+    split = data.card.split.model_copy(update={"protocol": "temporal"})
+    promised = Dataset(data.path, data.card.model_copy(update={"split": split}))
+    assert any("train rows are not earlier" in text for text in findings(promised))
+
+
+def test_synthetic_data_is_called_so_in_every_report(tmp_path: Path) -> None:
+    data = write_ranking_dataset(tmp_path / "clicks")
+    made = Dataset(
+        data.path, data.card.model_copy(update={"notes": ("SYNTHETIC data: made up.", "Other.")})
+    )
+    assert checks.warnings_of(made, "test")[0] == "SYNTHETIC data: made up."
+    assert not any("Other" in text for text in checks.warnings_of(made, "test"))

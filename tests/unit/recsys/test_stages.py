@@ -1,0 +1,463 @@
+"""The commands' functions from training to the report, on small datasets with a known answer."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ArtifactError, ConfigError, DataError, PipelineError
+from falconer.pipelines.runs import Run
+from falconer.recsys.cli import app
+from falconer.recsys.judging.lists import judge as evaluation
+from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys.lists import parquet as recommendations
+from falconer.recsys.models.registry import load_model
+from falconer.recsys.recommending import job as batch
+from falconer.recsys.recommending.top_k import top_k
+from falconer.recsys.stages import lists as stages
+from falconer.recsys.stages.lists import RecommendConfig
+from tests.support.datasets import checkerboard, write_dataset
+
+FRAMEWORKS = ("torch", "tensorflow", "merlin", "nvtabular", "cudf", "implicit", "mlflow")
+QUICK = EvaluationConfig(k=(1, 10), resamples=100)
+
+
+@pytest.fixture(autouse=True)
+def _no_tracking(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FALCONER_TRACKING", "off")
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Dataset:
+    return checkerboard(tmp_path / "board", n=12, views=("all", "novel"), features=())
+
+
+@pytest.fixture
+def judged_run(board: Dataset, tmp_path: Path) -> Path:
+    return judge_model("item_knn", board, tmp_path)
+
+
+def judge_model(model: str, data: Dataset, root: Path) -> Path:
+    run = stages.train(model, data.path, root / "runs")
+    stages.recommend(run, config=RecommendConfig(k=10))
+    return stages.evaluate(run, config=QUICK)
+
+
+def metric(run: Path, view: str, name: str) -> float:
+    return evaluation.read(run / view).report.metrics[name].mean
+
+
+def test_from_training_to_the_report(
+    board: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [judge_model(model, board, tmp_path) for model in ("popularity", "item_knn")]
+    assert metric(runs[1], "novel", "hit_rate@1") == 1
+    assert metric(runs[0], "novel", "hit_rate@1") < 0.5
+    out = stages.compare(runs, out=tmp_path / "report" / "comparison.html")
+    assert out.read_text(encoding="utf-8").lstrip().lower().startswith("<!doctype html>")
+    printed = capsys.readouterr().out
+    assert "novel: item_knn (ndcg@10 1.0000) leads, " in printed
+    assert re.search(r"hit_rate +1\.0000", printed)
+
+
+def test_a_run_says_what_it_was_made_from(judged_run: Path, board: Dataset) -> None:
+    info = Run.open(judged_run).info
+    assert (info["status"], info["label"], info["model"]) == ("finished", "item_knn", "item_knn")
+    assert (info["dataset_id"], info["dataset_path"]) == (
+        board.card.dataset_id,
+        str(board.path.resolve()),
+    )
+    assert info["id_space"] == list(board.card.id_space.generations)
+    assert {"seed", "threads"} <= set(info)
+    report = evaluation.read(judged_run / "novel").report
+    assert (report.run, report.model, report.label) == (judged_run.name, "item_knn", "item_knn")
+    assert set(report.cost) == {"train_seconds", "recommend_seconds"}
+    assert 'name = "item_knn"' in (judged_run / "config.toml").read_text()
+
+
+def test_lists_on_disk_are_the_models_own_top_k(judged_run: Path, board: Dataset) -> None:
+    scorer = load_model(judged_run / "model", board)
+    queries, keys, items = (
+        board.queries("test"),
+        board.query_keys("test"),
+        board.items.column("key").to_pylist(),
+    )
+    expected = top_k(scorer, queries, n_items=board.n_items, k=10, view="novel")
+    table = pq.read_table(judged_run / "novel" / recommendations.FILE).to_pydict()
+    rows = [
+        (keys[row].as_py(), items[item], rank + 1)
+        for row, listed in enumerate(expected.items.tolist())
+        for rank, item in enumerate(listed)
+        if item >= 0
+    ]
+    assert list(zip(table["user"], table["item"], table["rank"], strict=True)) == rows
+
+
+def test_the_block_size_does_not_change_a_byte_of_the_lists(
+    judged_run: Path, board: Dataset
+) -> None:
+    before = pq.read_table(judged_run / "all" / recommendations.FILE)
+    stages.recommend(judged_run, config=RecommendConfig(k=10, block_mb=1))
+    assert pq.read_table(judged_run / "all" / recommendations.FILE).equals(before)
+
+
+def test_anybodys_lists_are_judged_like_a_runs(
+    judged_run: Path, board: Dataset, tmp_path: Path
+) -> None:
+    table = pq.read_table(judged_run / "novel" / recommendations.FILE)
+    path = tmp_path / "theirs.parquet"
+    shuffled = table.take(np.random.default_rng(0).permutation(len(table))).select(
+        ["user", "item", "score"]
+    )
+    pq.write_table(shuffled.replace_schema_metadata(None), path)
+    out = stages.evaluate(path, board.path, views=("novel",), config=QUICK)
+    assert out == tmp_path / "theirs-report"
+    theirs, ours = (
+        evaluation.read(out / "novel").report,
+        evaluation.read(judged_run / "novel").report,
+    )
+    assert theirs.metrics == ours.metrics
+    assert (theirs.label, theirs.run, theirs.model) == ("theirs", None, None)
+
+
+def test_lists_from_elsewhere_stand_in_a_comparison(
+    judged_run: Path, board: Dataset, tmp_path: Path
+) -> None:
+    path = tmp_path / "theirs.parquet"
+    pq.write_table(
+        pq.read_table(judged_run / "all" / recommendations.FILE).replace_schema_metadata(None), path
+    )
+    out = stages.evaluate(path, board.path, views=("all", "novel"), config=QUICK)
+    html = stages.compare([judged_run, out], out=tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "theirs" in html
+
+
+def test_new_lists_remove_the_reports_on_the_old_ones(judged_run: Path) -> None:
+    stages.recommend(judged_run, fold="valid", config=RecommendConfig(k=5))
+    assert not (judged_run / "novel" / "report.json").exists()
+    with pytest.raises(ArtifactError, match="has no report; write it with `falconer evaluate"):
+        stages.compare([judged_run], out=judged_run.parent / "x.html")
+    with pytest.raises(
+        ArtifactError, match="made for fold valid; make lists for test with `falconer recommend"
+    ):
+        stages.evaluate(judged_run, fold="test", config=QUICK)
+    stages.evaluate(judged_run, config=QUICK)
+    assert evaluation.read(judged_run / "novel").report.fold == "valid"
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_evaluating_counts_reads_of_the_test_and_reports_what_the_checks_found(
+    judged_run: Path, board: Dataset
+) -> None:
+    reads = judged_run.parent / "test-reads.jsonl"
+    assert len(reads.read_text().splitlines()) == 1
+    stages.evaluate(judged_run, config=EvaluationConfig(k=(1, 50), resamples=100))
+    report = evaluation.read(judged_run / "novel").report
+    assert (report.test_reads, report.test_lists) == (2, 1)
+    assert "k = 50 is greater than the catalogue of 12 items: use a smaller k" in report.warnings
+    assert {one.slicing for one in report.slices} == set()
+    stages.recommend(judged_run, fold="valid", config=RecommendConfig(k=5))
+    stages.evaluate(judged_run, config=QUICK)
+    assert evaluation.read(judged_run / "novel").report.test_reads is None
+    assert len(reads.read_text().splitlines()) == 2
+
+
+def test_a_run_that_was_selected_on_test_is_not_judged_there(judged_run: Path) -> None:
+    Run.open(judged_run).update(selected_on="test")
+    before = (judged_run / "novel" / "report.json").read_bytes()
+    with pytest.raises(ArtifactError, match="was selected by a metric on fold test"):
+        stages.evaluate(judged_run, config=QUICK)
+    assert (judged_run / "novel" / "report.json").read_bytes() == before
+
+
+def test_a_model_that_validates_says_on_which_fold(board: Dataset, tmp_path: Path) -> None:
+    assert (
+        Run.open(stages.train("popularity", board.path, tmp_path / "r")).info["selected_on"] is None
+    )
+    knobs = [
+        "model.training.epochs=1",
+        "model.training.threads=1",
+        "model.factors=4",
+        "model.mlp_factors=4",
+    ]
+    assert (
+        Run.open(stages.train("ncf", board.path, tmp_path / "r", overrides=knobs)).info[
+            "selected_on"
+        ]
+        == "valid"
+    )
+
+
+def test_an_interrupted_training_leaves_no_model(
+    board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("falconer.recsys.models.popularity.on_numpy.train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stages.train("popularity", board.path, tmp_path / "runs")
+    (run,) = (path for path in (tmp_path / "runs").iterdir())
+    assert Run.open(run).info["status"] == "interrupted"
+    assert not (run / "model").exists()
+    with pytest.raises(ArtifactError, match="this run is interrupted"):
+        stages.recommend(run)
+
+
+def test_an_interrupted_comparison_leaves_the_old_page(
+    judged_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "page.html").write_text("old")
+    monkeypatch.setattr(stages.report, "render", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stages.compare([judged_run], out=tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text() == "old"
+
+
+def test_a_fold_without_queries_has_nothing_to_judge(tmp_path: Path) -> None:
+    data = write_dataset(
+        tmp_path / "none", train=[(0, 1, 0)], n_users=1, n_items=2, folds={"test": []}
+    )
+    run = stages.train("popularity", data.path, tmp_path / "runs")
+    stages.recommend(run)
+    assert pq.read_metadata(run / "all" / recommendations.FILE).num_rows == 0
+    with pytest.raises(ConfigError, match="nothing to judge in views all, repeat, novel"):
+        stages.evaluate(run, config=QUICK)
+
+
+def test_an_interrupted_recommend_leaves_the_old_lists_and_reports(
+    judged_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in sorted((judged_run / "novel").iterdir())}
+    monkeypatch.setattr(batch, "ranked_blocks", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stages.recommend(judged_run)
+    assert {path: path.read_bytes() for path in sorted((judged_run / "novel").iterdir())} == before
+
+
+@pytest.mark.parametrize("where", ["per_query", "write_report"])
+def test_an_interrupted_evaluate_leaves_the_old_report(
+    judged_run: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    before = {path: path.read_bytes() for path in sorted((judged_run / "all").iterdir())}
+    monkeypatch.setattr(evaluation, where, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stages.evaluate(judged_run, config=QUICK)
+    assert {path: path.read_bytes() for path in sorted((judged_run / "all").iterdir())} == before
+
+
+def test_mistakes_get_one_clear_error_each(
+    judged_run: Path, board: Dataset, tmp_path: Path
+) -> None:
+    lists = judged_run / "all" / recommendations.FILE
+    other = checkerboard(tmp_path / "other", n=10)
+    for error, message, call in [
+        (
+            ConfigError,
+            "no model 'eese'; did you mean 'ease'",
+            lambda: stages.train("eese", board.path, tmp_path),
+        ),
+        (
+            ArtifactError,
+            "not a dataset directory",
+            lambda: stages.train("ease", tmp_path, tmp_path),
+        ),
+        (ArtifactError, "not a run directory", lambda: stages.recommend(board.path)),
+        (ArtifactError, "neither a run directory nor", lambda: stages.evaluate(board.path)),
+        (ConfigError, "say which dataset", lambda: stages.evaluate(lists)),
+        (ArtifactError, "made for dataset", lambda: stages.evaluate(lists, other.path)),
+        (
+            DataError,
+            "no such file",
+            lambda: stages.evaluate(tmp_path / "absent.parquet", board.path),
+        ),
+        (
+            ArtifactError,
+            "no lists for view repeat",
+            lambda: stages.evaluate(judged_run, views=("repeat",)),
+        ),
+        (ArtifactError, "has no fold", lambda: stages.recommend(judged_run, fold="later")),  # type: ignore[arg-type]
+        (
+            PipelineError,
+            "cannot write there",
+            lambda: stages.train("ease", board.path, lists / "runs"),
+        ),
+        (
+            PipelineError,
+            "cannot write there",
+            lambda: stages.evaluate(judged_run, out=lists / "out", config=QUICK),
+        ),
+        (
+            PipelineError,
+            "cannot write there",
+            lambda: stages.compare([judged_run], out=lists / "page.html"),
+        ),
+        (
+            ArtifactError,
+            "neither a run nor a folder",
+            lambda: stages.compare([board.path], out=tmp_path / "x.html"),
+        ),
+        (
+            ArtifactError,
+            "absent: no such run",
+            lambda: stages.compare([judged_run, tmp_path / "absent"], out=lists),
+        ),
+    ]:
+        with pytest.raises(error, match=message):
+            call()
+
+
+def test_what_else_a_folder_of_runs_holds_is_passed_over_and_a_run_without_a_report_is_not(
+    judged_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = judged_run.parent
+    (folder / "mlartifacts").mkdir()
+    (folder / "mlflow.db").write_text("")
+    assert (folder / "test-reads.jsonl").is_file()
+    stages.compare(sorted(folder.iterdir()), out=tmp_path / "page.html")
+    [note] = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("note: passed over")
+    ]
+    assert note.endswith("reports: mlartifacts, mlflow.db, test-reads.jsonl")
+    evaluation.remove(judged_run / "all")
+    evaluation.remove(judged_run / "novel")
+    with pytest.raises(ArtifactError, match="has no report; write it with"):
+        stages.compare(sorted(folder.iterdir()), out=tmp_path / "page.html")
+
+
+def test_runs_that_were_judged_with_other_settings_are_told(
+    judged_run: Path, board: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    settings = QUICK.model_copy(update={"k": (5, 10), "metrics": ("ndcg", "auc")})
+    stages.evaluate(judged_run, out=other, config=settings)
+    page = stages.compare([judged_run, other], out=tmp_path / "page.html", data_path=board.path)
+    [note] = [line for line in capsys.readouterr().out.splitlines() if "other settings" in line]
+    assert (
+        "cut-offs 5, 10 and not 1, 10; auc, recall, capped_recall" in note
+        or "cut-offs 1, 10 and not 5, 10" in note
+    )
+    assert "other settings" in page.read_text(encoding="utf-8")
+
+
+def test_a_run_whose_dataset_has_moved_asks_for_it(judged_run: Path, board: Dataset) -> None:
+    moved = board.path.rename(board.path.with_name("moved"))
+    with pytest.raises(ArtifactError, match=r"is no longer there; say where with --data DIR"):
+        stages.evaluate(judged_run, config=QUICK)
+    stages.evaluate(judged_run, moved, config=QUICK)
+
+
+def test_a_run_that_failed_has_nothing_to_recommend(judged_run: Path) -> None:
+    Run.open(judged_run).update(status="failed")
+    with pytest.raises(ArtifactError, match="this run is failed, so it has no model"):
+        stages.recommend(judged_run)
+
+
+def test_a_view_without_a_relevant_item_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = checkerboard(tmp_path / "board", n=8)
+    run = judge_model("popularity", data, tmp_path)
+    assert sorted(path.parent.name for path in run.glob("*/report.json")) == ["all", "novel"]
+    assert (
+        "repeat: left out, no query of fold test has a relevant item there"
+        in capsys.readouterr().out
+    )
+    with pytest.raises(ConfigError, match="nothing to judge in views repeat"):
+        stages.evaluate(run, views=("repeat",), config=QUICK)
+
+
+def test_tracking_that_fails_is_only_a_warning(
+    judged_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FALCONER_TRACKING", "on")
+    monkeypatch.setattr(sys, "executable", str(judged_run / "no-such-python"))
+    stages.evaluate(judged_run, config=QUICK)
+    assert f"warning: {judged_run} is not mirrored" in capsys.readouterr().err
+
+
+def test_commands_end_with_the_path_that_they_wrote(board: Dataset, tmp_path: Path) -> None:
+    def last_line(*arguments: str) -> str:
+        done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+        assert done.exit_code == 0
+        return done.stdout.splitlines()[-1]
+
+    run = last_line(
+        "train",
+        "ease",
+        "--data",
+        str(board.path),
+        "--runs",
+        str(tmp_path / "r"),
+        "--set",
+        "model.l2=7.0",
+    )
+    assert Path(run).parent == tmp_path / "r"
+    assert "l2 = 7.0" in (Path(run) / "config.toml").read_text()
+    assert last_line("recommend", run, "--k", "5", "--set", "block_mb=16", "--view", "novel") == run
+    out = str(tmp_path / "judged")
+    assert (
+        last_line("evaluate", run, "--k", "1", "--k", "5", "--set", "resamples=100", "--out", out)
+        == out
+    )
+    report = json.loads((tmp_path / "judged" / "novel" / "report.json").read_text())
+    assert (report["k"], report["resamples"], report["label"]) == ([1, 5], 100, "ease")
+    assert not (Path(run) / "novel" / "report.json").exists()
+    page = str(tmp_path / "page.html")
+    assert (
+        last_line("compare", out, "--out", page, "--metric", "ndcg@5", "--data", str(board.path))
+        == page
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["recommend", "RUN", "--set", "blok_mb=1"],
+            "blok_mb: unknown key; did you mean 'block_mb'",
+        ),
+        (["recommend", "RUN", "--k", "0"], "k: input should be greater than or equal to 1"),
+        (["evaluate", "RUN", "--k", "0"], "k: value error, needs at least one cut-off"),
+        (["evaluate", "RUN", "--set", "level=2"], "level: input should be less than 1"),
+    ],
+)
+def test_wrong_settings_name_what_is_wrong(
+    judged_run: Path, arguments: list[str], message: str
+) -> None:
+    given = [str(judged_run) if argument == "RUN" else argument for argument in arguments]
+    done = CliRunner().invoke(app, given)
+    assert isinstance(done.exception, ConfigError)
+    assert message in str(done.exception)
+
+
+@pytest.mark.parametrize("command", ["train", "recommend", "evaluate", "compare"])
+def test_every_command_has_an_example(command: str) -> None:
+    help_text = CliRunner().invoke(app, [command, "--help"]).stdout
+    assert f"Example: falconer {command} " in " ".join(help_text.split())
+
+
+def test_evaluate_loads_no_framework(judged_run: Path) -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from falconer.recsys.cli import app\n"
+        f"assert not (loaded := {set(FRAMEWORKS)} | {{'numpy', 'pyarrow'}}) & set(sys.modules), "
+        f"loaded\n"
+        f"done = CliRunner().invoke(app, ['evaluate', {str(judged_run)!r}], "
+        "catch_exceptions=False)\n"
+        "assert done.exit_code == 0\n"
+        f"print(sorted({set(FRAMEWORKS)} & {{name.partition('.')[0] for name in sys.modules}}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
