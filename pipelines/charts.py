@@ -16,6 +16,8 @@ from markupsafe import Markup, escape
 
 from falconer.pipelines import drawing
 
+LEAST_NUMBER = 1e-300
+"""What is nearer to zero is drawn as zero: a quarter of the least float has no logarithm."""
 ROW_HEIGHT = 27.0
 DOT_RIGHT = 72.0
 LINE_LEFT = 42.0
@@ -84,6 +86,7 @@ def nice_ticks(low: float, high: float, *, about: int = 4) -> tuple[float, ...]:
     Ends that are equal, or as good as, are widened to zero: the axis of a constant still has a
     length.
     """
+    low, high = (0.0 if abs(end) < LEAST_NUMBER else end for end in (low, high))
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = min(low, 0.0), max(high, 0.0) if high or low else 1.0
     raw = (high - low) / about

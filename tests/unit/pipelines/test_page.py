@@ -8,7 +8,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from markupsafe import Markup
@@ -115,6 +115,7 @@ def test_charts_of_a_constant_have_an_axis(value: float) -> None:
         assert "nan" not in svg
 
 
+@example(0.0, 5e-324)
 @given(finite, finite)
 def test_ticks_are_few_even_and_hold_the_range(one: float, other: float) -> None:
     low, high = min(one, other), max(one, other)
