@@ -11,9 +11,8 @@ from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.statistics import significance
-from falconer.recsys.judging.differences import paired_differences
+from falconer.pipelines.statistics.differences import PairedDifference, paired_differences
 from falconer.recsys.judging.labels.judge import MAIN_METRIC, JudgedRows, RowReport
-from falconer.recsys.judging.reports import PairedDifference
 from falconer.recsys.metrics import CLICK_METRICS, RATING_METRICS
 
 BASELINE = "label_mean"

@@ -26,9 +26,10 @@ from falconer.pipelines.data.schema import Fold, Target
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import atomic_file, read_json
 from falconer.pipelines.statistics.bootstrap import interval, resampled_means
+from falconer.pipelines.statistics.differences import Estimate
 from falconer.recsys.judging.labels import slices as parts
 from falconer.recsys.judging.lists.judge import EvaluationConfig
-from falconer.recsys.judging.reports import BaseReport, Estimate
+from falconer.recsys.judging.reports import BaseReport
 from falconer.recsys.metrics import CLICK_METRICS, RATING_METRICS
 from falconer.recsys.metrics.click_through import N_BINS, bins_of
 from falconer.recsys.metrics.definition import Definition
