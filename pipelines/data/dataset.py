@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from falconer.pipelines import parquet
 from falconer.pipelines.data.queries import Pairs, Queries, Ragged, Truth
 from falconer.pipelines.data.schema import FORMAT_VERSION, DatasetCard, Fold
 from falconer.pipelines.errors import ArtifactError
@@ -138,11 +139,7 @@ class Dataset:
     def query_keys(self, fold: Fold) -> pa.Array:
         """The source's own user id of each query, unique within the fold."""
         file = self._fold_file("queries", fold)
-        return (
-            pq.read_table(file, columns=["user_key"], memory_map=True)
-            .column("user_key")
-            .combine_chunks()
-        )
+        return parquet.read(file, ["user_key"], memory_map=True).column("user_key").combine_chunks()
 
     def truth(self, fold: Fold) -> Truth:
         """What happened after each query, row by row beside `queries(fold)`."""
@@ -191,7 +188,7 @@ class Dataset:
     def table(self, name: str) -> pa.Table:
         """Any parquet file of the directory; `ArtifactError` where it is absent or its checksum
         differs."""
-        return pq.read_table(self._checked(name), memory_map=True)
+        return parquet.read(self._checked(name), memory_map=True)
 
     def _checked(self, name: str) -> Path:
         path = self.path / name
@@ -216,7 +213,7 @@ class Dataset:
                 )
 
     def _fold_table(self, part: str, fold: Fold) -> pa.Table:
-        return pq.read_table(self._fold_file(part, fold), memory_map=True)
+        return parquet.read(self._fold_file(part, fold), memory_map=True)
 
     def _fold_file(self, part: str, fold: Fold) -> Path:
         if not self.has_fold(fold):

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from falconer.pipelines import parquet
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.data.schema import Fold, View
@@ -144,9 +145,8 @@ def read_lists(path: Path, keys: pa.Array) -> dict[Any, list[Any]]:
     """
     try:
         users = keys.cast(pq.read_schema(path).field("user").type)
-        table = pq.read_table(
-            path, columns=["user", "item", "rank"], filters=pc.field("user").isin(users)
-        )
+        wanted = pc.field("user").isin(users)
+        table = parquet.read_where(path, ["user", "item", "rank"], wanted)
     except (OSError, KeyError, pa.ArrowException) as error:
         raise ArtifactError(
             f"{path}: missing or damaged ({error}); write it anew with `falconer recommend`"

@@ -27,7 +27,7 @@ OWNERS = {
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
     "implicit": r"recsys/models/\w+/on_implicit\.py",
     "jinja2": r"pipelines/page\.py",
-    "markupsafe": r"pipelines/(page|charts)\.py|recsys/reporting/\w+\.py",
+    "markupsafe": r"pipelines/(page|charts|drawing)\.py|recsys/reporting/\w+\.py",
     "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py",
     "mlflow": r"pipelines/tracking\.py",
     "numba": r"recsys/recommending/compiled\.py",

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from falconer.pipelines import parquet
 from falconer.pipelines.compat import importing_nvtabular, quiet
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import (
@@ -138,7 +139,7 @@ def _moments(name: str, n: int, first: Any, second: Any) -> Moments:
 
 def _counts(scratch: Path, name: str, dtype: pl.DataType) -> pl.DataFrame:
     """What Categorify's fit wrote: one file a column, with the value and its number of rows."""
-    counts = pl.read_parquet(scratch / "categories" / f"unique.{name}.parquet")
+    counts = pl.DataFrame(parquet.read(scratch / "categories" / f"unique.{name}.parquet"))
     counts = counts.select(
         value=pl.col(name).cast(dtype), frequency=pl.col(f"{name}_size").cast(pl.Int64)
     )

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 import polars as pl
-from pyarrow import parquet as pq
 
+from falconer.pipelines import parquet
 from falconer.pipelines.config import Config
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.sources.archive import Archive, Found, Member
@@ -50,7 +50,7 @@ class Adult(Config):
 
     def read(self) -> Raw:
         """Read the table; `DataError` where it is not the published one, byte by byte."""
-        table = pl.DataFrame(pq.read_table(io.BytesIO(self._found().read(TABLE))))
+        table = pl.DataFrame(parquet.read(io.BytesIO(self._found().read(TABLE))))
         persons = table.rename(lambda name: name.replace("-", "_")).with_columns(
             pl.when(pl.col(pl.String) != "?").then(pl.col(pl.String)).name.keep()
         )

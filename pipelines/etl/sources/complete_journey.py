@@ -12,6 +12,7 @@ from typing import Literal
 
 import polars as pl
 
+from falconer.pipelines import parquet
 from falconer.pipelines.config import Config
 from falconer.pipelines.errors import MissingExtraError
 from falconer.pipelines.etl.raw import Raw
@@ -57,7 +58,7 @@ class CompleteJourney(Config):
         paths = self.files()
         return Raw(
             events=_events(paths["transactions.parquet"]),
-            users=pl.read_parquet(paths["demographics.parquet"]).select(
+            users=_frame(paths["demographics.parquet"]).select(
                 pl.col("household_id").alias("user"), *USER_FEATURES
             ),
             items=_products(paths["products.parquet"]),
@@ -70,7 +71,7 @@ class CompleteJourney(Config):
 
 def _events(path: Path) -> pl.DataFrame:
     return (
-        pl.scan_parquet(path)
+        _frame(path)
         .select(
             user="household_id",
             item="product_id",
@@ -80,14 +81,15 @@ def _events(path: Path) -> pl.DataFrame:
         )
         .with_row_index("ordinal")
         .with_columns(pl.col("ordinal").cast(pl.Int64))
-        .collect()
     )
 
 
 def _products(path: Path) -> pl.DataFrame:
-    return pl.read_parquet(path).select(
-        pl.col("product_id").alias("item"), _label(), *ITEM_FEATURES
-    )
+    return _frame(path).select(pl.col("product_id").alias("item"), _label(), *ITEM_FEATURES)
+
+
+def _frame(path: Path) -> pl.DataFrame:
+    return pl.DataFrame(parquet.read(path))
 
 
 def _label() -> pl.Expr:

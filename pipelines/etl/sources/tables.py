@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 from pyarrow import parquet as pq
 
+from falconer.pipelines import parquet
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.sources.delimited import (
     MALFORMED,
@@ -94,7 +95,7 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> Table:
     # pyarrow and not Polars, which on some damaged files panics and prints a trace of its own.
     try:
         check_columns(path, pq.read_schema(path).names, columns)
-        table = pq.read_table(path, columns=list(dict.fromkeys(columns.values())))
+        table = parquet.read(path, list(dict.fromkeys(columns.values())))
         table.validate(full=True)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from falconer.pipelines import parquet
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold, Target
@@ -255,7 +256,7 @@ def read(directory: Path) -> JudgedRows:
             "evaluate`"
         )
     try:
-        return JudgedRows(RowReport.model_validate(values), pq.read_table(directory / PER_UNIT))
+        return JudgedRows(RowReport.model_validate(values), parquet.read(directory / PER_UNIT))
     except (ValidationError, OSError, pa.ArrowInvalid) as error:
         raise ArtifactError(
             f"{directory}: damaged report ({error}); evaluate anew with `falconer evaluate`"

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from falconer.pipelines import parquet
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.errors import DataError
@@ -111,7 +112,7 @@ def read(path: Path, data: Dataset, fold: Fold) -> NDArray[np.float64]:
 
 def _table(path: Path) -> pa.Table:
     try:
-        table = csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+        table = csv.read_csv(path) if path.suffix == ".csv" else parquet.read(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{path}: neither parquet nor CSV ({str(error).splitlines()[0]})"

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from falconer.pipelines import parquet
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged, Truth
 from falconer.pipelines.data.schema import Fold
@@ -86,7 +86,7 @@ class Checked:
     def train(self, *names: str) -> Iterator[list[NDArray[Any]]]:
         """Columns of the train events, a file at a time."""
         for path in self.data.train_files():
-            table = pq.read_table(path, columns=list(names))
+            table = parquet.read(path, names)
             yield [table[name].to_numpy() for name in names]
 
     @cached_property

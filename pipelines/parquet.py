@@ -1,0 +1,45 @@
+"""The project's one reader of parquet files: a path is only a place, and never tells a column.
+
+pyarrow's `read_table`, and the readers of Polars and pandas, take a folder called `key=value` for a
+column of the table, so nothing in the project may call them (tests/architecture/test_parquet.py).
+`ParquetFile`, which reads a file a part at a time, never does that: whoever streams may use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+ROWS_AT_ONCE = 2**16
+
+
+def read(
+    source: Path | BinaryIO, columns: Sequence[str] | None = None, *, memory_map: bool = False
+) -> pa.Table:
+    """The named columns of a file, or all; raises `OSError` or `pa.ArrowException`, and `KeyError`
+    for a column that is not there.
+    """
+    with pq.ParquetFile(source, memory_map=memory_map) as file:
+        if columns is not None and (absent := set(columns) - set(file.schema_arrow.names)):
+            raise KeyError(f"no column {', '.join(sorted(absent))}")
+        return file.read(columns=None if columns is None else list(columns))
+
+
+def read_where(path: Path, columns: Sequence[str], condition: pc.Expression) -> pa.Table:
+    """The named columns of the rows for which `condition` holds, in memory that those rows need."""
+    with pq.ParquetFile(path) as file:
+        schema = pa.schema([file.schema_arrow.field(name) for name in columns])
+        batches = file.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(columns))
+        return pa.concat_tables([schema.empty_table(), *_chosen(batches, columns, condition)])
+
+
+def _chosen(
+    batches: Iterable[pa.RecordBatch], columns: Sequence[str], condition: pc.Expression
+) -> Iterator[pa.Table]:
+    for batch in batches:
+        yield pa.Table.from_batches([batch]).select(list(columns)).filter(condition)
