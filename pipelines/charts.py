@@ -9,14 +9,15 @@ shape of its own, since colour alone must not tell.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-WIDTH = 360.0
-N_COLOURS = 8
+from falconer.pipelines import drawing
 
+LEAST_NUMBER = 1e-300
+"""What is nearer to zero is drawn as zero: a quarter of the least float has no logarithm."""
 ROW_HEIGHT = 27.0
 DOT_RIGHT = 72.0
 LINE_LEFT = 42.0
@@ -85,6 +86,7 @@ def nice_ticks(low: float, high: float, *, about: int = 4) -> tuple[float, ...]:
     Ends that are equal, or as good as, are widened to zero: the axis of a constant still has a
     length.
     """
+    low, high = (0.0 if abs(end) < LEAST_NUMBER else end for end in (low, high))
     if high - low <= 1e-9 * max(abs(low), abs(high)):
         low, high = min(low, 0.0), max(high, 0.0) if high or low else 1.0
     raw = (high - low) / about
@@ -134,7 +136,7 @@ def dot_chart(
     for place, row in enumerate(rows):
         text = f"{row.value:{'+' if signed else ''}.{digits}f}".replace("-", "\u2212")
         parts.append(_dot_row(row, TOP + ROW_HEIGHT * (place + 0.5), scale, text))
-    return _svg(name, bottom + BOTTOM, title, description, parts)
+    return drawing.svg(name, bottom + BOTTOM, title, description, parts)
 
 
 def line_chart(
@@ -157,7 +159,7 @@ def line_chart(
         raise ValueError("a chart needs at least one line, and each line a point")
     bottom = TOP + max(LINE_HEIGHT, LABEL_GAP * len(lines))
     xs = sorted({float(x) for x in _finite([x for line in lines for x, _ in line.points])})
-    right = WIDTH - 30 - SMALL_LABEL_WIDTH * _longest([line.label for line in lines])
+    right = drawing.WIDTH - 30 - SMALL_LABEL_WIDTH * _longest([line.label for line in lines])
     x_scale = _x_scale(xs, right, log=log)
     values = _finite([y for line in lines for _, y in line.points] + ([0.0] if zero else []))
     ticks = nice_ticks(min(values), max(values))
@@ -166,7 +168,7 @@ def line_chart(
     parts.append(_axis_title(axis, (x_scale.start + x_scale.stop) / 2, bottom + 31))
     parts += [_line(line, x_scale, y_scale) for line in lines]
     parts.append(_end_labels(lines, x_scale, y_scale, bottom))
-    return _svg(name, bottom + BOTTOM, title, description, parts)
+    return drawing.svg(name, bottom + BOTTOM, title, description, parts)
 
 
 def scatter_chart(
@@ -193,23 +195,26 @@ def scatter_chart(
     ticks = nice_ticks(min([0.0, *ys]), max(ys))
     y_scale = Scale(ticks[0], ticks[-1], bottom, TOP, ticks)
     places = [(x_scale(point.x), y_scale(point.y)) for point in points]
-    path = "M" + "L".join(f"{_at(x)} {_at(y)}" for x, y in sorted(places[place] for place in front))
+    path = "M" + "L".join(
+        f"{drawing.at(x)} {drawing.at(y)}" for x, y in sorted(places[place] for place in front)
+    )
     parts = [
         _horizontal_grid(y_scale, x_scale.stop),
         _x_ticks(x_scale, bottom),
-        _tag("path", d=path, class_="front"),
+        drawing.tag("path", d=path, class_="front"),
     ]
     parts.append(_axis_title(axis, (x_scale.start + x_scale.stop) / 2, bottom + 31))
     parts += [
-        marker(point.series, x, y, size=4.8) for point, (x, y) in zip(points, places, strict=True)
+        drawing.marker(point.series, x, y, size=4.8)
+        for point, (x, y) in zip(points, places, strict=True)
     ]
     parts += _point_labels(points, places, bottom)
-    return _svg(name, bottom + BOTTOM, title, description, parts)
+    return drawing.svg(name, bottom + BOTTOM, title, description, parts)
 
 
 def _spread_scale(low: float, high: float, *, log: bool) -> Scale:
     """An x axis with room on either side of its values, and round ticks."""
-    start, stop = LINE_LEFT, WIDTH - 8
+    start, stop = LINE_LEFT, drawing.WIDTH - 8
     if not log:
         ticks = nice_ticks(min(0.0, low), high)
         return Scale(ticks[0], ticks[-1], start, stop, ticks)
@@ -228,9 +233,9 @@ def _point_labels(
     heights = spread([y for _, y in places], gap=LABEL_GAP - 2, low=TOP, high=bottom - 4)
     parts = []
     for point, (x, _), height in zip(points, places, heights, strict=True):
-        shift, anchor = (9, "start") if x <= WIDTH / 2 else (-9, "end")
+        shift, anchor = (9, "start") if x <= drawing.WIDTH / 2 else (-9, "end")
         parts.append(
-            _text(
+            drawing.text(
                 x + shift, height + 4, _short(point.label), class_="label small", text_anchor=anchor
             )
         )
@@ -240,7 +245,7 @@ def _point_labels(
 def _value_scale(low: float, high: float, left: float) -> Scale:
     """From end to end of the values and no farther: an axis to the next tick would waste the
     width."""
-    right = WIDTH - DOT_RIGHT
+    right = drawing.WIDTH - DOT_RIGHT
     ticks = nice_ticks(low, high, about=int((right - left) / TICK_WIDTH))
     if low == high:
         low, high = ticks[0], ticks[-1]
@@ -289,82 +294,41 @@ def spread(wanted: Sequence[float], *, gap: float, low: float, high: float) -> l
     return places
 
 
-def marker(series: int, x: float, y: float, *, size: float = 3.6) -> Markup:
-    """The marker of a series: shape and colour both follow from its number."""
-    return _tag(
-        "path", d=_SHAPES[series % len(_SHAPES)](x, y, size), class_=f"mark {_colour(series)}"
-    )
-
-
-def swatch(series: int) -> Markup:
-    """A small drawing of a series' marker, to put beside its name in text; decoration, hidden from
-    screen readers."""
-    drawing = marker(series, 7, 7, size=4.4)
-    return _tag(
-        "svg",
-        drawing,
-        class_="swatch",
-        viewBox="0 0 14 14",
-        width="14",
-        height="14",
-        aria_hidden="true",
-    )
-
-
-def _circle(x: float, y: float, r: float) -> str:
-    return f"M{_at(x - r)} {_at(y)}a{_at(r)} {_at(r)} 0 1 0 {_at(2 * r)} 0a{_at(r)} {_at(r)} 0 1 0 {_at(-2 * r)} 0z"
-
-
-def _polygon(*corners: tuple[float, float]) -> Callable[[float, float, float], str]:
-    def draw(x: float, y: float, r: float) -> str:
-        return "M" + "L".join(f"{_at(x + dx * r)} {_at(y + dy * r)}" for dx, dy in corners) + "z"
-
-    return draw
-
-
-_SHAPES: tuple[Callable[[float, float, float], str], ...] = (
-    _circle,
-    _polygon((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
-    _polygon((0, -1.2), (1.15, 0.85), (-1.15, 0.85)),
-    _polygon((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
-    _polygon((0, 1.2), (1.15, -0.85), (-1.15, -0.85)),
-    _polygon((-1.2, -0.4), (-0.4, -0.4), (-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4),
-             (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4)),
-    _polygon((-0.6, -1.05), (0.6, -1.05), (1.2, 0), (0.6, 1.05), (-0.6, 1.05), (-1.2, 0)),
-)  # fmt: skip
-"""Seven shapes beside eight colours: together they repeat after 56 series only."""
-
-
 def _dot_row(row: Dot, y: float, scale: Scale, text: str) -> Markup:
-    parts = [_text(scale.start - 10, y + 4, _short(row.label), class_="label", text_anchor="end")]
-    parts.append(_rule(scale.start, y, scale.stop, y, "leader"))
+    parts = [
+        drawing.text(scale.start - 10, y + 4, _short(row.label), class_="label", text_anchor="end")
+    ]
+    parts.append(drawing.rule(scale.start, y, scale.stop, y, "leader"))
     hint = f"{row.label}: {text}"
     if row.low is not None and row.high is not None:
         hint += f", interval {number(row.low)} to {number(row.high)}"
         left, right = scale(row.low), scale(row.high)
-        parts.append(_rule(left, y, right, y, f"whisker {_colour(row.series)}"))
+        parts.append(drawing.rule(left, y, right, y, f"whisker {drawing.colour(row.series)}"))
         parts += [
-            _rule(end, y - 4, end, y + 4, f"whisker {_colour(row.series)}") for end in (left, right)
+            drawing.rule(end, y - 4, end, y + 4, f"whisker {drawing.colour(row.series)}")
+            for end in (left, right)
         ]
-    parts.append(marker(row.series, scale(row.value), y, size=4.4))
-    parts.append(_text(WIDTH - 4, y + 4, text, class_="value", text_anchor="end"))
-    return _tag("g", _tag("title", escape(hint)), *parts)
+    parts.append(drawing.marker(row.series, scale(row.value), y, size=4.4))
+    parts.append(drawing.text(drawing.WIDTH - 4, y + 4, text, class_="value", text_anchor="end"))
+    return drawing.tag("g", drawing.tag("title", escape(hint)), *parts)
 
 
 def _line(line: Series, x_scale: Scale, y_scale: Scale) -> Markup:
     places = [(x_scale(x), y_scale(y)) for x, y in line.points]
-    path = "M" + "L".join(f"{_at(x)} {_at(y)}" for x, y in places)
+    path = "M" + "L".join(f"{drawing.at(x)} {drawing.at(y)}" for x, y in places)
     parts = [
-        _tag("title", escape(line.label)),
-        _tag("path", d=path, class_=f"line {_colour(line.series)}"),
+        drawing.tag("title", escape(line.label)),
+        drawing.tag("path", d=path, class_=f"line {drawing.colour(line.series)}"),
     ]
-    return _tag("g", *parts, *_markers(line.series, places))
+    return drawing.tag("g", *parts, *_markers(line.series, places))
 
 
 def _markers(series: int, places: Sequence[tuple[float, float]], most: int = 12) -> list[Markup]:
     """A marker at every point of a short line; at the end only of a long one, where they would hide
     it."""
-    return [marker(series, x, y) for x, y in (places if len(places) <= most else places[-1:])]
+    return [
+        drawing.marker(series, x, y) for x, y in (places if len(places) <= most else places[-1:])
+    ]
 
 
 def _end_labels(lines: Sequence[Series], x_scale: Scale, y_scale: Scale, bottom: float) -> Markup:
@@ -373,43 +337,43 @@ def _end_labels(lines: Sequence[Series], x_scale: Scale, y_scale: Scale, bottom:
     left = x_scale.stop + 15
     parts = []
     for line, (x, y), place in zip(lines, ends, places, strict=True):
-        parts.append(_rule(x + 5, y, left - 2, place, f"pointer {_colour(line.series)}"))
-        parts.append(marker(line.series, left + 4, place))
-        parts.append(_text(left + 12, place + 4, _short(line.label), class_="label small"))
-    return _tag("g", *parts)
+        parts.append(
+            drawing.rule(x + 5, y, left - 2, place, f"pointer {drawing.colour(line.series)}")
+        )
+        parts.append(drawing.marker(line.series, left + 4, place))
+        parts.append(drawing.text(left + 12, place + 4, _short(line.label), class_="label small"))
+    return drawing.tag("g", *parts)
 
 
 def _vertical_grid(scale: Scale, top: float, bottom: float) -> Markup:
     parts = [
-        _rule(scale(tick), top, scale(tick), bottom, "zero" if tick == 0 else "grid")
+        drawing.rule(scale(tick), top, scale(tick), bottom, "zero" if tick == 0 else "grid")
         for tick in scale.ticks
     ]
-    return _tag("g", *parts, _x_ticks(scale, bottom))
+    return drawing.tag("g", *parts, _x_ticks(scale, bottom))
 
 
 def _x_ticks(scale: Scale, bottom: float) -> Markup:
     texts = [
-        _text(scale(tick), bottom + 15, number(tick), class_="tick", text_anchor="middle")
+        drawing.text(scale(tick), bottom + 15, number(tick), class_="tick", text_anchor="middle")
         for tick in scale.ticks
     ]
-    return _tag("g", *texts)
+    return drawing.tag("g", *texts)
 
 
 def _horizontal_grid(scale: Scale, right: float) -> Markup:
     parts = []
     for tick in scale.ticks:
         y = scale(tick)
-        parts.append(_rule(LINE_LEFT, y, right, y, "zero" if tick == 0 else "grid"))
-        parts.append(_text(LINE_LEFT - 7, y + 4, number(tick), class_="tick", text_anchor="end"))
-    return _tag("g", *parts)
+        parts.append(drawing.rule(LINE_LEFT, y, right, y, "zero" if tick == 0 else "grid"))
+        parts.append(
+            drawing.text(LINE_LEFT - 7, y + 4, number(tick), class_="tick", text_anchor="end")
+        )
+    return drawing.tag("g", *parts)
 
 
 def _axis_title(text: str, x: float, y: float) -> Markup:
-    return _text(x, y, text, class_="axis", text_anchor="middle")
-
-
-def _colour(series: int) -> str:
-    return f"series-{series % N_COLOURS}"
+    return drawing.text(x, y, text, class_="axis", text_anchor="middle")
 
 
 def _longest(labels: Sequence[str]) -> int:
@@ -420,47 +384,3 @@ def _short(label: str) -> str:
     """Both ends of a long label: names of runs begin alike, and differ at the end."""
     half = LABEL_CHARACTERS // 2
     return label if len(label) <= LABEL_CHARACTERS else f"{label[:half]}\u2026{label[-half:]}"
-
-
-def _rule(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
-    return _tag("line", x1=_at(x1), y1=_at(y1), x2=_at(x2), y2=_at(y2), class_=class_)
-
-
-def _text(x: float, y: float, text: str, **attributes: str) -> Markup:
-    return _tag("text", escape(text), x=_at(x), y=_at(y), **attributes)
-
-
-def _svg(name: str, height: float, title: str, description: str, parts: Sequence[Markup]) -> Markup:
-    heads = (
-        _tag("title", escape(title), id=f"{name}-title"),
-        _tag("desc", escape(description), id=f"{name}-desc"),
-    )
-    return _tag(
-        "svg",
-        *heads,
-        *parts,
-        class_="chart",
-        viewBox=f"0 0 {_at(WIDTH)} {_at(height)}",
-        role="img",
-        aria_labelledby=f"{name}-title {name}-desc",
-    )
-
-
-def _tag(tag: str, *children: Markup, **attributes: str) -> Markup:
-    """An element; attribute names are written in Python's spelling (`class_`, `text_anchor`),
-    values are escaped."""
-    texts = [
-        Markup(' {}="{}"').format(_attribute(name), value) for name, value in attributes.items()
-    ]
-    return Markup("<{0}{1}>{2}</{0}>").format(
-        tag, Markup("").join(texts), Markup("").join(children)
-    )
-
-
-def _attribute(name: str) -> str:
-    return name if name == "viewBox" else name.rstrip("_").replace("_", "-")
-
-
-def _at(value: float) -> str:
-    """A coordinate with at most two decimals: small files, and the same text on every machine."""
-    return f"{round(value, 2) + 0.0:g}"

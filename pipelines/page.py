@@ -20,7 +20,7 @@ from importlib import resources
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from falconer.pipelines import charts
+from falconer.pipelines import drawing
 
 ASSETS = "page_assets"
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
@@ -87,7 +87,7 @@ def _environment(package: str) -> Environment:
         "script": Markup(script),
         "policy": f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
         "base-uri 'none'; form-action 'none'",
-        "swatch": charts.swatch,
+        "swatch": drawing.swatch,
     }
     return environment
 

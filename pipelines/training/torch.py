@@ -22,6 +22,12 @@ from falconer.pipelines.training.checkpoints import Checkpoint, Checkpoints, ref
 from falconer.pipelines.training.config import TrainingConfig
 from falconer.pipelines.training.devices import device_of, seed_step, torch_settings, uses_bf16
 from falconer.pipelines.training.distributed import Team
+from falconer.pipelines.training.losses import (
+    Losses,
+    NotFiniteError,
+    refuse_metrics_not_finite,
+    refuse_not_finite,
+)
 from falconer.pipelines.training.optimizers import Optimizers, clip
 from falconer.pipelines.training.progress import Meter
 from falconer.pipelines.training.result import FitResult, State
@@ -31,9 +37,6 @@ from falconer.pipelines.training.task import B, Task
 from falconer.pipelines.training.weights import Ema, copy_into, tensors_of
 
 METRICS = "metrics.jsonl"
-STEPS_BETWEEN_LOSS_CHECKS = 20
-"""Losses are fetched from the device together: fetching each would make a GPU wait at every
-step."""
 SECONDS_BETWEEN_MIRRORS = 30.0
 
 
@@ -81,8 +84,7 @@ class _Loop(Generic[B]):
         self._bf16 = uses_bf16(config, device)
         self._checkpoints = Checkpoints(run.path / "checkpoints" / name)
         self._state = State()
-        self._losses: list[torch.Tensor] = []
-        self._rows: list[int] = []
+        self._losses = Losses(self._team)
         self._saved_step = 0
         self._clock = time.perf_counter()
         self._mirrored = time.monotonic()
@@ -91,7 +93,10 @@ class _Loop(Generic[B]):
         """Begin or resume, train, and choose the weights."""
         self._begin()
         if self._state.ended is None:
-            self._train()
+            try:
+                self._train()
+            except NotFiniteError as error:
+                raise self._explained(error) from error
         self._model.eval()
         self._choose()
         return self._result()
@@ -147,6 +152,15 @@ class _Loop(Generic[B]):
         }
         return dict(json.loads(json.dumps(facts)))
 
+    def _explained(self, error: NotFiniteError) -> TrainingError:
+        return TrainingError(
+            f"{self._run.path}: {error} (epoch {(self._state.step - 1) // self._steps_per_epoch}); "
+            "the last good "
+            f"checkpoint is {self._checkpoints.last}, of step {self._saved_step}. Try a lower "
+            "training.learning_rate "
+            "or training.clip_norm, and look for extreme values in the data"
+        )
+
     # Steps
 
     def _train(self) -> None:
@@ -196,8 +210,7 @@ class _Loop(Generic[B]):
         self._optimizers.step()
         if self._ema:
             self._ema.update()
-        self._losses.append(parts[0] if len(parts) == 1 else torch.stack(parts).sum())
-        self._rows.append(rows)
+        self._losses.add(parts[0] if len(parts) == 1 else torch.stack(parts).sum(), rows)
         self._state.step += 1
         self._state.samples += rows
         meter.advance(rows)
@@ -222,12 +235,12 @@ class _Loop(Generic[B]):
         every, step = self._config.checkpoint_every, self._state.step
         validates = step % self._validation_steps == 0 or step == self._total
         saves = validates or (every is not None and step % every == 0)
-        if saves or len(self._losses) == STEPS_BETWEEN_LOSS_CHECKS:
-            self._check_losses()
+        if saves or self._losses.are_due:
+            self._losses.check_into(self._state)
         if not saves:
             return
         self._state.step_seconds += self._tick()
-        self._check_weights()
+        refuse_not_finite(tensors_of(self._model), self._state.step)
         if validates:
             self._validate()
         self._tick()
@@ -238,35 +251,6 @@ class _Loop(Generic[B]):
         before, self._clock = self._clock, time.perf_counter()
         self._state.seconds += self._clock - before
         return self._clock - before
-
-    # What must stay finite
-
-    def _check_losses(self) -> None:
-        """Add up the losses since the last check; they are added one by one, so that any check
-        gives the same sum."""
-        losses = self._team.sum(torch.stack(self._losses).double().cpu()).tolist()
-        first = self._state.step - len(losses) + 1
-        for step, (loss, rows) in enumerate(zip(losses, self._rows, strict=True), start=first):
-            if not math.isfinite(loss):
-                raise self._not_finite(f"the loss of step {step} is {loss}")
-            self._state.loss_sum += loss * rows
-            self._state.loss_rows += rows
-        self._losses.clear()
-        self._rows.clear()
-
-    def _check_weights(self) -> None:
-        for name, tensor in tensors_of(self._model).items():
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise self._not_finite(f"{name} is not finite after step {self._state.step}")
-
-    def _not_finite(self, what: str) -> TrainingError:
-        return TrainingError(
-            f"{self._run.path}: {what} (epoch {(self._state.step - 1) // self._steps_per_epoch}); "
-            "the last good "
-            f"checkpoint is {self._checkpoints.last}, of step {self._saved_step}. Try a lower "
-            "training.learning_rate "
-            "or training.clip_norm, and look for extreme values in the data"
-        )
 
     # Validation
 
@@ -311,9 +295,7 @@ class _Loop(Generic[B]):
 
     def _is_better(self, values: Mapping[str, float]) -> bool:
         monitor, best = self._config.monitor, self._state.best_metric
-        wrong = [name for name, value in values.items() if not math.isfinite(value)]
-        if wrong:
-            raise self._not_finite(f"the validation's {wrong[0]} is {values[wrong[0]]}")
+        refuse_metrics_not_finite(values)
         if monitor is None:
             return True
         if monitor not in values:

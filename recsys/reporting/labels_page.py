@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from falconer.pipelines import charts, page
+from falconer.pipelines import charts, drawing, page
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.page import Column, Table
 from falconer.pipelines.runs import Run
@@ -133,7 +133,7 @@ def leaderboard(comparison: RowComparison, palette: Palette) -> Table:
     rows = tuple(
         (
             Markup('<span class="model">{}{}</span>').format(
-                charts.swatch(palette[report.label]), page.breakable(report.label)
+                drawing.swatch(palette[report.label]), page.breakable(report.label)
             ),
             comparison.letters.get(report.label, ""),
             *(_estimate(report, name) for name in names),

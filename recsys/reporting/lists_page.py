@@ -9,7 +9,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from falconer.pipelines import charts, page
+from falconer.pipelines import charts, drawing, page
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.page import Column, Table
@@ -251,7 +251,7 @@ def is_best(view: ViewComparison) -> bool:
 def _model_cell(report: Report, palette: Palette, *, best: bool) -> Markup:
     badge = Markup('<span class="badge good">best</span>') if best else Markup("")
     return Markup('<span class="model">{}{}</span>{}').format(
-        charts.swatch(palette[report.label]), page.breakable(report.label), badge
+        drawing.swatch(palette[report.label]), page.breakable(report.label), badge
     )
 
 

@@ -8,12 +8,12 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from falconer.pipelines import charts, page
+from falconer.pipelines import charts, drawing, page
 from falconer.pipelines.charts import Dot, Series
 
 HOSTILE = "<script>alert(1)</script> & \"quoted\" 'too' </text></svg>"
@@ -43,7 +43,7 @@ def texts(svg: Markup, class_: str) -> list[str]:
 
 def test_dot_chart_draws_whiskers_where_the_interval_is() -> None:
     svg = dots(Dot("a", 0.5, 0.25, 0.75), Dot("b", 1.0))
-    scale = charts.Scale(0.0, 1.0, 14 + charts.LABEL_WIDTH, charts.WIDTH - charts.DOT_RIGHT, ())
+    scale = charts.Scale(0.0, 1.0, 14 + charts.LABEL_WIDTH, drawing.WIDTH - charts.DOT_RIGHT, ())
     whisker, *caps = [node for node in tree(svg).iter("line") if "whisker" in node.get("class", "")]
     assert float(whisker.get("x1", "nan")) == pytest.approx(scale(0.25), abs=0.01)
     assert float(whisker.get("x2", "nan")) == pytest.approx(scale(0.75), abs=0.01)
@@ -60,7 +60,7 @@ def test_line_chart_puts_points_where_they_belong() -> None:
         if "line" in node.get("class", "").split()
     )
     places = [tuple(float(part) for part in pair.split()) for pair in path[1:].split("L")]
-    right = charts.WIDTH - 30 - charts.SMALL_LABEL_WIDTH
+    right = drawing.WIDTH - 30 - charts.SMALL_LABEL_WIDTH
     middle = (charts.LINE_LEFT + right) / 2
     expected = [
         (charts.LINE_LEFT, charts.TOP + 200),
@@ -115,6 +115,7 @@ def test_charts_of_a_constant_have_an_axis(value: float) -> None:
         assert "nan" not in svg
 
 
+@example(0.0, 5e-324)
 @given(finite, finite)
 def test_ticks_are_few_even_and_hold_the_range(one: float, other: float) -> None:
     low, high = min(one, other), max(one, other)
@@ -150,7 +151,7 @@ def test_labels_that_do_not_collide_stay_where_they_are() -> None:
 
 
 def test_series_differ_by_shape_and_not_by_colour_alone() -> None:
-    drawn = [str(charts.marker(number, 0, 0)) for number in range(56)]
+    drawn = [str(drawing.marker(number, 0, 0)) for number in range(56)]
     assert len(set(drawn)) == 56
     shapes = [re.search(r'd="([^"]*)"', mark) for mark in drawn[:7]]
     assert len({shape.group(1) for shape in shapes if shape}) == 7
