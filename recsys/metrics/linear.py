@@ -1,5 +1,5 @@
-"""A value for each row whose mean is the metric: what resampling and paired tests of the ranking
-task work on.
+"""A value for each row whose mean is the metric: what resampling and paired tests of the task
+`labels` work on.
 
 A metric such as the AUC is no mean over rows. To first order it moves with the weight of a row as a
 mean does: the value here is metric + influence, where the influence of a row is n times the
@@ -40,12 +40,12 @@ def row_values(
 
 
 def metric_value(name: str, label: NDArray[Any], score: Float64, user: Int64 | None) -> float:
-    """A metric of the ranking task by its name; NaN where it has no value. Arguments as of
+    """A metric of the task `labels` by its name; NaN where it has no value. Arguments as of
     `row_values`."""
     if name in rating.RATING_METRICS:
         return rating.RATING_METRICS[name].function(label, score)
     arguments = (label, score, user) if name == "gauc" else (label, score)
-    return clicks.CLICK_METRICS[name].function(*arguments)
+    return clicks.BINARY_METRICS[name].function(*arguments)
 
 
 def _auc(label: Float64, score: Float64, user: Int64 | None, value: float) -> Float64:
