@@ -135,7 +135,7 @@ def test_the_value_is_that_of_the_report(
 @pytest.mark.parametrize(
     ("target", "metric", "more"), [("binary", "roc_auc", True), ("rating", "rmse", False)]
 )
-def test_the_ranking_task_is_searched_too(
+def test_labels_are_searched_too(
     target: Target, metric: str, more: bool, tmp_path: Path
 ) -> None:
     clicks = write_labels_dataset(tmp_path / "clicks", target=target)
