@@ -135,9 +135,7 @@ def test_the_value_is_that_of_the_report(
 @pytest.mark.parametrize(
     ("target", "metric", "more"), [("binary", "roc_auc", True), ("rating", "rmse", False)]
 )
-def test_labels_are_searched_too(
-    target: Target, metric: str, more: bool, tmp_path: Path
-) -> None:
+def test_labels_are_searched_too(target: Target, metric: str, more: bool, tmp_path: Path) -> None:
     clicks = write_labels_dataset(tmp_path / "clicks", target=target)
     text = 'name = "label_mean"\n[search]\n"model.smoothing" = { low = 1e-3, high = 1e6, log = true }\n'
     best = tuning.tune(
