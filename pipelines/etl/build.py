@@ -169,7 +169,7 @@ def _refuse_without_ids(raw: Raw, recipe: EtlRecipe) -> None:
         raise DataError(
             "a dataset of the task top_n needs users and items, and the events have no "
             f"{' and no '.join(missing)}; "
-            'map the columns under [source], or set task = "ranking" with a [target]'
+            'map the columns under [source], or set task = "labels" with a [target]'
         )
 
 
