@@ -21,6 +21,7 @@ NetworkName = Literal[
     "cifar_resnet32",
     "cifar_resnet44",
     "cifar_resnet56",
+    "efficientnet_lite0",
 ]
 Share = Annotated[float, Field(ge=0, le=1)]
 

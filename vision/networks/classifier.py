@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,11 @@ from torch import Tensor, nn
 class Classifier(nn.Module, ABC):
     """Pictures float32[B, channels, height, width] -> logits float32[B, n_classes].
 
-    The last layer is `fc`; what is before it are features of the picture, whatever the classes.
+    The last layer is the head; what is before it are features of the picture, whatever the classes.
     """
 
-    fc: nn.Linear
+    head_name: ClassVar[str] = "fc"
+    """The head's name among the modules, and in files of weights."""
     dropout: nn.Dropout
 
     @abstractmethod
@@ -24,12 +26,18 @@ class Classifier(nn.Module, ABC):
 
     @abstractmethod
     def parts(self) -> Mapping[str, nn.Module]:
-        """The parts by name, from the picture to `fc`: what is frozen, and unfrozen by stages."""
+        """The parts by name, from the picture to the head: what is frozen, and unfrozen by
+        stages."""
+
+    @property
+    def head(self) -> nn.Linear:
+        """From features to logits."""
+        return cast(nn.Linear, getattr(self, self.head_name))
 
     @property
     def n_features(self) -> int:
         """Width of the features."""
-        return self.fc.in_features
+        return self.head.in_features
 
     def features(self, pictures: Tensor) -> Tensor:
         """float32[B, n_features]: the mean of the last maps over the picture."""
@@ -37,14 +45,15 @@ class Classifier(nn.Module, ABC):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Logits float32[B, n_classes]."""
-        logits: Tensor = self.fc(self.dropout(self.features(pictures)))
+        logits: Tensor = self.head(self.dropout(self.features(pictures)))
         return logits
 
     def set_head(self, n_classes: int) -> None:
         """A new head for other classes: all their logits are zero at first."""
-        self.fc = nn.Linear(self.n_features, n_classes)
-        nn.init.zeros_(self.fc.weight)
-        nn.init.zeros_(self.fc.bias)
+        head = nn.Linear(self.n_features, n_classes)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        setattr(self, self.head_name, head)
 
 
 def start(network: nn.Module) -> None:

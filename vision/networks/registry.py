@@ -8,6 +8,7 @@ from falconer.vision.config import NetworkConfig
 from falconer.vision.networks import cifar_resnet, resnet
 from falconer.vision.networks.cifar_resnet import CifarResNet
 from falconer.vision.networks.classifier import Classifier
+from falconer.vision.networks.efficientnet_lite import EfficientNetLite0
 from falconer.vision.networks.resnet import ResNet
 
 DEFAULT_EPS = 1e-5
@@ -29,9 +30,14 @@ def _cifar_resnet(config: NetworkConfig, n_classes: int, channels: int) -> Class
     return CifarResNet(config.name, n_classes, channels=channels, dropout=config.dropout)
 
 
+def _efficientnet(config: NetworkConfig, n_classes: int, channels: int) -> Classifier:
+    return EfficientNetLite0(n_classes, channels=channels, dropout=config.dropout)
+
+
 NETWORKS: Mapping[str, Builder] = {
     **dict.fromkeys(resnet.DEPTHS, _resnet),
     **dict.fromkeys(cifar_resnet.DEPTHS, _cifar_resnet),
+    "efficientnet_lite0": _efficientnet,
 }
 
 

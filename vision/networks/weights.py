@@ -25,7 +25,6 @@ from falconer.vision.config import NetworkConfig
 from falconer.vision.networks.classifier import Classifier
 from falconer.vision.networks.resnet import BASIC, DEPTHS, Version
 
-HEAD = "fc."
 MOST_BYTES = 2**31
 SECONDS = 60
 WEIGHTS_FOLDER = Path("data") / "weights"
@@ -95,13 +94,16 @@ def load_weights(network: Classifier, weights: Weights) -> bool:
     A head of other classes stays as it was. Raises `ArtifactError` that names what is missing,
     unknown or of another shape.
     """
+    head = f"{network.head_name}."
     own = _without_counters(network.state_dict())
     given = _without_counters(weights.tensors)
     fits = all(
-        name in given and given[name].shape == own[name].shape for name in own if _in_head(name)
+        name in given and given[name].shape == own[name].shape
+        for name in own
+        if name.startswith(head)
     )
-    wanted = {name for name in own if fits or not _in_head(name)}
-    given = {name: value for name, value in given.items() if fits or not _in_head(name)}
+    wanted = {name for name in own if fits or not name.startswith(head)}
+    given = {name: value for name, value in given.items() if fits or not name.startswith(head)}
     missing = sorted(wanted - given.keys())
     unknown = sorted(given.keys() - wanted)
     shapes = sorted(name for name in wanted & given.keys() if given[name].shape != own[name].shape)
@@ -120,10 +122,6 @@ def _without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {
         name: value for name, value in tensors.items() if not name.endswith(".num_batches_tracked")
     }
-
-
-def _in_head(name: str) -> bool:
-    return name.startswith(HEAD)
 
 
 def save_weights(network: torch.nn.Module, path: Path, metadata: Mapping[str, str]) -> None:

@@ -68,10 +68,10 @@ def test_every_network_keeps_the_contract(name: str) -> None:
         features = network.features(pictures)
         assert features.shape == (2, network.n_features)
         assert network(pictures).shape == (2, 7)
-        assert torch.equal(network(pictures), network.fc(features))
+        assert torch.equal(network(pictures), network.head(features))
     parts = network.parts()
     assert next(iter(parts)) == "stem"
-    assert list(parts)[-1] == "fc"
+    assert list(parts)[-1] == network.head_name
     within = [id(p) for part in parts.values() for p in part.parameters()]
     assert sorted(within) == sorted(id(p) for p in network.parameters())
     network.set_head(3)

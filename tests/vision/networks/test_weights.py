@@ -83,9 +83,9 @@ def test_a_bottleneck_of_unknown_form_is_refused(unnamed: Path) -> None:
 
 def test_a_head_of_other_classes_stays(unnamed: Path) -> None:
     network = build(config(), n_classes=9, channels=3)
-    before = network.fc.weight.clone()
+    before = network.head.weight.clone()
     assert not load_weights(network, read_weights(unnamed))
-    assert torch.equal(network.fc.weight, before)
+    assert torch.equal(network.head.weight, before)
     assert torch.equal(network.conv1.weight, read_weights(unnamed).tensors["conv1.weight"])
 
 
