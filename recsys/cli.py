@@ -162,7 +162,7 @@ def predict(
     data: Data = None,
     fold: Annotated[Folds, typer.Option("--fold", help="Whose rows to score.")] = "test",
 ) -> None:
-    """Write a run's score for each row of a dataset of the ranking task: the probability of label
+    """Write a run's score for each row of a dataset of the task `labels`: the probability of label
     1, or the rating.
 
     Example: falconer predict runs/20250101T120000Z-dlrm-torch-1a2b3c --fold valid
@@ -193,7 +193,7 @@ def evaluate(
 ) -> None:
     """Judge lists: a parquet file with user, item, and rank or score, or all lists of a run.
 
-    On a dataset of the ranking task: a run's predictions, or those of a file with ordinal and
+    On a dataset of the task `labels`: a run's predictions, or those of a file with ordinal and
     score.
 
     Example: falconer evaluate lists.parquet --data data/shop/1f2e3d4c5b6a7988 --k 10 --k 50 --set

@@ -70,12 +70,12 @@ class UserScorer(Protocol):
 
 @runtime_checkable
 class PairScorer(Protocol):
-    """A ranking (click-through) model, or one that ranks the candidates that a query gives."""
+    """A model of labels, or one that ranks the candidates that a query gives."""
 
     def score_pairs(self, pairs: Pairs) -> NDArray[np.float32]:
         """float32[n_pairs]; higher is better. A pair's score does not depend on the other pairs.
 
-        On a dataset of the ranking task this is the probability of label 1, or the expected rating
+        On a dataset of the task `labels` this is the probability of label 1, or the expected rating
         (`card.target`).
         """
 

@@ -18,6 +18,7 @@ from falconer.pipelines import parquet
 from falconer.pipelines.data.queries import Pairs, Queries, Ragged, Truth
 from falconer.pipelines.data.schema import (
     FORMAT_VERSION,
+    FORMER_TASK,
     DatasetCard,
     Feature,
     Fold,
@@ -52,6 +53,11 @@ class Dataset:
             raise ArtifactError(
                 f"{path / CARD}: format version {version}, this release reads {FORMAT_VERSION}; "
                 "rebuild it with `falconer etl`"
+            )
+        if values.get("task") == FORMER_TASK:
+            raise ArtifactError(
+                f"{path / CARD}: built by an older release, which called the task labels "
+                f"{FORMER_TASK}; rebuild it with `falconer etl RECIPE`"
             )
         try:
             return cls(path, DatasetCard.model_validate(values))
@@ -161,7 +167,7 @@ class Dataset:
                 yield _truth_of(pa.Table.from_batches([batch]))
 
     def pairs(self, fold: Fold) -> Pairs:
-        """The fold's rows of the ranking task, a query each (see `Pairs`); -1 where a source has no
+        """The fold's rows of the task `labels`, a query each (see `Pairs`); -1 where a source has no
         users or items."""
         table = self._fold_table("pairs", fold)
         n = table.num_rows

@@ -131,7 +131,7 @@ class Pairs:
     """Pairs of a query and an item: `query` int64[P] is a row of `queries`, `item` int32[P] (-1:
     not in the catalogue).
 
-    In the ranking task each pair has a query of its own, with an empty history, and with the row's
+    In the task `labels` each pair has a query of its own, with an empty history, and with the row's
     event features beside the user's.
     """
 

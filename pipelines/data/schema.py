@@ -25,7 +25,7 @@ A feature's column (`Feature.column`) bears its name, behind `feature:` where on
 is called so: a name of the source's never meets one of ours.
 
 A dataset of the task `top_n` has queries and truth, and train events of the catalogue's items only.
-One of the task `ranking` has pairs and labels, and a label in train; where the source has no users
+One of the task `labels` has pairs and labels, and a label in train; where the source has no users
 or no items, these columns are absent, and the vocabulary is empty.
 """
 
@@ -53,11 +53,13 @@ OURS = frozenset(
 """Every column of train, queries, pairs, users and items that is no feature's."""
 
 Fold = Literal["valid", "test"]
-TaskName = Literal["top_n", "ranking"]
-"""top_n: the best items of the whole catalogue for each query; ranking: the label of a given row
+TaskName = Literal["top_n", "labels"]
+FORMER_TASK = "ranking"
+"""What releases before called the task `labels`."""
+"""top_n: the best items of the whole catalogue for each query; labels: the label of a given row
 (click-through)."""
 Target = Literal["binary", "rating"]
-"""What the label of a ranking dataset is: 0 or 1, or a number."""
+"""What the label of a dataset of labels is: 0 or 1, or a number."""
 View = Literal["all", "repeat", "novel"]
 """Which relevant items count, and which may be recommended: every item; only items of the user's
 history; only items outside it."""
@@ -140,7 +142,7 @@ class DatasetCard(Config):
     name: str
     task: TaskName
     target: Target | None = None
-    """Of the task `ranking`; None for `top_n`."""
+    """Of the task `labels`; None for `top_n`."""
     dataset_id: str
     id_space: IdSpace
     n_users: int

@@ -50,7 +50,7 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The vocabularies of users and items, and their lineage. A source of the ranking task may have
+    """The vocabularies of users and items, and their lineage. A source of the task `labels` may have
     neither."""
 
     users: Vocabulary

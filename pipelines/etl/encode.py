@@ -37,7 +37,7 @@ class Parent:
 class Encoded:
     """The content of a dataset: `train` and `entities` ("user", "item") as they will be written.
 
-    The task top_n has `folds`, the task ranking has `rows`; the other one is empty.
+    The task top_n has `folds`, the task labels has `rows`; the other one is empty.
     """
 
     catalogue: Catalogue
@@ -74,7 +74,7 @@ def encode(
     }
     encodings, encoded = _features(recipe, engine, {"event": train, **entities}, parent, watch)
     with watch("encode"):
-        ranking = recipe.task == "ranking"
+        of_labels = recipe.task == "labels"
         return Encoded(
             _with_lineage(catalogue, Encoder(encodings), parent),
             Encoder(encodings),
@@ -83,8 +83,8 @@ def encode(
                 kind: _beside(entities[kind].select("id", "key", "label"), encoded[kind])
                 for kind in KINDS
             },
-            {} if ranking else _folds(events, divided, raw.candidates, catalogue),
-            _rows(events, divided, recipe, engine, encodings["event"]) if ranking else {},
+            {} if of_labels else _folds(events, divided, raw.candidates, catalogue),
+            _rows(events, divided, recipe, engine, encodings["event"]) if of_labels else {},
         )
 
 
@@ -154,7 +154,7 @@ def _beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
 
 
 def _train_columns(train: pl.DataFrame, recipe: EtlRecipe) -> pl.DataFrame:
-    """The columns of train without features. For ranking the label is the only trace of the column
+    """The columns of train without features. For labels the label is the only trace of the column
     that it is of."""
     floats = FLOATS if recipe.task == "top_n" else ("label",)
     optional = [name for name in ("time", *floats) if name in train.columns]

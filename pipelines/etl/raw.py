@@ -33,9 +33,8 @@ class Raw:
     whose value cannot be converted.
 
     events      `ordinal` int64 (0-based row in the source), `user` and `item` (int64 or string;
-                only for the ranking
-                task may they be absent), optional `time` int64 seconds since 1970 UTC, `rating`,
-                `weight` and `label` float64; then event features
+                only for the task `labels` may they be absent), optional `time` int64 seconds since
+                1970 UTC, `rating`, `weight` and `label` float64; then event features
     users       `user`, optional `label` string, features; or None
     items       `item`, optional `label` string, features; or None
     candidates  `user`, `item` (the held-out positive) and `candidates`: a list of all items to

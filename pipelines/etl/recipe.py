@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from falconer.pipelines.config import Config, apply_overrides, find_recipe, parse, read_toml
-from falconer.pipelines.data.schema import TaskName
+from falconer.pipelines.data.schema import FORMER_TASK, TaskName
 from falconer.pipelines.etl.catalogue import CatalogueConfig
 from falconer.pipelines.etl.clean import CleanConfig
 from falconer.pipelines.etl.contract import ContractConfig
@@ -28,7 +28,7 @@ class EtlRecipe(Config):
     """Name of the dataset and of its folder: letters, digits, dots, dashes, underscores."""
     task: TaskName = "top_n"
     target: TargetConfig | None = None
-    """What the label of the task `ranking` is."""
+    """What the label of the task `labels` is."""
     source: Source
     contract: ContractConfig = Field(default_factory=ContractConfig)
     clean: CleanConfig = Field(default_factory=CleanConfig)
@@ -38,6 +38,13 @@ class EtlRecipe(Config):
     extends: Path | None = None
     """Directory of a dataset whose ids, categories and scales are kept; new ones follow as the next
     generation."""
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _is_called_so_today(cls, task: object) -> object:
+        if task == FORMER_TASK:
+            raise ValueError('this task is called "labels" now: write task = "labels"')
+        return task
 
     @model_validator(mode="after")
     def _reads_its_features(self) -> EtlRecipe:
@@ -64,25 +71,25 @@ class EtlRecipe(Config):
     @model_validator(mode="after")
     def _fits_its_task(self) -> EtlRecipe:
         if self.task == "top_n" and self.target is not None:
-            raise ValueError('[target] is for task = "ranking"')
-        if self.task == "ranking":
-            self._is_for_ranking()
+            raise ValueError('[target] is for task = "labels"')
+        if self.task == "labels":
+            self._is_for_labels()
         return self
 
-    def _is_for_ranking(self) -> None:
+    def _is_for_labels(self) -> None:
         if self.target is None:
             raise ValueError(
-                'task = "ranking" needs a [target]: kind = "binary" or "rating", and a column'
+                'task = "labels" needs a [target]: kind = "binary" or "rating", and a column'
             )
         if not isinstance(self.split, Random | Temporal | Rolling):
             raise ValueError(
-                'task = "ranking" is split by random, temporal or rolling: its rows are judged one by one'
+                'task = "labels" is split by random, temporal or rolling: its rows are judged one by one'
             )
         if self.split.views is not None:
-            raise ValueError('split.views are of lists, and task = "ranking" has none')
+            raise ValueError('split.views are of lists, and task = "labels" has none')
         if self.catalogue.counted_on != "train":
             raise ValueError(
-                'task = "ranking" keeps every row: catalogue.counted_on must be "train"'
+                'task = "labels" keeps every row: catalogue.counted_on must be "train"'
             )
 
 

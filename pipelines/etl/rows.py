@@ -1,4 +1,4 @@
-"""Rows and labels of one fold of the ranking task, from the split events."""
+"""Rows and labels of one fold of the task `labels`, from the split events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The target of the ranking task: which column is the label, and what it means."""
+"""The target of the task `labels`: which column is the label, and what it means."""
 
 from __future__ import annotations
 

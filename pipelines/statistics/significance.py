@@ -8,7 +8,8 @@ which queries were asked; what another training of the same model would change i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
-FLIPS = 10_000
-"""Random assignments of signs: the smallest p-value is one in so many."""
+FLIPS, MOST_FLIPS = 10_000, 1_000_000
+"""Random assignments of signs: the smallest p-value is one in so many. More where many tests are
+corrected together, up to what a machine can do in a minute."""
 EXACT_QUERIES = 20_000
 """With more queries the sum of signed differences is taken as normal, which it is within what
 10,000 flips can tell."""
@@ -25,36 +27,95 @@ SIGNS_AT_ONCE = 2**22
 POWER = 0.8
 
 
-def randomisation_p(differences: Float64, *, seed: int, flips: int = FLIPS) -> Float64:
-    """float64[P]: two-sided p-value of each column of paired `differences` float64[n, P], n > 0.
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Columns of values: those of the first of each pair, and of the second."""
+
+
+def randomisation_p(
+    values: Float64, *, seed: int, flips: int = FLIPS, pairs: Pairs | None = None
+) -> Float64:
+    """float64[P]: two-sided p-value of each column of paired differences `values` float64[n, P],
+    n > 0; with `pairs`, of the difference of two columns of `values` float64[n, M], pair by pair.
 
     Fisher's randomisation test (Smucker et al. 2007): were both models alike, each difference could
     as well have the other sign. The share of random signs whose sum is as far from zero as the
     observed one, itself counted (Phipson and Smyth 2010), so that p is never 0. Columns share their
     signs; the signs depend on n and `seed` only.
     """
-    observed = np.abs(differences.sum(axis=0)) * (
-        1 - 1e-12
-    )  # sums that are equal but for their rounding count
-    if len(differences) > EXACT_QUERIES:
-        return _normal_p(observed, np.sqrt((differences**2).sum(axis=0)))
-    rng = np.random.default_rng(seed)
-    n = len(differences)
-    as_far = np.zeros(differences.shape[1], np.int64)
-    step = max(1, SIGNS_AT_ONCE // n)
-    for start in range(0, flips, step):
-        rows = min(step, flips - start)
-        bits = np.unpackbits(
-            np.frombuffer(rng.bytes(rows * -(-n // 8)), np.uint8).reshape(rows, -1), axis=1, count=n
-        )
-        signs = bits.astype(np.float64) * 2 - 1
-        as_far += (np.abs(signs @ differences) >= observed).sum(axis=0)
+    observed = np.abs(_contrast(values.sum(axis=0), pairs))
+    if len(values) > EXACT_QUERIES:
+        return _normal_p(observed, _root_of_squares(values, pairs))
+    # sums that are equal but for their rounding count
+    far = observed * (1 - 1e-12) - _rounding(values, pairs)
+    as_far = np.zeros(len(observed), np.int64)
+    for signs in _signs(len(values), flips, seed):
+        as_far += (np.abs(_contrast(signs @ values, pairs)) >= far).sum(axis=0)
     return np.asarray((1 + as_far) / (1 + flips), np.float64)
 
 
+def _contrast(sums: Float64, pairs: Pairs | None) -> Float64:
+    """The sums of differences from sums of values: signs are drawn for models, not for pairs, of
+    which there are many more."""
+    return sums if pairs is None else np.asarray(sums[..., pairs[0]] - sums[..., pairs[1]])
+
+
+def _root_of_squares(values: Float64, pairs: Pairs | None) -> Float64:
+    if pairs is None:
+        return np.asarray(np.sqrt((values**2).sum(axis=0)))
+    squares = [((values[:, a] - values[:, b]) ** 2).sum() for a, b in zip(*pairs, strict=True)]
+    return np.asarray(np.sqrt(np.array(squares)), np.float64)
+
+
+def _rounding(values: Float64, pairs: Pairs | None) -> Float64:
+    """What the order of summing can change in a difference of two sums."""
+    size = 1e-14 * np.abs(values).sum(axis=0)
+    return np.asarray(size if pairs is None else size[pairs[0]] + size[pairs[1]])
+
+
+def _signs(n: int, flips: int, seed: int) -> Iterator[Float64]:
+    """float64[some, n] of -1 and 1, `flips` rows in all."""
+    rng = np.random.default_rng(seed)
+    step = max(1, SIGNS_AT_ONCE // n)
+    for start in range(0, flips, step):
+        rows = min(step, flips - start)
+        packed = np.frombuffer(rng.bytes(rows * -(-n // 8)), np.uint8).reshape(rows, -1)
+        yield np.unpackbits(packed, axis=1, count=n).astype(np.float64) * 2 - 1
+
+
 def flips_for(tests: int, *, alpha: float) -> int:
-    """Flips that let the smallest p-value survive Holm's correction for so many tests."""
-    return max(FLIPS, math.ceil(2 * tests / alpha))
+    """Flips that let the smallest p-value survive Holm's correction for so many tests, twice over;
+    never more than `MOST_FLIPS`."""
+    return min(MOST_FLIPS, max(FLIPS, math.ceil(2 * tests / alpha)))
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """Randomisation tests that were made together.
+
+    p         float[T]   each alone
+    p_holm    float[T]   corrected for their number
+    is_bound  bool[T]    no flip was as far as what was observed: the p-values are "at most"
+    """
+
+    p: list[float]
+    p_holm: list[float]
+    is_bound: list[bool]
+
+
+def randomisation_tests(
+    values: Float64, *, seed: int, alpha: float, pairs: Pairs | None = None
+) -> Corrected:
+    """`randomisation_p` of all columns, or pairs of columns, and Holm's correction for their number
+    T.
+
+    The smallest p-value, one in the number of flips, is multiplied by T: there are as many flips as
+    it takes to come below `alpha` all the same.
+    """
+    n_tests = values.shape[1] if pairs is None else len(pairs[0])
+    flips = flips_for(n_tests, alpha=alpha)
+    p = randomisation_p(values, seed=seed, flips=flips, pairs=pairs)
+    floor = 0.0 if len(values) > EXACT_QUERIES else 1 / (1 + flips)
+    return Corrected(p.tolist(), holm(p.tolist()), (p <= floor * (1 + 1e-9)).tolist())
 
 
 def _normal_p(observed: Float64, deviation: Float64) -> Float64:

@@ -21,7 +21,7 @@ class FieldsConfig(PairsConfig):
     starts as zeros.
     """
 
-    tasks: ClassVar[tuple[TaskName, ...]] = ("top_n", "ranking")
+    tasks: ClassVar[tuple[TaskName, ...]] = ("top_n", "labels")
     folds_in: ClassVar[bool] = False
     needs_features: ClassVar[bool] = True
     """Refuses a dataset that has no feature at all, unless `fields` asks for the ids alone."""

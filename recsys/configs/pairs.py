@@ -25,8 +25,8 @@ class PairsTraining(TrainingConfig):
 
 
 class PairsConfig(ModelConfig):
-    """Knobs of a model that learns from train events and drawn pairs, or from the labels of a
-    ranking dataset."""
+    """Knobs of a model that learns from train events and drawn pairs, or from the rows of a
+    dataset of labels."""
 
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of each hidden layer's outputs that is dropped in training."""

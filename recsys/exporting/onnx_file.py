@@ -32,7 +32,7 @@ class ExportConfig(Config):
     tolerance: float = Field(default=1e-4, gt=0)
     """Largest difference that is allowed, relative to scores beyond 1 and absolute below."""
     queries: int = Field(default=1000, ge=1)
-    """Queries of the dataset that are compared, or rows of a ranking dataset."""
+    """Queries of the dataset that are compared, or rows of a dataset of labels."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Of the choice of queries and of the items for pairs."""
 

@@ -41,7 +41,7 @@ class Parity:
 
 class Questions:
     """Rows to ask a scorer and its graph alike: edge cases, and `n` queries of the dataset (in the
-    ranking task, rows), drawn with the seed.
+    task `labels`, rows), drawn with the seed.
 
     Raises `ArtifactError` where the dataset has none.
     """
@@ -57,7 +57,7 @@ class Questions:
         )
         self._queries, self._item = (
             self._of_rows(data, n, seed)
-            if data.card.task == "ranking"
+            if data.card.task == "labels"
             else self._of_lists(data, n, seed)
         )
 
@@ -124,7 +124,7 @@ def _fold(data: Dataset) -> Fold:
     """A fold that has a row; nothing of its truth is read."""
     for fold in FOLDS:
         if data.has_fold(fold) and (
-            len(data.pairs(fold)) if data.card.task == "ranking" else data.n_queries(fold)
+            len(data.pairs(fold)) if data.card.task == "labels" else data.n_queries(fold)
         ):
             return fold
     raise ArtifactError(

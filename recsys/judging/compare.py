@@ -15,12 +15,11 @@ from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.statistics import significance
 from falconer.pipelines.statistics.bootstrap import interval, resampled_means
+from falconer.pipelines.statistics.differences import PairedDifference, paired_differences
 from falconer.recsys.judging import slices
-from falconer.recsys.judging.differences import paired_differences
 from falconer.recsys.judging.lists.per_query import KEYS, Judged
 from falconer.recsys.judging.reports import (
     Comparison,
-    PairedDifference,
     Report,
     SliceDifference,
     ViewComparison,
@@ -234,13 +233,11 @@ def slice_differences(judged: Sequence[Judged]) -> tuple[SliceDifference, ...]:
     made = first.report
     resampled = resampled_means(values, resamples=made.resamples, seed=made.seed)
     low, high = interval(resampled, level=made.level)
-    p_values = significance.randomisation_p(  # 0 for a query that takes no part adds nothing under any sign
-        np.nan_to_num(values),
-        seed=made.seed,
-        flips=significance.flips_for(len(kept), alpha=1 - made.level),
+    tests = significance.randomisation_tests(  # 0 for a query that takes no part adds nothing under any sign
+        np.nan_to_num(values), seed=made.seed, alpha=1 - made.level
     )
     found = []
-    for place, p_holm in enumerate(significance.holm(p_values.tolist())):
+    for place, p_holm in enumerate(tests.p_holm):
         name, other = wanted[kept[place]]
         metric, slicing, group = slices.parse(name)
         found.append(
@@ -256,6 +253,7 @@ def slice_differences(judged: Sequence[Judged]) -> tuple[SliceDifference, ...]:
                 n=int(np.count_nonzero(~np.isnan(values[:, place]))),
                 level=made.level,
                 p_holm=p_holm,
+                p_is_bound=tests.is_bound[place],
             )
         )
     return tuple(found)

@@ -6,18 +6,9 @@ from pydantic import Field
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import Fold, View
+from falconer.pipelines.statistics.differences import Difference, Estimate, PairedDifference
 
 REPORT_FORMAT_VERSION = 1
-
-
-class Estimate(Config):
-    """A mean over queries with its bootstrap interval; the interval is None for what is no mean
-    over queries."""
-
-    mean: float
-    low: float | None = None
-    high: float | None = None
-    definition: str
 
 
 class SliceEstimate(Config):
@@ -81,53 +72,12 @@ class Report(BaseReport):
     in every view, since whether they are repeats is not known."""
 
 
-class PairedDifference(Config):
-    """Mean over queries of (first - second) on one metric, both on the same queries, with its
-    interval and tests."""
-
-    metric: str
-    first: str
-    second: str
-    difference: float
-    low: float
-    high: float
-    n: int
-    level: float = 0.95
-    p_bootstrap: float
-    p_randomisation: float
-    p_holm: float
-    """`p_randomisation`, adjusted for all pairs of the view."""
-    n_needed: int | None = None
-    """Queries that would show a difference like this one with power 0.8; None where the means are
-    the same."""
-
-    @property
-    def separated(self) -> bool:
-        """Whether the interval leaves zero out and the corrected test agrees: only then is one
-        model called better."""
-        return (self.low > 0 or self.high < 0) and self.p_holm <= 1 - self.level
-
-
-class SliceDifference(Config):
-    """Mean over a group's queries of (first - second), with its interval; `p_holm` is corrected for
-    all groups and pairs of the view."""
+class SliceDifference(Difference):
+    """The difference of two models over one group's queries, corrected for all groups and pairs of
+    the view."""
 
     slicing: str
     group: str
-    metric: str
-    first: str
-    second: str
-    difference: float
-    low: float
-    high: float
-    n: int
-    level: float = 0.95
-    p_holm: float
-
-    @property
-    def separated(self) -> bool:
-        """As of `PairedDifference`."""
-        return (self.low > 0 or self.high < 0) and self.p_holm <= 1 - self.level
 
 
 class ViewComparison(Config):

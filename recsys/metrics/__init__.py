@@ -7,7 +7,7 @@ here.
 accuracy       one value a query, from its list and its relevant items
 beyond         one value a query, from its list and what is known of items and histories
 exposure       one value for all lists together
-click_through  one value for rows of (label, score): the ranking task
+labels         one value for rows of (label, score): the task `labels`
 rating         the same where the label is a number
 linear         for each row a value whose mean is a metric of these two
 compute        from names of metrics to values
@@ -17,9 +17,9 @@ translate      how values of other libraries follow from ours
 
 from falconer.recsys.metrics.accuracy import METRICS
 from falconer.recsys.metrics.beyond import BEYOND_METRICS
-from falconer.recsys.metrics.click_through import CLICK_METRICS
 from falconer.recsys.metrics.definition import COMMON_RULES, Definition
 from falconer.recsys.metrics.exposure import LIST_METRICS
+from falconer.recsys.metrics.labels import BINARY_METRICS
 from falconer.recsys.metrics.rating import RATING_METRICS
 from falconer.recsys.metrics.tables import (
     definition_of,
@@ -31,7 +31,7 @@ from falconer.recsys.metrics.tables import (
 
 __all__ = [
     "BEYOND_METRICS",
-    "CLICK_METRICS",
+    "BINARY_METRICS",
     "COMMON_RULES",
     "LIST_METRICS",
     "METRICS",

@@ -1,5 +1,5 @@
-"""A value for each row whose mean is the metric: what resampling and paired tests of the ranking
-task work on.
+"""A value for each row whose mean is the metric: what resampling and paired tests of the task
+`labels` work on.
 
 A metric such as the AUC is no mean over rows. To first order it moves with the weight of a row as a
 mean does: the value here is metric + influence, where the influence of a row is n times the
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falconer.recsys.metrics import click_through as clicks
+from falconer.recsys.metrics import labels as binary
 from falconer.recsys.metrics import rating
 
 Float64 = NDArray[np.float64]
@@ -40,12 +40,12 @@ def row_values(
 
 
 def metric_value(name: str, label: NDArray[Any], score: Float64, user: Int64 | None) -> float:
-    """A metric of the ranking task by its name; NaN where it has no value. Arguments as of
+    """A metric of the task `labels` by its name; NaN where it has no value. Arguments as of
     `row_values`."""
     if name in rating.RATING_METRICS:
         return rating.RATING_METRICS[name].function(label, score)
     arguments = (label, score, user) if name == "gauc" else (label, score)
-    return clicks.CLICK_METRICS[name].function(*arguments)
+    return binary.BINARY_METRICS[name].function(*arguments)
 
 
 def _auc(label: Float64, score: Float64, user: Int64 | None, value: float) -> Float64:
@@ -60,7 +60,7 @@ def _auc(label: Float64, score: Float64, user: Int64 | None, value: float) -> Fl
 def _rightly_ordered(label: Float64, score: Float64, group: Int64) -> Float64:
     """float64[n]: for each row, the rows of the other label in its group that are rightly ordered
     to it, ties half."""
-    below = clicks.mean_ranks(score, group) - clicks.mean_ranks(
+    below = binary.mean_ranks(score, group) - binary.mean_ranks(
         score, group * 2 + label.astype(np.int64)
     )
     _, code = np.unique(group, return_inverse=True)
@@ -83,7 +83,7 @@ def _gauc(label: Float64, score: Float64, user: Int64 | None, value: float) -> F
 
 
 def _log_loss(label: Float64, score: Float64, user: Int64 | None, value: float) -> Float64:
-    p = np.clip(score, clicks.PROBABILITY_FLOOR, 1 - clicks.PROBABILITY_FLOOR)
+    p = np.clip(score, binary.PROBABILITY_FLOOR, 1 - binary.PROBABILITY_FLOOR)
     return np.asarray(-np.log(np.where(label == 1, p, 1 - p)) - value)
 
 
@@ -108,8 +108,8 @@ def _average_precision(label: Float64, score: Float64, user: Int64 | None, value
 
 
 def _calibration_error(label: Float64, score: Float64, user: Int64 | None, value: float) -> Float64:
-    place = clicks.bins_of(score)
-    surplus = np.bincount(place, weights=label - score, minlength=clicks.N_BINS)
+    place = binary.bins_of(score)
+    surplus = np.bincount(place, weights=label - score, minlength=binary.N_BINS)
     return np.asarray(np.sign(surplus)[place] * (label - score) - value)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of the ranking task where the label is a number: rows of a rating and a prediction.
+"""Metrics of the task `labels` where the label is a number: rows of a rating and a prediction.
 
 Pure functions over arrays float[n]. Each raises `ValueError` where the arrays differ in length or
 hold NaN, and gives NaN where there is no row.

@@ -9,16 +9,16 @@ from typing import Any
 from falconer.pipelines.errors import ConfigError
 from falconer.recsys.metrics.accuracy import METRICS
 from falconer.recsys.metrics.beyond import BEYOND_METRICS
-from falconer.recsys.metrics.click_through import CLICK_METRICS
 from falconer.recsys.metrics.definition import Definition
 from falconer.recsys.metrics.exposure import LIST_METRICS
+from falconer.recsys.metrics.labels import BINARY_METRICS
 from falconer.recsys.metrics.rating import RATING_METRICS
 
 KINDS: Mapping[str, Mapping[str, Definition[Any]]] = {
     "one value a query": METRICS,
     "one value a list": BEYOND_METRICS,
     "one value for all lists": LIST_METRICS,
-    "one value for all rows of (label, score)": CLICK_METRICS,
+    "one value for all rows of (label, score)": BINARY_METRICS,
     "one value for all rows of (rating, prediction)": RATING_METRICS,
 }
 

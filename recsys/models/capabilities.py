@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from falconer.recsys.models.registry import MODELS, Model
 
 LEGEND = """\
-task          what it trains on: top_n (lists of items) or ranking (a label for each row)
+task          what it trains on: top_n (lists of items) or labels (a label for each row)
 personalised  lists differ with the history
 discovers     items outside the history are ranked personally too
 folds in      answers for users who came after training, from their history; the others answer them by popularity

@@ -14,8 +14,9 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.page import Column, Table
 from falconer.pipelines.runs import Run
+from falconer.pipelines.statistics.differences import Estimate
 from falconer.recsys.judging.labels.judge import RowReport
-from falconer.recsys.judging.reports import Comparison, Estimate, Report
+from falconer.recsys.judging.reports import Comparison, Report
 from falconer.recsys.metrics import COMMON_RULES
 
 ABSENT = "\u2013"

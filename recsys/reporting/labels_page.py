@@ -50,7 +50,7 @@ def render(comparison: RowComparison, data: Dataset, runs: Sequence[Run]) -> str
         "data_card": report_cards.data_card(data, comparison.fold),
         "protocol_card": _protocol_card(comparison, data, runs),
     }
-    return page.render("falconer.recsys.reporting", "click_through.html", context)
+    return page.render("falconer.recsys.reporting", "labels.html", context)
 
 
 def _facts(comparison: RowComparison, data: Dataset) -> list[tuple[str, str]]:

@@ -14,13 +14,8 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.page import Column, Table
 from falconer.pipelines.runs import Run
-from falconer.recsys.judging.reports import (
-    Comparison,
-    Estimate,
-    PairedDifference,
-    Report,
-    ViewComparison,
-)
+from falconer.pipelines.statistics.differences import Estimate, PairedDifference
+from falconer.recsys.judging.reports import Comparison, Report, ViewComparison
 from falconer.recsys.reporting import cards as report_cards
 from falconer.recsys.reporting import explorer
 from falconer.recsys.reporting import slices as report_slices

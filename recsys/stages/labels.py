@@ -1,4 +1,4 @@
-"""What the commands call for the ranking task: predict, evaluate, compare."""
+"""What the commands call for the task `labels`: predict, evaluate, compare."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from falconer.pipelines import runs
 from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import Dataset
-from falconer.pipelines.data.schema import Fold, View
+from falconer.pipelines.data.schema import FORMER_TASK, Fold, View
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.files import write_text
 from falconer.pipelines.runs import Run
@@ -27,24 +27,24 @@ from falconer.recsys.models import registry
 from falconer.recsys.reporting import labels_page as comparison_page
 from falconer.recsys.stages.finished import dataset_of, finished_run, mirror_apart
 
-FOLDER = "ranking"
+FOLDER = "labels"
 """Of a run's report, beside the folders that the views of lists have."""
 
 
 def is_about_rows(path: Path, data_path: Path | None) -> bool:
-    """Whether a run, or a file to be judged on a dataset, is of the ranking task."""
+    """Whether a run, or a file to be judged on a dataset, is of the task `labels`."""
     if data_path is not None:
-        return Dataset.open(data_path).card.task == "ranking"
+        return Dataset.open(data_path).card.task == "labels"
     return (path / runs.RUN_FILE).is_file() and dataset_of(
         Run.open(path), None
-    ).card.task == "ranking"
+    ).card.task == "labels"
 
 
 def refuse_rows(data: Dataset) -> None:
-    """`ConfigError` for a dataset of the ranking task, which has no lists."""
-    if data.card.task == "ranking":
+    """`ConfigError` for a dataset of the task `labels`, which has no lists."""
+    if data.card.task == "labels":
         raise ConfigError(
-            f"{data.path} is a dataset of the ranking task, which has no lists; use `falconer "
+            f"{data.path} is a dataset of the task `labels`, which has no lists; use `falconer "
             "predict`"
         )
 
@@ -58,7 +58,7 @@ def predict(run_path: Path, *, fold: Fold = "test", data_path: Path | None = Non
     """
     run = finished_run(run_path)
     data = dataset_of(run, data_path)
-    if data.card.task != "ranking":
+    if data.card.task != "labels":
         raise ConfigError(
             f"{data.path} is a dataset of the task {data.card.task}; use `falconer recommend`"
         )
@@ -88,7 +88,7 @@ def evaluate(
 ) -> Path:
     """Judge a run's predictions, or anybody's: a parquet or CSV file with ordinal and score.
 
-    The report goes to `<out>/ranking`; `out` is the run directory, or a folder `<file>-report`
+    The report goes to `<out>/labels`; `out` is the run directory, or a folder `<file>-report`
     beside the file. Returns `out`. Raises `ConfigError` where `views`, or what `config` sets, are
     of lists.
     """
@@ -111,7 +111,7 @@ def _refuse_list_settings(views: Sequence[View], config: EvaluationConfig) -> No
     ]
     if given:
         raise ConfigError(
-            f"{', '.join(given)}: of lists; on a dataset of the ranking task every metric is "
+            f"{', '.join(given)}: of lists; on a dataset of the task `labels` every metric is "
             "computed, so leave it out"
         )
 
@@ -210,8 +210,9 @@ def _print_report(report: RowReport) -> None:
 
 
 def are_about_rows(paths: Sequence[Path]) -> bool:
-    """Whether these evaluated runs are of the ranking task; `ConfigError` where some are and others
+    """Whether these evaluated runs are of the task `labels`; `ConfigError` where some are and others
     are not."""
+    _refuse_former_folder(paths)
     found = [(path / FOLDER / judging.REPORT).is_file() for path in paths]
     if any(found) and not all(found):
         other = paths[found.index(False)]
@@ -220,6 +221,15 @@ def are_about_rows(paths: Sequence[Path]) -> bool:
             "out"
         )
     return any(found)
+
+
+def _refuse_former_folder(paths: Sequence[Path]) -> None:
+    for path in paths:
+        former = path / FORMER_TASK / judging.REPORT
+        if former.is_file() and not (path / FOLDER / judging.REPORT).is_file():
+            raise ArtifactError(
+                f"{former}: written by an older release; judge anew with `falconer evaluate {path}`"
+            )
 
 
 def compare(

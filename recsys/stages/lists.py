@@ -248,7 +248,7 @@ def evaluate(
     config: EvaluationConfig | None = None,
 ) -> Path:
     """Judge a run's lists in all its views, or those of any file (parquet, CSV, TREC, RecBole) in
-    `views`, else `all`; on a dataset of the ranking task, a run's predictions, or those of a file.
+    `views`, else `all`; on a dataset of the task `labels`, a run's predictions, or those of a file.
 
     Reports go to `<out>/<view>/`; `out` is the run directory, or a folder `<file>-report` beside
     the file. The fold is that which the lists were made for; `test` where the file does not say.

@@ -12,7 +12,7 @@ from falconer.pipelines.errors import ConfigError, DataError
 from falconer.recsys.contracts import CatalogScorer, PairScorer, Ranked
 from falconer.recsys.judging.lists.judge import found_in, relevant
 from falconer.recsys.judging.lists.validation import LabelValidation
-from falconer.recsys.metrics import CLICK_METRICS, METRICS, explain
+from falconer.recsys.metrics import BINARY_METRICS, METRICS, explain
 from falconer.recsys.recommending.top_k import top_k
 
 DEFAULT_METRIC = "ndcg@10"
@@ -23,7 +23,7 @@ class Objective(Protocol):
 
     metric: str
     view: View | None
-    """None in the ranking task, which has no views."""
+    """None in the task `labels`, which has no views."""
     more_is_better: bool
     is_validated: bool
     """Whether a training validates by this metric, if it does by one of this name."""
@@ -46,7 +46,7 @@ def objective_of(data: Dataset, metric: str | None = None, view: View | None = N
             "dataset with a validation part ([split] of its recipe)"
         )
     return (
-        _OfRows(data, metric, view) if data.card.task == "ranking" else _OfLists(data, metric, view)
+        _OfRows(data, metric, view) if data.card.task == "labels" else _OfLists(data, metric, view)
     )
 
 
@@ -88,7 +88,7 @@ class _OfRows:
         self._validation = LabelValidation(data)
         if view is not None:
             raise ConfigError(
-                f"{data.path}: is a dataset of the ranking task, which has no views: leave out "
+                f"{data.path}: is a dataset of the task `labels`, which has no views: leave out "
                 "--view"
             )
         if not self._validation.n_queries:
@@ -101,7 +101,7 @@ class _OfRows:
             )
         self.view: View | None = None
         self.more_is_better = (
-            self.metric in CLICK_METRICS and CLICK_METRICS[self.metric].better == "higher"
+            self.metric in BINARY_METRICS and BINARY_METRICS[self.metric].better == "higher"
         )
         self.is_validated = True
 

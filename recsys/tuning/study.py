@@ -61,7 +61,7 @@ class TuneConfig(Config):
     """No trial but the first begins after so many seconds."""
     metric: str | None = None
     """What decides; where left out, the metric that the training monitors, else ndcg@10, in the
-    ranking task roc_auc or rmse."""
+    task `labels` roc_auc or rmse."""
     view: View | None = None
     """In which view; the dataset's first where left out."""
     seed: int = Field(default=0, ge=0, lt=2**32)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("pipelines", "recsys", "vision", "workflows")
 OURS = {"falconer", "tests"}
 
-DISTRIBUTION = {"merlin": "merlin-models", "cudf": "cudf-cu12"}
+DISTRIBUTION = {"merlin": "merlin-models", "cudf": "cudf-cu12", "PIL": "pillow"}
 """Import name -> distribution, where they differ. (merlin-models brings the merlin-core that the
 engine imports.)"""
 
@@ -36,14 +36,15 @@ OWNERS = {
     "onnxruntime": r"recsys/backends/torch/onnx\.py",
     "optuna": r"recsys/tuning/study\.py",
     "rich": r"pipelines/(console|training/progress)\.py",
-    "torch": r"pipelines/training/\w+\.py|"
+    "torch": r"pipelines/training/\w+\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|recommending/on_torch|models/\w+/on_torch(/\w+)?)\.py",
     "typer": r"(pipelines|recsys)/cli\.py|workflows/\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
-    "pydantic": r"(pipelines|recsys)/.+\.py",
-    "numpy": r"(pipelines|recsys)/.+\.py",
+    "pydantic": r"(pipelines|recsys|vision)/.+\.py",
+    "numpy": r"(pipelines|recsys|vision)/.+\.py",
+    "PIL": r"vision/.+\.py",
     "pyarrow": r"(pipelines|recsys)/.+\.py",
-    "safetensors": r"pipelines/training/\w+\.py|"
+    "safetensors": r"pipelines/training/\w+\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|models/\w+/on_torch(/\w+)?)\.py",
     "scipy": r"recsys/.+\.py",
     "threadpoolctl": r"recsys/(recommending/top_k|backends/numpy/factors|models/\w+/on_\w+)\.py",

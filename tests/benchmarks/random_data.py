@@ -10,7 +10,7 @@ import numpy as np
 
 from falconer.pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from falconer.pipelines.data.schema import Feature
-from tests.support.datasets import DAY, START, write_dataset, write_ranking_dataset
+from tests.support.datasets import DAY, START, write_dataset, write_labels_dataset
 
 N_NUMBERS = 13
 SIZES = tuple(int(size) for size in np.geomspace(3, 200_000, 26))
@@ -20,9 +20,9 @@ SIZES = tuple(int(size) for size in np.geomspace(3, 200_000, 26))
 def click_logs(
     root: Path, *, n_rows: int, sizes: tuple[int, ...] = SIZES, seed: int = 0
 ) -> Dataset:
-    """Write and open a ranking dataset with `n_rows` train rows; small ids are the frequent
+    """Write and open a dataset of labels with `n_rows` train rows; small ids are the frequent
     ones."""
-    small = write_ranking_dataset(root, n_rows=100, entities=False, has_time=False)
+    small = write_labels_dataset(root, n_rows=100, entities=False, has_time=False)
     for folds in ("pairs", "labels"):
         shutil.rmtree(root / folds)
     numbers = [f"I{number}" for number in range(1, N_NUMBERS + 1)]

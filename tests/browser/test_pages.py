@@ -19,7 +19,7 @@ from falconer.recsys.judging.lists.judge import EvaluationConfig
 from falconer.recsys.reporting import labels_page as comparison_page
 from falconer.recsys.reporting import lists_page as report
 from tests.support.comparisons import HOSTILE, LEVELS, make_comparison, make_runs, write_goods
-from tests.support.datasets import write_ranking_dataset
+from tests.support.datasets import write_labels_dataset
 
 Scheme: TypeAlias = Literal["light", "dark"]
 
@@ -47,9 +47,9 @@ def comparison_of_one(root: Path) -> str:
 
 
 def comparison_of_rows(root: Path) -> str:
-    """Three models of the ranking task, one of them from elsewhere with a label that tries to break
+    """Three models of the task `labels`, one of them from elsewhere with a label that tries to break
     the page."""
-    data = write_ranking_dataset(root / "clicks")
+    data = write_labels_dataset(root / "clicks")
     score = np.linspace(0, 1, len(data.labels("test")))
     config = EvaluationConfig(resamples=100)
     found = [

@@ -8,7 +8,7 @@ import pytest
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.runs import Run
 from tests.support import tiny
-from tests.support.datasets import checkerboard, cycle, write_ranking_dataset
+from tests.support.datasets import checkerboard, cycle, write_labels_dataset
 
 Trained = Callable[[str, str, Dataset], Run]
 
@@ -30,12 +30,12 @@ def wheel(workspace: Path) -> Dataset:
 
 @pytest.fixture(scope="session")
 def clicks(workspace: Path) -> Dataset:
-    return write_ranking_dataset(workspace / "clicks")
+    return write_labels_dataset(workspace / "clicks")
 
 
 @pytest.fixture(scope="session")
 def stars(workspace: Path) -> Dataset:
-    return write_ranking_dataset(workspace / "stars", target="rating")
+    return write_labels_dataset(workspace / "stars", target="rating")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from falconer.recsys.exporting.parity import Questions
 from falconer.recsys.models import registry
 from tests.contracts.conftest import Trained
 from tests.support.datasets import checkerboard
-from tests.support.tiny import ALL, RANKING
+from tests.support.tiny import ALL, LABELS
 
 TOLERANCE = 1e-4
 
@@ -40,7 +40,7 @@ def test_lists(name: str, backend: str, board: Dataset, trained: Trained, tmp_pa
     assert_graphs_answer_alike(run, later, {"catalogue", "pairs"})
 
 
-@pytest.mark.parametrize(("name", "backend"), [pair for pair in RANKING if pair[1] == "torch"])
+@pytest.mark.parametrize(("name", "backend"), [pair for pair in LABELS if pair[1] == "torch"])
 def test_rows(name: str, backend: str, clicks: Dataset, trained: Trained) -> None:
     assert_graphs_answer_alike(trained(name, backend, clicks), clicks, {"pairs"})
 

@@ -14,11 +14,11 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError
 from falconer.recsys.stages import lists as stages
 from tests.support import tiny
-from tests.support.datasets import checkerboard, write_ranking_dataset
-from tests.support.tiny import ALL, RANKING
+from tests.support.datasets import checkerboard, write_labels_dataset
+from tests.support.tiny import ALL, LABELS
 
 TORCH = [(*pair, "top_n") for pair in ALL if pair[1] == "torch"]
-TORCH += [(*pair, "ranking") for pair in RANKING if pair[1] == "torch"]
+TORCH += [(*pair, "labels") for pair in LABELS if pair[1] == "torch"]
 
 every_model = pytest.mark.parametrize(("name", "backend", "task"), TORCH)
 
@@ -75,7 +75,7 @@ def test_a_checkpoint_of_another_lineage_is_refused(
 ) -> None:
     path = stopped_run(recipe, data, tmp_path / "stopped")
     other = tmp_path / "other"
-    make = checkerboard if task == "top_n" else write_ranking_dataset
+    make = checkerboard if task == "top_n" else write_labels_dataset
     make(other, generations=("another",))
     with pytest.raises(ArtifactError, match=r"cannot go on exactly(.|\n)*id_space"):
         stages.resume(path, data_path=other)

@@ -1,4 +1,4 @@
-"""What every model must do that gives a label to each row of a dataset of the ranking task."""
+"""What every model must do that gives a label to each row of a dataset of the task `labels`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from falconer.recsys.models import registry
 from falconer.recsys.stages import lists as stages
 from tests.contracts.conftest import Trained
 from tests.support import tiny
-from tests.support.datasets import checkerboard, write_ranking_dataset
-from tests.support.tiny import EVERY, RANKING, ranker_of
+from tests.support.datasets import checkerboard, write_labels_dataset
+from tests.support.tiny import EVERY, LABELS, ranker_of
 
-every_model = pytest.mark.parametrize(("name", "backend"), RANKING)
+every_model = pytest.mark.parametrize(("name", "backend"), LABELS)
 
 
 @every_model
@@ -66,7 +66,7 @@ def test_training_twice_on_rows_writes_the_same_bytes(
 def test_a_dataset_of_rows_of_another_lineage_is_refused(
     name: str, backend: str, clicks: Dataset, trained: Trained, tmp_path: Path
 ) -> None:
-    other = write_ranking_dataset(tmp_path / "other", n_rows=200, generations=("another",))
+    other = write_labels_dataset(tmp_path / "other", n_rows=200, generations=("another",))
     with pytest.raises(ArtifactError, match="lineage"):
         registry.load_model(trained(name, backend, clicks).model_directory, other)
 
@@ -75,7 +75,7 @@ def test_a_dataset_of_rows_of_another_lineage_is_refused(
 def test_rows_of_users_and_items_that_came_later_are_scored(
     name: str, backend: str, clicks: Dataset, trained: Trained, tmp_path: Path
 ) -> None:
-    later = write_ranking_dataset(
+    later = write_labels_dataset(
         tmp_path / "later", n_users=60, n_items=50, generations=("first", "second")
     )
     scores = ranker_of(trained(name, backend, clicks), later).score_pairs(later.pairs("test"))
@@ -86,7 +86,7 @@ def test_rows_of_users_and_items_that_came_later_are_scored(
 def test_rows_without_users_and_items_are_scored_or_refused_by_name(
     name: str, backend: str, tmp_path: Path
 ) -> None:
-    data = write_ranking_dataset(tmp_path / "rows", entities=False)
+    data = write_labels_dataset(tmp_path / "rows", entities=False)
     if name == "ncf":
         with pytest.raises(PipelineError, match="user"):
             tiny.train(name, backend, data, tmp_path / "runs")
@@ -99,8 +99,8 @@ def test_a_dataset_of_another_task_is_refused_in_one_sentence(
     name: str, backend: str, tmp_path: Path
 ) -> None:
     tasks = registry.MODELS[name].config.tasks
-    if "ranking" not in tasks:
-        data = write_ranking_dataset(tmp_path / "clicks", n_rows=200)
+    if "labels" not in tasks:
+        data = write_labels_dataset(tmp_path / "clicks", n_rows=200)
     elif "top_n" not in tasks:
         data = checkerboard(tmp_path / "board")
     else:

@@ -14,7 +14,7 @@ from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.models.recipe import RECIPES, load_recipe
 from falconer.recsys.models.registry import MODELS
 from tests.support import tiny
-from tests.support.datasets import checkerboard, write_ranking_dataset
+from tests.support.datasets import checkerboard, write_labels_dataset
 
 NAMES = sorted(
     path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.toml")
@@ -32,7 +32,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_ranking_dataset(tmp_path_factory.mktemp("recipes") / "clicks")
+    return write_labels_dataset(tmp_path_factory.mktemp("recipes") / "clicks")
 
 
 def test_there_is_a_recipe_for_every_model() -> None:
@@ -46,7 +46,7 @@ def test_a_recipe_says_how_its_knobs_were_chosen(name: str) -> None:
     assert "[model]" not in text or "valid" in text
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if TASKS[name] == "ranking"])
+@pytest.mark.parametrize("name", [name for name in NAMES if TASKS[name] == "labels"])
 def test_a_recipe_for_rows_trains_and_beats_chance(
     name: str, clicks: Dataset, tmp_path: Path
 ) -> None:

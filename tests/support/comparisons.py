@@ -12,11 +12,10 @@ import pyarrow as pa
 from falconer.pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.runs import Run, start
+from falconer.pipelines.statistics.differences import Estimate, PairedDifference
 from falconer.pipelines.statistics.significance import letters
 from falconer.recsys.judging.reports import (
     Comparison,
-    Estimate,
-    PairedDifference,
     Report,
     SliceDifference,
     SliceEstimate,

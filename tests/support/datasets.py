@@ -211,14 +211,14 @@ def cycle(
     )
 
 
-RANKING_FEATURES = (
+LABELS_FEATURES = (
     *ENTITY_FEATURES,
     Feature(name="device", table="event", kind="categorical", cardinality=3),
     Feature(name="hour", table="event", kind="continuous"),
 )
 
 
-def write_ranking_dataset(
+def write_labels_dataset(
     root: Path,
     *,
     target: Target = "binary",
@@ -231,8 +231,8 @@ def write_ranking_dataset(
     has_time: bool = True,
     generations: tuple[str, ...] = ("first",),
 ) -> Dataset:
-    """Write and open a dataset of the ranking task, with one row in ten in each fold, whose label
-    follows from `ranking_signal`: a binary label is drawn with the signal's probability, a rating
+    """Write and open a dataset of the task `labels`, with one row in ten in each fold, whose label
+    follows from `label_signal`: a binary label is drawn with the signal's probability, a rating
     is 3 + signal with a little noise.
 
     One pair row in twenty has an unknown user, one an unknown item, and one an unknown device (-1),
@@ -252,9 +252,9 @@ def write_ranking_dataset(
     }
     if draw:
         random = np.random.default_rng((seed, draw))
-    rows = _ranking_rows(random, n_rows, n_users, n_items)
+    rows = _labels_rows(random, n_rows, n_users, n_items)
     fold = rows.pop("fold")
-    signal = ranking_signal(users, items, rows)
+    signal = label_signal(users, items, rows)
     label = random.random(n_rows) < 1 / (1 + np.exp(-signal)) if target == "binary" else 3 + signal
     if target == "rating":
         label = label + random.normal(scale=0.1, size=n_rows)
@@ -272,14 +272,14 @@ def write_ranking_dataset(
             root, kind, n, np.bincount(seen, minlength=n)[:n], len(generations) - 1, features
         )
     features = (
-        RANKING_FEATURES
+        LABELS_FEATURES
         if entities
-        else [f.model_copy(update={"table": "event"}) for f in RANKING_FEATURES]
+        else [f.model_copy(update={"table": "event"}) for f in LABELS_FEATURES]
     )
     card = DatasetCard(
         format_version=FORMAT_VERSION,
         name=root.name,
-        task="ranking",
+        task="labels",
         target=target,
         dataset_id=identity_of(
             [root.name, target, n_users, n_items, n_rows, seed, draw, has_time, generations]
@@ -299,7 +299,7 @@ def write_ranking_dataset(
     return Dataset.open(root)
 
 
-def ranking_signal(
+def label_signal(
     users: Mapping[str, np.ndarray], items: Mapping[str, np.ndarray], rows: Mapping[str, np.ndarray]
 ) -> np.ndarray:
     """float64[n]: what a row's label follows from: whether segment and category are of one kind (+2
@@ -319,7 +319,7 @@ def _categories(random: np.random.Generator, n: int, cardinality: int) -> np.nda
     return random.integers(0, cardinality, n).astype(np.int32)
 
 
-def _ranking_rows(
+def _labels_rows(
     random: np.random.Generator, n: int, n_users: int, n_items: int
 ) -> dict[str, np.ndarray]:
     """Columns of n rows: ids, time, event features, and `fold` (0 train, 1 valid, 2 test)."""

@@ -16,7 +16,7 @@ from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.configs.pairs import PairsTraining
 from falconer.recsys.configs.sequences import SequenceTraining
 from falconer.recsys.contracts import CatalogScorer, PairScorer
-from falconer.recsys.metrics.click_through import auc
+from falconer.recsys.metrics.labels import auc
 from falconer.recsys.models import registry
 from falconer.recsys.models.ncf.config import NcfTraining
 from falconer.recsys.models.vae_cf.config import VaeCfTraining
@@ -102,8 +102,8 @@ dataset's features."""
 EVERY = [(name, backend) for name, model in registry.MODELS.items() for backend in model.backends]
 ALL = [pair for pair in EVERY if "top_n" in registry.MODELS[pair[0]].config.tasks]
 """Models that make lists."""
-RANKING = [pair for pair in EVERY if "ranking" in registry.MODELS[pair[0]].config.tasks]
-"""Models that give a label to each row of a dataset of the ranking task."""
+LABELS = [pair for pair in EVERY if "labels" in registry.MODELS[pair[0]].config.tasks]
+"""Models that give a label to each row of a dataset of the task `labels`."""
 
 
 def tiny_config(name: str) -> ModelConfig:

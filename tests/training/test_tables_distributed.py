@@ -27,7 +27,7 @@ from falconer.recsys.configs.tables import TablesConfig
 from falconer.recsys.models import registry
 from falconer.recsys.models.dlrm.config import DlrmConfig
 from tests.support import tiny
-from tests.support.datasets import write_ranking_dataset
+from tests.support.datasets import write_labels_dataset
 from tests.support.small_training import FORKS, Batch, Rows, die, new_run, plain, weights
 from tests.training.test_distributed import free_port
 
@@ -163,7 +163,7 @@ def train_model(rank: int, path: Path, data: Path, config: DlrmConfig) -> None:
 
 
 def test_a_registered_model_is_the_one_of_a_single_process(tmp_path: Path) -> None:
-    data = write_ranking_dataset(tmp_path / "data", n_rows=400, n_users=20, n_items=10)
+    data = write_labels_dataset(tmp_path / "data", n_rows=400, n_users=20, n_items=10)
     knobs = {**tiny.TINY["dlrm"], "tables": SHARDED.model_copy(update={"learning_rate": None})}
     knobs["training"] = knobs["training"].model_copy(
         update={"epochs": 2, "optimizer": "sgd", "momentum": 0.0}

@@ -39,7 +39,7 @@ Features = Annotated[tuple[str, ...], AfterValidator(_features)]
 
 
 class Columns(Config):
-    """The files' own names of the event columns. Only for the ranking task may `user` and `item` be
+    """The files' own names of the event columns. Only for the task `labels` may `user` and `item` be
     left out."""
 
     user: str | None = None
@@ -48,7 +48,7 @@ class Columns(Config):
     rating: str | None = None
     weight: str | None = None
     label: str | None = None
-    """0 or 1, or a number: what the ranking task is to tell."""
+    """0 or 1, or a number: what the task `labels` is to tell."""
 
 
 class EntityTable(Config):

@@ -39,7 +39,7 @@ def split(
     """Assign every event to one part by the configured protocol; the order of the rows does not
     matter.
 
-    The ranking task has no views.
+    The task `labels` has no views.
 
     Raises `DataError` where the events lack what the protocol needs, or where a part that it
     promises is empty.
@@ -58,7 +58,7 @@ def split(
         protocol=parameters.pop("protocol"),
         parameters=parameters,
         description=assigned.description,
-        views=() if task == "ranking" else config.views or _views_of(events),
+        views=() if task == "labels" else config.views or _views_of(events),
         sampled=assigned.sampled,
     )
     folds = {fold: assigned.folds[fold] for fold in FOLDS if fold in assigned.folds}

@@ -1,4 +1,4 @@
-"""Checks of the protocol of the ranking task: what a reader must know before believing the figures.
+"""Checks of the protocol of the task `labels`: what a reader must know before believing the figures.
 
 As in `falconer.recsys.judging.lists.checks`: a check looks at the dataset as it was written, and
 says nothing where it finds nothing.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Pairs
 from falconer.pipelines.data.schema import Feature, Fold
-from falconer.recsys.metrics.click_through import auc
+from falconer.recsys.metrics.labels import auc
 
 Float64 = NDArray[np.float64]
 

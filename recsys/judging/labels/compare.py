@@ -11,10 +11,9 @@ from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.statistics import significance
-from falconer.recsys.judging.differences import paired_differences
+from falconer.pipelines.statistics.differences import PairedDifference, paired_differences
 from falconer.recsys.judging.labels.judge import MAIN_METRIC, JudgedRows, RowReport
-from falconer.recsys.judging.reports import PairedDifference
-from falconer.recsys.metrics import CLICK_METRICS, RATING_METRICS
+from falconer.recsys.metrics import BINARY_METRICS, RATING_METRICS
 
 BASELINE = "label_mean"
 
@@ -64,10 +63,10 @@ def compare(judged: Sequence[JudgedRows], *, metric: str | None = None) -> RowCo
 
 
 def _lower_is_better(metric: str) -> bool:
-    known = {**CLICK_METRICS, **RATING_METRICS}
+    known = {**BINARY_METRICS, **RATING_METRICS}
     if metric not in known:
         raise ConfigError(
-            f"{metric!r} is no metric of the ranking task; there are {', '.join(known)}"
+            f"{metric!r} is no metric of the task `labels`; there are {', '.join(known)}"
         )
     return known[metric].better == "lower"
 

@@ -26,12 +26,13 @@ from falconer.pipelines.data.schema import Fold, Target
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import atomic_file, read_json
 from falconer.pipelines.statistics.bootstrap import interval, resampled_means
+from falconer.pipelines.statistics.differences import Estimate
 from falconer.recsys.judging.labels import slices as parts
 from falconer.recsys.judging.lists.judge import EvaluationConfig
-from falconer.recsys.judging.reports import BaseReport, Estimate
-from falconer.recsys.metrics import CLICK_METRICS, RATING_METRICS
-from falconer.recsys.metrics.click_through import N_BINS, bins_of
+from falconer.recsys.judging.reports import BaseReport
+from falconer.recsys.metrics import BINARY_METRICS, RATING_METRICS
 from falconer.recsys.metrics.definition import Definition
+from falconer.recsys.metrics.labels import N_BINS, bins_of
 from falconer.recsys.metrics.linear import row_values
 
 Float64 = NDArray[np.float64]
@@ -57,7 +58,7 @@ class Bin(Config):
 
 
 class RowReport(BaseReport):
-    """The content of `report.json` in the ranking task: predictions judged on one fold.
+    """The content of `report.json` in the task `labels`: predictions judged on one fold.
 
     `slices` has the main metric in parts of the rows.
     """
@@ -169,7 +170,7 @@ def _columns(
     probable: bool,
 ) -> dict[str, Float64]:
     """Metric -> values of the rows, for the metrics that have a value."""
-    names = tuple(CLICK_METRICS if target == "binary" else RATING_METRICS)
+    names = tuple(BINARY_METRICS if target == "binary" else RATING_METRICS)
     possible = [
         name
         for name in names
@@ -202,7 +203,7 @@ def _estimates(table: Mapping[str, Float64], config: EvaluationConfig) -> dict[s
 
 def _estimate(name: str, mean: float, low: float, high: float) -> Estimate:
     """With the interval cut at what the metric can be: a first-order change knows no bounds."""
-    definition: Definition[Any] = {**CLICK_METRICS, **RATING_METRICS}[name]
+    definition: Definition[Any] = {**BINARY_METRICS, **RATING_METRICS}[name]
     least, most = (
         (-np.inf if definition.bounds[0] is None else definition.bounds[0]),
         definition.bounds[1],

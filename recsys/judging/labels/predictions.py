@@ -1,4 +1,4 @@
-"""`predictions.parquet`: what stands between predicting and judging in the ranking task, ours or
+"""`predictions.parquet`: what stands between predicting and judging in the task `labels`, ours or
 anybody's.
 
 Ours has the columns ordinal (the row's number in the source), user (the source's own id, where

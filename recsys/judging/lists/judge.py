@@ -26,10 +26,11 @@ from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.errors import ArtifactError, DataError
 from falconer.pipelines.files import atomic_file, read_json, write_text
 from falconer.pipelines.statistics.bootstrap import Resampling, interval
+from falconer.pipelines.statistics.differences import Estimate
 from falconer.recsys.contracts import Ranked
 from falconer.recsys.judging import slices
 from falconer.recsys.judging.lists.per_query import Judged, PerQuery, per_query_writer
-from falconer.recsys.judging.reports import REPORT_FORMAT_VERSION, Estimate, Report, SliceEstimate
+from falconer.recsys.judging.reports import REPORT_FORMAT_VERSION, Report, SliceEstimate
 from falconer.recsys.judging.slices import Slicing
 from falconer.recsys.lists.stored import Lists, StoredLists
 from falconer.recsys.metrics import definition_of, known_metrics

@@ -15,11 +15,11 @@ from falconer.pipelines.data.schema import View
 from falconer.recsys.contracts import CatalogScorer, PairScorer, Ranked
 from falconer.recsys.judging.lists.judge import found_in, relevant
 from falconer.recsys.metrics import METRICS
-from falconer.recsys.metrics.click_through import CLICK_METRICS
+from falconer.recsys.metrics.labels import BINARY_METRICS
 from falconer.recsys.recommending.top_k import top_k
 
 NAMES = ("hit_rate", "ndcg")
-CLICK_NAMES = ("roc_auc", "log_loss")
+BINARY_NAMES = ("roc_auc", "log_loss")
 
 
 class Validation:
@@ -84,7 +84,7 @@ class Validation:
 
 
 class LabelValidation:
-    """Judges scorers on the labelled rows of the fold `valid`, all of them: the ranking task.
+    """Judges scorers on the labelled rows of the fold `valid`, all of them: the task `labels`.
 
     A dataset without the fold gives no metrics.
     """
@@ -112,7 +112,7 @@ class LabelValidation:
     @property
     def names(self) -> tuple[str, ...]:
         """The metrics that it gives."""
-        return ("rmse",) if self._rating else CLICK_NAMES
+        return ("rmse",) if self._rating else BINARY_NAMES
 
     def __call__(self, scorer: PairScorer) -> dict[str, float]:
         """`roc_auc` and `log_loss` of probabilities, or `rmse` of ratings; empty where there are no
@@ -122,7 +122,7 @@ class LabelValidation:
         scores = scorer.score_pairs(self._pairs).astype(np.float64)
         if self._rating:
             return {"rmse": float(np.sqrt(np.mean((scores - self._labels) ** 2)))}
-        return {name: CLICK_METRICS[name].function(self._labels, scores) for name in CLICK_NAMES}
+        return {name: BINARY_METRICS[name].function(self._labels, scores) for name in BINARY_NAMES}
 
 
 def selected(monitor: str | None, validation: Validation | LabelValidation) -> dict[str, Any]:

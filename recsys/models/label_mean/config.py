@@ -18,7 +18,7 @@ class LabelMeanConfig(ModelConfig):
     for unknown kinds.
     """
 
-    tasks: ClassVar[tuple[TaskName, ...]] = ("ranking",)
+    tasks: ClassVar[tuple[TaskName, ...]] = ("labels",)
     personalised: ClassVar[bool] = False
     discovers: ClassVar[bool] = False
     folds_in: ClassVar[bool] = False

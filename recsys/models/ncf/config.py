@@ -25,7 +25,7 @@ class NcfConfig(PairsConfig):
     starts as zeros.
     """
 
-    tasks: ClassVar[tuple[TaskName, ...]] = ("top_n", "ranking")
+    tasks: ClassVar[tuple[TaskName, ...]] = ("top_n", "labels")
     folds_in: ClassVar[bool] = False
 
     variant: Literal["gmf", "mlp", "neumf"] = "neumf"

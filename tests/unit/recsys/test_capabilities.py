@@ -20,7 +20,7 @@ def test_what_is_declared_is_shown() -> None:
     assert rows["popularity"]["personalised"] == "-"
     assert rows["ease"]["folds in"] == rows["ease"]["order"] == "yes"
     assert (rows["ncf"]["task"], rows["ncf"]["backend"], rows["ncf"]["folds in"]) == (
-        "top_n, ranking",
+        "top_n, labels",
         "torch",
         "-",
     )

@@ -31,7 +31,7 @@ from falconer.recsys.tuning import study as tuning
 from falconer.recsys.tuning.objective import objective_of
 from falconer.recsys.tuning.study import TuneConfig
 from tests.support import tiny
-from tests.support.datasets import checkerboard, write_dataset, write_ranking_dataset
+from tests.support.datasets import checkerboard, write_dataset, write_labels_dataset
 
 EASE = """
 name = "ease"
@@ -135,10 +135,8 @@ def test_the_value_is_that_of_the_report(
 @pytest.mark.parametrize(
     ("target", "metric", "more"), [("binary", "roc_auc", True), ("rating", "rmse", False)]
 )
-def test_the_ranking_task_is_searched_too(
-    target: Target, metric: str, more: bool, tmp_path: Path
-) -> None:
-    clicks = write_ranking_dataset(tmp_path / "clicks", target=target)
+def test_labels_are_searched_too(target: Target, metric: str, more: bool, tmp_path: Path) -> None:
+    clicks = write_labels_dataset(tmp_path / "clicks", target=target)
     text = 'name = "label_mean"\n[search]\n"model.smoothing" = { low = 1e-3, high = 1e6, log = true }\n'
     best = tuning.tune(
         written(tmp_path, text), clicks.path, tmp_path / "runs", TuneConfig(trials=4)

@@ -47,7 +47,7 @@ class Lookup(nn.Module):
 
 
 class RowsGraph(nn.Module):
-    """What a scorer answers for rows of a ranking dataset."""
+    """What a scorer answers for rows of a dataset of labels."""
 
     def __init__(self, model: TwoSided, encoder: FieldEncoder, inputs: Sequence[str]) -> None:
         super().__init__()

@@ -140,7 +140,7 @@ def _features(data: Dataset) -> list[CategoricalField | NumericField]:
             lineage=feature.lineage,
         )
         for feature in data.card.features
-        if data.card.task == "ranking" or feature.table != "event"
+        if data.card.task == "labels" or feature.table != "event"
     ]
 
 
@@ -330,7 +330,7 @@ class NegativeBatches:
 
 
 class LabelledEvents(TrainEvents):
-    """Train events of a ranking dataset, encoded as they are read.
+    """Train events of a dataset of labels, encoded as they are read.
 
     `read` gives users int32[n], items int32[n] (-1 = unknown, or none in the source), ids int32[n,
     F] and numbers float32[n, C] of the context, labels float32[n].

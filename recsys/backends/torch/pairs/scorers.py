@@ -35,7 +35,7 @@ Build = Callable[[Fields], TwoSided]
 
 
 class PairRanker:
-    """Scores rows of the ranking task: the probability of label 1, or the rating."""
+    """Scores rows of the task `labels`: the probability of label 1, or the rating."""
 
     def __init__(self, model: TwoSided, encoder: FieldEncoder) -> None:
         self._model, self._encoder = model, encoder

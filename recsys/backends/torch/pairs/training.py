@@ -1,5 +1,5 @@
 """Training of two-sided networks: on train events with drawn negatives, or with the labels of a
-ranking dataset."""
+dataset of labels."""
 
 from __future__ import annotations
 

@@ -251,7 +251,7 @@ def train(config: NcfConfig, data: Dataset, run: Run) -> NcfScorer | ListScorer 
     Raises `DataError` where there is too little to train on or no negative to draw, and what `fit`
     raises; with labels as the task `ConfigError` for knobs that are for lists only.
     """
-    if data.card.task == "ranking":
+    if data.card.task == "labels":
         _refuse_for_labels(config, data)
         fields = fields_of(data, ("user", "item"), model="ncf")
         return fitted(lambda fields: LabelledNcf(fields, config), fields, config, data, run)
@@ -360,7 +360,7 @@ def fused(gmf: Ncf, mlp: Ncf, share: float) -> dict[str, Tensor]:
 
 def load(directory: Path, config: NcfConfig, data: Dataset) -> NcfScorer | ListScorer | PairRanker:
     """Read `model.safetensors`."""
-    if data.card.task == "ranking":
+    if data.card.task == "labels":
         return load_scorer(directory, lambda fields: LabelledNcf(fields, config), config, data)
     path = directory / FILE
     try:

@@ -66,6 +66,7 @@ def test_a_missing_file_fold_or_column_is_named(tmp_path: Path) -> None:
     ("change", "reason"),
     [
         ({"format_version": 99}, "format version 99"),
+        ({"task": "ranking"}, "older release, which called the task labels ranking; rebuild it"),
         ({"n_items": "many"}, "damaged"),
         (None, "not a dataset"),
     ],

@@ -133,3 +133,19 @@ def test_many_groups_have_names_of_their_own() -> None:
         len(set(letters(labels, dict.fromkeys(itertools.combinations(labels, 2), True)).values()))
         == 30
     )
+
+
+@pytest.mark.parametrize(
+    ("tests", "alpha", "flips"),
+    [(1, 0.05, 10_000), (250, 0.05, 10_000), (528, 0.05, 21_120), (3, 0.0005, 12_000)],
+)
+def test_there_are_flips_enough_for_the_smallest_p_to_survive_the_correction(
+    tests: int, alpha: float, flips: int
+) -> None:
+    found = significance.flips_for(tests, alpha=alpha)
+    assert found == flips
+    assert tests / (1 + found) <= alpha
+
+
+def test_flips_end_where_a_machine_does() -> None:
+    assert significance.flips_for(10**9, alpha=0.05) == significance.MOST_FLIPS

@@ -27,7 +27,7 @@ from falconer.recsys.backends.torch.pairs.inputs import (
     NegativeBatches,
     fields_of,
 )
-from tests.support.datasets import checkerboard, write_ranking_dataset
+from tests.support.datasets import checkerboard, write_labels_dataset
 
 CPU = torch.device("cpu")
 
@@ -39,12 +39,12 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_ranking_dataset(tmp_path_factory.mktemp("fields") / "clicks", n_rows=400)
+    return write_labels_dataset(tmp_path_factory.mktemp("fields") / "clicks", n_rows=400)
 
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_ranking_dataset(
+    return write_labels_dataset(
         tmp_path_factory.mktemp("fields") / "log", n_rows=400, entities=False
     )
 

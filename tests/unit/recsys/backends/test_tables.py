@@ -26,7 +26,7 @@ from falconer.recsys.backends.torch.pairs.tables import (
 from falconer.recsys.configs.tables import TablesConfig
 from falconer.recsys.models import registry
 from tests.support import tiny
-from tests.support.datasets import write_ranking_dataset
+from tests.support.datasets import write_labels_dataset
 
 SPARSE = TablesConfig(gradients="sparse")
 lookups = st.lists(st.tuples(st.integers(-1, 2), st.integers(-1, 4)), min_size=1, max_size=30)
@@ -169,7 +169,7 @@ def test_a_model_learns_with_each_kind_of_table(
     name: str, config: TablesConfig, tmp_path: Path
 ) -> None:
     """Twice to the same bytes; one row in two is right by chance."""
-    data = write_ranking_dataset(tmp_path / "data", n_rows=2000)
+    data = write_labels_dataset(tmp_path / "data", n_rows=2000)
     knobs = {**tiny.TINY[name], "tables": config.model_copy(update={"learning_rate": 0.05})}
     model: Any = registry.MODELS[name].config(**knobs)
     runs = [

@@ -24,7 +24,7 @@ from falconer.recsys.configs.pairs import PairsTraining
 from falconer.recsys.contracts import PairScorer
 from falconer.recsys.exporting.parity import Questions
 from falconer.recsys.judging.lists.validation import LabelValidation, Validation, selected
-from falconer.recsys.metrics.click_through import auc, log_loss
+from falconer.recsys.metrics.labels import auc, log_loss
 from falconer.recsys.models import registry
 from falconer.recsys.models.ncf.config import NcfTraining
 from falconer.recsys.stages import lists as stages
@@ -32,9 +32,9 @@ from tests.support import tiny
 from tests.support.datasets import (
     ENTITY_FEATURES,
     checkerboard,
-    ranking_signal,
+    label_signal,
     write_dataset,
-    write_ranking_dataset,
+    write_labels_dataset,
 )
 from tests.support.small_training import FORKS, die, new_run
 from tests.training.test_distributed import free_port
@@ -61,7 +61,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clicks(root: Path) -> Dataset:
-    return write_ranking_dataset(root / "clicks", n_rows=4000)
+    return write_labels_dataset(root / "clicks", n_rows=4000)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def best_auc(data: Dataset) -> float:
         "item": pairs.item,
         "device": pairs.queries.features["device"],
     }
-    return auc(data.labels("test"), ranking_signal(users, items, rows))
+    return auc(data.labels("test"), label_signal(users, items, rows))
 
 
 @every_model
@@ -112,7 +112,7 @@ def test_it_learns_the_planted_signal_and_gives_probabilities(
 
 @every_model
 def test_it_learns_ratings(name: str, tmp_path: Path) -> None:
-    ratings = write_ranking_dataset(tmp_path / "ratings", target="rating")
+    ratings = write_labels_dataset(tmp_path / "ratings", target="rating")
     scorer = tiny.ranker_of(train(name, ratings, tmp_path / "runs"), ratings)
     labels = ratings.labels("test")
     error = np.sqrt(np.mean((scorer.score_pairs(ratings.pairs("test")) - labels) ** 2))
@@ -121,12 +121,12 @@ def test_it_learns_ratings(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["wide_deep", "dlrm"])
 def test_a_log_without_users_and_items_is_learnt(name: str, tmp_path: Path) -> None:
-    log = write_ranking_dataset(tmp_path / "log", entities=False)
+    log = write_labels_dataset(tmp_path / "log", entities=False)
     assert tiny.auc_of(train(name, log, tmp_path / "runs"), log) > 0.85
 
 
 def test_ncf_refuses_a_log_without_users_and_items(tmp_path: Path) -> None:
-    log = write_ranking_dataset(tmp_path / "log", entities=False, n_rows=200)
+    log = write_labels_dataset(tmp_path / "log", entities=False, n_rows=200)
     with pytest.raises(DataError, match="train wide_deep or dlrm"):
         train("ncf", log, tmp_path / "runs")
 
@@ -201,7 +201,7 @@ def test_items_that_came_later_are_judged_by_their_features(
 ) -> None:
     """A new id is unknown, and so is all that NCF knows; the others read the new item's category
     and price."""
-    later = write_ranking_dataset(
+    later = write_labels_dataset(
         tmp_path / "later", n_users=45, n_items=35, generations=("first", "second")
     )
     scorer, pairs = tiny.ranker_of(trained(name), later), later.pairs("test")
@@ -254,7 +254,7 @@ def in_process(target: Callable[..., None], *arguments: Any) -> int | None:
 
 
 def test_a_killed_training_with_labels_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
-    data = write_ranking_dataset(tmp_path / "clicks", n_rows=600)
+    data = write_labels_dataset(tmp_path / "clicks", n_rows=600)
     recipe = tmp_path / "small.toml"
     recipe.write_text(RECIPE)
     assert in_process(start, recipe, data.path, tmp_path / "whole", 0) == 0
@@ -285,7 +285,7 @@ def fitted_in(name: str, data: Path, root: Path) -> None:
 
 def test_two_processes_train_the_model_of_one(tmp_path: Path) -> None:
     """Where a side has no inputs, nothing of it waits for a gradient."""
-    name, data = "wide_deep", write_ranking_dataset(tmp_path / "log", n_rows=300, entities=False)
+    name, data = "wide_deep", write_labels_dataset(tmp_path / "log", n_rows=300, entities=False)
     alone, shared = new_run(tmp_path), new_run(tmp_path)
     fitted_in(name, data.path, alone.path)
     port = free_port()
@@ -331,7 +331,7 @@ def test_without_a_validation_fold_the_last_weights_count(name: str, tmp_path: P
 def test_graphs_of_a_log_without_users_and_items(
     name: str, fields: tuple[str, ...] | None, tmp_path: Path
 ) -> None:
-    log = write_ranking_dataset(tmp_path / "log", n_rows=200, entities=False)
+    log = write_labels_dataset(tmp_path / "log", n_rows=200, entities=False)
     crosses = {"crosses": (("device", "segment"),), "cross_buckets": 7}
     knobs = crosses if name == "wide_deep" and fields != ("age", "price", "hour", "device") else {}
     training = PairsTraining(epochs=1, threads=1)
@@ -349,7 +349,7 @@ def test_graphs_of_a_log_without_users_and_items(
 def test_what_chooses_the_weights_where_it_is_left_open(
     root: Path, clicks: Dataset, tmp_path: Path
 ) -> None:
-    ratings = write_ranking_dataset(tmp_path / "ratings", target="rating", n_rows=100)
+    ratings = write_labels_dataset(tmp_path / "ratings", target="rating", n_rows=100)
     board = checkerboard(tmp_path / "board", n=6)
     lists = Validation(board, n_queries=5, seed=0)
     assert selected("auto", lists) == {"monitor": "ndcg@10", "mode": "max"}

@@ -4,6 +4,7 @@ commands."""
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,14 @@ from falconer.recsys.reporting import labels_page as comparison_page
 from falconer.recsys.stages import labels as rows
 from falconer.recsys.stages import lists as stages
 from falconer.workflows import cli
-from tests.support.datasets import checkerboard, ranking_signal, write_ranking_dataset
+from tests.support.datasets import checkerboard, label_signal, write_labels_dataset
 
 FEW = EvaluationConfig(resamples=200)
 
 
 @pytest.fixture(scope="module")
 def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_ranking_dataset(tmp_path_factory.mktemp("clicks") / "clicks", n_rows=4000)
+    return write_labels_dataset(tmp_path_factory.mktemp("clicks") / "clicks", n_rows=4000)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def true_probability(data: Dataset, fold: Any = "test") -> Any:
         "item": pairs.item,
         "device": pairs.queries.features["device"],
     }
-    return 1 / (1 + np.exp(-ranking_signal(tables[0], tables[1], columns)))
+    return 1 / (1 + np.exp(-label_signal(tables[0], tables[1], columns)))
 
 
 def judged(data: Dataset, score: Any, label: str = "model", **facts: Any) -> JudgedRows:
@@ -97,11 +98,11 @@ def test_a_report_has_scikit_learns_values_and_its_intervals_hold_them(clicks: D
 def test_the_best_auc_of_the_planted_signal_lies_within_the_interval(tmp_path: Path) -> None:
     """The AUC that the true probabilities have in the long run, held against intervals of twenty
     small samples."""
-    long_run = write_ranking_dataset(tmp_path / "long", n_rows=60_000, seed=50)
+    long_run = write_labels_dataset(tmp_path / "long", n_rows=60_000, seed=50)
     known = float(roc_auc_score(long_run.labels("test"), true_probability(long_run)))
     held = 0
     for seed in range(20):
-        data = write_ranking_dataset(tmp_path / str(seed), n_rows=4000, seed=50, draw=seed)
+        data = write_labels_dataset(tmp_path / str(seed), n_rows=4000, seed=50, draw=seed)
         one = judged(data, true_probability(data)).report.metrics["roc_auc"]
         assert one.low is not None
         assert one.high is not None
@@ -112,7 +113,7 @@ def test_the_best_auc_of_the_planted_signal_lies_within_the_interval(tmp_path: P
 def test_rows_are_resampled_where_there_are_no_users_and_groups_of_them_where_there_are_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = write_ranking_dataset(tmp_path / "rows", entities=False)
+    data = write_labels_dataset(tmp_path / "rows", entities=False)
     label = data.labels("test")
     score = np.random.default_rng(0).random(len(label))
     by_row = judged(data, score)
@@ -151,7 +152,7 @@ def test_parts_of_the_rows_have_their_own_auc(clicks: Dataset) -> None:
 
 
 def test_ratings_are_judged_by_their_errors(tmp_path: Path) -> None:
-    data = write_ranking_dataset(tmp_path / "stars", target="rating")
+    data = write_labels_dataset(tmp_path / "stars", target="rating")
     report = judged(data, data.labels("test") + 0.5).report
     assert list(report.metrics) == ["rmse", "mae"]
     assert report.metrics["rmse"].mean == pytest.approx(0.5, abs=1e-6)
@@ -216,7 +217,7 @@ def test_a_run_is_judged_on_its_own_fold_and_dataset_only(
 ) -> None:
     with pytest.raises(ArtifactError, match="made for fold test"):
         stages.evaluate(run, fold="valid", config=FEW)
-    other = write_ranking_dataset(tmp_path / "other", n_rows=300)
+    other = write_labels_dataset(tmp_path / "other", n_rows=300)
     with pytest.raises(ArtifactError, match="made for dataset"):
         stages.evaluate(run, other.path, config=FEW)
 
@@ -249,7 +250,7 @@ def test_settings_of_lists_are_refused(run: Path) -> None:
         (EvaluationConfig(category="device"), ()),
         (FEW, ("novel",)),
     ):
-        with pytest.raises(ConfigError, match="of lists; on a dataset of the ranking task"):
+        with pytest.raises(ConfigError, match="of lists; on a dataset of the task `labels`"):
             stages.evaluate(run, views=views, config=config)  # type: ignore[arg-type]
 
 
@@ -263,6 +264,14 @@ def test_predicting_anew_removes_the_old_report(clicks: Dataset, tmp_path: Path)
     assert not (path / rows.FOLDER / judging.REPORT).exists()
     stages.evaluate(path, config=FEW)
     assert judging.read(path / rows.FOLDER).report.fold == "valid"
+
+
+def test_a_run_that_an_older_release_judged_says_what_to_do(run: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(run, old)
+    (old / rows.FOLDER).rename(old / "ranking")
+    with pytest.raises(ArtifactError, match="older release; judge anew with `falconer evaluate"):
+        stages.compare([old], out=tmp_path / "page.html")
 
 
 def noisy(data: Dataset, scale: float, seed: int = 0) -> Any:
@@ -297,7 +306,7 @@ def test_a_metric_of_which_less_is_better_orders_the_other_way(clicks: Dataset) 
     assert [report.label for report in found.reports] == ["best", "far"]
     assert found.differences[0].difference < 0
     assert "leads, 0." in found.verdict
-    with pytest.raises(ConfigError, match="no metric of the ranking task"):
+    with pytest.raises(ConfigError, match="no metric of the task `labels`"):
         comparing.compare([far, best], metric="ndcg@10")
 
 

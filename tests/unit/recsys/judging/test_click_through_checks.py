@@ -1,4 +1,4 @@
-"""Checks of the protocol of the ranking task: planted leaks are found, clean data raises no
+"""Checks of the protocol of the task `labels`: planted leaks are found, clean data raises no
 alarm."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 
 from falconer.pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from falconer.recsys.judging.labels import checks
-from tests.support.datasets import write_ranking_dataset
+from tests.support.datasets import write_labels_dataset
 
 
 def changed(data: Dataset, root: Path, change: Callable[[str, pa.Table], pa.Table]) -> Dataset:
@@ -35,11 +35,11 @@ def findings(data: Dataset) -> list[str]:
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("entities", [True, False])
 def test_clean_data_raises_no_alarm(entities: bool, seed: int, tmp_path: Path) -> None:
-    assert findings(write_ranking_dataset(tmp_path / "clean", seed=seed, entities=entities)) == []
+    assert findings(write_labels_dataset(tmp_path / "clean", seed=seed, entities=entities)) == []
 
 
 def test_repeats_that_the_data_has_by_nature_raise_no_alarm(tmp_path: Path) -> None:
-    data = write_ranking_dataset(tmp_path / "data", entities=False, has_time=False)
+    data = write_labels_dataset(tmp_path / "data", entities=False, has_time=False)
     few = ("ordinal", "label", "device", "segment")
     data = changed(
         data,
@@ -59,7 +59,7 @@ def reduced(data: Dataset, names: tuple[str, ...]) -> Dataset:
 
 @pytest.mark.parametrize("share", [0.02, 0.2, 1.0])
 def test_rows_of_train_among_those_of_the_fold_are_found(share: float, tmp_path: Path) -> None:
-    data = write_ranking_dataset(tmp_path / "clean")
+    data = write_labels_dataset(tmp_path / "clean")
     n = int(share * len(data.labels("test")))
 
     def copied(name: str, table: pa.Table) -> pa.Table:
@@ -88,7 +88,7 @@ def test_rows_of_train_among_those_of_the_fold_are_found(share: float, tmp_path:
 
 @pytest.mark.parametrize("kind", ["label", "opposite", "noisy", "range", "missing"])
 def test_a_feature_that_tells_the_label_is_found(kind: str, tmp_path: Path) -> None:
-    data = write_ranking_dataset(tmp_path / "clean", entities=False)
+    data = write_labels_dataset(tmp_path / "clean", entities=False)
     random = np.random.default_rng(0)
 
     def leaking(label: Any) -> Any:
@@ -120,7 +120,7 @@ def test_a_feature_that_tells_the_label_is_found(kind: str, tmp_path: Path) -> N
 
 
 def test_train_rows_from_the_time_of_the_fold_are_found(tmp_path: Path) -> None:
-    data = write_ranking_dataset(tmp_path / "clicks")
+    data = write_labels_dataset(tmp_path / "clicks")
     assert any("no global time" in text for text in checks.warnings_of(data, "test"))
     split = data.card.split.model_copy(update={"protocol": "temporal"})
     promised = Dataset(data.path, data.card.model_copy(update={"split": split}))
@@ -128,7 +128,7 @@ def test_train_rows_from_the_time_of_the_fold_are_found(tmp_path: Path) -> None:
 
 
 def test_synthetic_data_is_called_so_in_every_report(tmp_path: Path) -> None:
-    data = write_ranking_dataset(tmp_path / "clicks")
+    data = write_labels_dataset(tmp_path / "clicks")
     made = Dataset(
         data.path, data.card.model_copy(update={"notes": ("SYNTHETIC data: made up.", "Other.")})
     )

@@ -9,11 +9,11 @@ import pytest
 from falconer.pipelines.config import parse
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.statistics.differences import Estimate, paired_differences
 from falconer.recsys.judging import slices
 from falconer.recsys.judging.compare import ComparisonConfig, compare
-from falconer.recsys.judging.differences import paired_differences
 from falconer.recsys.judging.lists.per_query import Judged, PerQuery
-from falconer.recsys.judging.reports import Estimate, Report, ViewComparison
+from falconer.recsys.judging.reports import Report, ViewComparison
 
 CONFIG = ComparisonConfig()
 N = 400

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from falconer.pipelines.statistics.bootstrap import interval, resampled_means
-from falconer.recsys.metrics import CLICK_METRICS, RATING_METRICS
+from falconer.recsys.metrics import BINARY_METRICS, RATING_METRICS
 from falconer.recsys.metrics.linear import INFLUENCES, metric_value, row_values
 from falconer.recsys.metrics.rating import mae, rmse
 
@@ -41,7 +41,7 @@ def test_the_mean_of_the_rows_values_is_the_metric(drawn: list[tuple[int, float,
     label, score, user = (np.array(column) for column in zip(*drawn, strict=True))
     for name in BINARY:
         values = row_values(name, label, score, user)
-        expected = CLICK_METRICS[name].function(label, score, *([user] if name == "gauc" else []))
+        expected = BINARY_METRICS[name].function(label, score, *([user] if name == "gauc" else []))
         if values is None:
             assert np.isnan(expected)
         else:
@@ -54,7 +54,7 @@ def test_an_influence_is_what_one_more_copy_of_the_row_does(name: str) -> None:
     weight 1 + 1/2000."""
     random = np.random.default_rng(3)
     label, score = random.integers(0, 2, 12).astype(float), np.round(random.random(12), 1)
-    metric, copies = CLICK_METRICS[name].function, 2000
+    metric, copies = BINARY_METRICS[name].function, 2000
     values = row_values(name, label, score, None)
     assert values is not None
     whole = metric(np.tile(label, copies), np.tile(score, copies))
@@ -100,7 +100,7 @@ def resampled_metric(name: str, label: Any, score: Any, user: Any) -> list[float
 
 
 def test_every_metric_of_rows_has_an_influence() -> None:
-    assert set(INFLUENCES) == {*CLICK_METRICS, *RATING_METRICS}
+    assert set(INFLUENCES) == {*BINARY_METRICS, *RATING_METRICS}
 
 
 def test_errors_of_ratings() -> None:

@@ -15,7 +15,7 @@ from falconer.pipelines.errors import ConfigError
 from falconer.recsys.backends.torch.pairs.inputs import FieldEncoder, Inputs, fields_of
 from falconer.recsys.models.dlrm.config import DlrmConfig
 from falconer.recsys.models.dlrm.on_torch import Dlrm
-from tests.support.datasets import checkerboard, write_ranking_dataset
+from tests.support.datasets import checkerboard, write_labels_dataset
 
 CPU = torch.device("cpu")
 Weights = dict[str, NDArray[np.float64]]
@@ -28,9 +28,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_ranking_dataset(
-        tmp_path_factory.mktemp("dlrm") / "log", n_rows=200, entities=False
-    )
+    return write_labels_dataset(tmp_path_factory.mktemp("dlrm") / "log", n_rows=200, entities=False)
 
 
 def network(data: Dataset, **knobs: Any) -> Dlrm:

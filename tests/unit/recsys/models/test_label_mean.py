@@ -10,12 +10,12 @@ from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.recsys.models.label_mean.config import LabelMeanConfig
 from falconer.recsys.models.recipe import load_recipe
 from tests.support import tiny
-from tests.support.datasets import write_ranking_dataset
+from tests.support.datasets import write_labels_dataset
 
 
 @pytest.fixture(scope="module")
 def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_ranking_dataset(tmp_path_factory.mktemp("clicks") / "clicks")
+    return write_labels_dataset(tmp_path_factory.mktemp("clicks") / "clicks")
 
 
 def scores(data: Dataset, root: Path, **knobs: object) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_a_kind_that_the_dataset_lacks_is_named_with_the_nearest_one(
         scores(clicks, tmp_path, by="devise")
     with pytest.raises(DataError, match="has no 'hour'"):
         scores(clicks, tmp_path, by="hour")
-    rows = write_ranking_dataset(tmp_path / "rows", n_rows=300, entities=False)
+    rows = write_labels_dataset(tmp_path / "rows", n_rows=300, entities=False)
     with pytest.raises(
         DataError, match=r"has no 'item' .* there are none, segment, category, device"
     ):

@@ -18,7 +18,7 @@ from falconer.recsys.configs.pairs import PairsTraining
 from falconer.recsys.models.wide_deep.config import WideDeepConfig
 from falconer.recsys.models.wide_deep.on_torch import Cross, WideDeep
 from tests.support import tiny
-from tests.support.datasets import checkerboard, write_ranking_dataset
+from tests.support.datasets import checkerboard, write_labels_dataset
 
 CPU = torch.device("cpu")
 CROSSES = (("segment", "category"), ("user", "segment", "item"))
@@ -174,7 +174,7 @@ def test_every_weight_is_in_one_group(board: Dataset, optimizer: str) -> None:
 def test_a_cross_is_learnt_that_no_sum_of_its_parts_can_tell(tmp_path: Path) -> None:
     """In the small ranking dataset the label follows from segment and category together. Layers of
     one unit cannot."""
-    data = write_ranking_dataset(tmp_path / "clicks")
+    data = write_labels_dataset(tmp_path / "clicks")
     knobs: dict[str, Any] = {
         "fields": ("segment", "category"),
         "dim": 1,

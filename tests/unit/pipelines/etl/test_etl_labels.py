@@ -1,4 +1,4 @@
-"""The ETL of the ranking task from end to end on a small shop."""
+"""The ETL of the task `labels` from end to end on a small shop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def recipe(folder: Path, *, columns: dict[str, str] | None = None, **changes: An
         "rating": "stars",
     }
     liked = {"kind": "binary", "column": "rating", "above": 3, "drop": [3]}
-    values |= {"task": "ranking", "target": liked, "split": shop.SPLITS["random"]}
+    values |= {"task": "labels", "target": liked, "split": shop.SPLITS["random"]}
     return parse(EtlRecipe, values | changes, "a test's recipe")
 
 
@@ -54,7 +54,7 @@ def test_each_row_keeps_its_label_and_is_in_one_part(tables: Path, tmp_path: Pat
     data = dataset(tables, tmp_path)
     data.verify()
     stars = events()["stars"].to_numpy()
-    assert (data.card.task, data.card.target, data.card.split.views) == ("ranking", "binary", ())
+    assert (data.card.task, data.card.target, data.card.split.views) == ("labels", "binary", ())
     assert data.card.counts["dropped: rating is 3"] == int((stars == 3).sum())
     ordinals = [
         data.train_column("ordinal"),
@@ -195,8 +195,9 @@ def test_a_label_that_is_neither_0_nor_1_is_rejected_and_counted(tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"task": "ranking"}, 'called "labels" now: write task = "labels"'),
         ({"target": None}, r"needs a \[target\]"),
-        ({"task": "top_n"}, r'\[target\] is for task = "ranking"'),
+        ({"task": "top_n"}, r'\[target\] is for task = "labels"'),
         ({"split": {"protocol": "leave_last"}}, "random, temporal or rolling"),
         ({"split": {"protocol": "random", "views": ["all"]}}, r"split\.views"),
         ({"catalogue": {"counted_on": "all"}}, r"catalogue\.counted_on"),

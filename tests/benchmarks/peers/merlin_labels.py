@@ -1,6 +1,6 @@
 """merlin-models' DLRM or Wide & Deep, trained by its own `fit` on request.
 
-    python merlin_click_through.py CONFIG.json
+    python merlin_labels.py CONFIG.json
 
 CONFIG.json: model, optimizer, learning_rate, batch_size, dim, bottom, top, sizes (category ->
 values), numbers, and rows (a parquet file). Threads come from the environment. Each line on

@@ -141,7 +141,7 @@ def started_peer(model: str, optimizer: str, data: Dataset, folder: Path) -> Ite
         sys.executable,
         "-W",
         "ignore",
-        HERE / "peers/merlin_click_through.py",
+        HERE / "peers/merlin_labels.py",
         folder / "config.json",
     ]
     limits = dict.fromkeys(

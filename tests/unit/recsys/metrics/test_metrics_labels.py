@@ -1,4 +1,4 @@
-"""Metrics of the ranking task against scikit-learn, and where they have no value."""
+"""Metrics of the task `labels` against scikit-learn, and where they have no value."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from falconer.recsys.metrics.click_through import (
-    CLICK_METRICS,
+from falconer.recsys.metrics.labels import (
+    BINARY_METRICS,
     auc,
     average_precision,
     expected_calibration_error,
@@ -127,7 +127,7 @@ def test_without_both_labels_there_is_no_order(label: list[int]) -> None:
     assert np.isnan(expected_calibration_error(given_label, score)) == (not label)
 
 
-@pytest.mark.parametrize("name", CLICK_METRICS)
+@pytest.mark.parametrize("name", BINARY_METRICS)
 @pytest.mark.parametrize(
     ("label", "score", "message"),
     [
@@ -143,7 +143,7 @@ def test_wrong_rows_are_refused(
         [np.array(label)] if name == "gauc" else []
     )
     with pytest.raises(ValueError, match=message):
-        CLICK_METRICS[name].function(*given_values)
+        BINARY_METRICS[name].function(*given_values)
 
 
 @pytest.mark.parametrize("function", [log_loss, expected_calibration_error])

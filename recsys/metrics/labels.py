@@ -1,4 +1,4 @@
-"""Metrics of the ranking task: rows of a label (0 or 1) and a score, with the user whom a row
+"""Metrics of the task `labels`: rows of a label (0 or 1) and a score, with the user whom a row
 belongs to.
 
 Pure functions over arrays. Each raises `ValueError` where the arrays differ in length, a label is
@@ -150,10 +150,10 @@ def mean_ranks(score: Float64, group: NDArray[np.int64] | None = None) -> Float6
     return rank
 
 
-ClickMetric = Callable[..., float]
+BinaryMetric = Callable[..., float]
 ROWS = "Over all rows; no cut-off, no query."
 
-CLICK_METRICS: Mapping[str, Definition[ClickMetric]] = {
+BINARY_METRICS: Mapping[str, Definition[BinaryMetric]] = {
     "roc_auc": Definition(
         auc,
         "Share of pairs of a row of label 1 and a row of label 0 whose scores are in the right "
@@ -212,4 +212,4 @@ CLICK_METRICS: Mapping[str, Definition[ClickMetric]] = {
         better="lower",
     ),
 }
-"""Metrics of the ranking task by name."""
+"""Metrics of the task `labels` by name."""

@@ -1,0 +1,109 @@
+"""Paired differences on anything that has a report and values: many models, bounds, ties."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from falconer.pipelines.statistics import significance
+from falconer.pipelines.statistics.differences import (
+    Estimate,
+    PairedDifference,
+    paired_differences,
+)
+from falconer.pipelines.statistics.significance import randomisation_p
+
+
+@dataclass
+class Report:
+    label: str
+    run: str | None = None
+    model: str | None = None
+    dataset_id: str = "d"
+    fold: str = "test"
+    metrics: dict[str, Estimate] = field(default_factory=dict)
+    level: float = 0.95
+    resamples: int = 200
+    seed: int = 0
+
+
+@dataclass
+class Model:
+    report: Report
+    column: np.ndarray
+
+    def values(self, metric: str) -> np.ndarray:
+        return self.column
+
+
+def models(n: int, *, step: float, questions: int = 300, level: float = 0.95) -> list[Model]:
+    """So many models, each better than the next by `step`, beyond every doubt where it is large."""
+    rng = np.random.default_rng(0)
+    ability = rng.random(questions)
+    return [
+        Model(
+            Report(f"m{k}", level=level), ability - step * k + 0.01 * rng.standard_normal(questions)
+        )
+        for k in range(n)
+    ]
+
+
+@pytest.mark.parametrize(("n", "level"), [(40, 0.95), (6, 0.9995)])
+def test_models_that_are_plainly_apart_are_told_apart_however_many_there_are(
+    n: int, level: float
+) -> None:
+    found = paired_differences(models(n, step=0.05, level=level), "m")
+    assert len(found) == n * (n - 1) // 2
+    assert all(gap.separated for gap in found)
+    assert all(gap.p_is_bound for gap in found)
+
+
+def test_a_p_value_that_some_flip_reached_is_no_bound() -> None:
+    [gap] = paired_differences(models(2, step=0.0), "m")
+    assert gap.p_holm > 0.001
+    assert not gap.p_is_bound
+
+
+def test_the_p_values_of_pairs_are_corrected_for_their_number() -> None:
+    found = paired_differences(models(5, step=0.0003), "m")
+    smallest = min(found, key=lambda gap: gap.p_randomisation)
+    assert smallest.p_holm == pytest.approx(min(1.0, 10 * smallest.p_randomisation))
+
+
+def test_signs_drawn_for_models_give_the_p_values_of_signs_drawn_for_pairs() -> None:
+    values = np.random.default_rng(1).integers(0, 2, (50, 4)).astype(np.float64) / 3
+    firsts, seconds = np.triu_indices(4, 1)
+    pairs = (firsts.astype(np.int64), seconds.astype(np.int64))
+    gaps = values[:, firsts] - values[:, seconds]
+    for exact in (significance.EXACT_QUERIES, 10):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(significance, "EXACT_QUERIES", exact)
+            assert randomisation_p(values, seed=3, pairs=pairs) == pytest.approx(
+                randomisation_p(gaps, seed=3)
+            )
+
+
+def difference(low: float, high: float, p: float) -> PairedDifference:
+    return PairedDifference(
+        metric="m", first="a", second="b", difference=(low + high) / 2, low=low, high=high, n=9,
+        p_holm=p, p_bootstrap=p, p_randomisation=p,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "separated", "reaches_zero"),
+    [
+        (0.1, 0.2, 0.05, True, False),
+        (0.1, 0.2, 0.0501, False, False),
+        (0.0, 0.2, 0.01, False, True),
+        (-0.2, 0.0, 0.01, False, True),
+        (-0.2, -0.1, 0.01, True, False),
+    ],
+)
+def test_apart_needs_an_interval_without_zero_and_the_corrected_test(
+    low: float, high: float, p: float, separated: bool, reaches_zero: bool
+) -> None:
+    found = difference(low, high, p)
+    assert (found.separated, found.reaches_zero) == (separated, reaches_zero)

@@ -1,0 +1,1 @@
+"""Object detection: annotated pictures, SSD, and its judging."""
