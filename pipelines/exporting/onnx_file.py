@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import onnx
@@ -14,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from falconer.pipelines.errors import PipelineError
+from falconer.pipelines.files import scratch_folder
 
 OPSET = 18
 LARGEST_BYTES = 2**31 - 1
@@ -54,14 +53,14 @@ def to_onnx(
 
 def _traced(module: torch.nn.Module, example: Arrays, outputs: Sequence[str], free: Axes) -> bytes:
     arguments = tuple(torch.from_numpy(array) for array in example.values())
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with scratch_folder() as folder, warnings.catch_warnings():
         # The tracing exporter is announced as legacy; its successor needs onnxscript, which is not
         # a dependency.
         warnings.simplefilter("ignore", DeprecationWarning)
         # What tracing froze is found by the comparison with the model, at other sizes than the
         # example's.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        path = Path(folder) / "traced.onnx"
+        path = folder / "traced.onnx"
         try:
             torch.onnx.export(
                 module,
@@ -78,6 +77,9 @@ def _traced(module: torch.nn.Module, example: Arrays, outputs: Sequence[str], fr
                 f"the model has no ONNX form: {str(error).splitlines()[0]}"
             ) from error
         return path.read_bytes()
+
+
+onnxruntime.disable_telemetry_events()
 
 
 class Session:
