@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import resource
 import secrets
 import time
@@ -64,11 +65,13 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """An existing run; `ArtifactError` where `path` is none."""
+        """An existing run, without what killed processes left in it; `ArtifactError` where `path` is
+        none."""
         if not (path / RUN_FILE).is_file():
             raise ArtifactError(
                 f"{path}: not a run directory (no {RUN_FILE}); `falconer train` writes one"
             )
+        sweep(path, depth=SWEPT_DEPTH)
         return cls(path)
 
     @property
@@ -183,6 +186,11 @@ ENDINGS: Mapping[type[BaseException], str] = {
 """What ends a run before its end -> its status; anything else is a failure."""
 
 
+def in_a_name(text: str) -> str:
+    """`text` with every character that does not belong into a folder's name as an underscore."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", text)
+
+
 @contextmanager
 def start(
     root: Path,
@@ -201,8 +209,9 @@ def start(
     another (`torchrun`) gets a directory of its own that goes with the block.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    name = f"{stamp}-{model}-{backend}-{run_id or secrets.token_hex(3)}"
+    name = f"{stamp}-{in_a_name(model)}-{backend}-{run_id or secrets.token_hex(3)}"
     leads = current_shard().leads
+    sweep(root, depth=1)
     with nullcontext(root) if leads else scratch_folder() as folder:
         path = folder / name
         with atomic_directory(path) as partial:
@@ -233,7 +242,6 @@ def resume(path: Path, **facts: Any) -> Iterator[Run]:
     undisturbed run.
     """
     run = Run.open(path) if current_shard().leads else FollowingRun.open(path)
-    sweep(path, depth=SWEPT_DEPTH)
     info = run.info
     if info["status"] == "finished":
         raise ArtifactError(f"{path}: this run is finished; there is nothing to resume")
