@@ -86,6 +86,7 @@ class Forge:
 def serve() -> None:
     """Read orders from standard input and answer each with a line, until it is closed."""
     import falconer.recsys.backends.torch.onnx
+
     import falconer.recsys.exporting.onnx_file
     import falconer.recsys.models.ease.on_numpy
     import falconer.recsys.models.ncf.on_torch.training
