@@ -8,6 +8,7 @@ from datetime import datetime
 
 import polars as pl
 
+from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.errors import DataError
 
 EXACT_FLOAT = 2**53
@@ -16,6 +17,8 @@ TOO_LARGE = 10**11
 """As seconds since 1970 this is the year 5138: such a number is in a finer unit."""
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+WIDE = (pl.UInt64, pl.Int128)
+"""Integers that may not fit int64."""
 ENCODED_TEXT = (pl.Categorical, pl.Enum)
 ISO_FORMATS = (
     "%Y-%m-%d %H:%M:%S%.f",
@@ -67,7 +70,11 @@ def _integer_ids(column: pl.Series) -> Column:
     values = column.cast(pl.Int64, strict=False)
     absent = _null(column)
     return Column(
-        values, (absent, Fault(f"{column.name} is outside int64", values.is_null() & ~absent.mask))
+        values,
+        (
+            absent,
+            Fault(f"{name_of(column.name)} is outside int64", values.is_null() & ~absent.mask),
+        ),
     )
 
 
@@ -75,8 +82,8 @@ def _float_ids(column: pl.Series) -> Column:
     whole = (column == column.round()) & (column.abs() <= EXACT_FLOAT)
     faults = (
         _null(column),
-        Fault(f"{column.name} is NaN", _true(column.is_nan())),
-        Fault(f"{column.name} is not a whole number", ~_true(whole)),
+        Fault(f"{name_of(column.name)} is NaN", _true(column.is_nan())),
+        Fault(f"{name_of(column.name)} is not a whole number", ~_true(whole)),
     )
     return Column(column.cast(pl.Int64, strict=False), faults)
 
@@ -86,17 +93,49 @@ def _text_ids(column: pl.Series) -> Column:
     empty, nan = _true(bare == ""), _true(bare.str.to_lowercase() == "nan")
     faults = (
         _null(column),
-        Fault(f"{column.name} is empty", empty),
-        Fault(f"{column.name} is NaN", nan),
+        Fault(f"{name_of(column.name)} is empty", empty),
+        Fault(f"{name_of(column.name)} is NaN", nan),
     )
     return Column(column, faults)
 
 
 def text(column: pl.Series) -> pl.Series:
-    """Text, of numbers and dates too; raises `DataError` for lists, structures and bytes."""
-    if column.dtype.is_nested() or column.dtype == pl.Binary:
-        raise _wrong_type(column, "text")
+    """Text, of numbers and dates too; raises `DataError` for what has no text of its own."""
+    return plain(column, "text").cast(pl.String)
+
+
+def plain(column: pl.Series, wanted: str) -> pl.Series:
+    """`column`, where bytes that are UTF-8 and encoded text are text. Raises `DataError` that says
+    the cast to make for other bytes, lists, maps, structures, durations and foreign objects."""
+    if column.dtype == pl.Binary:
+        decoded = column.cast(pl.String, strict=False)
+        if decoded.null_count() > column.null_count():
+            raise _wrong_type(column, wanted)
+        return decoded
+    if column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object):
+        raise _wrong_type(column, wanted)
+    return column.cast(pl.String) if column.dtype in ENCODED_TEXT else column
+
+
+def categories(column: pl.Series) -> pl.Series:
+    """Int64 of integers that always fit, else text: the type follows from the column's, never from
+    its values. A whole number has no point in text, so that integers mean the same where a null
+    made them floats.
+
+    Raises `DataError` as `plain` does.
+    """
+    column = plain(column, "a number or text")
+    if column.dtype.is_integer() and column.dtype not in WIDE:
+        return column.cast(pl.Int64)
+    if column.dtype.is_float():
+        return column.fill_nan(None).cast(pl.String).str.strip_suffix(".0")
     return column.cast(pl.String)
+
+
+def like(column: pl.Series, dtype: pl.DataType) -> pl.Series | None:
+    """Categories in the type of those that they continue; None where they cannot have it."""
+    found = column.cast(dtype, strict=False)
+    return found if found.null_count() == column.null_count() else None
 
 
 def numbers(column: pl.Series, *, required: bool) -> Column:
@@ -105,7 +144,7 @@ def numbers(column: pl.Series, *, required: bool) -> Column:
 
     Raises `DataError` where the type cannot hold a number (dates, lists).
     """
-    name = column.name
+    name = name_of(column.name)
     if column.dtype == pl.String:
         text = column.str.strip_chars()
         values = text.set(_true(text == ""), None).cast(pl.Float64, strict=False)
@@ -136,17 +175,19 @@ def times(column: pl.Series, unit: str, *, earliest: datetime, latest: datetime)
     faults = (
         absent,
         Fault(
-            f"{column.name} is not a time", seconds.is_null() & ~absent.mask, _reading_advice(unit)
+            f"{name_of(column.name)} is not a time",
+            seconds.is_null() & ~absent.mask,
+            _reading_advice(unit),
         ),
         *_finer_units(column, seconds, unit),
         Fault(
-            f"{column.name} is in the future",
+            f"{name_of(column.name)} is in the future",
             _true(seconds > int(latest.timestamp())),
             f"after {latest.isoformat(sep=' ', timespec='seconds')}; set contract.latest to allow "
             "later ones",
         ),
         Fault(
-            f"{column.name} is before {earliest.date()}",
+            f"{name_of(column.name)} is before {earliest.date()}",
             _true(seconds < int(earliest.timestamp())),
             "set contract.earliest to allow earlier ones; numbers that are no times but an order, "
             "or are in a coarser "
@@ -172,7 +213,7 @@ def _finer_units(column: pl.Series, seconds: pl.Series, unit: str) -> Iterator[F
         if per_second > UNITS[unit]:
             mask = _true(seconds > TOO_LARGE * (per_second // UNITS[unit] // 1000))
             yield Fault(
-                f"{column.name} looks like {UNIT_NAMES[finer]}",
+                f"{name_of(column.name)} looks like {UNIT_NAMES[finer]}",
                 mask,
                 f'set time_unit = "{finer}" under [source]',
             )
@@ -235,7 +276,7 @@ def _first_of(first: pl.Series, second: pl.Series) -> pl.Series:
 
 
 def _null(column: pl.Series) -> Fault:
-    return Fault(f"{column.name} is null", column.is_null())
+    return Fault(f"{name_of(column.name)} is null", column.is_null())
 
 
 def _true(mask: pl.Series) -> pl.Series:
@@ -244,6 +285,17 @@ def _true(mask: pl.Series) -> pl.Series:
 
 def _wrong_type(column: pl.Series, wanted: str) -> DataError:
     return DataError(
-        f"column {column.name!r} holds {column.dtype}, where {wanted} is wanted; choose another "
-        "column"
+        f"column {name_of(column.name)!r} holds {column.dtype}, where {wanted} is wanted; choose "
+        f"another column{_cast_advice(column.dtype)}"
     )
+
+
+def _cast_advice(dtype: pl.DataType) -> str:
+    """What to do with the column where it was written."""
+    if dtype == pl.Binary:
+        return ", or write its bytes as text (decode, hexadecimal or base64)"
+    if dtype == pl.Duration:
+        return ", or write it as a number of seconds"
+    if dtype.is_nested():
+        return ", or write its values as one text, joined by | for example"
+    return ", or write it as whole numbers or text"

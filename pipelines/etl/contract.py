@@ -16,8 +16,9 @@ import polars as pl
 from pydantic import AfterValidator, Field
 
 from falconer.pipelines.config import Config
+from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.columns import ENCODED_TEXT, Fault, identifiers, numbers, text, times
+from falconer.pipelines.etl.columns import Fault, identifiers, numbers, plain, text, times
 from falconer.pipelines.etl.raw import Raw
 
 LONGEST_SHOWN = 80
@@ -171,7 +172,8 @@ def _convert(
     """Canonical columns, and all faults in the order in which they take precedence."""
     absent = [name for name in rules.numeric if name not in frame.columns]
     if absent:
-        raise DataError(f"no column {absent[0]!r}; it has: {', '.join(frame.columns)}")
+        there = ", ".join(map(name_of, frame.columns))
+        raise DataError(f"no column {name_of(absent[0])!r}; it has: {there}")
     columns: list[pl.Series] = []
     faults: list[Fault] = []
     latest = config.latest or datetime.now(UTC)
@@ -186,7 +188,7 @@ def _convert(
             column = numbers(series, required=False)
         else:
             columns.append(
-                text(series) if series.name == "label" or series.dtype in ENCODED_TEXT else series
+                text(series) if series.name == "label" else plain(series, "a number or text")
             )
             continue
         columns.append(column.values)
@@ -253,7 +255,7 @@ def _summary(part: _Part, raw: Raw) -> str:
     for reason, count in part.reasons.items():
         first = part.rejected.filter(pl.col("reason") == reason).row(0, named=True)
         values = ", ".join(
-            f"{k}={_short(v)}" for k, v in first.items() if k not in ("reason", "row")
+            f"{name_of(k)}={_short(v)}" for k, v in first.items() if k not in ("reason", "row")
         )
         advice = part.advice.get(reason)
         lines.append(
