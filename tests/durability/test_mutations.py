@@ -124,7 +124,7 @@ def try_mutations(forge: Forge, whole: Path, target: str, n: int) -> None:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_mutation_is_0_or_2(forge: Forge, whole: Path, target: str) -> None:
-    try_mutations(forge, whole, target, 8)
+    try_mutations(forge, whole, target, 5)
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ def test_where_nothing_can_be_cached_code_is_compiled_anew() -> None:
     assert found.stdout == "[[1, 2]]\n"
 
 
-@pytest.mark.parametrize("name", ["100% off", "key=value", "a#b?c&d", "%41 'ü\" $HOME;x", "-x"])
+@pytest.mark.parametrize("name", ["100% off key=value", "%41 'ü\" $HOME;x?#"])
 def test_every_command_works_in_a_folder_with_an_odd_name(
     forge: Forge, tmp_path: Path, name: str
 ) -> None:
