@@ -5,7 +5,8 @@ data/<name>/<dataset_id>/
     dataset.json
     train/part-00000.parquet     user int32, item int32, ordinal int64 [, time int64, rating
                                  float32, weight float32,
-                                 label float32, event features]; ordered by (time, ordinal)
+                                 label float32, event features]; ordered by time at the
+                                 source's full resolution, then ordinal
     queries/{valid,test}.parquet user int32 (-1 unknown), user_key, history list<int32> [,
     history_times list<int64>,
                                  time int64, context features, candidates list<int32>]
