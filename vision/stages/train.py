@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from falconer.pipelines import runs, tracking
 from falconer.pipelines.config import parse, read_toml
 from falconer.pipelines.console import say
-from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.errors import ArtifactError, ConfigError, TrainingError
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.config import TrainingConfig
 from falconer.pipelines.training.devices import device_of
@@ -22,6 +22,7 @@ from falconer.pipelines.training.torch import fit
 from falconer.vision.config import VisionConfig
 from falconer.vision.data.named import open_source
 from falconer.vision.data.prepared import Prepared, prepare
+from falconer.vision.first_look import first_look
 from falconer.vision.head import HeadTask, features_of
 from falconer.vision.model import BACKEND, ImageClassifier, card_of, save_classifier
 from falconer.vision.networks.classifier import Classifier
@@ -153,6 +154,8 @@ def _own_folds(prepared: Prepared) -> Part:
 
 def _train_into(run: Run, config: VisionConfig, prepared: Prepared, part: Part) -> None:
     network = begin(config, prepared)
+    if config.first_look and run.leads and not (run.path / "checkpoints").exists():
+        _look(run, network, config, prepared)
     if config.head is not None:
         _train_head(run, config, prepared, part, network)
     for first in config.unfreezing:
@@ -171,6 +174,22 @@ def _train_into(run: Run, config: VisionConfig, prepared: Prepared, part: Part) 
             dataset_id=prepared.card.dataset_id,
         )
         save_classifier(run.model_directory, ImageClassifier(network.cpu(), card, config))
+
+
+def _look(run: Run, network: Classifier, config: VisionConfig, prepared: Prepared) -> None:
+    """Take the first look; `TrainingError` where it finds what is wrong."""
+    look = first_look(network, config, prepared)
+    if look.causes:
+        listed = "\n".join(f"  - {cause}" for cause in look.causes)
+        raise TrainingError(
+            f"{run.path}: the network cannot learn eight of the pictures by heart (loss "
+            f"{look.first_loss:.3f}, after {look.steps} steps {look.last_loss:.3f})\n{listed}\n"
+            "set first_look = false to train all the same"
+        )
+    run.log(
+        f"first look: eight pictures learned by heart in {look.steps} steps "
+        f"(loss {look.first_loss:.3f} to {look.last_loss:.3f})"
+    )
 
 
 def begin(config: VisionConfig, prepared: Prepared) -> Classifier:
