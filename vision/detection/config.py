@@ -32,13 +32,13 @@ class DetectionTraining(TrainingConfig):
 class SsdConfig(Config):
     """SSD on a trunk of a classification network."""
 
-    trunk: Literal["resnet18", "resnet34", "resnet50"] = "resnet50"
+    trunk: Literal["resnet18", "resnet34", "resnet50", "efficientnet_lite0"] = "resnet50"
     version: Literal["v1", "v1.5"] = "v1.5"
     """Where a bottleneck of resnet50 shrinks: its first convolution (v1) or its second (v1.5)."""
     weights: Path | None = None
     """Weights of the trunk (safetensors with torchvision's names); drawn at random without."""
-    frozen_stages: int = Field(default=0, ge=0, le=3)
-    """The stem and so many stages, less one, keep their weights: 1 is the stem alone."""
+    frozen_stages: int = Field(default=0, ge=0, le=6)
+    """So many parts of the trunk keep their weights: 1 is the stem alone."""
     batch_norm_eps: float = Field(default=1e-5, gt=0)
     """Of the trunk; weights that were trained with another value need it."""
     size: int = Field(default=300, ge=160, le=1024)
