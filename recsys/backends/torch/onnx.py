@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from falconer.pipelines.errors import PipelineError
+from falconer.pipelines.files import scratch_folder
 from falconer.recsys.backends.torch.graphs import Graph
 
 OPSET = 18
@@ -43,14 +42,14 @@ def to_onnx(graph: Graph, example: Mapping[str, NDArray[Any]], facts: Mapping[st
 
 def _traced(graph: Graph, example: Mapping[str, NDArray[Any]]) -> bytes:
     arguments = tuple(torch.from_numpy(example[name]) for name in graph.inputs)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with scratch_folder() as folder, warnings.catch_warnings():
         # The tracing exporter is announced as legacy; its successor needs onnxscript, which is not
         # a dependency.
         warnings.simplefilter("ignore", DeprecationWarning)
         # What tracing froze is found by the comparison with the scorer, at other sizes than the
         # example's.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        path = Path(folder) / "traced.onnx"
+        path = folder / "traced.onnx"
         try:
             torch.onnx.export(
                 graph.module,
@@ -72,6 +71,9 @@ def _traced(graph: Graph, example: Mapping[str, NDArray[Any]]) -> bytes:
 def _dynamic_axes(inputs: Sequence[str]) -> dict[str, dict[int, str]]:
     axes = {name: {0: "rows"} | ({1: "length"} if name == "history" else {}) for name in inputs}
     return axes | {OUTPUT: {0: "rows"}}
+
+
+onnxruntime.disable_telemetry_events()
 
 
 class Session:
