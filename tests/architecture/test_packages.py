@@ -44,7 +44,7 @@ OWNERS = {
     "numpy": r"(pipelines|recsys|vision)/.+\.py",
     "PIL": r"vision/.+\.py",
     "pyarrow": r"(pipelines|recsys)/.+\.py",
-    "safetensors": r"pipelines/training/\w+\.py|"
+    "safetensors": r"pipelines/training/\w+\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|models/\w+/on_torch(/\w+)?)\.py",
     "scipy": r"recsys/.+\.py",
     "threadpoolctl": r"recsys/(recommending/top_k|backends/numpy/factors|models/\w+/on_\w+)\.py",
