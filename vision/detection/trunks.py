@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import cast
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from falconer.pipelines.training.weights import copy_into, tensors_of
 from falconer.vision.detection.config import SsdConfig
 from falconer.vision.networks.efficientnet_lite import (
     STAGES,
     EfficientNetLite0,
     InvertedBottleneck,
 )
-from falconer.vision.networks.resnet import ResNet
+from falconer.vision.networks.registry import build
+from falconer.vision.networks.weights import agreed, load_weights, read_weights, weights_path
 
 CHANNELS = {"resnet18": 256, "resnet34": 256, "resnet50": 1024, "efficientnet_lite0": 112}
 LITE_BLOCKS, LITE_UNSHRUNK = 11, 5
@@ -93,21 +92,22 @@ class EfficientNetTrunk(nn.Module):
 
 
 def trunk_of(config: SsdConfig) -> tuple[nn.Module, int]:
-    """The trunk that is configured, with its published weights if there are any, and its channels.
+    """The trunk that is configured, with the weights that it begins with, and its channels.
 
-    Raises `ArtifactError` where the file of weights does not fit.
+    Raises `ConfigError` and `ArtifactError` where the weights do not fit the network.
     """
-    lite = config.trunk == "efficientnet_lite0"
-    network: nn.Module = (
-        EfficientNetLite0(N_PUBLISHED)
-        if lite
-        else ResNet(config.trunk, N_PUBLISHED, version=config.version, eps=config.batch_norm_eps)
-    )
-    if config.weights is not None:
-        copy_into(tensors_of(network), load_file(config.weights), str(config.weights))
-    trunk: EfficientNetTrunk | ResNetTrunk = (
-        EfficientNetTrunk(cast(EfficientNetLite0, network)) if lite else ResNetTrunk(network)
+    network_config, weights = config.network, None
+    if network_config.weights is not None:
+        weights = read_weights(weights_path(network_config.weights))
+        network_config = agreed(network_config, weights)
+    network = build(network_config, n_classes=N_PUBLISHED, channels=3)
+    if weights is not None:
+        load_weights(network, weights)
+    trunk = (
+        EfficientNetTrunk(network)
+        if isinstance(network, EfficientNetLite0)
+        else ResNetTrunk(network)
     )
     for stage in trunk.stages()[: config.frozen_stages]:
         stage.requires_grad_(requires_grad=False)
-    return trunk, CHANNELS[config.trunk]
+    return trunk, CHANNELS[network_config.name]
