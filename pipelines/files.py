@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,13 @@ def sha256_of(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def checksums(root: Path, *, leave_out: Sequence[str] = ()) -> dict[str, str]:
+    """Relative path -> sha256 of every file below `root`, sorted by path."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    names = {path.relative_to(root).as_posix(): path for path in files}
+    return {name: sha256_of(path) for name, path in names.items() if name not in leave_out}
 
 
 def canonical_json(value: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import resource
 import secrets
 import time
@@ -183,6 +184,11 @@ ENDINGS: Mapping[type[BaseException], str] = {
 """What ends a run before its end -> its status; anything else is a failure."""
 
 
+def in_a_name(text: str) -> str:
+    """`text` with every character that does not belong into a folder's name as an underscore."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", text)
+
+
 @contextmanager
 def start(
     root: Path,
@@ -201,7 +207,7 @@ def start(
     another (`torchrun`) gets a directory of its own that goes with the block.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    name = f"{stamp}-{model}-{backend}-{run_id or secrets.token_hex(3)}"
+    name = f"{stamp}-{in_a_name(model)}-{backend}-{run_id or secrets.token_hex(3)}"
     leads = current_shard().leads
     with nullcontext(root) if leads else scratch_folder() as folder:
         path = folder / name
