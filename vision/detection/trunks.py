@@ -64,13 +64,15 @@ class EfficientNetTrunk(nn.Module):
     """EfficientNet-Lite0 up to its fifth stage of blocks, of which the fourth does not shrink.
 
     float[B, 3, size, size] -> float[B, 112, size / 8, size / 8], rounded up. Modules keep the
-    network's names.
+    network's names. A block ends without an activation, in numbers of any size, so a normalisation
+    of the trunk's own follows.
     """
 
     def __init__(self, network: EfficientNetLite0) -> None:
         super().__init__()
         self._conv_stem, self._bn0 = network._conv_stem, network._bn0
         self._blocks = nn.ModuleList(list(network._blocks)[:LITE_BLOCKS])
+        self.settle = nn.Sequential(nn.BatchNorm2d(CHANNELS["efficientnet_lite0"]), nn.ReLU6())
         first = cast(InvertedBottleneck, self._blocks[LITE_UNSHRUNK])
         first._depthwise_conv.stride = (1, 1)
 
@@ -88,6 +90,7 @@ class EfficientNetTrunk(nn.Module):
         found: Tensor = functional.relu6(self._bn0(self._conv_stem(pictures)))
         for block in self._blocks:
             found = block(found)
+        found = self.settle(found)
         return found
 
 
