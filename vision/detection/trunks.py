@@ -90,8 +90,8 @@ class EfficientNetTrunk(nn.Module):
         found: Tensor = functional.relu6(self._bn0(self._conv_stem(pictures)))
         for block in self._blocks:
             found = block(found)
-        found = self.settle(found)
-        return found
+        settled: Tensor = self.settle(found)
+        return settled
 
 
 def trunk_of(config: SsdConfig) -> tuple[nn.Module, int]:
