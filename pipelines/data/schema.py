@@ -5,7 +5,8 @@ data/<name>/<dataset_id>/
     dataset.json
     train/part-00000.parquet     user int32, item int32, ordinal int64 [, time int64, rating
                                  float32, weight float32,
-                                 label float32, event features]; ordered by (time, ordinal)
+                                 label float32, event features]; ordered by time at the
+                                 source's full resolution, then ordinal
     queries/{valid,test}.parquet user int32 (-1 unknown), user_key, history list<int32> [,
     history_times list<int64>,
                                  time int64, context features, candidates list<int32>]
@@ -18,6 +19,7 @@ data/<name>/<dataset_id>/
                                  features
     vocab/{user,item}.parquet    id int32, value, generation int32, frequency int64
     encoder/                     encoder.json, vocab-<feature>.parquet: the fitted statistics
+    events/{train,valid,test}.parquet  hash uint64: a sample of the part's events (`overlap`)
     rejected/<table>.parquet     each refused row as it came, with `reason` and `row` (0-based in
                                  the source)
 

@@ -18,8 +18,9 @@ from pydantic import AfterValidator, Field
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.columns import Fault, identifiers, numbers, plain, text, times
-from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.columns import Column, Fault, identifiers, numbers, plain, text
+from falconer.pipelines.etl.raw import FRACTION, Raw
+from falconer.pipelines.etl.times import times
 
 LONGEST_SHOWN = 80
 REQUIRED_NUMBERS = ("rating", "weight", "label")
@@ -177,11 +178,15 @@ def _convert(
     columns: list[pl.Series] = []
     faults: list[Fault] = []
     latest = config.latest or datetime.now(UTC)
+    column: Column
     for series in frame:
         if series.name in ("user", "item"):
             column = identifiers(series)
         elif series.name == "time":
-            column = times(series, unit, earliest=config.earliest, latest=latest)
+            found = times(series, unit, earliest=config.earliest, latest=latest)
+            if (found.fraction != 0).any():
+                columns.append(found.fraction.alias(FRACTION))
+            column = found
         elif series.name in rules.required:
             column = numbers(series, required=True)
         elif series.name in rules.numeric or series.dtype.is_float():
