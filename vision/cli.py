@@ -5,11 +5,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from falconer.vision.detection import cli as detection
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 vision = typer.Typer(
-    no_args_is_help=True, help="Classify and tag pictures: train, judge, predict, compare."
+    no_args_is_help=True, help="Pictures: classify and tag them, and find boxes in them."
 )
 app.add_typer(vision, name="vision")
+vision.add_typer(detection.app, name="detector")
+vision.command()(detection.detect)
 
 Sets = Annotated[
     list[str] | None,
