@@ -47,7 +47,7 @@ OWNERS = {
     "pydantic": r"(pipelines|recsys|vision|workflows)/.+\.py",
     "numpy": r"(pipelines|recsys|vision|workflows)/.+\.py",
     "PIL": r"vision/.+\.py",
-    "pyarrow": r"(pipelines|recsys|vision|workflows)/.+\.py",
+    "pyarrow": r"(pipelines|recsys|vision)/.+\.py",
     "safetensors": r"pipelines/training/\w+\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|models/\w+/on_torch(/\w+)?)\.py",
     "scipy": r"(recsys|workflows)/.+\.py",

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
+from falconer.pipelines import parquet
 from falconer.pipelines.config import parse
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json, sha256_of
@@ -136,7 +136,7 @@ def check_facts(check: Check) -> dict[str, Any]:
 
 def read_measured(folder: Path, label: str, rule: Rule) -> Measured:
     """What a model's report on a window holds for the rule."""
-    table = pq.read_table(folder / rule.view / PER_QUERY)
+    table = parquet.read(folder / rule.view / PER_QUERY)
     evaluated = table["n_relevant"].to_numpy() > 0
     if rule.metric not in table.column_names:
         raise ArtifactError(f"{folder}: has no {rule.metric} a query")
