@@ -31,11 +31,12 @@ from falconer.pipelines.files import identity_of, make_directory, write_text
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.shard import current_shard
 from falconer.pipelines.tuning.search_space import Knob
+from falconer.recsys import stages
 from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.metrics import METRICS
 from falconer.recsys.models import registry
 from falconer.recsys.models.recipe import load_recipe, load_search, setting
-from falconer.recsys.stages import lists as stages
+from falconer.recsys.stages.training import refuse_other_task
 from falconer.recsys.tuning.objective import objective_of
 
 STORE, BEST = "study.db", "best.toml"
@@ -89,7 +90,7 @@ class _Search:
 
     def __init__(self, recipe: str, data: Dataset, runs_root: Path, config: TuneConfig) -> None:
         implementation, model = load_recipe(recipe)
-        stages.refuse_other_task(implementation, data)
+        refuse_other_task(implementation, data)
         self._recipe, self._data, self._runs_root, self._config = recipe, data, runs_root, config
         self._space = load_search(recipe)
         self._objective = objective_of(data, config.metric or _monitored(model), config.view)

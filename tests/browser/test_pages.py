@@ -13,9 +13,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.labels import compare as comparing
 from falconer.recsys.judging.labels import judge as judging
-from falconer.recsys.judging.lists.judge import EvaluationConfig
 from falconer.recsys.reporting import labels_page as comparison_page
 from falconer.recsys.reporting import lists_page as report
 from tests.support.comparisons import HOSTILE, LEVELS, make_comparison, make_runs, write_goods

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from falconer.pipelines import stages as etl_stages
+from falconer.recsys import stages
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.labels import judge as judging
-from falconer.recsys.judging.lists.judge import EvaluationConfig
-from falconer.recsys.stages import labels as rows
-from falconer.recsys.stages import lists as stages
 
 FIGURES = {"roc_auc": 0.8055322, "log_loss": 0.4159166, "gauc": 0.8107787}
 """Of the validation fold."""

@@ -16,15 +16,15 @@ from typer.testing import CliRunner
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError, PipelineError
 from falconer.pipelines.runs import Run
+from falconer.recsys import stages
 from falconer.recsys.cli import app
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as evaluation
-from falconer.recsys.judging.lists.judge import EvaluationConfig
 from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.models.registry import load_model
 from falconer.recsys.recommending import job as batch
 from falconer.recsys.recommending.top_k import top_k
-from falconer.recsys.stages import lists as stages
-from falconer.recsys.stages.lists import RecommendConfig
+from falconer.recsys.stages import RecommendConfig
 from tests.support.datasets import checkerboard, write_dataset
 
 FRAMEWORKS = ("torch", "tensorflow", "merlin", "nvtabular", "cudf", "implicit", "mlflow")

@@ -18,14 +18,13 @@ from sklearn.metrics import log_loss, roc_auc_score
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.runs import Run
+from falconer.recsys import stages
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.labels import compare as comparing
 from falconer.recsys.judging.labels import judge as judging
 from falconer.recsys.judging.labels import predictions
-from falconer.recsys.judging.labels.judge import JudgedRows
-from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys.judging.labels.judge import JudgedLabels
 from falconer.recsys.reporting import labels_page as comparison_page
-from falconer.recsys.stages import labels as rows
-from falconer.recsys.stages import lists as stages
 from falconer.workflows import cli
 from tests.support.datasets import checkerboard, label_signal, write_labels_dataset
 
@@ -61,7 +60,7 @@ def true_probability(data: Dataset, fold: Any = "test") -> Any:
     return 1 / (1 + np.exp(-label_signal(tables[0], tables[1], columns)))
 
 
-def judged(data: Dataset, score: Any, label: str = "model", **facts: Any) -> JudgedRows:
+def judged(data: Dataset, score: Any, label: str = "model", **facts: Any) -> JudgedLabels:
     return judging.judge(score, data, fold="test", label=label, config=FEW, **facts)
 
 

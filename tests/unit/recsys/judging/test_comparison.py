@@ -11,9 +11,10 @@ from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.statistics.differences import Estimate, paired_differences
 from falconer.recsys.judging import slices
-from falconer.recsys.judging.compare import ComparisonConfig, compare
+from falconer.recsys.judging.compare import compare
+from falconer.recsys.judging.config import ComparisonConfig
 from falconer.recsys.judging.lists.per_query import Judged, PerQuery
-from falconer.recsys.judging.reports import Report, ViewComparison
+from falconer.recsys.judging.reports import ListsReport, ViewComparison
 
 CONFIG = ComparisonConfig()
 N = 400
@@ -33,7 +34,7 @@ def judged(
         "n_outside": 0, "resamples": 200, "seed": 0,
         "metrics": {"ndcg@10": Estimate(mean=float(values.mean()), definition="")},
     }  # fmt: skip
-    report = Report(**(settled | facts))
+    report = ListsReport(**(settled | facts))
     columns = {
         "user_key": pa.array([f"u{row}" for row in range(n + 1)]),
         "n_relevant": np.array([1] * n + [0]),

@@ -15,9 +15,11 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Ragged
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError, PipelineError
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as evaluation
-from falconer.recsys.judging.lists.judge import EvaluationConfig, found_in, judge
+from falconer.recsys.judging.lists.judge import judge
 from falconer.recsys.judging.lists.per_query import Judged
+from falconer.recsys.judging.lists.relevance import found_in
 from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.lists.stored import Lists
 from tests.support.datasets import write_dataset

@@ -14,9 +14,10 @@ from falconer.pipelines.data.dataset import Dataset, checksums, write_card, writ
 from falconer.pipelines.data.schema import Feature, View
 from falconer.pipelines.errors import ArtifactError, DataError
 from falconer.recsys.judging import slices
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as evaluation
 from falconer.recsys.judging.lists import per_query as judged
-from falconer.recsys.judging.lists.judge import EvaluationConfig, judge
+from falconer.recsys.judging.lists.judge import judge
 from falconer.recsys.judging.lists.per_query import Judged, PerQuery
 from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.lists.stored import Lists

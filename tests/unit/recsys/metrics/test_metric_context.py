@@ -10,7 +10,8 @@ import pytest
 from falconer.pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from falconer.pipelines.data.schema import Feature
 from falconer.pipelines.errors import DataError
-from falconer.recsys.judging.lists.judge import EvaluationConfig, judge
+from falconer.recsys.judging.config import EvaluationConfig
+from falconer.recsys.judging.lists.judge import judge
 from falconer.recsys.lists.stored import Lists
 from falconer.recsys.metrics.context import context_of, item_counts
 from tests.support.datasets import write_dataset
