@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from falconer.pipelines import parquet
+from falconer.pipelines import files, parquet
 from falconer.pipelines.data.queries import Pairs, Queries, Ragged, Truth
 from falconer.pipelines.data.schema import FORMAT_VERSION, FORMER_TASK, DatasetCard, Fold
 from falconer.pipelines.errors import ArtifactError
@@ -327,11 +327,9 @@ def write_pairs(
     write_table(root, f"labels/{fold}.parquet", {"label": labels})
 
 
-def checksums(root: Path, *, leave_out: Sequence[str] = (CARD,)) -> dict[str, str]:
-    """Relative path -> sha256 of every file below `root`, sorted by path."""
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    names = {path.relative_to(root).as_posix(): path for path in files}
-    return {name: sha256_of(path) for name, path in names.items() if name not in leave_out}
+def checksums(root: Path) -> dict[str, str]:
+    """Relative path -> sha256 of every file of a dataset but its card, sorted by path."""
+    return files.checksums(root, leave_out=(CARD,))
 
 
 def write_card(root: Path, card: DatasetCard) -> None:

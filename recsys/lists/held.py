@@ -21,7 +21,8 @@ def held(folder: Path) -> Iterator[None]:
     Who writes answers and who judges them hold it alike, so that a report is on the answers that
     lie beside it. Raises `ArtifactError` where another process holds it.
     """
-    if not folder.is_dir():
+    made = not folder.is_dir()
+    if made:
         make_directory(folder)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -34,4 +35,6 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
         os.close(descriptor)

@@ -25,7 +25,7 @@ from falconer.pipelines.console import progress, say
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.data.schema import Fold, View
-from falconer.pipelines.files import atomic_file, canonical_json, make_directory, write_text
+from falconer.pipelines.files import atomic_file, canonical_json, make_directory, sweep, write_text
 from falconer.recsys.contracts import CatalogScorer, PairScorer
 from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.lists.held import held
@@ -97,7 +97,7 @@ def write_lists(scorer: CatalogScorer | PairScorer, data: Dataset, root: Path, j
     with held(root):
         _sweep(root / JOURNAL)
         for view in job.views:
-            _remove_remains(root / view)
+            sweep(root / view)
         journal = Journal(root / JOURNAL, _plan(data, job))
         resumed = journal.n_blocks
         with ExitStack() as stack:
@@ -303,11 +303,4 @@ def _sweep(folder: Path) -> None:
     it."""
     if not folder.is_dir():
         make_directory(folder)
-    for partial in folder.glob(".*.partial"):
-        partial.unlink()
-
-
-def _remove_remains(folder: Path) -> None:
-    """What a killed job was writing: nobody else writes there while the folder is held."""
-    for partial in folder.glob(f".{recommendations.FILE}.*.partial"):
-        partial.unlink()
+    sweep(folder)

@@ -71,15 +71,18 @@ def reversals(view: ViewComparison[Any]) -> tuple[str, ...]:
     groups: dict[tuple[str, str], list[SliceDifference]] = {}
     for gap in sorted(worse_for_the_leader(view), key=lambda gap: -abs(gap.difference)):
         groups.setdefault((gap.slicing, gap.group), []).append(gap)
-    return tuple(_reversal(gaps[0], [gap.second for gap in gaps[1:]]) for gaps in groups.values())
+    questions = "users" if view.view == "labels" else "queries"
+    return tuple(
+        _reversal(gaps[0], [gap.second for gap in gaps[1:]], questions) for gaps in groups.values()
+    )
 
 
-def _reversal(most: SliceDifference, others: Sequence[str]) -> str:
+def _reversal(most: SliceDifference, others: Sequence[str], questions: str) -> str:
     also = f"; so {'is' if len(others) == 1 else 'are'} {', '.join(others)}" if others else ""
     low, high = sorted((abs(most.low), abs(most.high)))
     interval = f"{page.decimal(low)} to {page.decimal(high)}"
     return (
-        f"{most.slicing}, {most.group} ({page.count(most.n)} questions): {most.second} is ahead of "
+        f"{most.slicing}, {most.group} ({page.count(most.n)} {questions}): {most.second} is ahead of "
         f"{most.first} by "
         f"{page.decimal(abs(most.difference))} in {most.metric} ({interval}){also}"
     )

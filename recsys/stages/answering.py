@@ -20,7 +20,7 @@ from falconer.recsys.judging.lists.judge import PER_QUERY
 from falconer.recsys.judging.stored import remove_reports
 from falconer.recsys.lists.held import held
 from falconer.recsys.lists.sealed import break_seal, seal
-from falconer.recsys.models import registry
+from falconer.recsys.models.saved import load_model
 from falconer.recsys.recommending import job
 from falconer.recsys.recommending.top_k import BLOCK_BYTES, QUERIES_AT_ONCE
 from falconer.recsys.stages.finished import dataset_of, finished_run
@@ -62,13 +62,13 @@ def recommend(
             "`falconer predict`"
         )
     chosen = tuple(dict.fromkeys(views)) or data.card.split.views
-    scorer = registry.load_model(run.model_directory, data)
+    scorer = load_model(run.model_directory, data)
     unknown = _unknown_users(scorer, data, fold)
     wanted = job.Job(
         fold,
         chosen,
         config.k,
-        {"run": run.name, job.BY_POPULARITY: unknown},
+        {"run": run.name, **({} if unknown is None else {job.BY_POPULARITY: unknown})},
         block_bytes=config.block_mb * 2**20,
         device=config.device,
         outdate=lambda folder: remove_reports(folder, PER_QUERY),
@@ -108,7 +108,7 @@ def predict(run_path: Path, *, fold: Fold = "test", data_path: Path | None = Non
         raise ConfigError(
             f"{data.path} is a dataset of the task {data.card.task}; use `falconer recommend`"
         )
-    scorer = registry.load_model(run.model_directory, data)
+    scorer = load_model(run.model_directory, data)
     if not isinstance(scorer, PairScorer):
         raise ConfigError(
             f"{run.path}: this model scores no rows; train another one, such as label_mean"

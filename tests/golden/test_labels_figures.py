@@ -24,9 +24,9 @@ def test_figures_of_the_label_mean_never_change(
         etl_stages.load_recipe("ml-1m-ctr", ["features.engine=polars"]), tmp_path / "data"
     )
     run = stages.train("ml-1m-ctr/label_mean", data, tmp_path / "runs")
-    rows.predict(run, fold="valid")
+    stages.predict(run, fold="valid")
     stages.evaluate(run, config=EvaluationConfig(resamples=100))
-    report = judging.read(run / rows.FOLDER).report
+    report = judging.read(run / "labels").report
     assert report.n_rows == 73_915
     found = {name: report.metrics[name].mean for name in FIGURES}
     assert found == pytest.approx(FIGURES, abs=1e-6)

@@ -83,7 +83,7 @@ def _extra(n_in: int, squeezed: int, n_out: int, *, shrinks: bool) -> nn.Sequent
     wide = (
         nn.Conv2d(squeezed, n_out, 3, stride=2, padding=1, bias=False)
         if shrinks
-        else nn.Conv2d(squeezed, n_out, 3, bias=False)
+        else _AtLeastOnePlace(squeezed, n_out, 3, bias=False)
     )
     return nn.Sequential(
         nn.Conv2d(n_in, squeezed, 1, bias=False),
@@ -93,6 +93,16 @@ def _extra(n_in: int, squeezed: int, n_out: int, *, shrinks: bool) -> nn.Sequent
         nn.BatchNorm2d(n_out),
         nn.ReLU(inplace=True),
     )
+
+
+class _AtLeastOnePlace(nn.Conv2d):
+    """A convolution without padding, but for maps that are smaller than its kernel: they get a rim
+    of zeros, so that pictures of any size have six maps."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, n_in, height, width] -> [B, n_out, max(1, height - 2), max(1, width - 2)]."""
+        down, across = (max(0, 3 - int(side)) for side in x.shape[2:])
+        return super().forward(nn.functional.pad(x, (0, across, 0, down)))
 
 
 def _start(module: nn.Module) -> None:

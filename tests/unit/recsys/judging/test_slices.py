@@ -14,11 +14,11 @@ from falconer.pipelines.data.schema import Feature
 from falconer.recsys.judging import slices
 from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as evaluation
-from falconer.recsys.judging.lists.judge import judge
 from falconer.recsys.lists.stored import Lists
 from falconer.recsys.metrics.accuracy import recall
 from falconer.recsys.metrics.ranked import Ranked
 from tests.support.datasets import write_dataset
+from tests.support.judging import judge_lists as judge
 
 
 def groups_of(slicing: slices.Slicing) -> list[str]:

@@ -1,0 +1,123 @@
+"""Batches of augmented pictures: a pure function of seed, epoch and place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from falconer.pipelines.training.shard import Shard, current_shard
+from falconer.vision.detection.annotations import Picture
+from falconer.vision.detection.augment import (
+    AugmentConfig,
+    Sample,
+    augmented,
+    normalised,
+    resized,
+)
+from falconer.vision.detection.config import SsdConfig
+
+AHEAD = 2
+"""Batches that are made while one is used."""
+KEPT_PICTURES = 512
+"""Decoded pictures that stay in memory."""
+
+
+@dataclass(frozen=True)
+class DetectionBatch:
+    """B pictures, and the boxes of each as corners in shares of the side.
+
+    pictures  float32[B, 3, size, size]
+    boxes     float32[n, 4] and labels int64[n] (1, 2, ...) of each picture
+    """
+
+    pictures: Tensor
+    boxes: tuple[Tensor, ...]
+    labels: tuple[Tensor, ...]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+
+@lru_cache(maxsize=KEPT_PICTURES)
+def pixels_of(path: Path) -> NDArray[np.uint8]:
+    """uint8[height, width, 3], turned as its EXIF orientation says."""
+    with Image.open(path) as image:
+        turned = ImageOps.exif_transpose(image) or image
+        return np.asarray(turned.convert("RGB"))
+
+
+def sample_of(picture: Picture) -> Sample:
+    """The picture's pixels with its boxes; crowds are left out, which no single box stands for."""
+    single = ~picture.crowd
+    return Sample(pixels_of(picture.path), picture.boxes[single], picture.labels[single])
+
+
+class DetectionBatches:
+    """Every epoch's batches in an order of its own; a smaller last batch is left out.
+
+    Where there are fewer pictures than a batch holds, all of them are one batch.
+    """
+
+    def __init__(
+        self,
+        pictures: Sequence[Picture],
+        config: SsdConfig,
+        *,
+        augment: AugmentConfig | None,
+        device: torch.device,
+        shard: Shard | None = None,
+    ) -> None:
+        self._pictures, self._config, self._augment = pictures, config, augment
+        self._device, self._shard = device, shard or current_shard()
+        self._size = min(config.training.batch_size, len(pictures))
+
+    def __len__(self) -> int:
+        return len(self._pictures) // self._size if self._size else 0
+
+    def epoch(self, number: int, *, start: int = 0) -> Iterator[DetectionBatch]:
+        """Batches `start`, `start` + 1, ... of an epoch, made ahead by threads."""
+        order = np.random.default_rng([self._config.seed, number]).permutation(len(self._pictures))
+        with ThreadPoolExecutor(AHEAD) as pool:
+            waiting = [
+                pool.submit(self._batch, order, number, place)
+                for place in range(start, min(start + AHEAD, len(self)))
+            ]
+            for following in count(start + AHEAD):
+                if not waiting:
+                    return
+                if following < len(self):
+                    waiting.append(pool.submit(self._batch, order, number, following))
+                yield self._on_device(waiting.pop(0).result())
+
+    def _batch(self, order: NDArray[np.int64], epoch: int, place: int) -> list[Sample]:
+        rows = order[place * self._size : (place + 1) * self._size][self._shard.rows(self._size)]
+        return [self._sample(int(row), epoch) for row in rows]
+
+    def _sample(self, row: int, epoch: int) -> Sample:
+        sample = sample_of(self._pictures[row])
+        if self._augment is not None:
+            rng = np.random.default_rng([self._config.seed, epoch, row])
+            sample = augmented(sample, self._augment, rng)
+        return resized(sample, self._config.size)
+
+    def _on_device(self, samples: Sequence[Sample]) -> DetectionBatch:
+        config = self._config
+        pixels = np.stack([normalised(one.pixels, config.mean, config.std) for one in samples])
+        return DetectionBatch(
+            torch.from_numpy(pixels).to(self._device),
+            tuple(
+                torch.from_numpy(one.boxes / config.size).float().to(self._device)
+                for one in samples
+            ),
+            tuple(torch.from_numpy(one.labels + 1).to(self._device) for one in samples),
+        )

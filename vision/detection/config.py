@@ -1,0 +1,57 @@
+"""The knobs of SSD. Importing this module needs pydantic and NumPy only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from falconer.pipelines.config import Config
+from falconer.pipelines.training.config import Cosine, TrainingConfig
+from falconer.vision.detection.augment import AugmentConfig
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class DetectionTraining(TrainingConfig):
+    """The training loop's knobs with SSD's defaults: SGD, cosine, a warm-up, the best map@.5."""
+
+    epochs: int = Field(default=60, ge=1)
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    learning_rate: float = Field(default=2e-3, gt=0)
+    weight_decay: float = Field(default=5e-4, ge=0)
+    schedule: Cosine = Cosine()
+    warmup_steps: int = Field(default=50, ge=0)
+    clip_norm: float | None = Field(default=10.0, gt=0)
+    monitor: str | None = "map@.5"
+    batch_size: int = Field(default=8, ge=1)
+    """Pictures in a batch."""
+
+
+class SsdConfig(Config):
+    """SSD on a trunk of a classification network."""
+
+    trunk: Literal["resnet18", "resnet34", "resnet50"] = "resnet50"
+    version: Literal["v1", "v1.5"] = "v1.5"
+    """Where a bottleneck of resnet50 shrinks: its first convolution (v1) or its second (v1.5)."""
+    weights: Path | None = None
+    """Weights of the trunk (safetensors with torchvision's names); drawn at random without."""
+    frozen_stages: int = Field(default=0, ge=0, le=3)
+    """The stem and so many stages, less one, keep their weights: 1 is the stem alone."""
+    batch_norm_eps: float = Field(default=1e-5, gt=0)
+    """Of the trunk; weights that were trained with another value need it."""
+    size: int = Field(default=300, ge=160, le=1024)
+    """Pictures are scaled to a square of so many pixels a side."""
+    clamped: bool = False
+    """Cut default boxes at the rim before corners are made, as NVIDIA's example does."""
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    augment: AugmentConfig = AugmentConfig()
+    lowest_score: float = Field(default=0.02, ge=0, lt=1)
+    overlap: float = Field(default=0.5, gt=0, lt=1)
+    """Of two boxes of a class that overlap by more, the surer one is kept."""
+    most_a_class: int = Field(default=400, ge=1)
+    most: int = Field(default=200, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    training: DetectionTraining = DetectionTraining()
