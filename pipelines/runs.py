@@ -65,11 +65,13 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """An existing run; `ArtifactError` where `path` is none."""
+        """An existing run, without what killed processes left in it; `ArtifactError` where `path` is
+        none."""
         if not (path / RUN_FILE).is_file():
             raise ArtifactError(
                 f"{path}: not a run directory (no {RUN_FILE}); `falconer train` writes one"
             )
+        sweep(path, depth=SWEPT_DEPTH)
         return cls(path)
 
     @property
@@ -209,6 +211,7 @@ def start(
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     name = f"{stamp}-{in_a_name(model)}-{backend}-{run_id or secrets.token_hex(3)}"
     leads = current_shard().leads
+    sweep(root, depth=1)
     with nullcontext(root) if leads else scratch_folder() as folder:
         path = folder / name
         with atomic_directory(path) as partial:
@@ -239,7 +242,6 @@ def resume(path: Path, **facts: Any) -> Iterator[Run]:
     undisturbed run.
     """
     run = Run.open(path) if current_shard().leads else FollowingRun.open(path)
-    sweep(path, depth=SWEPT_DEPTH)
     info = run.info
     if info["status"] == "finished":
         raise ArtifactError(f"{path}: this run is finished; there is nothing to resume")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Pairs, Queries, Ragged
-from falconer.pipelines.data.schema import Fold
+from falconer.pipelines.data.schema import Fold, name_of
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.exporting.parity import Parity, parity_of
 from falconer.recsys.backends.torch.graphs import Form, Graph
@@ -90,7 +90,7 @@ class Questions:
             return item.astype(np.int64)
         if name == "history":
             return padded(queries.history, self._known)
-        column = queries.features[name]
+        column = queries.features[name_of(name)]
         return column.astype(np.int64 if np.issubdtype(column.dtype, np.integer) else np.float32)
 
     def _of_lists(self, data: Dataset, n: int, seed: int) -> tuple[Queries, NDArray[np.int32]]:
