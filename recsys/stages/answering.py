@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from falconer.pipelines.config import Config
+from falconer.pipelines.data import overlap
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.errors import ConfigError
@@ -62,6 +63,7 @@ def recommend(
             "`falconer predict`"
         )
     chosen = tuple(dict.fromkeys(views)) or data.card.split.views
+    overlap.refuse_overlap(run.path, data, fold)
     scorer = load_model(run.model_directory, data)
     unknown = _unknown_users(scorer, data, fold)
     wanted = job.Job(
@@ -108,6 +110,7 @@ def predict(run_path: Path, *, fold: Fold = "test", data_path: Path | None = Non
         raise ConfigError(
             f"{data.path} is a dataset of the task {data.card.task}; use `falconer recommend`"
         )
+    overlap.refuse_overlap(run.path, data, fold)
     scorer = load_model(run.model_directory, data)
     if not isinstance(scorer, PairScorer):
         raise ConfigError(

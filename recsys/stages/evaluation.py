@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from falconer.pipelines import runs
 from falconer.pipelines.console import say
+from falconer.pipelines.data import overlap
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.errors import ArtifactError, ConfigError
@@ -54,12 +55,12 @@ def evaluate(
     answers.refuse_settings(views, config)
     if run:
         subject = _subject_of(run)
-        files, out, info = answers.of_run(run, views), out or run.path, run.info
+        files, out = answers.of_run(run, views), out or run.path
     else:
         subject = Subject(label=path.stem)
-        out, info = out or path.with_name(f"{path.stem}-report"), {}
+        out = out or path.with_name(f"{path.stem}-report")
         files = answers.of_file(path, data, views)
-    _Evaluation(answers, data, out, fold, config, info).run(files, subject)
+    _Evaluation(answers, data, out, fold, config, run).judge(files, subject)
     if run:
         mirror_apart(run.path)
     return out
@@ -94,9 +95,9 @@ class _Evaluation(Generic[R]):
     out: Path
     fold: Fold | None
     config: EvaluationConfig
-    info: Mapping[str, Any]
+    run: Run | None
 
-    def run(self, files: Mapping[Part, Path], subject: Subject) -> None:
+    def judge(self, files: Mapping[Part, Path], subject: Subject) -> None:
         """Judge each file, print its figures, and write its report.
 
         That the test fold is looked at is noted before it is. Who judges holds the folders of the
@@ -137,7 +138,10 @@ class _Evaluation(Generic[R]):
 
     def _prepared(self, subject: Subject, fold: Fold) -> Subject:
         """The subject with what is the same for all files of a fold."""
-        tuned = refuse_tuned_on(self.info, subject.name, fold)
+        info = self.run.info if self.run else {}
+        if self.run:
+            overlap.refuse_overlap(self.run.path, self.data, fold)
+        tuned = refuse_tuned_on(info, subject.name, fold)
         reads = None
         if fold == "test":
             reads = note_read(self.out.parent, self.data.card.dataset_id, subject.name)

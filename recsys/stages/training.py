@@ -12,6 +12,7 @@ from typing import Any
 
 from falconer.pipelines import runs, tracking
 from falconer.pipelines.config import read_toml
+from falconer.pipelines.data import overlap
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.errors import ConfigError
@@ -129,6 +130,7 @@ def _train_into(
         f"training {implementation.name} on {data.card.name}: {data.n_users} users, {data.n_items} "
         "items"
     )
+    overlap.keep_train(data, run.path)
     before, started = run.info["seconds"], time.perf_counter()
     scorer = implementation.train(config, data, run)
     seconds = before + time.perf_counter() - started
