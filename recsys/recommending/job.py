@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,11 @@ BY_POPULARITY = "queries_by_popularity"
 FORMAT_VERSION = 1
 
 Lists = dict[View, TopK]
+
+
+SHORT = 1000
+"""Places of a list that cost little memory whatever the catalogue; more of them than it has items
+would take room for nothing."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +88,13 @@ class Written:
 
 def write_lists(scorer: CatalogScorer | PairScorer, data: Dataset, root: Path, job: Job) -> Written:
     """Write `<root>/<view>/recommendations.parquet` for each view, with its checksum beside it.
+    Lists have at most as many places as the catalogue has items, or `SHORT`.
 
     Raises `ArtifactError` where another process is writing lists into `root`, `ConfigError` for an
     absent device.
     """
     n_queries = data.n_queries(job.fold)
+    job = replace(job, k=min(job.k, max(data.n_items, SHORT)))
     if job.device:
         from falconer.recsys.recommending.on_torch import (
             refuse_absent,  # torch, which no other job needs
