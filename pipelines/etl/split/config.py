@@ -17,8 +17,8 @@ class SplitBase(Config):
     """What every protocol shares."""
 
     views: tuple[View, ...] | None = None
-    """Which views a report shows; None = only `novel` where no user meets an item twice, else all
-    three."""
+    """Which views a report shows; None = only `novel` where under 1 % of the events repeat a
+    user's item, else all three. The first one is what models are selected on."""
 
 
 class Temporal(SplitBase):
