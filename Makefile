@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tensorflow test-slow lint bench bench-gpu oracles rosetta ui lock clean
+.PHONY: help setup demo test test-tensorflow test-slow sweep audit lint bench bench-gpu oracles rosetta ui lock clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,12 @@ test-tensorflow: setup  ## the tests of models on TensorFlow, in processes of th
 
 test-slow: setup  ## the tests that take long
 	.venv/bin/pytest -m "slow and not gpu and not benchmark_suite"
+
+sweep: setup  ## every command, killed and refused at every change of a file; prints counts (long)
+	.venv/bin/pytest tests/durability -m slow -s
+
+audit: setup  ## what is installed: consistent, as locked, and under which licences
+	@.venv/bin/python scripts/audit
 
 lint: setup  ## style, types and the import rules
 	.venv/bin/ruff check --quiet .

@@ -3,11 +3,15 @@ then."""
 
 from __future__ import annotations
 
+import io
+import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TextIO, TypeVar
 
 from falconer.pipelines.training.shard import current_shard
 
@@ -15,12 +19,80 @@ T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 10.0
 
+_COMMANDS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Names come from data that nobody vetted, and a terminal obeys what it is shown."""
+
+
+def printable(text: str) -> str:
+    """`text` with every character that could command a terminal, or turn a line around, written
+    out as \\x1b or \\u202e; line breaks and tabs stay."""
+    return _COMMANDS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
 
 def say(text: str) -> None:
     """Print one plain line to standard output at once; of several processes that train together the
     first does."""
     if current_shard().leads:
-        print(text, flush=True)
+        print(printable(text), flush=True)
+
+
+def warn(text: str) -> None:
+    """Print one plain line to standard error at once."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+class LastingStream(io.TextIOBase):
+    """A text stream that goes on in silence where nobody reads it any more.
+
+    `falconer train ... | head -1` closes the output after a line; the hours of work that follow
+    must not end by it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As of the stream; the text is lost where it is closed."""
+        with self._closing_survived():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """As of the stream."""
+        with self._closing_survived():
+            self._stream.flush()
+
+    @contextmanager
+    def _closing_survived(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            # What the stream still holds is written at the process's end: let that succeed.
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self._stream.fileno())
+            os.close(nothing)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def fileno(self) -> int:
+        """As of the stream."""
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        """As of the stream."""
+        return self._stream.isatty()
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+
+def outlive_readers() -> None:
+    """Let this process go on where the reader of its output ends before it does."""
+    sys.stdout, sys.stderr = LastingStream(sys.stdout), LastingStream(sys.stderr)
 
 
 def say_written(path: Path) -> None:
@@ -46,4 +118,4 @@ def progress(steps: Iterable[T], *, label: str, total: int) -> Iterator[T]:
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             left = (now - started) / done * (total - done)
-            print(f"{label}: {done}/{total}, about {left:.0f} s left", file=sys.stderr, flush=True)
+            warn(f"{label}: {done}/{total}, about {left:.0f} s left")

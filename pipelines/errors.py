@@ -29,3 +29,7 @@ class ArtifactError(PipelineError):
 
 class TrainingError(PipelineError):
     """Training stopped; the message names the step and the last good state."""
+
+
+class ExhaustedError(PipelineError):
+    """The disk is full, or memory, files or threads ran out; the message says what to free."""

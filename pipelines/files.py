@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from falconer.pipelines.errors import ArtifactError, PipelineError
+from falconer.pipelines.exhaustion import exhaustion_named, named
+
+PARTIAL = ".partial"
+"""Ending of the names of what is not whole yet."""
 
 
 def sha256_of(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def checksums(root: Path, *, leave_out: Sequence[str] = ()) -> dict[str, str]:
+    """Relative path -> sha256 of every file below `root`, sorted by path."""
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    names = {path.relative_to(root).as_posix(): path for path in files}
+    return {name: sha256_of(path) for name, path in names.items() if name not in leave_out}
 
 
 def canonical_json(value: Any) -> str:
@@ -34,31 +48,15 @@ def identity_of(value: Any) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:16]
 
 
-def _sibling(target: Path) -> Path:
-    return target.parent / f".{target.name}.{uuid.uuid4().hex[:8]}.partial"
-
-
 @contextmanager
 def _refusals_named(place: Path) -> Iterator[None]:
     """Turn the operating system's refusal to write into a `PipelineError` that names the place."""
     try:
         yield
     except OSError as error:
-        raise PipelineError(
+        raise named(error, place) or PipelineError(
             f"{place}: cannot write there ({error.strerror}); choose another folder or mend this "
             "one"
-        ) from error
-
-
-@contextmanager
-def _full_disk_named(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise PipelineError(
-            f"{target}: the disk is full; nothing half-written was left, free some space"
         ) from error
 
 
@@ -70,50 +68,165 @@ def make_directory(path: Path) -> None:
 
 
 @contextmanager
-def atomic_file(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target`; on success it takes `target`'s place, on any
-    exception it goes."""
-    partial = _sibling(target)
-    with _refusals_named(target.parent):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
+def _workplace(parent: Path, prefix: str = ".") -> Iterator[Path]:
+    """A new folder in `parent` that goes when the block ends.
+
+    It is locked as long as this process lives, by which `sweep` tells it from what a killed process
+    left. A sweep between its making and its locking takes it away: then another is made.
+    """
+    with _refusals_named(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        sweep(parent, prefix)
+        place, descriptor = _locked_folder(parent, prefix)
     try:
-        with _full_disk_named(target):
-            yield partial
-            with partial.open("rb") as stream:
-                os.fsync(stream.fileno())
-        with _refusals_named(target):
-            partial.replace(target)
+        yield place
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
+    while True:
+        place = parent / f"{prefix}{uuid.uuid4().hex[:12]}{PARTIAL}"
+        place.mkdir(mode=0o777 if prefix == "." else 0o700)
+        with suppress(FileNotFoundError):
+            descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            with suppress(OSError):  # some network file systems lock no folder; nor can sweep then
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if place.exists():
+                return place, descriptor
+            os.close(descriptor)
+
+
+def sweep(folder: Path, prefix: str = ".", *, depth: int = 0) -> None:
+    """Remove what killed processes left in `folder`, and in its folders down to `depth`.
+
+    What a living process is writing is locked, and stays; so does what may not be removed.
+    """
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in list(entries):
+            if entry.name.startswith(prefix) and entry.name.endswith(PARTIAL):
+                _remove_unless_held(Path(entry.path))
+            elif depth and entry.is_dir(follow_symlinks=False):
+                sweep(Path(entry.path), prefix, depth=depth - 1)
+
+
+def _remove_unless_held(path: Path) -> None:
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
 
 
 @contextmanager
-def atomic_directory(target: Path) -> Iterator[Path]:
-    """Yield a temporary directory beside `target`, renamed to `target` when whole; on any exception
-    it goes.
+def scratch_folder() -> Iterator[Path]:
+    """A folder among the system's temporary ones, for this user alone, gone when the block ends;
+    what killed processes of ours left there goes first."""
+    with _workplace(Path(tempfile.gettempdir()), "falconer-") as place:
+        yield place
 
-    An existing `target` stays untouched if the block fails, and is replaced if it succeeds.
-    """
-    partial = _sibling(target)
-    make_directory(partial)
+
+def _settle(path: Path) -> None:
+    """Bring a file, or a folder and all that it holds, to the disk, with the rights that new files
+    and folders of this process get: some libraries write theirs for the owner alone."""
+    if path.is_dir():
+        for child in path.iterdir():
+            _settle(child)
+        mode = 0o777
+    else:
+        mode = 0o666
+    path.chmod(mode & ~_umask())
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        with _full_disk_named(target):
-            yield partial
-        with _refusals_named(target):
-            _take_place(partial, target)
+        os.fsync(descriptor)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        os.close(descriptor)
 
 
-def _take_place(partial: Path, target: Path) -> None:
+def _umask() -> int:
+    """Read from the system where it says it: `os.umask` can only be read by changing it."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1], 8) for line in lines if line.startswith("Umask:"))
+    except (OSError, StopIteration):
+        mask = os.umask(0o077)
+        os.umask(mask)
+        return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a rename in `folder` to the disk; some file systems take no such order."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Yield a temporary path; on success it takes `target`'s place, on any exception it goes."""
+    with _workplace(target.parent) as place:
+        partial = place / "file"
+        with exhaustion_named(target):
+            partial.touch()
+            yield partial
+            _settle(partial)
+        with _refusals_named(target):
+            partial.replace(target)
+            _sync_folder(target.parent)
+
+
+@contextmanager
+def atomic_directory(
+    target: Path, *, stays: Callable[[Path], bool] = lambda _: False
+) -> Iterator[Path]:
+    """Yield a temporary directory, renamed to `target` when whole; on any exception it goes.
+
+    An existing `target` stays untouched if the block fails, and is replaced if it succeeds, unless
+    `stays(target)`: where several processes make the same, the first one's is kept.
+    """
+    with _workplace(target.parent) as place:
+        partial = place / "folder"
+        with exhaustion_named(target):
+            partial.mkdir()
+            yield partial
+            _settle(partial)
+        with _refusals_named(target):
+            _take_place(partial, target, place / "retired", stays)
+            _sync_folder(target.parent)
+
+
+def _take_place(partial: Path, target: Path, retired: Path, stays: Callable[[Path], bool]) -> None:
+    """Rename `partial` to `target`; where that exists, the two change places in one step, so that
+    a kill leaves one of them."""
     if not target.exists():
-        partial.rename(target)
+        try:
+            partial.rename(target)
+            return
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise  # else another process has just put its own there
+    if stays(target) or _exchanged(partial, target):
         return
-    retired = _sibling(target)
     target.rename(retired)
     partial.rename(target)
-    shutil.rmtree(retired)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Whether Linux let two paths change places (renameat2 with RENAME_EXCHANGE)."""
+    here, exchange = -100, 2
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and not rename(
+        here, os.fsencode(one), here, os.fsencode(other), exchange
+    )
 
 
 def write_text(target: Path, text: str) -> None:
@@ -133,7 +246,11 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: not found") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise named(error, path) or ArtifactError(
+            f"{path}: cannot be read ({error.strerror})"
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{path}: damaged ({error}); make it anew with the command that wrote it"
         ) from error

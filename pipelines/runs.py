@@ -10,41 +10,37 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import platform
+import re
 import resource
 import secrets
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
 from falconer.pipelines.config import to_toml
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import ArtifactError, PipelineError
-from falconer.pipelines.files import make_directory, read_json, sha256_of, write_json, write_text
+from falconer.pipelines.files import (
+    atomic_directory,
+    scratch_folder,
+    sha256_of,
+    sweep,
+    write_json,
+    write_text,
+)
+from falconer.pipelines.run_facts import read_facts, surroundings, version_of
 from falconer.pipelines.training.shard import current_shard
 
 RUN_FILE = "run.json"
 CONFIG_FILE = "config.toml"
 EXACT_PACKAGES = ("numpy", "torch", "tensorflow")
 """A resumed run wants the versions that it was started with: others may compute other bytes."""
-REPORTED_PACKAGES = (
-    "falconer",
-    "numpy",
-    "scipy",
-    "pyarrow",
-    "pandas",
-    "polars",
-    "implicit",
-    "torch",
-    "tensorflow",
-)
-
+SWEPT_DEPTH = 3
+"""What a killed process left is looked for in a run's folders so deep: checkpoints of several fits
+are two deep."""
 
 Watch = Callable[[int, Mapping[str, float]], None]
 """Sees each line of a run's metrics once it is written: the step, and the values by name."""
@@ -69,17 +65,19 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """An existing run; `ArtifactError` where `path` is none."""
+        """An existing run, without what killed processes left in it; `ArtifactError` where `path` is
+        none."""
         if not (path / RUN_FILE).is_file():
             raise ArtifactError(
                 f"{path}: not a run directory (no {RUN_FILE}); `falconer train` writes one"
             )
+        sweep(path, depth=SWEPT_DEPTH)
         return cls(path)
 
     @property
     def info(self) -> dict[str, Any]:
-        """The content of `run.json`."""
-        return dict(read_json(self.path / RUN_FILE))
+        """The content of `run.json`; `ArtifactError` where it is damaged, or no run's."""
+        return read_facts(self.path / RUN_FILE)
 
     @property
     def name(self) -> str:
@@ -113,13 +111,28 @@ class Run:
         self._append("timing.jsonl", values)
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """The parsed lines of `metrics.jsonl` or `timing.jsonl`; empty where there are none yet."""
+        """The parsed lines of `metrics.jsonl` or `timing.jsonl`; empty where there are none yet.
+
+        A last line without an end was being written when its process was killed, and is left out;
+        other damage is an `ArtifactError`.
+        """
         path = self.path / name
-        return (
-            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            if path.exists()
-            else []
-        )
+        if not path.exists():
+            return []
+        *whole, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        try:
+            lines = [json.loads(line) for line in whole]
+        except (ValueError, RecursionError) as error:
+            raise ArtifactError(f"{path}: damaged ({error}); train anew") from error
+        if not all(isinstance(line, dict) for line in lines):
+            raise ArtifactError(f"{path}: damaged (a line is no table); train anew")
+        return lines
+
+    def cut_last_line(self, name: str) -> None:
+        """Drop what stands behind the last line break: a killed process was writing it."""
+        path = self.path / name
+        if path.exists():
+            self.cut(name, path.read_bytes().rfind(b"\n") + 1)
 
     def settle(self, name: str) -> int:
         """Bring a file of lines to the disk; returns its length in bytes, 0 where there is none
@@ -173,6 +186,11 @@ ENDINGS: Mapping[type[BaseException], str] = {
 """What ends a run before its end -> its status; anything else is a failure."""
 
 
+def in_a_name(text: str) -> str:
+    """`text` with every character that does not belong into a folder's name as an underscore."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", text)
+
+
 @contextmanager
 def start(
     root: Path,
@@ -191,24 +209,24 @@ def start(
     another (`torchrun`) gets a directory of its own that goes with the block.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    name = f"{stamp}-{model}-{backend}-{run_id or secrets.token_hex(3)}"
+    name = f"{stamp}-{in_a_name(model)}-{backend}-{run_id or secrets.token_hex(3)}"
     leads = current_shard().leads
-    with nullcontext(root) if leads else tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / name
-        make_directory(path)
-        write_text(path / CONFIG_FILE, to_toml(config))
-        info = {
-            "status": "running",
-            "name": name,
-            "model": model,
-            "backend": backend,
-            **facts,
-            **_surroundings(),
-        }
-        write_json(
-            path / RUN_FILE,
-            {**info, "config_sha256": sha256_of(path / CONFIG_FILE), "seconds": 0.0},
-        )
+    sweep(root, depth=1)
+    with nullcontext(root) if leads else scratch_folder() as folder:
+        path = folder / name
+        with atomic_directory(path) as partial:
+            write_text(partial / CONFIG_FILE, to_toml(config))
+            info = {
+                "status": "running",
+                "name": name,
+                "model": model,
+                "backend": backend,
+                **facts,
+                **surroundings(),
+                "config_sha256": sha256_of(partial / CONFIG_FILE),
+                "seconds": 0.0,
+            }
+            write_json(partial / RUN_FILE, info)
         with _recorded(Run(path) if leads else FollowingRun(path), seconds=0.0) as run:
             yield run
 
@@ -228,6 +246,8 @@ def resume(path: Path, **facts: Any) -> Iterator[Run]:
     if info["status"] == "finished":
         raise ArtifactError(f"{path}: this run is finished; there is nothing to resume")
     _refuse_changes(path, info, facts)
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        run.cut_last_line(name)
     with _recorded(run, seconds=_seconds_spent(path, info)):
         yield run
 
@@ -246,7 +266,7 @@ def _seconds_spent(path: Path, info: Mapping[str, Any]) -> float:
 
 def _refuse_changes(path: Path, info: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     now = {**facts, "config_sha256": sha256_of(path / CONFIG_FILE)}
-    now |= {name: _version(name) for name in EXACT_PACKAGES}
+    now |= {name: version_of(name) for name in EXACT_PACKAGES}
     before = {**info, **{name: info["versions"].get(name) for name in EXACT_PACKAGES}}
     lines = [
         f"  - {key}: {before.get(key)} then, {now[key]} now"
@@ -277,11 +297,12 @@ def _recorded(run: Run, *, seconds: float) -> Iterator[Run]:
             status = next(
                 (name for kind, name in ENDINGS.items() if isinstance(error, kind)), "failed"
             )
-            run.update(
-                status=status,
-                error=f"{type(error).__name__}: {error}",
-                seconds=time.perf_counter() - started,
-            )
+            with suppress(PipelineError):  # a full disk takes no word of it, and must be named
+                run.update(
+                    status=status,
+                    error=f"{type(error).__name__}: {error}",
+                    seconds=time.perf_counter() - started,
+                )
             raise
         run.update(
             status="finished",
@@ -314,35 +335,3 @@ def _lock(path: Path, descriptor: int) -> None:
 
 def _peak_memory_mb() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
-
-def _surroundings() -> dict[str, Any]:
-    """When, on what and with what this run is made."""
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git": _git_revision(),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {name: version for name in REPORTED_PACKAGES if (version := _version(name))},
-    }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _git_revision() -> str | None:
-    """The commit of the source tree, with `+changes` where it differs; None outside a git
-    checkout."""
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
-    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+changes"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None

@@ -12,17 +12,22 @@ import fcntl
 import logging
 import os
 import re
+import shutil
+import sqlite3
 import sys
 import tomllib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from datetime import datetime
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from falconer.pipelines.files import read_json
+from falconer.pipelines.console import warn
+from falconer.pipelines.exhaustion import exhausted
+from falconer.pipelines.files import atomic_file, read_json, scratch_folder
 from falconer.pipelines.runs import Run
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
     from mlflow.entities import Run as Mirror
 
+DATABASE = "mlflow.db"
 NAME_TAG = "falconer.run"
 PARAM_LENGTH, PARAMS_A_BATCH, METRICS_A_BATCH = 6000, 100, 1000
 """MLflow's limits."""
@@ -56,7 +62,13 @@ MLFLOW_WARNING = "The ``noload`` loader strategy is deprecated"
 
 def store_uri(root: Path) -> str:
     """Address of the MLflow database of the runs in `root`."""
-    return f"sqlite:///{root.resolve()}/mlflow.db"
+    return _uri(root / DATABASE)
+
+
+def _uri(database: Path) -> str:
+    """Quoted: SQLAlchemy takes `%41` in a path for A, and what follows a `?` for its options. The
+    slashes too: MLflow, which does not unquote, makes the folder before the last one."""
+    return f"sqlite:///{quote(str(database.resolve()), safe='')}"
 
 
 def artifact_root(root: Path) -> Path:
@@ -81,10 +93,9 @@ def mirror(run_path: Path) -> None:
         with _only_one_at_a_time(run.path.parent):
             _mirror(run, _client(run.path.parent))
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        print(
-            f"warning: {run_path} is not mirrored to MLflow: {reason}", file=sys.stderr, flush=True
-        )
+        lack = exhausted(error)
+        reason = lack or (str(error).splitlines()[0] if str(error) else type(error).__name__)
+        warn(f"warning: {run_path} is not mirrored to MLflow: {reason}")
 
 
 @contextmanager
@@ -96,13 +107,75 @@ def _only_one_at_a_time(root: Path) -> Iterator[None]:
 
 
 def _client(root: Path) -> MlflowClient:
+    """MLflow on the folder's database, which is made where there is none; one that MLflow cannot
+    open is set aside first: the runs are the truth, and `falconer ui` mirrors them anew."""
     os.environ.update(ENVIRONMENT)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", MLFLOW_WARNING, DeprecationWarning)
-        from mlflow import MlflowClient
-
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        return MlflowClient(tracking_uri=store_uri(root))
+        database = root / DATABASE
+        if database.exists() and not _is_database(database):
+            _set_aside(database)
+        if not database.exists():
+            _make(database)
+        try:
+            return _opened(database)
+        except Exception as error:
+            if exhausted(error) or "locked" in str(error):
+                raise
+        _forget(database)
+        _set_aside(database)
+        _make(database)
+        return _opened(database)
+
+
+def _opened(database: Path) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=_uri(database))
+    client.search_experiments(max_results=1)  # which opens it, and looks at its version
+    return client
+
+
+def _is_database(path: Path) -> bool:
+    """Whether SQLite reads MLflow's version in it: MLflow itself tries again for minutes."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)) as db:
+            versions = db.execute("select version_num from alembic_version").fetchall()
+            return len(versions) == 1 and db.execute("pragma quick_check(1)").fetchone() == ("ok",)
+    except sqlite3.DatabaseError as error:
+        return "locked" in str(error)
+
+
+def _make(database: Path) -> None:
+    """Make the database elsewhere and rename it when whole: MLflow makes one in some hundred steps,
+    and a kill between two of them would leave one that it can neither use nor mend."""
+    with scratch_folder() as aside:
+        _opened(aside / DATABASE)
+        _forget(aside / DATABASE)
+        with atomic_file(database) as partial:
+            shutil.copyfile(aside / DATABASE, partial)
+
+
+def _forget(database: Path) -> None:
+    """Close MLflow's own connections to a database, which it keeps by address."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    engine = SqlAlchemyStore._engine_map.pop(_uri(database), None)
+    if engine is not None:
+        engine.dispose()
+
+
+def _set_aside(database: Path) -> None:
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    kept = database.with_name(f"{database.name}.broken-{stamp}")
+    for ending in ("-journal", "-wal", "-shm"):  # they belong to it, and would spoil the next one
+        Path(f"{database}{ending}").unlink(missing_ok=True)
+    database.rename(kept)
+    warn(
+        f"warning: MLflow cannot open {database}: it is {kept.name} now, and a new one is made; "
+        f"`falconer ui --runs {database.parent}` mirrors every run again"
+    )
 
 
 def _mirror(run: Run, client: MlflowClient) -> None:

@@ -7,14 +7,18 @@ defect; 130 interrupted.
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
+import tempfile
 import traceback
 from typing import Annotated
 
 import typer
 
+from falconer.pipelines.console import outlive_readers, warn
 from falconer.pipelines.errors import PipelineError
+from falconer.pipelines.exhaustion import named
 
 COMMANDS = {
     "Data": ("falconer.pipelines.cli:app",),
@@ -83,10 +87,15 @@ def main() -> None:
     """Run the command line, and end with one clear message and the right exit code whatever
     happens.
 
-    A request to end from the system (SIGTERM) is treated as Ctrl-C, so that it too leaves nothing
-    half-written.
+    A request to end from the system (SIGTERM, or SIGHUP of a closed terminal) is treated as Ctrl-C,
+    so that it too leaves nothing half-written.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    # The processes that this one starts do not take code from the working folder either.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    outlive_readers()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -98,23 +107,31 @@ def run(arguments: list[str]) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except PipelineError as error:
-        _complain(f"error: {error}")
+        warn(f"error: {error}")
         code = 2
     except KeyboardInterrupt:
         code = INTERRUPTED
-    except Exception:
-        _complain(traceback.format_exc().rstrip())
-        _complain(
-            "This is a defect of falconer, not of your data: please report it with the lines above."
-        )
-        code = 1
+    except Exception as error:
+        found = named(error)
+        warn(f"error: {found}" if found else _defect(error))
+        code = 2 if found else 1
     if code == INTERRUPTED:
-        _complain("interrupted; nothing half-written is left")
+        warn("interrupted; nothing half-written is left")
     return code
 
 
-def _complain(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _defect(error: Exception) -> str:
+    """One line on an error that nobody foresaw; its traceback goes to a file for the report."""
+    reason = (str(error).splitlines() or [""])[0]
+    line = f"error: {type(error).__name__}: {reason}; this is a defect of falconer"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="falconer-error-", suffix=".log", delete=False, encoding="utf-8"
+        ) as log:
+            log.write(traceback.format_exc())
+    except OSError:
+        return f"{line}\n{traceback.format_exc().rstrip()}"
+    return f"{line}: please report it with {log.name}"
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def falconer(*arguments: str) -> str:
     """
     typer.echo(f"\n$ falconer {shlex.join(arguments)}")
     last = ""
-    command = [sys.executable, "-m", "falconer.workflows.cli", *arguments]
+    command = [sys.executable, "-P", "-m", "falconer.workflows.cli", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -135,7 +135,7 @@ def _import_failure(program: str) -> str | None:
     import subprocess
     import sys
 
-    command = [sys.executable, "-W", "ignore", "-c", program]
+    command = [sys.executable, "-P", "-W", "ignore", "-c", program]
     try:
         found = subprocess.run(
             command, capture_output=True, text=True, timeout=IMPORT_SECONDS, check=False

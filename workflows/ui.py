@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+SECONDS_TO_END = 20
 
 QUIET_SERVER = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
 """No pool of idle job processes, and no warnings about MLflow's own dependencies."""
@@ -56,10 +61,13 @@ def _mirror_all(runs: Path) -> int:
     import subprocess
     import sys
 
+    from falconer.pipelines.console import warn
     from falconer.pipelines.runs import RUN_FILE
 
     paths = [str(path.parent) for path in sorted(runs.glob(f"*/{RUN_FILE}"))]
-    subprocess.run([sys.executable, "-m", "falconer.pipelines.tracking", *paths], check=True)
+    command = [sys.executable, "-P", "-m", "falconer.pipelines.tracking", *paths]
+    if code := subprocess.run(command, check=False).returncode:
+        warn(f"warning: the mirroring ended with exit code {code}; MLflow may lack some runs")
     return len(paths)
 
 
@@ -68,6 +76,7 @@ def _serve(runs: Path, port: int) -> None:
     start."""
     import os
     import subprocess
+    import sys
 
     from falconer.pipelines import tracking
     from falconer.pipelines.errors import PipelineError
@@ -75,19 +84,51 @@ def _serve(runs: Path, port: int) -> None:
     environment = {**os.environ, **tracking.ENVIRONMENT, **QUIET_SERVER}
     # A session of its own: MLflow's server is several processes, and Ctrl-C must end them in order
     # and in silence.
-    server = subprocess.Popen(_server_command(runs, port), env=environment, start_new_session=True)
+    # The folder is this Python's own, since its web server loads modules from where it is started.
+    server = subprocess.Popen(
+        _server_command(runs, port),
+        env=environment,
+        cwd=sys.prefix,
+        start_new_session=True,
+        preexec_fn=_end_with_parent,
+    )
     try:
         code = server.wait()
     except KeyboardInterrupt:
         code = 0
     finally:
-        if server.poll() is None:
-            server.terminate()  # which it passes on to its children
-            server.wait()
+        _end(server)
     if code != 0:
         raise PipelineError(
             f"MLflow's server ended with exit code {code}: its own lines above say why"
         )
+
+
+def _end_with_parent() -> None:
+    """Let Linux end this process when the one that started it is gone, even killed."""
+    import ctypes
+    import signal
+
+    parent_death_signal = 1
+    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)
+
+
+def _end(server: Popen[bytes]) -> None:
+    """End the server in order, and in the end every process of its session, whatever comes."""
+    import os
+    import signal
+    from contextlib import suppress
+    from subprocess import TimeoutExpired
+
+    try:
+        if server.poll() is None:
+            server.terminate()  # which it passes on to its children
+            with suppress(TimeoutExpired):
+                server.wait(SECONDS_TO_END)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def _server_command(runs: Path, port: int) -> list[str]:
@@ -97,6 +138,7 @@ def _server_command(runs: Path, port: int) -> list[str]:
 
     server = [
         sys.executable,
+        "-P",
         "-m",
         "mlflow",
         "server",

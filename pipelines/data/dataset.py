@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -14,9 +14,17 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from falconer.pipelines import parquet
+from falconer.pipelines import files, parquet
 from falconer.pipelines.data.queries import Pairs, Queries, Ragged, Truth
-from falconer.pipelines.data.schema import FORMAT_VERSION, FORMER_TASK, DatasetCard, Fold
+from falconer.pipelines.data.schema import (
+    FORMAT_VERSION,
+    FORMER_TASK,
+    DatasetCard,
+    Feature,
+    Fold,
+    column_of,
+    name_of,
+)
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json, sha256_of, write_json
 
@@ -83,14 +91,15 @@ class Dataset:
         return sorted(name for name in self.card.content if name.startswith("train/"))
 
     def train_column(self, name: str) -> NDArray[Any]:
-        """One column of the train events as an array; `ArtifactError` where the dataset has none of
-        that name."""
-        if name not in self.train.column_names:
+        """One column of the train events as an array: ours of that name (`schema`), else the event
+        feature's; `ArtifactError` where there is neither."""
+        names = self.train.column_names
+        found = [column for column in (name, column_of(name)) if column in names]
+        if not found:
             raise ArtifactError(
-                f"{self.path}: train has no column {name!r}, only "
-                f"{', '.join(self.train.column_names)}"
+                f"{self.path}: train has no column {name!r}, only {', '.join(map(name_of, names))}"
             )
-        return cast(NDArray[Any], self.train.column(name).to_numpy())
+        return cast(NDArray[Any], self.train.column(found[0]).to_numpy())
 
     @cached_property
     def users(self) -> pa.Table:
@@ -234,18 +243,19 @@ class Dataset:
     def _features_of(self, table: pa.Table, user: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
         """The features of users and of the context beside the rows of `table`."""
         columns = {
-            f.name: self._feature_of(f.name, f.table, table, user)
+            f.name: self._feature_of(f, table, user)
             for f in self.card.features
             if f.table != "item"
         }
         return {name: column for name, column in columns.items() if column is not None}
 
     def _feature_of(
-        self, name: str, table: str, queries: pa.Table, user: NDArray[np.int32]
+        self, feature: Feature, queries: pa.Table, user: NDArray[np.int32]
     ) -> NDArray[Any] | None:
-        if table == "event":
-            return queries.column(name).to_numpy() if name in queries.column_names else None
-        values = self.users.column(name).to_numpy()
+        if feature.table == "event":
+            there = feature.column in queries.column_names
+            return queries.column(feature.column).to_numpy() if there else None
+        values = self.users.column(feature.column).to_numpy()
         unknown = (
             values.dtype.type(-1)
             if np.issubdtype(values.dtype, np.integer)
@@ -327,11 +337,9 @@ def write_pairs(
     write_table(root, f"labels/{fold}.parquet", {"label": labels})
 
 
-def checksums(root: Path, *, leave_out: Sequence[str] = (CARD,)) -> dict[str, str]:
-    """Relative path -> sha256 of every file below `root`, sorted by path."""
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    names = {path.relative_to(root).as_posix(): path for path in files}
-    return {name: sha256_of(path) for name, path in names.items() if name not in leave_out}
+def checksums(root: Path) -> dict[str, str]:
+    """Relative path -> sha256 of every file of a dataset but its card, sorted by path."""
+    return files.checksums(root, leave_out=(CARD,))
 
 
 def write_card(root: Path, card: DatasetCard) -> None:

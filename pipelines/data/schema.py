@@ -5,7 +5,8 @@ data/<name>/<dataset_id>/
     dataset.json
     train/part-00000.parquet     user int32, item int32, ordinal int64 [, time int64, rating
                                  float32, weight float32,
-                                 label float32, event features]; ordered by (time, ordinal)
+                                 label float32, event features]; ordered by time at the
+                                 source's full resolution, then ordinal
     queries/{valid,test}.parquet user int32 (-1 unknown), user_key, history list<int32> [,
     history_times list<int64>,
                                  time int64, context features, candidates list<int32>]
@@ -21,6 +22,9 @@ data/<name>/<dataset_id>/
     rejected/<table>.parquet     each refused row as it came, with `reason` and `row` (0-based in
                                  the source)
 
+A feature's column (`Feature.column`) bears its name, behind `feature:` where one of our columns
+is called so: a name of the source's never meets one of ours.
+
 A dataset of the task `top_n` has queries and truth, and train events of the catalogue's items only.
 One of the task `labels` has pairs and labels, and a label in train; where the source has no users
 or no items, these columns are absent, and the vocabulary is empty.
@@ -28,13 +32,26 @@ or no items, these columns are absent, and the vocabulary is empty.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field
 
 from falconer.pipelines.config import Config
+from falconer.pipelines.files import identity_of
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+PLAIN_NAME = re.compile(r"[a-z0-9_-]{1,64}")
+FEATURE = "feature:"
+"""Before the name of a feature that is called as one of our columns, or begins so itself."""
+OURS = frozenset(
+    {
+        *("user", "item", "ordinal", "time", "rating", "weight", "label", "user_key"),
+        *("history", "history_times", "candidates", "items", "n_outside", "id", "key"),
+    }
+)
+"""Every column of train, queries, pairs, users and items that is no feature's."""
 
 Fold = Literal["valid", "test"]
 TaskName = Literal["top_n", "labels"]
@@ -47,6 +64,23 @@ Target = Literal["binary", "rating"]
 View = Literal["all", "repeat", "novel"]
 """Which relevant items count, and which may be recommended: every item; only items of the user's
 history; only items outside it."""
+
+
+def column_of(name: str) -> str:
+    """The column of the feature of that name."""
+    return FEATURE + name if name in OURS or name.startswith(FEATURE) else name
+
+
+def name_of(column: str) -> str:
+    """What the source calls a column, which may be a feature's."""
+    return column.removeprefix(FEATURE)
+
+
+def vocabulary_file(name: str) -> str:
+    """The file of a feature's categories: its name has the feature's where any file system would
+    take that, else a hash of it."""
+    plain = PLAIN_NAME.fullmatch(name) is not None
+    return f"encoder/vocab-{name if plain else f'name.{identity_of(name)}'}.parquet"
 
 
 class IdSpace(Config):
@@ -74,6 +108,16 @@ class Feature(Config):
     """One hash per generation of its encoding: the settings, the statistics, and all categories by
     id up to then. A later generation only appends categories, so an encoded value never changes its
     meaning within a lineage."""
+
+    @property
+    def column(self) -> str:
+        """Its column in the dataset's tables."""
+        return column_of(self.name)
+
+    @property
+    def vocabulary_file(self) -> str:
+        """Where a categorical feature's values stand by id, below the dataset's directory."""
+        return vocabulary_file(self.name)
 
     def descends_from(self, lineage: tuple[str, ...]) -> bool:
         """True where values of this column mean what they mean in a column of `lineage`, or are

@@ -32,7 +32,7 @@ from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.split import Split, split
 from falconer.pipelines.etl.stopwatch import Stopwatch
 from falconer.pipelines.etl.target import Binary, with_label
-from falconer.pipelines.files import atomic_directory, identity_of, sha256_of
+from falconer.pipelines.files import atomic_directory, identity_of, sha256_of, sweep
 
 ROWS_PER_FILE = 10_000_000
 
@@ -44,6 +44,7 @@ def build(recipe: EtlRecipe, out: Path) -> Path:
     half-written is left and what existed stays.
     """
     watch = Stopwatch()
+    sweep(out, depth=1)
     with watch("hash sources"):
         parent = _parent(recipe)
         sources = {name: sha256_of(path) for name, path in sorted(recipe.source.files().items())}
@@ -52,7 +53,7 @@ def build(recipe: EtlRecipe, out: Path) -> Path:
     if _is_whole(target):
         say(f"{recipe.name}: this dataset is there already, nothing to do")
         return target
-    with _no_empty_folders(target), atomic_directory(target) as partial:
+    with _no_empty_folders(target), atomic_directory(target, stays=_is_whole) as partial:
         _fill(partial, recipe, dataset_id, sources, parent, watch)
     say(watch.table())
     return target

@@ -9,6 +9,7 @@ import polars as pl
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.raw import order_of
 
 
 class CleanConfig(Config):
@@ -24,8 +25,7 @@ class CleanConfig(Config):
 
 
 def clean(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Drop what `config` says; returns the rest by (time, ordinal), or by ordinal without times,
-    and the drops by name.
+    """Drop what `config` says; returns the rest in order (`raw.order_of`), and the drops by name.
 
     Identical events that stay because `deduplicate` is "none" are counted as `duplicate events
     kept`. Raises `DataError` where a threshold has no column, or no event is left.
@@ -36,7 +36,7 @@ def clean(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, dict
             kept = _at_least(events, column, least)
             counts[f"dropped: {column} below {least:g}"] = events.height - kept.height
             events = kept
-    events = in_order(events)
+    events = events.sort(order_of(events))
     repeats = _repeats(events, config.deduplicate)
     counts[_REPEATS[config.deduplicate]] = len(repeats)
     if config.deduplicate != "none":
@@ -64,11 +64,6 @@ def _at_least(events: pl.DataFrame, column: str, least: float) -> pl.DataFrame:
             "or take it away"
         )
     return events.filter(pl.col(column) >= least)
-
-
-def in_order(events: pl.DataFrame) -> pl.DataFrame:
-    """`events` by (time, ordinal), or by ordinal where there are no times."""
-    return events.sort(["time", "ordinal"] if "time" in events.columns else ["ordinal"])
 
 
 def _repeats(events: pl.DataFrame, rule: str) -> pl.Series:

@@ -16,9 +16,11 @@ import polars as pl
 from pydantic import AfterValidator, Field
 
 from falconer.pipelines.config import Config
+from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.columns import ENCODED_TEXT, Fault, identifiers, numbers, text, times
-from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.columns import Column, Fault, identifiers, numbers, plain, text
+from falconer.pipelines.etl.raw import FRACTION, Raw
+from falconer.pipelines.etl.times import times
 
 LONGEST_SHOWN = 80
 REQUIRED_NUMBERS = ("rating", "weight", "label")
@@ -171,22 +173,27 @@ def _convert(
     """Canonical columns, and all faults in the order in which they take precedence."""
     absent = [name for name in rules.numeric if name not in frame.columns]
     if absent:
-        raise DataError(f"no column {absent[0]!r}; it has: {', '.join(frame.columns)}")
+        there = ", ".join(map(name_of, frame.columns))
+        raise DataError(f"no column {name_of(absent[0])!r}; it has: {there}")
     columns: list[pl.Series] = []
     faults: list[Fault] = []
     latest = config.latest or datetime.now(UTC)
+    column: Column
     for series in frame:
         if series.name in ("user", "item"):
             column = identifiers(series)
         elif series.name == "time":
-            column = times(series, unit, earliest=config.earliest, latest=latest)
+            found = times(series, unit, earliest=config.earliest, latest=latest)
+            if (found.fraction != 0).any():
+                columns.append(found.fraction.alias(FRACTION))
+            column = found
         elif series.name in rules.required:
             column = numbers(series, required=True)
         elif series.name in rules.numeric or series.dtype.is_float():
             column = numbers(series, required=False)
         else:
             columns.append(
-                text(series) if series.name == "label" or series.dtype in ENCODED_TEXT else series
+                text(series) if series.name == "label" else plain(series, "a number or text")
             )
             continue
         columns.append(column.values)
@@ -253,7 +260,7 @@ def _summary(part: _Part, raw: Raw) -> str:
     for reason, count in part.reasons.items():
         first = part.rejected.filter(pl.col("reason") == reason).row(0, named=True)
         values = ", ".join(
-            f"{k}={_short(v)}" for k, v in first.items() if k not in ("reason", "row")
+            f"{name_of(k)}={_short(v)}" for k, v in first.items() if k not in ("reason", "row")
         )
         advice = part.advice.get(reason)
         lines.append(

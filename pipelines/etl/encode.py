@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from falconer.pipelines.data.schema import Fold, IdSpace
+from falconer.pipelines.data.schema import Fold, IdSpace, column_of
 from falconer.pipelines.etl import catalogue as catalogues
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
@@ -140,9 +140,9 @@ def _features(
     encoded: dict[str, pl.DataFrame] = {}
     for table in plans.TABLES:
         wanted = recipe.features.of(table)
-        frame = plans.canonical(tables[table], wanted, table)
+        known = parent.encoder.encodings[table] if parent else {}
+        frame = plans.continued(plans.canonical(tables[table], wanted, table), known)
         with watch("fit"):
-            known = parent.encoder.encodings[table] if parent else {}
             encodings[table] = plans.fit(engine.fit(frame, wanted), wanted, known)
         with watch("encode"):
             encoded[table] = engine.apply(frame, encodings[table])
@@ -150,7 +150,7 @@ def _features(
 
 
 def _beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
-    return columns.with_columns(features.get_columns())
+    return columns.with_columns(features.rename(column_of).get_columns())
 
 
 def _train_columns(train: pl.DataFrame, recipe: EtlRecipe) -> pl.DataFrame:
@@ -189,6 +189,7 @@ def _rows(
     tables = {}
     for fold, rule in divided.folds.items():
         rows = events.filter(pl.col("part") == int(rule.truth))
-        features = engine.apply(plans.canonical(rows, recipe.features.event, "event"), encodings)
+        frame = plans.canonical(rows, recipe.features.event, "event")
+        features = engine.apply(plans.continued(frame, encodings), encodings)
         tables[fold] = rows_of(rows, features, recipe.target.kind)
     return tables

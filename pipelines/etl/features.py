@@ -19,14 +19,14 @@ from pydantic import Field, FiniteFloat, TypeAdapter, field_validator, model_val
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset, write_table
-from falconer.pipelines.data.schema import Feature
+from falconer.pipelines.data.schema import FEATURE, Feature, name_of, vocabulary_file
 from falconer.pipelines.errors import ConfigError, DataError
-from falconer.pipelines.etl.raw import RESERVED
+from falconer.pipelines.etl.columns import categories, like
+from falconer.pipelines.etl.raw import feature_column
 from falconer.pipelines.files import identity_of, read_json, write_json
 
 Table = Literal["event", "user", "item"]
 TABLES: tuple[Table, ...] = ("event", "user", "item")
-TAKEN = frozenset(RESERVED) | {"id", "key", "user_key", "history", "history_times", "candidates"}
 ENCODER = "encoder/encoder.json"
 
 
@@ -89,20 +89,10 @@ class FeaturesConfig(Config):
     item: dict[str, FeatureConfig] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _names_are_free(self) -> FeaturesConfig:
+    def _names_are_distinct(self) -> FeaturesConfig:
         names = [name for _, name, _ in self.each()]
-        wrong = sorted(
-            {
-                name
-                for name in names
-                if name in TAKEN or set(name) & set("/\\\0") or name.startswith(".")
-            }
-        )
-        if wrong:
-            raise ValueError(
-                f"not possible as feature names: {', '.join(wrong)}; rename the columns in the "
-                "source"
-            )
+        if any("\0" in name for name in names):
+            raise ValueError("a feature's name holds a zero byte; rename the column in the source")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(
@@ -125,7 +115,9 @@ class FeaturesConfig(Config):
         told."""
         return {
             f"{table}s": [
-                name for name, config in self.of(table).items() if config.kind != "categorical"
+                feature_column(name)
+                for name, config in self.of(table).items()
+                if config.kind != "categorical"
             ]
             for table in TABLES
         }
@@ -233,7 +225,7 @@ class Encoder:
                 if encoding.values is not None:
                     vocabulary = pl.DataFrame({"value": encoding.values}).with_row_index("id")
                     write_table(
-                        root, _vocabulary_file(name), vocabulary.cast({"id": pl.Int32}).to_arrow()
+                        root, vocabulary_file(name), vocabulary.cast({"id": pl.Int32}).to_arrow()
                     )
         (root / ENCODER).parent.mkdir(exist_ok=True)
         write_json(root / ENCODER, described)
@@ -257,7 +249,7 @@ def _encoding_of(data: Dataset, name: str, described: Mapping[str, Any]) -> Enco
     ancestry = next(feature.lineage for feature in data.card.features if feature.name == name)
     config = _ADAPTER.validate_python(described["config"])
     values = (
-        pl.DataFrame(data.table(_vocabulary_file(name)))["value"]
+        pl.DataFrame(data.table(vocabulary_file(name)))["value"]
         if isinstance(config, Categorical)
         else None
     )
@@ -266,37 +258,53 @@ def _encoding_of(data: Dataset, name: str, described: Mapping[str, Any]) -> Enco
     )
 
 
-def _vocabulary_file(name: str) -> str:
-    return f"encoder/vocab-{name}.parquet"
-
-
 def canonical(frame: pl.DataFrame, features: Mapping[str, AnyFeature], table: str) -> pl.DataFrame:
     """The feature columns in the types that engines take: integer categories int64, others string,
     numbers float64.
 
     A number that is not finite becomes null. Raises `DataError` where a column is missing.
     """
-    missing = [name for name in features if name not in frame.columns]
+    there = [name_of(column) for column in frame.columns if column.startswith(FEATURE)]
+    missing = [name for name in features if name not in there]
     if missing:
-        near = difflib.get_close_matches(missing[0], frame.columns, n=1)
-        hint = (
-            f"did you mean {near[0]!r}?"
-            if near
-            else f"it has: {', '.join(frame.columns) or 'nothing'}"
-        )
+        near = difflib.get_close_matches(missing[0], there, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(there) or 'nothing'}"
         raise DataError(
             f"features.{table}.{missing[0]}: the source's {table}s have no such column; {hint}"
         )
-    return frame.select(
-        _canonical(pl.col(name), frame.schema[name], config) for name, config in features.items()
+    return pl.DataFrame(
+        {name: _canonical(frame[feature_column(name)], config) for name, config in features.items()}
     )
 
 
-def _canonical(column: pl.Expr, dtype: pl.DataType, config: AnyFeature) -> pl.Expr:
+def continued(frame: pl.DataFrame, known: Mapping[str, Encoding]) -> pl.DataFrame:
+    """`frame` as `canonical` makes it, with categories in the types of those that they continue.
+
+    Raises `DataError` where text stands in a column that had whole numbers.
+    """
+    return pl.DataFrame(
+        {name: _continued(name, frame[name], known.get(name)) for name in frame.columns}
+    )
+
+
+def _continued(name: str, column: pl.Series, known: Encoding | None) -> pl.Series:
+    values = known.values if known else None
+    if values is None or values.is_empty() or values.dtype == column.dtype:
+        return column
+    found = like(column, values.dtype)
+    if found is None:
+        raise DataError(
+            f"feature {name}: the dataset that this one extends has whole numbers there, and some "
+            "values here are none; mend them, or leave out `extends` to open a new lineage"
+        )
+    return found
+
+
+def _canonical(column: pl.Series, config: AnyFeature) -> pl.Series:
     if isinstance(config, Categorical):
-        return column.cast(pl.Int64 if dtype.is_integer() else pl.String)
+        return categories(column)
     number = column.cast(pl.Float64)
-    return pl.when(number.is_finite()).then(number)
+    return number.set(~number.is_finite().fill_null(value=True), None)
 
 
 def fit(
@@ -336,6 +344,6 @@ def _fit(
 def _ordered(counts: pl.DataFrame, min_count: int, parent: Encoding | None) -> pl.Series:
     frequent = counts.filter(pl.col("frequency") >= min_count)
     values = frequent.sort(["frequency", "value"], descending=[True, False])["value"]
-    if parent is None or parent.values is None:
+    if parent is None or parent.values is None or parent.values.is_empty():
         return values
     return pl.concat([parent.values, values.filter(~values.is_in(parent.values.implode()))])

@@ -7,19 +7,30 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-RESERVED = (
-    "ordinal",
-    "user",
-    "item",
-    "time",
-    "rating",
-    "weight",
-    "label",
-    "row",
-    "reason",
-    "source_text",
-)
-"""Column names with a fixed meaning: no feature may bear one."""
+from falconer.pipelines.data.schema import FEATURE
+
+OURS = ("ordinal", "user", "item", "time", "rating", "weight", "label")
+"""Columns with a fixed meaning. Every other column of `Raw` is a feature, whose name stands behind
+a prefix: so it may have any name."""
+
+
+FRACTION = "fraction"
+"""Beside `time` where a source has finer times: nanoseconds after the second."""
+
+
+def order_of(events: pl.DataFrame) -> list[str]:
+    """The columns that order events: (time, fraction, ordinal), as far as there are times."""
+    return [name for name in ("time", FRACTION, "ordinal") if name in events.columns]
+
+
+def feature_column(name: str) -> str:
+    """The column of the feature of that name."""
+    return FEATURE + name
+
+
+def with_features(table: pl.DataFrame) -> pl.DataFrame:
+    """`table` with every column that has no fixed meaning as a feature's column."""
+    return table.rename({name: feature_column(name) for name in table.columns if name not in OURS})
 
 
 @dataclass(frozen=True)
@@ -31,9 +42,9 @@ class Raw:
     whose value cannot be converted.
 
     events      `ordinal` int64 (0-based row in the source), `user` and `item` (int64 or string;
-                only for the
-                task `labels` may they be absent), optional `time` int64 seconds since 1970 UTC, `rating`,
-                `weight` and `label` float64; then event features by their own names
+                only for the task `labels` may they be absent), optional `time` int64 seconds since
+                1970 UTC with `fraction` int64 (the nanoseconds after them, where any is not 0),
+                `rating`, `weight` and `label` float64; then event features
     users       `user`, optional `label` string, features; or None
     items       `item`, optional `label` string, features; or None
     candidates  `user`, `item` (the held-out positive) and `candidates`: a list of all items to

@@ -14,7 +14,7 @@ from falconer.pipelines.etl.catalogue import CatalogueConfig
 from falconer.pipelines.etl.clean import CleanConfig
 from falconer.pipelines.etl.contract import ContractConfig
 from falconer.pipelines.etl.features import FeaturesConfig
-from falconer.pipelines.etl.sources import Source
+from falconer.pipelines.etl.sources import Files, Source
 from falconer.pipelines.etl.split.config import Random, Rolling, SplitConfig, Temporal
 from falconer.pipelines.etl.target import TargetConfig
 
@@ -45,6 +45,28 @@ class EtlRecipe(Config):
         if task == FORMER_TASK:
             raise ValueError('this task is called "labels" now: write task = "labels"')
         return task
+
+    @model_validator(mode="after")
+    def _reads_its_features(self) -> EtlRecipe:
+        """Of anybody's files the columns that [features] names are read, named under [source] or
+        not. (Frozen: the fields are set as pydantic's own validators do.)"""
+        if isinstance(self.source, Files):
+            source = self.source.reading(
+                self.features.event, self.features.user, self.features.item
+            )
+            object.__setattr__(self, "source", source)
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_its_target_apart(self) -> EtlRecipe:
+        if isinstance(self.source, Files) and self.target is not None:
+            column = getattr(self.source.columns, self.target.column)
+            if column is not None and column in self.features.event:
+                raise ValueError(
+                    f"features.event.{column}: this column is the target, which no input may tell; "
+                    "take the feature away"
+                )
+        return self
 
     @model_validator(mode="after")
     def _fits_its_task(self) -> EtlRecipe:

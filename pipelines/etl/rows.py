@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from falconer.pipelines.data.schema import Target
+from falconer.pipelines.data.schema import Target, column_of
 
 UNKNOWN = -1
 
@@ -38,7 +38,7 @@ def rows_of(events: pl.DataFrame, features: pl.DataFrame, target: Target) -> Row
         "time": "time",
     }
     present = {ours: pl.col(theirs) for ours, theirs in columns.items() if theirs in events.columns}
-    pairs = events.select(**present).with_columns(features.get_columns())
+    pairs = events.select(**present).with_columns(features.rename(column_of).get_columns())
     labels = events["label"].cast(pl.Float32).to_numpy()
     counts = {"rows": len(pairs)} | ({"positives": int(labels.sum())} if target == "binary" else {})
     counts |= {

@@ -1,5 +1,5 @@
-"""Checkpoint files below `<run>/checkpoints`: safetensors with the state as JSON in the header, and
-no pickle.
+"""Checkpoint files below `<run>/checkpoints`: safetensors with the state as JSON and a checksum
+in the header, and no pickle.
 
 last.safetensors              model.*, ema.*, optimizer.* and the whole state: what a resumed
                               training starts from
@@ -8,6 +8,7 @@ best-<step>.safetensors       the weights that the model takes at the end; `last
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,10 +20,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.exhaustion import named
 from falconer.pipelines.files import atomic_file
 from falconer.pipelines.training.result import State
 
 HEADER = "falconer"
+DIGEST = "sha256"
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,7 @@ class Checkpoints:
         return _read(self.best(step))[0]
 
     def save_last(self, checkpoint: Checkpoint) -> None:
-        """Replace the last checkpoint, then remove best weights that it does not name and what a
-        kill left behind."""
+        """Replace the last checkpoint, then remove best weights that it does not name."""
         header = {
             "state": asdict(checkpoint.state),
             "facts": checkpoint.facts,
@@ -75,10 +77,7 @@ class Checkpoints:
         }
         _write(self.last, checkpoint.tensors, header)
         kept = self.best(checkpoint.state.best_step)
-        for path in [
-            *self.directory.glob("best-*.safetensors"),
-            *self.directory.glob(".*.partial"),
-        ]:
+        for path in self.directory.glob("best-*.safetensors"):
             if path != kept:
                 path.unlink()
 
@@ -98,17 +97,32 @@ class Checkpoints:
 
 def _write(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(header, sort_keys=True)
     with atomic_file(path) as partial:
-        save_file(whole, partial, metadata={HEADER: json.dumps(header, sort_keys=True)})
+        save_file(whole, partial, metadata={HEADER: text, DIGEST: _digest(whole, text)})
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads(file.metadata()[HEADER])
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118 (no mapping)
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{path}: missing or damaged ({error}); train anew") from error
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        if metadata[DIGEST] != _digest(tensors, metadata[HEADER]):
+            raise ValueError("its content is not what was written")
+        return tensors, json.loads(metadata[HEADER])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise named(error, path) or ArtifactError(
+            f"{path}: missing or damaged ({error}); train anew"
+        ) from error
+
+
+def _digest(tensors: Mapping[str, torch.Tensor], header: str) -> str:
+    """Hex sha256 of the header and of every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(header.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def refuse_other(path: Path, saved: Mapping[str, Any], own: Mapping[str, Any]) -> None:

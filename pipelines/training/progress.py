@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from falconer.pipelines.console import SECONDS_BETWEEN_LINES
+from falconer.pipelines.console import SECONDS_BETWEEN_LINES, warn
 
 
 class Meter:
@@ -63,4 +63,4 @@ class Meter:
         elif self._shown:
             left = elapsed / (self._done - self._first) * (self._total - self._done)
             line = f"{self._label}: step {self._done}/{self._total}, {rate} samples/s, about {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
+            warn(line)

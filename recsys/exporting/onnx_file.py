@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.console import say
-from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.exporting.onnx_file import OPSET, Session, to_onnx
+from falconer.pipelines.exporting.parity import Parity, refuse_far
 from falconer.pipelines.files import atomic_file, write_json
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.torch.graphs import Form, Graph, GraphScorer
-from falconer.recsys.backends.torch.onnx import OPSET, OUTPUT, Session, to_onnx
 from falconer.recsys.contracts import CatalogScorer, PairScorer
-from falconer.recsys.exporting.parity import Parity, Questions
-from falconer.recsys.models import registry
+from falconer.recsys.exporting.parity import Questions
+from falconer.recsys.models.saved import load_model, read_card
 from falconer.recsys.stages.finished import dataset_of, finished_run
 
 FORMAT_VERSION = 1
+OUTPUT = "scores"
 
 
 class ExportConfig(Config):
@@ -49,11 +54,13 @@ def export(
     run = finished_run(run_path)
     _refuse_place(out, run)
     data = dataset_of(run, data_path)
-    scorer = registry.load_model(run.model_directory, data)
+    scorer = load_model(run.model_directory, data)
     form, graph = _graph(scorer, run, config.form)
     facts = _facts(run, form)
     questions = Questions(scorer, form, graph, data, n=config.queries, seed=config.seed)
-    content = to_onnx(graph, questions.example(), {key: str(value) for key, value in facts.items()})
+    content = graph_bytes(
+        graph, questions.example(), {key: str(value) for key, value in facts.items()}
+    )
     parity = _checked(questions, content, config.tolerance)
     about = {
         **facts,
@@ -72,17 +79,33 @@ def export(
 def _checked(questions: Questions, content: bytes, tolerance: float) -> Parity:
     """How near the file's answers are to the model's; `ArtifactError` where they are not near
     enough."""
-    parity = questions.compare(Session(content))
-    if not parity.largest_difference <= tolerance:
-        raise ArtifactError(
-            f"the graph's scores differ from the model's by up to {parity.largest_difference:.3g}, "
-            f"and {tolerance:.3g} "
-            "is allowed: nothing was written. Allow more with --tolerance if that is near enough; "
-            "else it is a defect "
-            "of the model's graph form: please report it"
-        )
+    parity = questions.compare(answering(content))
+    refuse_far(parity, tolerance)
     say(f"{parity.n_scores:,} scores compared: largest difference {parity.largest_difference:.2g}")
     return parity
+
+
+def graph_bytes(
+    graph: Graph, example: Mapping[str, NDArray[Any]], facts: Mapping[str, str]
+) -> bytes:
+    """The graph as the bytes of an ONNX file: any number of rows, histories of any length. Raises
+    as `to_onnx` does."""
+    free = {
+        name: {0: "rows"} | ({1: "length"} if name == "history" else {}) for name in graph.inputs
+    }
+    return to_onnx(
+        graph.module,
+        {name: example[name] for name in graph.inputs},
+        outputs=(OUTPUT,),
+        free=free | {OUTPUT: {0: "rows"}},
+        facts=facts,
+    )
+
+
+def answering(content: bytes) -> Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]:
+    """What gives the scores of such a file for its inputs."""
+    session = Session(content)
+    return lambda inputs: session(inputs)[OUTPUT]
 
 
 def _refuse_place(out: Path, run: Run) -> None:
@@ -112,7 +135,7 @@ def _graph(scorer: CatalogScorer | PairScorer, run: Run, form: Form | None) -> t
 
 
 def _facts(run: Run, form: Form) -> dict[str, Any]:
-    card = registry.read_card(run.model_directory)
+    card = read_card(run.model_directory)
     return {
         "format_version": FORMAT_VERSION,
         "model": card.name,

@@ -4,7 +4,7 @@ and edge cases."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import cycle
 from typing import Any
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Pairs, Queries, Ragged
-from falconer.pipelines.data.schema import Fold
+from falconer.pipelines.data.schema import Fold, name_of
 from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.exporting.parity import Parity, parity_of
 from falconer.recsys.backends.torch.graphs import Form, Graph
 from falconer.recsys.contracts import CatalogScorer
 
@@ -29,14 +30,6 @@ FOLDS: tuple[Fold, ...] = ("test", "valid")
 
 Float32 = NDArray[np.float32]
 Arrays = dict[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Parity:
-    """What was found: the largest difference, and over how many scores."""
-
-    largest_difference: float
-    n_scores: int
 
 
 class Questions:
@@ -68,12 +61,10 @@ class Questions:
 
     def compare(self, answer: Callable[[Mapping[str, NDArray[Any]]], Float32]) -> Parity:
         """`answer` gives the graph's scores for its inputs."""
-        worst, n_scores = 0.0, 0
-        for queries, item in self._blocks():
-            expected = self._expected(queries, item)
-            worst = max(worst, difference(expected, answer(self._inputs(queries, item))))
-            n_scores += expected.size
-        return Parity(worst, n_scores)
+        return parity_of(
+            (self._expected(queries, item), answer(self._inputs(queries, item)))
+            for queries, item in self._blocks()
+        )
 
     def _blocks(self) -> Iterator[tuple[Queries, NDArray[np.int32]]]:
         start, sizes = 0, cycle(ROWS_AT_ONCE)
@@ -99,7 +90,7 @@ class Questions:
             return item.astype(np.int64)
         if name == "history":
             return padded(queries.history, self._known)
-        column = queries.features[name]
+        column = queries.features[name_of(name)]
         return column.astype(np.int64 if np.issubdtype(column.dtype, np.integer) else np.float32)
 
     def _of_lists(self, data: Dataset, n: int, seed: int) -> tuple[Queries, NDArray[np.int32]]:
@@ -172,13 +163,3 @@ def padded(history: Ragged, known: NDArray[np.bool_]) -> NDArray[np.int64]:
     table = np.full((len(history), max(1, int(lengths.max(initial=0)))), -1, np.int64)
     table[rows, np.arange(len(rows)) - first[rows]] = history.values[kept]
     return table
-
-
-def difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """max |found - expected| / max(1, |expected|); infinite where shapes differ or only one of two
-    is finite."""
-    if expected.shape != found.shape or (np.isfinite(expected) != np.isfinite(found)).any():
-        return float("inf")
-    both = np.isfinite(expected)
-    wanted, got = expected[both].astype(np.float64), found[both].astype(np.float64)
-    return float((np.abs(got - wanted) / np.maximum(1, np.abs(wanted))).max(initial=0.0))

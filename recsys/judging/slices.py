@@ -122,7 +122,7 @@ def popularity(counts: NDArray[np.int64]) -> Slicing:
 
 
 def _of_item(data: Dataset, feature: Feature) -> Slicing:
-    return by_category(data, feature, "item", data.items.column(feature.name).to_numpy())
+    return by_category(data, feature, "item", data.items.column(feature.column).to_numpy())
 
 
 def by_category(
@@ -144,7 +144,7 @@ def _categories(data: Dataset, feature: Feature) -> dict[int, str]:
     """Id -> the source's own value; empty for a feature without a vocabulary (buckets of a
     number)."""
     try:
-        table = data.table(f"encoder/vocab-{feature.name}.parquet")
+        table = data.table(feature.vocabulary_file)
     except ArtifactError:
         return {}
     return dict(zip(table["id"].to_pylist(), map(str, table["value"].to_pylist()), strict=True))

@@ -17,7 +17,6 @@ CSV        a header with user, item, and rank or score, apart by commas, tabs or
 from __future__ import annotations
 
 import gzip
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.files import scratch_folder
 
 PARQUET, GZIP = b"PAR1", b"\x1f\x8b"
 TREC_FIELDS = ("user", "q0", "item", "rank", "score", "tag")
@@ -59,8 +59,8 @@ def as_parquet(path: Path) -> Iterator[Path]:
     if not path.is_file() or path.suffix == ".parquet" or _first_bytes(path).startswith(PARQUET):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="falconer-") as folder:
-        converted = Path(folder) / "lists.parquet"
+    with scratch_folder() as folder:
+        converted = folder / "lists.parquet"
         _convert(path, converted)
         try:
             yield converted

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from falconer.pipelines.files import scratch_folder
+
 Int32 = NDArray[np.int32]
 Rows = tuple[Int32, Int32, NDArray[np.float64]]
 """query[n], item[n] (-1 unknown) and order[n], which rises from the best place to the worst."""
@@ -127,11 +129,11 @@ def put_as_they_come(parts: Iterable[Rows], store: ListStore) -> bool:
 def put_in_any_order(parts: Iterable[Rows], store: ListStore) -> bool:
     """Put lists whose rows stand anywhere, laid aside on disk by parts of the queries and sorted
     there; always True."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         for query, item, order in parts:
             known = query >= 0
-            _lay_aside(Path(folder), query[known], item[known], order[known])
-        for path in sorted(Path(folder).iterdir()):
+            _lay_aside(folder, query[known], item[known], order[known])
+        for path in sorted(folder.iterdir()):
             laid = np.fromfile(path, _ROW)
             unknown_last = np.where(laid["item"] < 0, np.iinfo(np.int32).max, laid["item"])
             laid = laid[np.lexsort((unknown_last, laid["order"], laid["query"]))]

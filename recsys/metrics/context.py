@@ -112,14 +112,11 @@ def context_of(data: Dataset, history: Ragged, *, category: str | None = None) -
 
     Raises `KeyError` where the dataset has no categorical item feature of that name.
     """
-    cardinality = {
-        f.name: f.cardinality or 0
-        for f in data.card.features
-        if f.table == "item" and f.cardinality
-    }
+    features = [f for f in data.card.features if f.table == "item" and f.cardinality]
+    cardinality = {f.name: f.cardinality or 0 for f in features}
     categories = {
-        name: data.items.column(name).to_numpy().astype(np.int32, copy=False)
-        for name in cardinality
+        f.name: data.items.column(f.column).to_numpy().astype(np.int32, copy=False)
+        for f in features
     }
     chosen = category or next(iter(categories), None)
     return Context(

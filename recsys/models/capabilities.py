@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from falconer.recsys.models.registry import MODELS, Model
+from falconer.pipelines.models.registry import Model
+from falconer.recsys.configs.model import ModelConfig
+from falconer.recsys.models.registry import MODELS
 
 LEGEND = """\
 task          what it trains on: top_n (lists of items) or labels (a label for each row)
@@ -30,7 +32,7 @@ def table() -> str:
     return "\n".join([*text, "", LEGEND])
 
 
-def _row(name: str, model: Model) -> Mapping[str, str]:
+def _row(name: str, model: Model[ModelConfig]) -> Mapping[str, str]:
     config = model.config
     return {
         "model": name,
@@ -45,7 +47,7 @@ def _row(name: str, model: Model) -> Mapping[str, str]:
     }
 
 
-def _needs(model: Model) -> Iterator[str]:
+def _needs(model: Model[ModelConfig]) -> Iterator[str]:
     if model.config.needs_times:
         yield "times"
     if model.config.needs_features:

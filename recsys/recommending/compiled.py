@@ -75,9 +75,12 @@ def finished(best: Best, k: int) -> tuple[NDArray[np.int32], Float32]:
 
 
 def _compiled(function: F) -> F:
-    """Machine code on the first call, kept beside the source where that can be written; runs
-    without Python's lock."""
-    return cast(F, njit(nogil=True, cache=True)(function))
+    """Machine code on the first call, kept beside the source or in the user's cache where one of
+    them can be written; runs without Python's lock."""
+    try:
+        return cast(F, njit(nogil=True, cache=True)(function))
+    except RuntimeError:  # Numba found no folder for it: each process compiles anew, some seconds
+        return cast(F, njit(nogil=True)(function))
 
 
 @_compiled

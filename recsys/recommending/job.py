@@ -27,7 +27,13 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.files import atomic_file, canonical_json, make_directory, write_text
+from falconer.pipelines.files import (
+    atomic_file,
+    canonical_json,
+    make_directory,
+    sweep,
+    write_text,
+)
 from falconer.recsys.contracts import CatalogScorer, PairScorer
 from falconer.recsys.judging.lists import judge as evaluation
 from falconer.recsys.lists import parquet as recommendations
@@ -94,7 +100,7 @@ def write_lists(scorer: CatalogScorer | PairScorer, data: Dataset, root: Path, j
         refuse_absent(job.device)
     with _locked(root / JOURNAL):
         for view in job.views:
-            _remove_remains(root / view)
+            sweep(root / view)
         journal = Journal(root / JOURNAL, _plan(data, job))
         resumed = journal.n_blocks
         with ExitStack() as stack:
@@ -306,12 +312,5 @@ def _locked(folder: Path) -> Iterator[None]:
             raise ArtifactError(
                 f"{folder.parent}: another process is writing lists there; wait for it, or end it"
             ) from error
-        for partial in folder.glob(".*.partial"):
-            partial.unlink()
+        sweep(folder)
         yield
-
-
-def _remove_remains(folder: Path) -> None:
-    """What a killed job was writing: nobody else writes there while the folder is held."""
-    for partial in folder.glob(f".{recommendations.FILE}.*.partial"):
-        partial.unlink()

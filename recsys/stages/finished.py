@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from falconer.pipelines import tracking
-from falconer.pipelines.console import say
+from falconer.pipelines.console import say, warn
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.runs import RUN_FILE, Run
@@ -66,9 +66,7 @@ def mirror_apart(run_path: Path) -> None:
         return
     try:
         subprocess.run(
-            [sys.executable, "-m", "falconer.pipelines.tracking", str(run_path)], check=True
+            [sys.executable, "-P", "-m", "falconer.pipelines.tracking", str(run_path)], check=True
         )
     except (OSError, subprocess.CalledProcessError) as error:
-        print(
-            f"warning: {run_path} is not mirrored to MLflow: {error}", file=sys.stderr, flush=True
-        )
+        warn(f"warning: {run_path} is not mirrored to MLflow: {error}")

@@ -23,7 +23,7 @@ from falconer.recsys.judging.labels.compare import RowComparison
 from falconer.recsys.judging.labels.judge import RowReport
 from falconer.recsys.judging.lists import checks as protocol
 from falconer.recsys.judging.lists.judge import EvaluationConfig
-from falconer.recsys.models import registry
+from falconer.recsys.models.saved import load_model
 from falconer.recsys.reporting import labels_page as comparison_page
 from falconer.recsys.stages.finished import dataset_of, finished_run, mirror_apart
 
@@ -62,7 +62,7 @@ def predict(run_path: Path, *, fold: Fold = "test", data_path: Path | None = Non
         raise ConfigError(
             f"{data.path} is a dataset of the task {data.card.task}; use `falconer recommend`"
         )
-    scorer = registry.load_model(run.model_directory, data)
+    scorer = load_model(run.model_directory, data)
     if not isinstance(scorer, PairScorer):
         raise ConfigError(
             f"{run.path}: this model scores no rows; train another one, such as label_mean"

@@ -15,12 +15,13 @@ import numpy as np
 from pydantic import Field
 
 from falconer.pipelines import runs, tracking
-from falconer.pipelines.config import Config, parse, read_toml
+from falconer.pipelines.config import Config, read_toml
 from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.files import write_text
+from falconer.pipelines.models.recipe import frozen, thaw
 from falconer.pipelines.runs import Run, Watch
 from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.contracts import CatalogScorer, PairScorer, UserScorer
@@ -37,6 +38,7 @@ from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.models import registry
 from falconer.recsys.models.recipe import load_recipe
 from falconer.recsys.models.registry import Implementation
+from falconer.recsys.models.saved import load_model, save_model
 from falconer.recsys.recommending import job as batch
 from falconer.recsys.recommending.top_k import BLOCK_BYTES, QUERIES_AT_ONCE, threads
 from falconer.recsys.reporting import lists_page as report
@@ -81,22 +83,17 @@ def train(
     implementation, config = load_recipe(recipe, overrides)
     data = Dataset.open(data_path)
     refuse_other_task(implementation, data)
-    frozen = {
-        "name": implementation.name,
-        "backend": implementation.backend,
-        "model": config.model_dump(mode="json"),
-    }
     about = {
         "label": _label(recipe),
         "dataset_path": str(data.path.resolve()),
-        **_conditions(config, data),
+        **_conditions(implementation, config, data),
     }
     about |= {"selected_on": _selected_on(config, data), **(facts or {})}
     with runs.start(
         runs_root,
         model=implementation.name,
         backend=implementation.backend,
-        config=frozen,
+        config=frozen(implementation, config),
         run_id=run_id,
         **about,
     ) as run:
@@ -114,11 +111,10 @@ def resume(run_path: Path, *, data_path: Path | None = None) -> Path:
     those that it was started with.
     """
     run = Run.open(run_path)
-    frozen = read_toml(run.path / runs.CONFIG_FILE)
-    implementation = registry.resolve(frozen["name"], frozen["backend"])
-    config = parse(implementation.config, frozen.get("model", {}), str(run.path / runs.CONFIG_FILE))
+    recipe = run.path / runs.CONFIG_FILE
+    implementation, config = thaw(registry.REGISTRY, read_toml(recipe), str(recipe))
     data = dataset_of(run, data_path)
-    with runs.resume(run_path, **_conditions(config, data)) as run:
+    with runs.resume(run_path, **_conditions(implementation, config, data)) as run:
         if not (run.path / "checkpoints").exists():
             run.cut("metrics.jsonl", 0)
         _train_into(run, implementation, config, data)
@@ -139,7 +135,9 @@ def refuse_other_task(implementation: Implementation, data: Dataset) -> None:
         )
 
 
-def _conditions(config: ModelConfig, data: Dataset) -> dict[str, Any]:
+def _conditions(
+    implementation: Implementation, config: ModelConfig, data: Dataset
+) -> dict[str, Any]:
     """What the bytes of a training's result depend on, besides the configuration and the
     versions."""
     return {
@@ -148,6 +146,7 @@ def _conditions(config: ModelConfig, data: Dataset) -> dict[str, Any]:
         "seed": config.seed,
         "repeatable": config.repeatable,
         "threads": threads(),
+        "package": implementation.package,
     }
 
 
@@ -169,7 +168,7 @@ def _train_into(
     scorer = implementation.train(config, data, run)
     seconds = before + time.perf_counter() - started
     if run.leads:
-        registry.save_model(
+        save_model(
             run.model_directory, scorer, implementation=implementation, config=config, data=data
         )
     run.log_timing(train_seconds=seconds)
@@ -207,7 +206,7 @@ def recommend(
     data = dataset_of(run, data_path)
     rows.refuse_rows(data)
     chosen = tuple(dict.fromkeys(views)) or data.card.split.views
-    scorer = registry.load_model(run.model_directory, data)
+    scorer = load_model(run.model_directory, data)
     about = {"run": run.name}
     block_bytes = config.block_mb * 2**20
     job = batch.Job(fold, chosen, config.k, about, block_bytes=block_bytes, device=config.device)

@@ -1,70 +1,36 @@
-"""Search for a model's knobs: trials that are runs of their own, chosen by Optuna, judged on the
-fold `valid`.
-
-<runs>/<study>/
-    study.db    Optuna's store, which an interrupted search goes on from
-    best.toml   the best trial's recipe, all defaults frozen in
-"""
+"""The search for a recommender's knobs, judged on the fold `valid` of a dataset."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import optuna
-from optuna.trial import FrozenTrial, Trial, TrialState
-from pydantic import Field
-
-from falconer.pipelines import runs, tracking
-from falconer.pipelines.config import Config
-from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import View
-from falconer.pipelines.errors import ArtifactError, ConfigError, DataError, TrainingError
-from falconer.pipelines.files import identity_of, make_directory, write_text
-from falconer.pipelines.runs import Run
-from falconer.pipelines.training.shard import current_shard
-from falconer.pipelines.tuning.search_space import Knob
+from falconer.pipelines.models.recipe import frozen
+from falconer.pipelines.runs import Run, Watch
+from falconer.pipelines.tuning.study import Goal, StudyConfig, search
 from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.metrics import METRICS
-from falconer.recsys.models import registry
-from falconer.recsys.models.recipe import load_recipe, load_search, setting
+from falconer.recsys.models.recipe import load_recipe, load_search
+from falconer.recsys.models.saved import load_model
 from falconer.recsys.stages import lists as stages
 from falconer.recsys.tuning.objective import objective_of
 
-STORE, BEST = "study.db", "best.toml"
-FIRST_TRIALS = 5
-"""Trials that must come to their end before one is stopped early, so that there is a median to fall
-behind."""
-FIRST_VALIDATIONS = 2
-"""Validations of each trial that stop nothing: what learns slowly at first may be the best in the
-end."""
 
+class TuneConfig(StudyConfig):
+    """How to search, and what decides.
 
-class TuneConfig(Config):
-    """How to search.
-
-    Same seed, data and machine: same suggestions. A trial is stopped early where, at a validation,
-    its best value so far is worse than the median of the earlier trials there; that needs a
-    training that validates by the same metric in the same view (the dataset's first).
+    The validations of a training are of the metric that decides where it is the same one in the
+    same view, the dataset's first.
     """
 
-    trials: int = Field(default=20, ge=1)
-    """Trials in all, those of an interrupted search and failed ones included."""
-    timeout: float | None = Field(default=None, gt=0)
-    """No trial but the first begins after so many seconds."""
     metric: str | None = None
-    """What decides; where left out, the metric that the training monitors, else ndcg@10, in the
-    task `labels` roc_auc or rmse."""
+    """What decides; where left out, the metric that the training monitors, else ndcg@10, for labels
+    roc_auc or rmse."""
     view: View | None = None
     """In which view; the dataset's first where left out."""
-    seed: int = Field(default=0, ge=0, lt=2**32)
 
 
 def tune(recipe: str, data_path: Path, runs_root: Path, config: TuneConfig | None = None) -> Path:
@@ -72,242 +38,58 @@ def tune(recipe: str, data_path: Path, runs_root: Path, config: TuneConfig | Non
     `best.toml`.
 
     Raises `ConfigError` for a recipe without a search space and for one that the model does not
-    have, `DataError` for a dataset without a fold `valid`, and `TrainingError` where no trial came
-    to its end.
+    have, `DataError` for a dataset without a fold `valid`, and what `search` raises.
     """
     config = config or TuneConfig()
-    if current_shard().world > 1:
-        raise ConfigError("tune runs in one process: start it without torchrun")
-    search = _Search(recipe, Dataset.open(data_path), runs_root, config)
-    with _held(search.directory):
-        search.go_on()
-        return search.finish()
+    return search(_Experiment(recipe, Dataset.open(data_path), config), runs_root, config)
 
 
-class _Search:
-    """One call of `tune`."""
+class _Experiment:
+    """Training a recipe on a dataset, as the study of all wings wants it."""
 
-    def __init__(self, recipe: str, data: Dataset, runs_root: Path, config: TuneConfig) -> None:
+    def __init__(self, recipe: str, data: Dataset, config: TuneConfig) -> None:
         implementation, model = load_recipe(recipe)
         stages.refuse_other_task(implementation, data)
-        self._recipe, self._data, self._runs_root, self._config = recipe, data, runs_root, config
-        self._space = load_search(recipe)
+        self.model, self.space = implementation.name, load_search(recipe)
+        self._recipe, self._data = recipe, data
         self._objective = objective_of(data, config.metric or _monitored(model), config.view)
-        what = {
-            "name": implementation.name,
-            "backend": implementation.backend,
-            "model": model.model_dump(mode="json"),
-        }
-        space = {key: knob.model_dump(mode="json") for key, knob in self._space.items()}
-        judged = [data.card.dataset_id, self._objective.metric, self._objective.view, config.seed]
-        self.name = f"tune-{implementation.name}-{identity_of([what, space, judged])[:8]}"
-        self.directory = runs_root / self.name
-
-    def go_on(self) -> None:
-        """Run the trials that are left."""
-        self._study = self._opened()
-        self._give_up_killed_trials()
-        started = time.monotonic()
-        while len(self._study.get_trials(deepcopy=False)) < self._config.trials:
-            self._one_trial()
-            if (
-                self._config.timeout is not None
-                and time.monotonic() - started > self._config.timeout
-            ):
-                say(f"{self._config.timeout:g} seconds are over: no further trial")
-                return
-
-    def _opened(self) -> optuna.Study:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        return optuna.create_study(
-            storage=f"sqlite:///{(self.directory / STORE).resolve()}",
-            study_name=self.name,
-            direction="maximize" if self._objective.more_is_better else "minimize",
-            pruner=optuna.pruners.MedianPruner(
-                n_startup_trials=FIRST_TRIALS, n_warmup_steps=FIRST_VALIDATIONS
-            ),
-            load_if_exists=True,
+        metric, view = self._objective.metric, self._objective.view
+        self.identity = [frozen(implementation, model), data.card.dataset_id, metric, view]
+        self.goal = Goal(
+            metric=metric,
+            more_is_better=self._objective.more_is_better,
+            is_validated=self._objective.is_validated,
+            facts={"view": view},
+            data=f"{f'view {view}, ' if view else ''}dataset {data.card.name} "
+            f"{data.card.dataset_id}",
         )
 
-    def _give_up_killed_trials(self) -> None:
-        """Trials under way belong to a process that was killed: they failed, and so did their
-        runs."""
-        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            say(f"trial {trial.number} was killed; it counts as failed")
-            for run in self._runs_of(trial.number):
-                run.update(status="interrupted", error="killed during a search for knobs")
-                tracking.mirror(run.path)
-            self._study.tell(trial.number, state=TrialState.FAIL)
-
-    def _run_id(self, number: int) -> str:
-        return f"{self.name}-{number}"
-
-    def _runs_of(self, number: int) -> list[Run]:
-        """The trial's run, where it came so far as to begin one."""
-        return [
-            Run(path)
-            for path in self._runs_root.glob(f"*-{self._run_id(number)}")
-            if (path / runs.RUN_FILE).exists()
-        ]
-
-    def _one_trial(self) -> None:
-        # A sampler of the trial's own: an interrupted search then goes on with the suggestions of
-        # an undisturbed one.
-        number = len(self._study.get_trials(deepcopy=False))
-        self._study.sampler = optuna.samplers.TPESampler(
-            seed=int(identity_of([self._config.seed, number])[:8], 16)
-        )
-        trial = self._study.ask()
-        settings = [setting(key, _suggested(trial, key, knob)) for key, knob in self._space.items()]
-        say(f"trial {trial.number}: {', '.join(settings)}")
-        self._study.tell(trial, *self._outcome(trial, settings))
-        for run in self._runs_of(trial.number):
-            tracking.mirror(run.path)
-
-    def _outcome(self, trial: Trial, settings: list[str]) -> tuple[float | None, TrialState]:
-        """The trial's value, and how it ended."""
-        try:
-            value = self._value(trial, settings)
-        except runs.StoppedError:
-            say(f"trial {trial.number}: stopped early")
-            return None, TrialState.PRUNED
-        except (
-            ConfigError,
-            DataError,
-            TrainingError,
-        ) as error:  # of this trial's knobs: others may do
-            say(f"trial {trial.number}: failed: {error}")
-            return None, TrialState.FAIL
-        except BaseException:
-            self._study.tell(trial, state=TrialState.FAIL)
-            raise
-        say(f"trial {trial.number}: {self._objective.metric} {value:.4f}")
-        return value, TrialState.COMPLETE
-
-    def _value(self, trial: Trial, settings: list[str]) -> float:
-        """Train a run with these settings, and judge it."""
-        about = {"study": self.name, "trial": trial.number, "selected_on": "valid"}
-        path = stages.train(
+    def train(
+        self,
+        settings: Sequence[str],
+        *,
+        runs_root: Path,
+        run_id: str,
+        watch: Watch | None,
+        facts: Mapping[str, Any],
+    ) -> Path:
+        """A run with these settings."""
+        return stages.train(
             self._recipe,
             self._data.path,
-            self._runs_root,
+            runs_root,
             overrides=settings,
-            run_id=self._run_id(trial.number),
-            watch=_Pruning(trial, self._objective.metric) if self._objective.is_validated else None,
-            facts=about,
-        )
-        run = Run(path)
-        value = self._objective.of(registry.load_model(run.model_directory, self._data))
-        run.update(
-            objective={
-                "metric": self._objective.metric,
-                "view": self._objective.view,
-                "value": value,
-            }
-        )
-        return value
-
-    def finish(self) -> Path:
-        """Print all trials, and write the best one's recipe."""
-        trials = self._study.get_trials(deepcopy=False)
-        done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-        run_names = [" ".join(run.name for run in self._runs_of(trial.number)) for trial in trials]
-        for line in _table(trials, self._space, self._objective.metric, run_names):
-            say(line)
-        if not done:
-            raise TrainingError(
-                f"{self.directory}: none of {len(trials)} trials came to its end; see the lines "
-                "above"
-            )
-        best = self._study.best_trial
-        (run,) = self._runs_of(best.number)
-        config = (run.path / runs.CONFIG_FILE).read_text(encoding="utf-8")
-        write_text(
-            self.directory / BEST, f"{self._provenance(best, len(done), len(trials))}\n{config}"
-        )
-        say(f"best: trial {best.number}, {self._objective.metric} {best.value:.4f}, run {run.name}")
-        return self.directory / BEST
-
-    def _provenance(self, best: FrozenTrial, n_done: int, n_trials: int) -> str:
-        return (
-            f"# Trial {best.number} of {n_trials} (of which {n_done} came to their end), the best "
-            "by "
-            f"{self._objective.metric} on valid:\n# {best.value:.4f}{self._where()}, "
-            f"dataset {self._data.card.name} {self._data.card.dataset_id}."
+            run_id=run_id,
+            watch=watch,
+            facts=facts,
         )
 
-    def _where(self) -> str:
-        return f", view {self._objective.view}" if self._objective.view else ""
-
-
-class _Pruning:
-    """Stops a run at a validation, where the study's pruner says that it is not worth going on."""
-
-    def __init__(self, trial: Trial, metric: str) -> None:
-        self._trial, self._metric, self._validations = trial, metric, 0
-
-    def __call__(self, step: int, values: Mapping[str, float]) -> None:
-        if self._metric not in values:
-            return
-        self._trial.report(values[self._metric], self._validations)
-        self._validations += 1
-        if self._trial.should_prune():
-            raise runs.StoppedError(f"behind the other trials' median at step {step}")
+    def value(self, run: Run) -> float:
+        """The objective's value of the run's model."""
+        return self._objective.of(load_model(run.model_directory, self._data))
 
 
 def _monitored(model: ModelConfig) -> str | None:
     """The metric of lists that chooses the epoch in a training of this model, if there is one."""
     monitor = str(getattr(getattr(model, "training", None), "monitor", None))
     return monitor if monitor.partition("@")[0] in METRICS else None
-
-
-def _suggested(trial: Trial, key: str, knob: Knob) -> Any:
-    """The sampler's value. Choices go by their place and text, since Optuna's store takes no
-    lists."""
-    if knob.low is None or knob.high is None:
-        texts = [json.dumps(choice) for choice in knob.choices]
-        return knob.choices[texts.index(trial.suggest_categorical(key, texts))]
-    if knob.is_whole:
-        return trial.suggest_int(key, int(knob.low), int(knob.high), log=knob.log)
-    return trial.suggest_float(key, float(knob.low), float(knob.high), log=knob.log)
-
-
-def _table(
-    trials: Sequence[FrozenTrial], space: Mapping[str, Knob], metric: str, run_names: Sequence[str]
-) -> Iterator[str]:
-    """One line a trial: its number, how it ended, its value, its knobs and its run."""
-    names = {TrialState.COMPLETE: "done", TrialState.PRUNED: "stopped", TrialState.FAIL: "failed"}
-    rows = [["trial", "", metric, *(key.removeprefix("model.") for key in space), "run"]]
-    for trial, run_name in zip(trials, run_names, strict=True):
-        value = f"{trial.value:.4f}" if trial.state == TrialState.COMPLETE else ""
-        knobs = [_short(trial.params.get(key, "")) for key in space]
-        rows.append([str(trial.number), names[trial.state], value, *knobs, run_name])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-@contextmanager
-def _held(directory: Path) -> Iterator[None]:
-    """Lock the study's folder as long as this process lives: one search at a time."""
-    if not directory.is_dir():
-        make_directory(directory)
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        _lock(directory, descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(directory: Path, descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ArtifactError(
-            f"{directory}: another process is searching here at this moment"
-        ) from error

@@ -34,20 +34,21 @@ OWNERS = {
     "mlflow": r"pipelines/tracking\.py",
     "numba": r"recsys/recommending/compiled\.py",
     "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
-    "onnx": r"recsys/backends/torch/onnx\.py",
-    "onnxruntime": r"recsys/backends/torch/onnx\.py",
-    "optuna": r"recsys/tuning/study\.py",
+    "onnx": r"pipelines/exporting/onnx_file\.py",
+    "onnxruntime": r"pipelines/exporting/onnx_file\.py",
+    "optuna": r"pipelines/tuning/study\.py",
     "rich": r"pipelines/(console|training/progress)\.py",
     "tensorflow": r"recsys/backends/tensorflow/\w+\.py",
-    "torch": r"pipelines/training/\w+\.py|vision/.+\.py|"
-    r"recsys/(backends/(torch|tensorflow)/.+|recommending/on_torch|models/\w+/on_torch(/\w+)?)\.py",
+    "torch": r"pipelines/(training/\w+|exporting/onnx_file)\.py|vision/.+\.py|"
+    r"recsys/(backends/(torch|tensorflow)/.+|recommending/on_torch|"
+    r"models/\w+/on_torch(/\w+)?)\.py",
     "typer": r"(pipelines|recsys)/cli\.py|workflows/\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
     "pydantic": r"(pipelines|recsys|vision)/.+\.py",
     "numpy": r"(pipelines|recsys|vision)/.+\.py",
     "PIL": r"vision/.+\.py",
     "pyarrow": r"(pipelines|recsys)/.+\.py",
-    "safetensors": r"pipelines/training/\w+\.py|"
+    "safetensors": r"pipelines/training/\w+\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|models/\w+/on_torch(/\w+)?)\.py",
     "scipy": r"recsys/.+\.py",
     "threadpoolctl": r"recsys/(recommending/top_k|backends/numpy/factors|models/\w+/on_\w+)\.py",

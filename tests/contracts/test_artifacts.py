@@ -10,7 +10,7 @@ import pytest
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError, PipelineError
-from falconer.recsys.models import registry
+from falconer.recsys.models import registry, saved
 from tests.contracts.conftest import Trained
 from tests.support import tiny
 from tests.support.datasets import checkerboard
@@ -77,14 +77,14 @@ def test_another_lineage_is_refused(
 ) -> None:
     other = checkerboard(tmp_path / "other", generations=("another",))
     with pytest.raises(ArtifactError, match="lineage"):
-        registry.load_model(trained(name, backend, board).model_directory, other)
+        saved.load_model(trained(name, backend, board).model_directory, other)
 
 
 def test_an_ancestor_is_refused(name: str, backend: str, board: Dataset, tmp_path: Path) -> None:
     later = checkerboard(tmp_path / "later", generations=("first", "second"))
     run = tiny.train(name, backend, later, tmp_path / "runs")
     with pytest.raises(ArtifactError, match="lineage"):
-        registry.load_model(run.model_directory, board)
+        saved.load_model(run.model_directory, board)
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "remove", "add"])
@@ -97,7 +97,7 @@ def test_a_damaged_file_is_refused(
         shutil.copytree(whole, broken)
         apply_damage(broken / file, damage)
         with pytest.raises(PipelineError, match=r"train|damaged|not found"):
-            registry.load_model(broken, board)
+            saved.load_model(broken, board)
 
 
 def apply_damage(path: Path, damage: str) -> None:

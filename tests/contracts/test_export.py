@@ -10,9 +10,9 @@ import pytest
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.torch.graphs import GraphScorer
-from falconer.recsys.backends.torch.onnx import Session, to_onnx
+from falconer.recsys.exporting.onnx_file import answering, graph_bytes
 from falconer.recsys.exporting.parity import Questions
-from falconer.recsys.models import registry
+from falconer.recsys.models import saved
 from tests.contracts.conftest import Trained
 from tests.support.datasets import checkerboard
 from tests.support.tiny import ALL, LABELS
@@ -23,13 +23,13 @@ GRAPHS = {"torch", "tensorflow"}
 
 
 def assert_graphs_answer_alike(run: Run, data: Dataset, forms: set[str]) -> None:
-    scorer = registry.load_model(run.model_directory, data)
+    scorer = saved.load_model(run.model_directory, data)
     assert isinstance(scorer, GraphScorer)
     graphs = scorer.graphs()
     assert forms & set(graphs)
     for form, graph in graphs.items():
         questions = Questions(scorer, form, graph, data, n=40, seed=0)
-        parity = questions.compare(Session(to_onnx(graph, questions.example(), {})))
+        parity = questions.compare(answering(graph_bytes(graph, questions.example(), {})))
         assert parity.n_scores > 40
         assert parity.largest_difference <= TOLERANCE, form
 
@@ -50,7 +50,7 @@ def test_rows(name: str, backend: str, clicks: Dataset, trained: Trained) -> Non
 @pytest.mark.parametrize(("name", "backend"), [pair for pair in ALL if pair[1] not in GRAPHS])
 def test_other_models_have_none(name: str, backend: str, board: Dataset, trained: Trained) -> None:
     assert not isinstance(
-        registry.load_model(trained(name, backend, board).model_directory, board), GraphScorer
+        saved.load_model(trained(name, backend, board).model_directory, board), GraphScorer
     )
 
 
@@ -58,11 +58,11 @@ def test_other_models_have_none(name: str, backend: str, board: Dataset, trained
 def test_a_graph_that_answers_otherwise_is_seen(
     name: str, backend: str, board: Dataset, trained: Trained
 ) -> None:
-    scorer = registry.load_model(trained(name, backend, board).model_directory, board)
+    scorer = saved.load_model(trained(name, backend, board).model_directory, board)
     assert isinstance(scorer, GraphScorer)
     graph = scorer.graphs()["catalogue"]
     with np.errstate(all="ignore"):
         graph.module.get_buffer("popularity")[3] += 1
     questions = Questions(scorer, "catalogue", graph, board, n=40, seed=0)
-    parity = questions.compare(Session(to_onnx(graph, questions.example(), {})))
+    parity = questions.compare(answering(graph_bytes(graph, questions.example(), {})))
     assert parity.largest_difference > TOLERANCE

@@ -9,7 +9,7 @@ import pytest
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
-from falconer.recsys.models import registry
+from falconer.recsys.models import registry, saved
 from falconer.recsys.stages import lists as stages
 from tests.contracts.conftest import Trained
 from tests.support import tiny
@@ -68,7 +68,7 @@ def test_a_dataset_of_rows_of_another_lineage_is_refused(
 ) -> None:
     other = write_labels_dataset(tmp_path / "other", n_rows=200, generations=("another",))
     with pytest.raises(ArtifactError, match="lineage"):
-        registry.load_model(trained(name, backend, clicks).model_directory, other)
+        saved.load_model(trained(name, backend, clicks).model_directory, other)
 
 
 @every_model

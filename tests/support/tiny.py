@@ -17,7 +17,7 @@ from falconer.recsys.configs.pairs import PairsTraining
 from falconer.recsys.configs.sequences import SequenceTraining
 from falconer.recsys.contracts import CatalogScorer, PairScorer
 from falconer.recsys.metrics.labels import auc
-from falconer.recsys.models import registry
+from falconer.recsys.models import registry, saved
 from falconer.recsys.models.ncf.config import NcfTraining
 from falconer.recsys.models.vae_cf.config import VaeCfTraining
 from tests.support.datasets import write_dataset
@@ -126,7 +126,7 @@ def train(
     config = config or tiny_config(name)
     with runs.start(root, model=name, backend=backend, config=config.model_dump()) as run:
         scorer = chosen.train(config, data, run)
-        registry.save_model(
+        saved.save_model(
             run.model_directory, scorer, implementation=chosen, config=config, data=data
         )
     return run
@@ -134,14 +134,14 @@ def train(
 
 def scorer_of(run: runs.Run, data: Dataset) -> CatalogScorer:
     """The saved model, loaded to score queries of `data`."""
-    scorer = registry.load_model(run.model_directory, data)
+    scorer = saved.load_model(run.model_directory, data)
     assert isinstance(scorer, CatalogScorer)
     return scorer
 
 
 def ranker_of(run: runs.Run, data: Dataset) -> PairScorer:
     """The saved model, loaded to score rows of `data`."""
-    scorer = registry.load_model(run.model_directory, data)
+    scorer = saved.load_model(run.model_directory, data)
     assert isinstance(scorer, PairScorer)
     return scorer
 

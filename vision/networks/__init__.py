@@ -1,1 +1,1 @@
-"""Networks that look at pictures, with torchvision's names of weights."""
+"""Networks that name pictures, and their weights."""

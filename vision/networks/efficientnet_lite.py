@@ -6,8 +6,12 @@ convolutions pad as TensorFlow does, since the published weights were trained th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 from torch.nn import functional
+
+from falconer.vision.networks.classifier import Classifier, start
 
 EPS, MOMENTUM = 1e-3, 0.01
 MEAN, STD = (127 / 255,) * 3, (128 / 255,) * 3
@@ -68,12 +72,14 @@ class InvertedBottleneck(nn.Module):
         return found + x if self._short_cut else found
 
 
-class EfficientNetLite0(nn.Module):
-    """Pictures float[B, 3, h, w] -> logits float[B, n_classes]."""
+class EfficientNetLite0(Classifier):
+    """The network; what the published weights expect of pictures is `MEAN` and `STD`."""
 
-    def __init__(self, n_classes: int, *, dropout: float = 0.2) -> None:
+    head_name = "_fc"
+
+    def __init__(self, n_classes: int, *, channels: int = 3, dropout: float = 0.2) -> None:
         super().__init__()
-        self._conv_stem, self._bn0 = _conv(3, STEM, 3, stride=2), _norm(STEM)
+        self._conv_stem, self._bn0 = _conv(channels, STEM, 3, stride=2), _norm(STEM)
         blocks: list[nn.Module] = []
         n_in = STEM
         for kernel, count, stride, expansion, n_out in STAGES:
@@ -87,33 +93,21 @@ class EfficientNetLite0(nn.Module):
         self._conv_head, self._bn1 = _conv(n_in, HEAD, 1), _norm(HEAD)
         self.dropout = nn.Dropout(dropout)
         self._fc = nn.Linear(HEAD, n_classes)
-        self.n_features = HEAD
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        start(self)
 
-    def stages(self) -> list[nn.Module]:
-        """The stem, the seven stages of blocks, and the wide last convolution."""
-        parts: list[nn.Module] = [nn.ModuleList([self._conv_stem, self._bn0])]
-        start = 0
-        for _, count, *_ in STAGES:
-            parts.append(nn.ModuleList(self._blocks[start : start + count]))
-            start += count
-        return [*parts, nn.ModuleList([self._conv_head, self._bn1])]
-
-    def feature_map(self, pictures: Tensor) -> Tensor:
+    def maps(self, pictures: Tensor) -> Tensor:
         """float[B, 1280, h / 32, w / 32]."""
         found = functional.relu6(self._bn0(self._conv_stem(pictures)))
         for block in self._blocks:
             found = block(found)
         return functional.relu6(self._bn1(self._conv_head(found)))
 
-    def features(self, pictures: Tensor) -> Tensor:
-        """float[B, 1280]."""
-        found: Tensor = self.feature_map(pictures).mean(dim=(2, 3))
-        return found
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Logits of the classes."""
-        found: Tensor = self._fc(self.dropout(self.features(pictures)))
-        return found
+    def parts(self) -> Mapping[str, nn.Module]:
+        """The stem, `stage1` to `stage7` of blocks, the wide last convolution and the head."""
+        parts: dict[str, nn.Module] = {"stem": nn.ModuleList([self._conv_stem, self._bn0])}
+        first = 0
+        for number, (_, count, *_) in enumerate(STAGES, start=1):
+            parts[f"stage{number}"] = nn.ModuleList(list(self._blocks)[first : first + count])
+            first += count
+        last = nn.ModuleList([self._conv_head, self._bn1])
+        return {**parts, "last": last, self.head_name: self._fc}

@@ -1,215 +1,142 @@
-"""ResNet (He et al. 2016), v1 and v1.5, and its small forms for pictures of 32 x 32.
+"""ResNet (He et al. 2016) for pictures of about 224 x 224, with torchvision's names of tensors.
 
-v1 shrinks in the first convolution (1 x 1) of a bottleneck, v1.5 in the second (3 x 3), as NVIDIA's
-and torchvision's ResNet-50 do. Weights have the same names and shapes in both, so a file of one
-loads into the other and answers wrongly: `falconer.vision.networks.weights` tells them apart.
+stem      7 x 7 convolution and pooling, stride 4
+layer1-4  residual blocks; the first of layer2, layer3 and layer4 halves the sides
+fc        the head
+
+A bottleneck that halves the sides does so in its first convolution, which is 1 x 1 (v1, as printed),
+or in its 3 x 3 one (v1.5, as NVIDIA and torchvision have it). Both forms have the same tensors: weights
+of one give wrong answers in the other, without a word.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from torch import Tensor, nn
 
+from falconer.vision.networks.classifier import Classifier, start, start_blocks_at_zero
+
 Version = Literal["v1", "v1.5"]
-BLOCKS: dict[str, tuple[int, int, int, int]] = {
+WIDTHS = (64, 128, 256, 512)
+DEPTHS: Mapping[str, tuple[int, int, int, int]] = {
     "resnet18": (2, 2, 2, 2),
     "resnet34": (3, 4, 6, 3),
     "resnet50": (3, 4, 6, 3),
     "resnet101": (3, 4, 23, 3),
     "resnet152": (3, 8, 36, 3),
 }
+"""Name -> residual blocks of each stage."""
 BASIC = ("resnet18", "resnet34")
-CIFAR_DEPTHS = (20, 32, 44, 56)
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a short cut: [B, n_in, h, w] -> [B, width, h / stride, ...]."""
+    """Two 3 x 3 convolutions beside a shortcut: [B, n_in, h, w] -> [B, width, h / stride, ...]."""
 
-    expansion = 1
-
-    def __init__(self, n_in: int, width: int, *, stride: int, eps: float, version: Version) -> None:
+    def __init__(self, n_in: int, width: int, stride: int, eps: float) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(n_in, width, 3, stride, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(width, eps)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width, eps)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _projection(n_in, width, stride, eps)
-
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        """What the residual passes last."""
-        return self.bn2
+        self.downsample = _shortcut(n_in, width, stride, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's map."""
-        inner = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
-        found: Tensor = self.relu(inner + (x if self.downsample is None else self.downsample(x)))
-        return found
+        """The block's output."""
+        found = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        beside = x if self.downsample is None else self.downsample(x)
+        output: Tensor = self.relu(found + beside)
+        return output
 
 
 class Bottleneck(nn.Module):
-    """1 x 1, 3 x 3 and 1 x 1 convolutions beside a short cut; four times `width` channels."""
+    """1 x 1, 3 x 3 and 1 x 1 convolutions beside a shortcut, four times as wide at their end."""
 
-    expansion = 4
-
-    def __init__(self, n_in: int, width: int, *, stride: int, eps: float, version: Version) -> None:
+    def __init__(self, n_in: int, width: int, stride: int, eps: float, version: Version) -> None:
         super().__init__()
         first, second = (stride, 1) if version == "v1" else (1, stride)
-        n_out = width * self.expansion
         self.conv1 = nn.Conv2d(n_in, width, 1, first, bias=False)
         self.bn1 = nn.BatchNorm2d(width, eps)
         self.conv2 = nn.Conv2d(width, width, 3, second, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(width, eps)
-        self.conv3 = nn.Conv2d(width, n_out, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(n_out, eps)
+        self.conv3 = nn.Conv2d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(4 * width, eps)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = _projection(n_in, n_out, stride, eps)
-
-    @property
-    def last_norm(self) -> nn.BatchNorm2d:
-        """What the residual passes last."""
-        return self.bn3
+        self.downsample = _shortcut(n_in, 4 * width, stride, eps)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The block's map."""
-        inner = self.relu(self.bn1(self.conv1(x)))
-        inner = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(inner)))))
-        found: Tensor = self.relu(inner + (x if self.downsample is None else self.downsample(x)))
-        return found
+        """The block's output."""
+        found = self.relu(self.bn1(self.conv1(x)))
+        found = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(found)))))
+        beside = x if self.downsample is None else self.downsample(x)
+        output: Tensor = self.relu(found + beside)
+        return output
 
 
-def _projection(n_in: int, n_out: int, stride: int, eps: float) -> nn.Sequential | None:
-    if stride == 1 and n_in == n_out:
+def _shortcut(n_in: int, n_out: int, stride: int, eps: float) -> nn.Sequential | None:
+    """The identity (None) where the shapes agree, else a 1 x 1 convolution (He's option B)."""
+    if n_in == n_out and stride == 1:
         return None
     return nn.Sequential(nn.Conv2d(n_in, n_out, 1, stride, bias=False), nn.BatchNorm2d(n_out, eps))
 
 
-class ResNet(nn.Module):
-    """Pictures float[B, 3, h, w] -> logits float[B, n_classes]."""
+class ResNet(Classifier):
+    """A ResNet of `DEPTHS`; `version` matters to those with bottlenecks only."""
 
     def __init__(
         self,
         name: str,
         n_classes: int,
         *,
+        channels: int = 3,
         version: Version = "v1.5",
         eps: float = 1e-5,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        block = BasicBlock if name in BASIC else Bottleneck
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.conv1 = nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(64, eps)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        n_in = 64
-        for number, count in enumerate(BLOCKS[name]):
-            width, stride = 64 * 2**number, 1 if number == 0 else 2
-            stage = _stage(block, n_in, width, count, stride=stride, eps=eps, version=version)
-            n_in = width * block.expansion
-            setattr(self, f"layer{number + 1}", stage)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        n_in, stages = 64, []
+        for number, (width, depth) in enumerate(zip(WIDTHS, DEPTHS[name], strict=True)):
+            blocks: list[nn.Module] = []
+            for place in range(depth):
+                stride = 2 if number and not place else 1
+                if name in BASIC:
+                    blocks.append(BasicBlock(n_in, width, stride, eps))
+                    n_in = width
+                else:
+                    blocks.append(Bottleneck(n_in, width, stride, eps, version))
+                    n_in = 4 * width
+            stages.append(nn.Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(n_in, n_classes)
-        self.n_features = n_in
-        initialise(self)
+        start(self)
+        start_blocks_at_zero(self, "bn2" if name in BASIC else "bn3")
 
-    def stages(self) -> list[nn.Module]:
-        """The stem and the four stages, from the picture on: what is frozen or thawed together."""
-        names = ("layer1", "layer2", "layer3", "layer4")
-        return [nn.ModuleList([self.conv1, self.bn1]), *(getattr(self, name) for name in names)]
-
-    def feature_map(self, pictures: Tensor) -> Tensor:
-        """float[B, n_features, h / 32, w / 32]: what is averaged."""
+    def stem(self, pictures: Tensor) -> Tensor:
+        """[B, channels, h, w] -> [B, 64, h / 4, w / 4]."""
         found: Tensor = self.maxpool(self.relu(self.bn1(self.conv1(pictures))))
-        for number in range(1, 5):
-            found = getattr(self, f"layer{number}")(found)
         return found
 
-    def features(self, pictures: Tensor) -> Tensor:
-        """float[B, n_features]: what the last layer sees."""
-        found: Tensor = self.avgpool(self.feature_map(pictures)).flatten(1)
+    def maps(self, pictures: Tensor) -> Tensor:
+        """The maps of `layer4`, at a stride of 32."""
+        found = self.stem(pictures)
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            found = stage(found)
         return found
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Logits of the classes."""
-        found: Tensor = self.fc(self.dropout(self.features(pictures)))
-        return found
-
-
-class CifarResNet(nn.Module):
-    """ResNet-20, 32, 44 or 56 (He et al. 2016, section 4.2): float[B, 3, 32, 32] -> logits.
-
-    Three stages of 16, 32 and 64 channels, (depth - 2) / 6 blocks each. A short cut that changes
-    its shape has a convolution, where the paper fills up with zeros (option B instead of A).
-    """
-
-    def __init__(
-        self, depth: int, n_classes: int, *, eps: float = 1e-5, dropout: float = 0.0
-    ) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16, eps)
-        self.relu = nn.ReLU(inplace=True)
-        n_in = 16
-        for number in range(3):
-            width, stride = 16 * 2**number, 1 if number == 0 else 2
-            stage = _stage(
-                BasicBlock, n_in, width, (depth - 2) // 6, stride=stride, eps=eps, version="v1"
-            )
-            n_in = width
-            setattr(self, f"layer{number + 1}", stage)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(n_in, n_classes)
-        self.n_features = n_in
-        initialise(self)
-
-    def stages(self) -> list[nn.Module]:
-        """The stem and the three stages."""
-        names = ("layer1", "layer2", "layer3")
-        return [nn.ModuleList([self.conv1, self.bn1]), *(getattr(self, name) for name in names)]
-
-    def feature_map(self, pictures: Tensor) -> Tensor:
-        """float[B, 64, h / 4, w / 4]."""
-        found: Tensor = self.relu(self.bn1(self.conv1(pictures)))
-        for number in range(1, 4):
-            found = getattr(self, f"layer{number}")(found)
-        return found
-
-    def features(self, pictures: Tensor) -> Tensor:
-        """float[B, 64]."""
-        found: Tensor = self.avgpool(self.feature_map(pictures)).flatten(1)
-        return found
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Logits of the classes."""
-        found: Tensor = self.fc(self.dropout(self.features(pictures)))
-        return found
-
-
-def _stage(
-    block: type[BasicBlock] | type[Bottleneck],
-    n_in: int,
-    width: int,
-    count: int,
-    *,
-    stride: int,
-    eps: float,
-    version: Version,
-) -> nn.Sequential:
-    blocks = [block(n_in, width, stride=stride, eps=eps, version=version)]
-    for _ in range(count - 1):
-        blocks.append(block(width * block.expansion, width, stride=1, eps=eps, version=version))
-    return nn.Sequential(*blocks)
-
-
-def initialise(network: nn.Module) -> None:
-    """He's initialisation, and residuals that begin at nothing (Goyal et al. 2017, section 5.1)."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(module, BasicBlock | Bottleneck):
-            nn.init.zeros_(module.last_norm.weight)
+    def parts(self) -> Mapping[str, nn.Module]:
+        """The stem, the four stages and the head."""
+        return {
+            "stem": nn.ModuleList([self.conv1, self.bn1]),
+            "layer1": self.layer1,
+            "layer2": self.layer2,
+            "layer3": self.layer3,
+            "layer4": self.layer4,
+            "fc": self.fc,
+        }

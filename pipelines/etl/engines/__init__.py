@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from typing import Protocol, cast
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import polars as pl
 
@@ -33,12 +33,43 @@ class Engine(Protocol):
 def engine_of(name: str) -> Engine:
     """Import an engine by name; `MissingExtraError` where its package is absent."""
     try:
-        return cast(Engine, importlib.import_module(MODULES[name]).ENGINE)
+        return NeutralNames(importlib.import_module(MODULES[name]).ENGINE)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"the ETL engine {name} needs the package {error.name!r}, which is not installed; "
             '`falconer doctor` says how to install it, or choose features.engine = "polars"'
         ) from error
+
+
+class NeutralNames:
+    """An engine that is told f0, f1, ... for the columns' names: NVTabular makes columns of its own
+    beside those that it is given (`order`, `labels`, ...), and a name may hold any character.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.name = engine, engine.name
+
+    def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
+        """As in `Engine`."""
+        names = _neutral(frame.columns)
+        found = self._engine.fit(frame.rename(names), {names[n]: c for n, c in features.items()})
+        own = {neutral: name for name, neutral in names.items()}
+        return Statistics(
+            {own[name]: counts for name, counts in found.counts.items()},
+            {own[name]: moments for name, moments in found.moments.items()},
+        )
+
+    def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
+        """As in `Engine`."""
+        names = _neutral(frame.columns)
+        encoded = self._engine.apply(
+            frame.rename(names), {names[name]: encoding for name, encoding in encodings.items()}
+        )
+        return encoded.rename({names[name]: name for name in encodings})
+
+
+def _neutral(names: Sequence[str]) -> dict[str, str]:
+    return {name: f"f{place}" for place, name in enumerate(names)}
 
 
 def moments_of(n: int, mean: float, std: float) -> Moments:

@@ -10,7 +10,6 @@ empty frames and vocabularies reach no operator.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +30,7 @@ from falconer.pipelines.etl.features import (
     Moments,
     Statistics,
 )
+from falconer.pipelines.files import scratch_folder
 
 with importing_nvtabular():
     import nvtabular
@@ -205,9 +205,9 @@ def _joined(nodes: list[Any]) -> Any:
 def _workplace() -> Iterator[Path]:
     """A folder for the operators' files, gone afterwards as is merlin-core's cache of them; known
     warnings silent."""
-    with tempfile.TemporaryDirectory(prefix="falconer-etl-") as scratch, quiet():
+    with scratch_folder() as scratch, quiet():
         try:
-            yield Path(scratch)
+            yield scratch
         finally:
             clean_worker_cache("cats")
 

@@ -16,7 +16,7 @@ import polars as pl
 
 from falconer.pipelines import parquet
 from falconer.pipelines.config import Config
-from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.raw import Raw, with_features
 from falconer.pipelines.etl.sources.archive import Archive, Found, Member
 
 TABLE = "adult.parquet.brotli"
@@ -59,7 +59,7 @@ class Adult(Config):
             (pl.col("income") == ">50K").cast(pl.Float64).alias("label"),
             pl.exclude("ordinal", "income"),
         )
-        return Raw(events=events, notes=(NOTE,))
+        return Raw(events=with_features(events), notes=(NOTE,))
 
     def _found(self) -> Found:
         return WHEEL.locate(self.path)

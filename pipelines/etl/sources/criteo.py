@@ -22,7 +22,7 @@ from pydantic import Field
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.raw import Raw, with_features
 from falconer.pipelines.etl.sources.delimited import MALFORMED, Misfits
 from falconer.pipelines.etl.sources.files import expand, stack
 from falconer.pipelines.etl.sources.tables import PARQUET, Table, check_columns, check_file
@@ -72,7 +72,7 @@ class Criteo(Config):
             left = None if left is None else left - parts[-1].height
         events = stack(paths, parts)
         return Raw(
-            events=events.rows,
+            events=with_features(events.rows),
             notes=(NOTE,),
             files=tuple(
                 (path.as_posix(), part.height) for path, part in zip(paths, parts, strict=True)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from falconer.pipelines.config import Config
-from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.raw import Raw, with_features
 from falconer.pipelines.etl.sources.criteo import CATEGORIES, COUNTS, SCHEMA
 from falconer.pipelines.etl.split.parts import mixed
 
@@ -82,7 +82,7 @@ class CriteoSynthetic(Config):
         ]
         probability = np.concatenate([part[1] for part in parts])
         events = pl.concat([part[0] for part in parts])
-        return Raw(events=events, notes=(self._note(probability),))
+        return Raw(events=with_features(events), notes=(self._note(probability),))
 
     def _note(self, probability: Float64) -> str:
         return (

@@ -6,7 +6,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,12 +92,13 @@ def _decode(path: Path, start: bytes) -> str:
 
 
 def read_delimited(
-    path: Path, form: Delimited, columns: Sequence[str]
+    path: Path, form: Delimited, columns: Mapping[str, str]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read `columns` as text, and apart from them the rows that have too many or too few fields.
+    """Read `columns` (our name -> the file's name) as text, and apart from them the rows that have
+    too many or too few fields.
 
     Returns the rows (`ordinal` int64 = 0-based row in the file, blank lines and the header not
-    counted, then `columns` as strings: an absent value is null, a quoted empty one is "") and the
+    counted, then our names as strings: an absent value is null, a quoted empty one is "") and the
     misfits (`MALFORMED`). Raises `DataError` for a file that is not UTF-8 (with byte and line) or
     has a quote that never closes.
     """
@@ -110,7 +111,9 @@ def read_delimited(
             schema={"ordinal": pl.Int64, **dict.fromkeys(columns, pl.String)}
         ), misfits.frame()
     try:
-        table = arrow_csv.read_csv(path, **_options(form, columns, misfits))
+        table = arrow_csv.read_csv(
+            path, **_options(form, list(dict.fromkeys(columns.values())), misfits)
+        )
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             f"{path}: cannot be read as text with separator {form.separator!r} and quote "
@@ -122,8 +125,8 @@ def read_delimited(
         _check_quotes(path, form)
     ordinal = np.delete(np.arange(n_rows, dtype=np.int64), misfits.rows)
     rows = {
-        name: pl.Series(name, pl.from_arrow(table.column(name)), dtype=pl.String)
-        for name in columns
+        ours: pl.Series(ours, pl.from_arrow(table.column(theirs)), dtype=pl.String)
+        for ours, theirs in columns.items()
     }
     return pl.DataFrame({"ordinal": ordinal, **rows}), rejected
 

@@ -4,15 +4,16 @@
     kind = "files"
     events = "purchases/*.csv"                       # one path, a glob, or a list of them
     columns = { user = "customer", item = "sku", time = "bought_at", weight = "quantity" }
-    features = ["price", "store"]                    # further event columns to keep
     time_unit = "iso"
-    items = { path = "products.csv", key = "sku", label = "name", features = ["department"] }
+    items = { path = "products.csv", key = "sku", label = "name", features = ["brand"] }
 
+The columns that the recipe names under [features] are read too; `features` here keeps others.
 Relative paths start at the working directory, as on any command line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,20 +21,15 @@ import polars as pl
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from falconer.pipelines.config import Config
+from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.raw import RESERVED, Raw
+from falconer.pipelines.etl.raw import Raw, feature_column
 from falconer.pipelines.etl.sources.tables import Table, check_file, expanded, read_table
 
 TIME_UNITS = ("s", "ms", "us", "ns", "iso")
 
 
 def _features(names: tuple[str, ...]) -> tuple[str, ...]:
-    reserved = [name for name in names if name in RESERVED]
-    if reserved:
-        raise ValueError(
-            f"the feature names {', '.join(map(repr, reserved))} have a fixed meaning: rename the "
-            "columns"
-        )
     if len(set(names)) < len(names):
         raise ValueError("a feature is named twice")
     return names
@@ -110,6 +106,16 @@ class Files(Config):
                 )
         return self
 
+    def reading(self, event: Iterable[str], user: Iterable[str], item: Iterable[str]) -> Files:
+        """This source with these features too; `ValueError` where one is of a table that there is
+        not."""
+        users, items = (
+            _with_features(self.users, "user", user),
+            _with_features(self.items, "item", item),
+        )
+        features = tuple(dict.fromkeys([*self.features, *event]))
+        return self.model_copy(update={"features": features, "users": users, "items": items})
+
     def files(self) -> dict[str, Path]:
         """Name -> path of every file that `read` reads; `DataError` where one is absent or
         empty."""
@@ -126,7 +132,7 @@ class Files(Config):
         reject."""
         names = {name: column for name, column in self.columns if column is not None}
         paths = self._event_paths()
-        parts = [self._table(path, {**names, **_same(self.features)}) for path in paths]
+        parts = [self._table(path, {**names, **_feature_columns(self.features)}) for path in paths]
         events = stack(paths, parts)
         users, items = (
             self._entities(table, kind)
@@ -160,15 +166,29 @@ class Files(Config):
             return None
         label = {} if table.label is None else {"label": table.label}
         return self._table(
-            expanded(table.path), {kind: table.key, **label, **_same(table.features)}
+            expanded(table.path), {kind: table.key, **label, **_feature_columns(table.features)}
         )
 
     def _table(self, path: Path, columns: dict[str, str]) -> Table:
         return read_table(path, columns, separator=self.separator, quote=self.quote)
 
 
-def _same(names: tuple[str, ...]) -> dict[str, str]:
-    return {name: name for name in names}
+def _with_features(
+    table: EntityTable | None, kind: str, names: Iterable[str]
+) -> EntityTable | None:
+    wanted = list(names)
+    if table is None and wanted:
+        raise ValueError(
+            f"features.{kind}.{wanted[0]}: there is no table of {kind}s; name one as source.{kind}s"
+        )
+    if table is None:
+        return None
+    features = tuple(dict.fromkeys([*table.features, *wanted]))
+    return table.model_copy(update={"features": features})
+
+
+def _feature_columns(names: tuple[str, ...]) -> dict[str, str]:
+    return {feature_column(name): name for name in names}
 
 
 def expand(pattern: str) -> list[Path]:
@@ -210,5 +230,5 @@ def stack(paths: list[Path], tables: list[Table]) -> Table:
 
 def _types(table: Table) -> str:
     return ", ".join(
-        f"{name} {dtype}" for name, dtype in table.rows.schema.items() if name != "ordinal"
+        f"{name_of(name)} {dtype}" for name, dtype in table.rows.schema.items() if name != "ordinal"
     )

@@ -16,7 +16,7 @@ import polars as pl
 from pydantic import model_validator
 
 from falconer.pipelines.config import Config
-from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.raw import Raw, with_features
 from falconer.pipelines.etl.sources.archive import Archive, Found, Member
 
 ADDRESS = "https://files.grouplens.org/datasets/movielens"
@@ -148,7 +148,12 @@ def _read_1m(found: Found) -> Raw:
         "user gender age occupation zip",
         {"gender": pl.String, "zip": pl.String},
     )
-    return Raw(events=_numbered(events), users=users, items=_films(found), notes=(LICENCE,))
+    return Raw(
+        events=_numbered(events),
+        users=with_features(users),
+        items=with_features(_films(found)),
+        notes=(LICENCE,),
+    )
 
 
 def _films(found: Found) -> pl.DataFrame:
@@ -181,8 +186,8 @@ def _read_100k(found: Found) -> Raw:
     films = films.select("item", "label", genres=listed.list.drop_nulls().list.join("|"))
     return Raw(
         events=_numbered(events),
-        users=users,
-        items=films.select("item", "label", *_film_features()),
+        users=with_features(users),
+        items=with_features(films.select("item", "label", *_film_features())),
         notes=(LICENCE,),
     )
 

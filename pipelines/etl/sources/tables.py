@@ -20,6 +20,7 @@ from falconer.pipelines.etl.sources.delimited import (
     read_header,
 )
 
+MOST_NAMES_SHOWN = 40
 PARQUET = (".parquet", ".pq")
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
 
@@ -57,11 +58,7 @@ def read_table(
         )
     form = Delimited(separator or SEPARATORS[path.suffix.lower()], quote)
     check_columns(path, read_header(path, form), columns)
-    rows, malformed = read_delimited(path, form, list(dict.fromkeys(columns.values())))
-    return Table(
-        rows.select("ordinal", **{ours: pl.col(theirs) for ours, theirs in columns.items()}),
-        malformed,
-    )
+    return Table(*read_delimited(path, form, columns))
 
 
 def expanded(path: str | Path) -> Path:
@@ -115,12 +112,16 @@ def check_columns(path: Path, there: Sequence[str], columns: Mapping[str, str]) 
     missing = [theirs for theirs in dict.fromkeys(columns.values()) if theirs not in there]
     if missing:
         lines = "; ".join(f"no column {name!r}{_nearest(name, there)}" for name in missing)
-        raise DataError(
-            f"{path}: {lines}. It has: {', '.join(map(repr, there))}. Mend the names under [source]"
-        )
+        raise DataError(f"{path}: {lines}. It has: {_listed(there)}. Mend the names under [source]")
     twice = [theirs for theirs in columns.values() if there.count(theirs) > 1]
     if twice:
         raise DataError(f"{path}: two columns are called {twice[0]!r}; rename one of them")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, names[:MOST_NAMES_SHOWN]))
+    more = len(names) - MOST_NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _nearest(name: str, there: Sequence[str]) -> str:

@@ -9,13 +9,14 @@ import polars as pl
 
 from falconer.pipelines.data.schema import Fold, SplitCard, TaskName, View
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.split.config import SplitBase, SplitConfig
-from falconer.pipelines.etl.split.parts import FoldRule, Part, order_of
+from falconer.pipelines.etl.split.parts import FoldRule, Part
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
 
 FOLDS: tuple[Fold, Fold] = ("valid", "test")
 
-__all__ = ["FoldRule", "Part", "Split", "SplitConfig", "order_of", "split"]
+__all__ = ["FoldRule", "Part", "Split", "SplitConfig", "split"]
 
 
 @dataclass(frozen=True)

@@ -50,11 +50,6 @@ class Assignment:
     sampled: bool = False
 
 
-def order_of(events: pl.DataFrame) -> list[str]:
-    """The columns that order events: (time, ordinal), or ordinal alone where there are no times."""
-    return ["time", "ordinal"] if "time" in events.columns else ["ordinal"]
-
-
 def chance(ordinals: pl.Series, seed: int) -> NDArray[np.uint64]:
     """uint64[n]: a number for each event from its ordinal and the seed, so that no other row
     changes it."""

@@ -11,6 +11,7 @@ import polars as pl
 
 from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.split.config import (
     GivenCandidates,
     HeldOutUsers,
@@ -20,7 +21,7 @@ from falconer.pipelines.etl.split.config import (
     Temporal,
     seconds,
 )
-from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part, chance, order_of, written
+from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part, chance, written
 
 SECONDS_PER_DAY = 86_400
 

@@ -52,9 +52,9 @@ class Checked:
         """A feature's values beside the rows of train and of the fold; -1 or NaN for unknown users
         and items."""
         if feature.table == "event":
-            return self.data.train_column(feature.name), self.pairs.queries.features[feature.name]
+            return self.data.train_column(feature.column), self.pairs.queries.features[feature.name]
         table = self.data.users if feature.table == "user" else self.data.items
-        column = table.column(feature.name).to_numpy()
+        column = table.column(feature.column).to_numpy()
         ids = self.pairs.queries.user if feature.table == "user" else self.pairs.item
         return _looked_up(column, self.data.train_column(feature.table)), _looked_up(column, ids)
 

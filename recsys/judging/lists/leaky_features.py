@@ -41,10 +41,10 @@ def tell_tale_features(data: Dataset, fold: Fold) -> Iterator[tuple[str, str, fl
     features = [feature for feature in data.card.features if feature.table == "event"]
     if not features:
         return
-    train = _train_sample(data, [feature.name for feature in features])
+    train = _train_sample(data, [feature.column for feature in features])
     queries, wanted = _query_sample(data, fold)
     for feature in features:
-        if feature.name in train:
+        if feature.column in train:
             yield from _in_train(train, feature)
         if feature.name in queries:
             codes = _codes(queries[feature.name], feature)
@@ -56,9 +56,9 @@ def tell_tale_features(data: Dataset, fold: Fold) -> Iterator[tuple[str, str, fl
 def _in_train(
     train: Mapping[str, NDArray[Any]], feature: Feature
 ) -> Iterator[tuple[str, str, float]]:
-    codes = _codes(train[feature.name], feature)
+    codes = _codes(train[feature.column], feature)
     for target in TARGETS:
-        if target not in train or target == feature.name:
+        if target not in train:
             continue
         share = told(codes, np.unique(train[target], return_inverse=True)[1])
         if share is not None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Pairs
+from falconer.pipelines.data.schema import column_of, name_of
 from falconer.pipelines.errors import ArtifactError, DataError
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.numpy.arrays import load_arrays, save_arrays
@@ -44,6 +45,11 @@ class LabelMeanScorer:
         )
 
 
+OURS = ("none", "item", "user")
+"""What `model.by` calls no mean of kinds, and the ids; a feature of such a name is called by its
+column."""
+
+
 class _Kinds:
     """The kind that each row is of, int32: an id or a category, -1 = unknown; always -1 where there
     is one mean."""
@@ -51,7 +57,9 @@ class _Kinds:
     def __init__(self, by: str, data: Dataset) -> None:
         self._by, self._data = by, data
         features = {
-            feature.name: feature for feature in data.card.features if feature.kind == "categorical"
+            feature.column if feature.name in OURS else feature.name: feature
+            for feature in data.card.features
+            if feature.kind == "categorical"
         }
         sizes = {"none": 0, "item": data.n_items, "user": data.n_users}
         sizes |= {name: feature.cardinality or 0 for name, feature in features.items()}
@@ -83,7 +91,9 @@ class _Kinds:
             return np.full(self._data.train.num_rows, -1, np.int32)
         if self._table in ("user", "item"):
             return self._of_entity(self._data.train_column(self._table))
-        return self._data.train_column(self._by)
+        return self._data.train_column(
+            self._by if self._table is None else column_of(name_of(self._by))
+        )
 
     def of_pairs(self, pairs: Pairs) -> Int32:
         """int32[P]."""
@@ -94,11 +104,11 @@ class _Kinds:
             return user if self._by == "user" else pairs.item
         if self._table in ("user", "item"):
             return self._of_entity(user if self._table == "user" else pairs.item)
-        return pairs.queries.features[self._by][pairs.query].astype(np.int32)
+        return pairs.queries.features[name_of(self._by)][pairs.query].astype(np.int32)
 
     def _of_entity(self, ids: Int32) -> Int32:
         table = self._data.users if self._table == "user" else self._data.items
-        column: Int32 = table.column(self._by).to_numpy()
+        column: Int32 = table.column(column_of(name_of(self._by))).to_numpy()
         return (
             np.where(ids >= 0, column[ids.clip(0)], np.int32(-1))
             if len(column)

@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from falconer.pipelines.errors import ArtifactError, PipelineError
 from falconer.pipelines.files import (
@@ -11,6 +19,8 @@ from falconer.pipelines.files import (
     canonical_json,
     identity_of,
     read_json,
+    scratch_folder,
+    sweep,
     write_json,
     write_text,
 )
@@ -90,3 +100,96 @@ def test_identity_depends_on_the_value_and_not_on_key_order() -> None:
     assert identity_of({"a": 1}) != identity_of({"a": 2})
     with pytest.raises(ValueError, match="float"):
         canonical_json(float("nan"))
+
+
+@pytest.fixture
+def mask_027() -> Iterator[None]:
+    before = os.umask(0o027)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("mask_027")
+def test_rights_are_those_of_new_files_whatever_a_library_gives(tmp_path: Path) -> None:
+    weights = {"w": torch.zeros(3)}
+    with atomic_file(tmp_path / "a.safetensors") as partial:
+        save_file(weights, partial)
+    with atomic_directory(tmp_path / "model") as partial:
+        save_file(weights, partial / "b.safetensors")
+        (partial / "b.safetensors").chmod(0o600)
+    paths = ("a.safetensors", "model/b.safetensors", "model")
+    assert [(tmp_path / path).stat().st_mode & 0o777 for path in paths] == [0o640, 0o640, 0o750]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from falconer.pipelines.files import atomic_directory, atomic_file, scratch_folder
+root = Path(sys.argv[1])
+with atomic_directory(root / "set") as partial, atomic_file(root / "file") as file:
+    (partial / "a").write_text("new")
+    with scratch_folder() as scratch:
+        (scratch / "b").write_text("")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_kill_leaves_is_swept_and_what_lives_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    (scratch / "falconer-notes.txt").touch()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    found = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "data")], check=False)
+    assert found.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.rglob("*.partial"))) == 3
+    (tmp_path / "data" / ".old.1234abcd.partial").touch()  # as earlier versions named them
+    with atomic_file(tmp_path / "data" / "other") as living:
+        sweep(tmp_path, depth=2)
+        assert [path.parent for path in (living,)] == list((tmp_path / "data").glob(".*"))
+        living.write_text("")
+    with scratch_folder() as folder:
+        assert sorted(scratch.iterdir()) == sorted([folder, scratch / "falconer-notes.txt"])
+
+
+def test_two_that_make_the_same_directory_both_succeed(tmp_path: Path) -> None:
+    gate, failures = threading.Barrier(8), []
+
+    def make(number: int) -> None:
+        try:
+            with atomic_directory(tmp_path / "set", stays=lambda path: True) as partial:
+                (partial / "a").write_text(str(number))
+                gate.wait()
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=make, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_replaced_directory_is_there_at_every_moment(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    with atomic_directory(target) as partial:
+        (partial / "a").write_text("old")
+    missing, over = [], threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            if not (target / "a").exists():
+                missing.append(1)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    for _ in range(50):
+        with atomic_directory(target) as partial:
+            (partial / "a").write_text("new")
+    over.set()
+    watcher.join()
+    assert missing == []

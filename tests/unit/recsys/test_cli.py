@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
@@ -80,18 +81,69 @@ def test_what_the_user_can_mend_is_2(
     )
 
 
-def test_a_defect_is_1_and_keeps_its_traceback(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_defect_is_one_line_and_1_and_its_traceback_is_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def act() -> None:
         raise ZeroDivisionError("of nothing")
 
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     command_that(monkeypatch, act)
     assert cli.run(["act"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ZeroDivisionError: of nothing" in line
+    assert "defect" in line
+    (log,) = tmp_path.iterdir()
+    assert str(log) in line
+    assert "Traceback" in log.read_text()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "runs/x/model"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+        MemoryError("Unable to allocate 8 GiB"),
+        OSError(errno.EMFILE, "Too many open files"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] can't allocate memory: you tried"),
+    ],
+    ids=str,
+)
+def test_what_ran_out_is_named_and_2(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def act() -> None:
+        raise error
+
+    command_that(monkeypatch, act)
+    assert cli.run(["act"]) == 2
     text = capsys.readouterr().err
-    assert "Traceback" in text
-    assert "ZeroDivisionError: of nothing" in text
-    assert "defect" in text.splitlines()[-1]
+    assert "give the same command again" in text
+    assert len(text.splitlines()) == 1
+
+
+def test_work_goes_on_where_the_output_is_closed(tmp_path: Path) -> None:
+    program = (
+        "import sys, typer\nfrom pathlib import Path\nfrom falconer.workflows import cli\n"
+        "from falconer.pipelines.console import say\napp = typer.Typer()\n"
+        "@app.command()\ndef act():\n"
+        "    for _ in range(20_000):\n        say('a line of output')\n"
+        f"    typer.echo('more')\n    Path({str(tmp_path / 'done')!r}).touch()\n"
+        "cli.build = lambda: app\nsys.argv = ['falconer']\ncli.main()\n"
+    )
+    found = subprocess.run(
+        [
+            "bash",
+            "-c",
+            f'{sys.executable} -c "$0" 2>&1 | head -1; exit ${{PIPESTATUS[0]}}',
+            program,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.stdout, found.returncode) == ("a line of output\n", 0)
+    assert (tmp_path / "done").exists()
 
 
 def test_an_interruption_is_130(

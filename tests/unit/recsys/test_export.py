@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
+from falconer.pipelines.exporting.onnx_file import OPSET, Session
+from falconer.pipelines.exporting.parity import difference
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.torch.graphs import Graph
-from falconer.recsys.backends.torch.onnx import OPSET, Session, to_onnx
-from falconer.recsys.exporting.onnx_file import ExportConfig, export
+from falconer.recsys.exporting.onnx_file import ExportConfig, export, graph_bytes
 from falconer.recsys.exporting.parity import (
     EDGE_CASES,
     Questions,
-    difference,
     padded,
     with_edge_cases,
 )
-from falconer.recsys.models import registry
+from falconer.recsys.models import saved
 from falconer.recsys.models.ncf.on_torch.training import NcfGraph, NcfScorer
 from tests.support import tiny
 from tests.support.datasets import checkerboard, write_dataset
@@ -60,7 +60,7 @@ def test_the_file_says_what_it_is(run: Run, board: Dataset, tmp_path: Path) -> N
     config = ExportConfig(form="pairs", queries=30)
     out = export(run.path, tmp_path / "ncf.onnx", data_path=board.path, config=config)
     about = json.loads((tmp_path / "ncf.onnx.json").read_text(encoding="utf-8"))
-    card = registry.read_card(run.model_directory)
+    card = saved.read_card(run.model_directory)
     assert about["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
     assert (about["model"], about["form"], about["opset"]) == ("ncf", "pairs", OPSET)
     assert about["id_space"] == list(card.id_space.generations)
@@ -192,10 +192,10 @@ def test_what_cannot_be_exported_is_refused(run: Run, board: Dataset, tmp_path: 
 
 
 def test_a_model_that_is_too_large_for_one_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("falconer.recsys.backends.torch.onnx.LARGEST_BYTES", 100)
+    monkeypatch.setattr("falconer.pipelines.exporting.onnx_file.LARGEST_BYTES", 100)
     graph = Graph(torch.nn.Linear(10, 10), ("x",))
     with pytest.raises(PipelineError, match="2 GiB"):
-        to_onnx(graph, {"x": np.zeros((2, 10), np.float32)}, {})
+        graph_bytes(graph, {"x": np.zeros((2, 10), np.float32)}, {})
 
 
 def test_an_operation_that_onnx_lacks_is_named() -> None:
@@ -204,13 +204,13 @@ def test_an_operation_that_onnx_lacks_is_named() -> None:
             return torch.special.bessel_j0(x)
 
     with pytest.raises(PipelineError, match=r"no ONNX form.*bessel_j0"):
-        to_onnx(Graph(Odd(), ("x",)), {"x": np.zeros(2, np.float32)}, {})
+        graph_bytes(Graph(Odd(), ("x",)), {"x": np.zeros(2, np.float32)}, {})
 
 
 def test_a_session_says_what_it_takes(run: Run, board: Dataset) -> None:
     scorer = tiny.scorer_of(run, board)
     assert isinstance(scorer, NcfScorer)
-    content = to_onnx(scorer.graphs()["catalogue"], {"user": np.array([1, 2])}, {})
+    content = graph_bytes(scorer.graphs()["catalogue"], {"user": np.array([1, 2])}, {})
     assert Session(content).inputs == [{"name": "user", "type": "tensor(int64)", "shape": ["rows"]}]
 
 

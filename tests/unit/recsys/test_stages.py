@@ -20,7 +20,7 @@ from falconer.recsys.cli import app
 from falconer.recsys.judging.lists import judge as evaluation
 from falconer.recsys.judging.lists.judge import EvaluationConfig
 from falconer.recsys.lists import parquet as recommendations
-from falconer.recsys.models.registry import load_model
+from falconer.recsys.models.saved import load_model
 from falconer.recsys.recommending import job as batch
 from falconer.recsys.recommending.top_k import top_k
 from falconer.recsys.stages import lists as stages

@@ -21,9 +21,10 @@ from falconer.pipelines.data.schema import Target, View
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError, TrainingError
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.shard import Shard
+from falconer.pipelines.tuning import study
 from falconer.pipelines.tuning.search_space import Knob
 from falconer.recsys.judging.lists.judge import EvaluationConfig
-from falconer.recsys.models import registry
+from falconer.recsys.models import saved
 from falconer.recsys.models.ease.config import EaseConfig
 from falconer.recsys.models.recipe import RECIPES, load_recipe, load_search
 from falconer.recsys.stages import lists as stages
@@ -69,7 +70,7 @@ def written(tmp_path: Path, text: str = EASE) -> str:
 
 
 def trials_of(best: Path) -> list[optuna.trial.FrozenTrial]:
-    store = f"sqlite:///{best.parent / tuning.STORE}"
+    store = f"sqlite:///{best.parent / study.STORE}"
     return optuna.load_study(study_name=best.parent.name, storage=store).trials
 
 
@@ -126,7 +127,7 @@ def test_the_value_is_that_of_the_report(
     mean = json.loads((run.path / objective.view / "report.json").read_text())["metrics"][metric][
         "mean"
     ]
-    assert objective.of(registry.load_model(run.model_directory, board)) == pytest.approx(
+    assert objective.of(saved.load_model(run.model_directory, board)) == pytest.approx(
         mean, abs=1e-12
     )
     assert 0 < mean < 1
@@ -245,9 +246,9 @@ def test_a_trial_that_falls_behind_is_stopped_early(board: Dataset, tmp_path: Pa
     for trial in stopped:
         (path,) = (tmp_path / "runs").glob(f"*-{best.parent.name}-{trial.number}")
         assert Run.open(path).info["status"] == "stopped"
-        assert tuning.FIRST_VALIDATIONS < len(trial.intermediate_values) <= 6
+        assert study.FIRST_VALIDATIONS < len(trial.intermediate_values) <= 6
         assert not (path / "model").exists()
-    assert not any(trial.number < tuning.FIRST_TRIALS for trial in stopped)
+    assert not any(trial.number < study.FIRST_TRIALS for trial in stopped)
 
 
 def test_what_the_training_monitors_decides_where_nothing_is_said(
@@ -335,7 +336,7 @@ def test_no_trial_begins_after_the_time_is_over(board: Dataset, tmp_path: Path) 
 def test_several_processes_are_refused(
     board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tuning, "current_shard", lambda: Shard(rank=1, world=2))
+    monkeypatch.setattr(study, "current_shard", lambda: Shard(rank=1, world=2))
     with pytest.raises(ConfigError, match="without torchrun"):
         tuning.tune(written(tmp_path), board.path, tmp_path / "runs")
 
@@ -409,7 +410,7 @@ def test_every_space_of_our_recipes_is_one_of_its_model(path: Path) -> None:
 
 
 def test_whole_and_real_numbers_are_suggested_as_such(tmp_path: Path) -> None:
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    searched = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     knobs = {
         "whole": parse(Knob, {"low": 1, "high": 3}, "here"),
         "real": parse(Knob, {"low": 1, "high": 3.0}, "here"),
@@ -417,7 +418,7 @@ def test_whole_and_real_numbers_are_suggested_as_such(tmp_path: Path) -> None:
         "choice": parse(Knob, {"choices": [[1, 2], [3], True, "a"]}, "here"),
     }
     drawn = [
-        {key: tuning._suggested(study.ask(), key, knob) for key, knob in knobs.items()}
+        {key: study.suggested(searched.ask(), key, knob) for key, knob in knobs.items()}
         for _ in range(60)
     ]
     assert {row["whole"] for row in drawn} == {1, 2, 3}

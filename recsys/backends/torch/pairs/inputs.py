@@ -22,13 +22,15 @@ from torch import Tensor
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
-from falconer.pipelines.data.schema import Target
+from falconer.pipelines.data.schema import Feature, Target, column_of, name_of
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.training.shard import Shard, current_shard
 from falconer.recsys.backends.torch.events import EventBatches, RowGroup, TrainEvents, WithNegatives
 
 SideName = Literal["user", "context", "item"]
 SIDES: tuple[SideName, ...] = ("user", "context", "item")
+IDS = ("user", "item")
+OURS = (*IDS, "label")
 SIDE_OF: Mapping[str, SideName] = {"user": "user", "item": "item", "event": "context"}
 Columns = Mapping[str, NDArray[Any]]
 Encoded = tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -129,10 +131,10 @@ def _ids(data: Dataset) -> list[CategoricalField]:
 
 def _features(data: Dataset) -> list[CategoricalField | NumericField]:
     return [
-        NumericField(name=feature.name, side=SIDE_OF[feature.table], lineage=feature.lineage)
+        NumericField(name=input_name(feature), side=SIDE_OF[feature.table], lineage=feature.lineage)
         if feature.cardinality is None
         else CategoricalField(
-            name=feature.name,
+            name=input_name(feature),
             side=SIDE_OF[feature.table],
             cardinality=feature.cardinality,
             lineage=feature.lineage,
@@ -140,6 +142,16 @@ def _features(data: Dataset) -> list[CategoricalField | NumericField]:
         for feature in data.card.features
         if data.card.task == "labels" or feature.table != "event"
     ]
+
+
+def input_name(feature: Feature) -> str:
+    """What a model calls a feature: its name, or its column where an id has that name."""
+    return feature.column if feature.name in IDS else feature.name
+
+
+def _by_input(features: Columns) -> Columns:
+    """Features by name -> by what a model calls them."""
+    return {column_of(name) if name in IDS else name: column for name, column in features.items()}
 
 
 def _refuse_unknown(data: Dataset, chosen: Sequence[str], known: Sequence[str]) -> None:
@@ -219,7 +231,7 @@ class FieldEncoder:
         users = torch.tensor(queries.user, device=self.device)
         if self.fields.target is None:
             return self.query(users)
-        ids, numbers = self.context(queries.features, len(queries))
+        ids, numbers = self.context(_by_input(queries.features), len(queries))
         return self.query(users, self._inputs(ids, numbers))
 
     def context(self, columns: Columns, n: int) -> Encoded:
@@ -229,7 +241,11 @@ class FieldEncoder:
     def _of_table(self, side: SideName, table: pa.Table) -> Inputs:
         """[n + 1, ...]: row 0 is the unknown one, whose ids are -1 and whose numbers are 0."""
         fields, n = self.fields.of(side), table.num_rows
-        columns = {name: table.column(name).to_numpy() for name in fields.names if name != side}
+        columns = {
+            name: table.column(column_of(name_of(name))).to_numpy()
+            for name in fields.names
+            if name != side
+        }
         ids, numbers = _encoded(fields, {**columns, side: np.arange(n)}, n)
         return self._inputs(
             np.pad(ids, ((1, 0), (0, 0)), constant_values=-1), np.pad(numbers, ((1, 0), (0, 0)))
@@ -253,7 +269,10 @@ def _encoded(fields: Fields, columns: Columns, n: int) -> Encoded:
 
 
 def _refuse_missing(fields: Fields, data: Dataset) -> None:
-    there = {(feature.name, SIDE_OF[feature.table], feature.kind) for feature in data.card.features}
+    there = {
+        (input_name(feature), SIDE_OF[feature.table], feature.kind)
+        for feature in data.card.features
+    }
     there |= {("user", "user", "categorical"), ("item", "item", "categorical")}
     wanted = [(field.name, field.side, "categorical") for field in fields.categorical]
     wanted += [(field.name, field.side, "continuous") for field in fields.numeric]
@@ -272,7 +291,7 @@ def _refuse_other_encodings(fields: Fields, data: Dataset) -> None:
     other = [
         f.name
         for f in data.card.features
-        if f.name in lineages and not f.descends_from(lineages[f.name])
+        if input_name(f) in lineages and not f.descends_from(lineages[input_name(f)])
     ]
     if other:
         raise ArtifactError(
@@ -319,7 +338,8 @@ class LabelledEvents(TrainEvents):
 
     def __init__(self, data: Dataset, encoder: FieldEncoder) -> None:
         ids = [name for name, n in (("user", data.n_users), ("item", data.n_items)) if n]
-        super().__init__(data, (*ids, *encoder.fields.of("context").names, "label"))
+        features = [column_of(name_of(name)) for name in encoder.fields.of("context").names]
+        super().__init__(data, (*ids, *features, "label"))
         self._encoder = encoder
 
     def read(self, groups: Sequence[RowGroup]) -> tuple[NDArray[Any], ...]:
@@ -327,7 +347,8 @@ class LabelledEvents(TrainEvents):
         columns = dict(zip(self.columns, super().read(groups), strict=True))
         n = len(columns["label"])
         unknown = np.full(n, -1, np.int32)
-        ids, numbers = self._encoder.context(columns, n)
+        features = {name_of(name): column for name, column in columns.items() if name not in OURS}
+        ids, numbers = self._encoder.context(_by_input(features), n)
         return (
             columns.get("user", unknown),
             columns.get("item", unknown),

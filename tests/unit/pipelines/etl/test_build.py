@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from typer.testing import CliRunner
 from falconer.pipelines.cli import app
 from falconer.pipelines.config import to_toml
 from falconer.pipelines.data.dataset import Dataset
-from falconer.pipelines.errors import ArtifactError, PipelineError
+from falconer.pipelines.errors import PipelineError
 from falconer.pipelines.etl import build as stage
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.engines import MODULES
@@ -31,16 +30,6 @@ def contents(root: Path) -> dict[str, bytes]:
         for path in sorted(root.rglob("*"))
         if path.is_file()
     }
-
-
-@pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return shop.write(tmp_path_factory.mktemp("shop"), shop.events())
-
-
-@pytest.fixture(scope="module")
-def data(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return Dataset.open(build(shop.recipe(tables), tmp_path_factory.mktemp("out")))
 
 
 def test_the_dataset_is_complete_and_whole(data: Dataset) -> None:
@@ -338,63 +327,6 @@ def test_counts_on_all_events_are_noted(tmp_path: Path) -> None:
     )
     assert data.card.counts["dropped: rare user or item, counted on all events"] == 1
     assert any("test included" in note for note in data.card.notes)
-
-
-@pytest.mark.parametrize("engine", MODULES)
-def test_a_dataset_that_extends_another_keeps_ids_categories_and_scales(
-    data: Dataset, tmp_path: Path, engine: str
-) -> None:
-    later = pl.concat(
-        [
-            shop.events(),
-            shop.events(300, n_users=40, n_items=60, seed=2).with_columns(store=pl.lit("new")),
-        ]
-    )
-    folder = shop.write(tmp_path / "later", later)
-    child = Dataset.open(
-        build(shop.recipe(folder, engine=engine, extends=str(data.path)), tmp_path / "out")
-    )
-    assert child.card.id_space.descends_from(data.card.id_space)
-    assert child.card.id_space != data.card.id_space
-    assert any(data.card.dataset_id in note for note in child.card.notes)
-    for kind in ("user", "item"):
-        old, new = (pl.DataFrame(d.table(f"vocab/{kind}.parquet")) for d in (data, child))
-        assert len(new) > len(old)
-        assert new[: len(old)].equals(old)
-    stores = [
-        pl.DataFrame(d.table("encoder/vocab-store.parquet"))["value"].to_list()
-        for d in (data, child)
-    ]
-    assert stores[1] == [*stores[0], "new"]
-    moments = [
-        json.loads((d.path / "encoder/encoder.json").read_text())["event"]["price"]
-        for d in (data, child)
-    ]
-    assert moments[0] == moments[1]
-    old_features, new_features = ({f.name: f for f in d.card.features} for d in (data, child))
-    for name, feature in new_features.items():
-        assert feature.descends_from(old_features[name].lineage)
-    assert [len(features["store"].lineage) for features in (old_features, new_features)] == [1, 2]
-    assert new_features["price"].lineage == old_features["price"].lineage
-
-
-def test_other_settings_of_a_feature_are_another_lineage(tables: Path, tmp_path: Path) -> None:
-    recipe = shop.recipe(tables)
-    settings = recipe.features.model_dump()
-    settings["event"]["store"]["min_count"] = 50
-    changed = recipe.model_copy(update={"features": recipe.features.model_validate(settings)})
-    first, second = (Dataset.open(build(one, tmp_path / "out")).card for one in (recipe, changed))
-    assert first.id_space == second.id_space
-    assert [
-        a.name
-        for a, b in zip(first.features, second.features, strict=True)
-        if a.lineage != b.lineage
-    ] == ["store"]
-
-
-def test_extending_what_is_no_dataset_is_refused(tables: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="not a dataset directory"):
-        build(shop.recipe(tables, extends=str(tmp_path)), tmp_path / "out")
 
 
 def test_rejected_rows_are_kept_with_their_reason(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.split import Part, Split, SplitConfig, order_of, split
+from falconer.pipelines.etl.raw import order_of
+from falconer.pipelines.etl.split import Part, Split, SplitConfig, split
 from falconer.pipelines.etl.split.parts import chance
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
 

@@ -24,7 +24,7 @@ from falconer.recsys.backends.torch.pairs.tables import (
     tables_of,
 )
 from falconer.recsys.configs.tables import TablesConfig
-from falconer.recsys.models import registry
+from falconer.recsys.models import registry, saved
 from tests.support import tiny
 from tests.support.datasets import write_labels_dataset
 
@@ -177,7 +177,7 @@ def test_a_model_learns_with_each_kind_of_table(
     ]
     first, second = ((run.model_directory / "model.safetensors").read_bytes() for run in runs)
     assert first == second
-    scorer: Any = registry.load_model(runs[0].model_directory, data)
+    scorer: Any = saved.load_model(runs[0].model_directory, data)
     scores, labels = scorer.score_pairs(data.pairs("test")), data.labels("test")
     ones, zeros = scores[labels == 1], scores[labels == 0]
     assert (ones[:, None] > zeros).mean() > 0.75, "area under the ROC curve"

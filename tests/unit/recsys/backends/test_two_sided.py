@@ -18,14 +18,14 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Pairs
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.runs import Run
-from falconer.recsys.backends.torch.onnx import Session, to_onnx
 from falconer.recsys.backends.torch.pairs.training import FieldTask
 from falconer.recsys.configs.pairs import PairsTraining
 from falconer.recsys.contracts import PairScorer
+from falconer.recsys.exporting.onnx_file import answering, graph_bytes
 from falconer.recsys.exporting.parity import Questions
 from falconer.recsys.judging.lists.validation import LabelValidation, Validation, selected
 from falconer.recsys.metrics.labels import auc, log_loss
-from falconer.recsys.models import registry
+from falconer.recsys.models import registry, saved
 from falconer.recsys.models.ncf.config import NcfTraining
 from falconer.recsys.stages import lists as stages
 from tests.support import tiny
@@ -341,7 +341,7 @@ def test_graphs_of_a_log_without_users_and_items(
     graph = scorer.graphs()["pairs"]  # type: ignore[attr-defined]
     questions = Questions(scorer, "pairs", graph, log, n=40, seed=0)
     assert (
-        questions.compare(Session(to_onnx(graph, questions.example(), {}))).largest_difference
+        questions.compare(answering(graph_bytes(graph, questions.example(), {}))).largest_difference
         < 1e-5
     )
 
@@ -383,7 +383,7 @@ def test_pairs_score_as_the_catalogue_does(
     board = checkerboard(tmp_path / "board", n=12)
     run = tiny.train(name, "torch", board, tmp_path / "runs")
     later = checkerboard(tmp_path / "later", n=14, generations=("first", "second"))
-    scorer = registry.load_model(run.model_directory, later)
+    scorer = saved.load_model(run.model_directory, later)
     monkeypatch.setattr("falconer.recsys.backends.torch.events.ITEMS_AT_ONCE", 5)
     queries = later.queries("test")
     object.__setattr__(

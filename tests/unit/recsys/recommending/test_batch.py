@@ -149,7 +149,7 @@ def test_a_job_killed_by_the_system_goes_on_too(
         from pathlib import Path
         from falconer.pipelines.data.dataset import Dataset
         from falconer.recsys.recommending import job as batch
-        from tests.unit.test_batch import Dice, JOB
+        from tests.unit.recsys.recommending.test_batch import Dice, JOB
 
         class Killed(Dice):
             def score(self, queries):
@@ -164,7 +164,7 @@ def test_a_job_killed_by_the_system_goes_on_too(
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=root, check=False)
     assert killed.returncode == -signal.SIGKILL
     remains = files(tmp_path)
-    assert any(name.endswith(".partial") for name in remains)
+    assert any(".partial/" in name for name in remains)
     assert not any(name.endswith(recommendations.FILE) for name in remains)
     assert write_lists(Dice(), data, tmp_path, JOB).resumed_blocks == 3
     assert files(tmp_path) == whole

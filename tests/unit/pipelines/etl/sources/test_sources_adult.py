@@ -17,6 +17,7 @@ from falconer.pipelines.etl.recipe import load_recipe
 from falconer.pipelines.etl.sources import adult
 from falconer.pipelines.etl.sources.adult import TABLE, Adult
 from falconer.pipelines.etl.sources.archive import Archive, Member
+from tests.support.features import named
 
 NUMBERS = ("age", "fnlwgt", "educational-num", "capital-gain", "capital-loss", "hours-per-week")
 TEXTS = (
@@ -58,9 +59,9 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_persons_have_a_label_and_no_user_and_no_item(wheel: Path) -> None:
     raw = Adult(kind="adult", path=wheel).read()
     assert raw.events.columns[:2] == ["ordinal", "label"]
-    assert not {"user", "item", "income"} & set(raw.events.columns)
+    assert not {"user", "item", "income"} & set(named(raw.events).columns)
     assert raw.events["label"].to_list()[:5] == [1.0, 0.0, 0.0, 0.0, 1.0]
-    assert raw.events["marital_status"].to_list()[:3] == [
+    assert named(raw.events)["marital_status"].to_list()[:3] == [
         None,
         "marital-status 1",
         "marital-status 2",

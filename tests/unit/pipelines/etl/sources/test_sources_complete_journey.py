@@ -14,6 +14,7 @@ from falconer.pipelines.etl.contract import ContractConfig, check
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.sources import CompleteJourney, Source
 from falconer.pipelines.etl.sources import complete_journey as module
+from tests.support.features import named
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def test_it_has_its_published_size(raw: Raw) -> None:
 
 
 def test_events_have_canonical_columns_and_utc_times(raw: Raw) -> None:
-    assert raw.events.schema == {
+    assert named(raw.events).schema == {
         **dict.fromkeys(("ordinal", "user", "item", "time"), pl.Int64),
         **dict.fromkeys(("weight", "sales_value", "retail_disc", "coupon_disc"), pl.Float64),
         **dict.fromkeys(("store_id", "week"), pl.Int64),

@@ -20,6 +20,7 @@ from falconer.pipelines.etl.sources.criteo_synthetic import (
     best_log_loss,
     power_law,
 )
+from tests.support.features import named
 
 
 def line(label: str = "1", count: str = "7", category: str = "00ff") -> list[str]:
@@ -42,16 +43,16 @@ def test_text_is_read_plain_and_compressed(name: str, tmp_path: Path) -> None:
     raw = source(
         write(tmp_path / name, [line(), line("0", "", ""), line("0", "-2", "ffffffff")])
     ).read()
-    assert raw.events.columns == ["ordinal", *NAMES]
+    assert named(raw.events).columns == ["ordinal", *NAMES]
     assert raw.events["label"].to_list() == [1.0, 0.0, 0.0]
-    assert raw.events["I1"].to_list() == [7, None, -2]
-    assert raw.events["C1"].to_list() == [255, None, 2**32 - 1]
-    assert raw.events["C26"].null_count() == 3
+    assert named(raw.events)["I1"].to_list() == [7, None, -2]
+    assert named(raw.events)["C1"].to_list() == [255, None, 2**32 - 1]
+    assert named(raw.events)["C26"].null_count() == 3
     assert raw.malformed == {}
 
 
 def test_parquet_of_text_and_of_numbers_gives_the_same_rows(tmp_path: Path) -> None:
-    text = source(write(tmp_path / "a.tsv", [line(), line("0", "", "")])).read().events
+    text = named(source(write(tmp_path / "a.tsv", [line(), line("0", "", "")])).read().events)
     text.drop("ordinal").write_parquet(tmp_path / "a.parquet")
     as_floats = text.drop("ordinal").with_columns(
         pl.col(COUNTS).cast(pl.Float64).fill_null(float("nan"))
@@ -64,7 +65,7 @@ def test_parquet_of_text_and_of_numbers_gives_the_same_rows(tmp_path: Path) -> N
         tmp_path / "b.parquet"
     )
     for name in ("a", "b"):
-        assert source(tmp_path / f"{name}.parquet").read().events.equals(text)
+        assert named(source(tmp_path / f"{name}.parquet").read().events).equals(text)
 
 
 def test_rows_that_do_not_fit_are_set_apart_with_reason_and_place(
@@ -85,7 +86,7 @@ def test_rows_that_do_not_fit_are_set_apart_with_reason_and_place(
     for place, row in bad.items():
         rows[place] = row
     raw = source(write(tmp_path / "day.tsv", rows)).read()
-    kept, malformed = raw.events, raw.malformed["events"]
+    kept, malformed = named(raw.events), raw.malformed["events"]
     assert sorted([*kept["ordinal"], *malformed["row"]]) == list(range(200))
     assert (
         kept["I1"].to_list()
@@ -112,7 +113,7 @@ def test_only_the_first_rows_of_several_files(limit: int, tmp_path: Path) -> Non
     malformed = raw.malformed.get("events")
     places = [*raw.events["ordinal"], *([] if malformed is None else malformed["row"])]
     assert sorted(places) == list(range(n))
-    assert raw.events["I1"].to_list() == [place for place in range(n) if place % 8 != 5]
+    assert named(raw.events)["I1"].to_list() == [place for place in range(n) if place % 8 != 5]
     assert sum(height for _, height in raw.files) == n
 
 
@@ -152,7 +153,7 @@ def test_synthetic_rows_follow_from_the_seed_and_not_from_their_number() -> None
 
 @pytest.mark.usefixtures("_small_blocks")
 def test_synthetic_rows_have_the_skew_of_logs() -> None:
-    events = synthetic(max_categories=5000).read().events
+    events = named(synthetic(max_categories=5000).read().events)
     assert events["label"].mean() == pytest.approx(0.256, abs=0.02)
     assert events["I12"].null_count() / len(events) == pytest.approx(0.76, abs=0.02)
     assert events["C22"].null_count() / len(events) == pytest.approx(0.76, abs=0.02)

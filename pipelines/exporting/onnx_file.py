@@ -1,64 +1,74 @@
-"""Graphs of trained torch models as ONNX files, and what such a file answers."""
+"""A torch module as an ONNX file, and what such a file answers."""
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 from falconer.pipelines.errors import PipelineError
-from falconer.recsys.backends.torch.graphs import Graph
+from falconer.pipelines.files import scratch_folder
 
 OPSET = 18
-OUTPUT = "scores"
 LARGEST_BYTES = 2**31 - 1
 """Of one protobuf message, which holds graph and weights."""
 
+Arrays = Mapping[str, NDArray[Any]]
+Axes = Mapping[str, Mapping[int, str]]
 
-def to_onnx(graph: Graph, example: Mapping[str, NDArray[Any]], facts: Mapping[str, str]) -> bytes:
-    """The graph as the bytes of an ONNX file, with `facts` as its metadata; `example` is used to
-    trace it.
+
+def to_onnx(
+    module: torch.nn.Module,
+    example: Arrays,
+    *,
+    outputs: Sequence[str],
+    free: Axes,
+    facts: Mapping[str, str],
+) -> bytes:
+    """The module as the bytes of an ONNX file, with `facts` as its metadata.
+
+    module   in evaluation mode, on the CPU
+    example  its arguments by name, in their order: it is traced with them
+    outputs  names of what it returns
+    free     name of an argument or output -> axis -> name of a size that may be any
 
     Raises `PipelineError` where it holds an operation that ONNX does not have, or is too large for
     one file.
     """
-    weights = sum(tensor.nbytes for tensor in (*graph.module.parameters(), *graph.module.buffers()))
+    weights = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
     if weights > LARGEST_BYTES:
         raise PipelineError(
             f"the model has {weights / 2**30:.1f} GiB of weights, and an ONNX file holds 2 GiB"
         )
-    model = onnx.load_model_from_string(_traced(graph, example))
+    model = onnx.load_model_from_string(_traced(module, example, outputs, free))
     onnx.checker.check_model(model, full_check=True)
     onnx.helper.set_model_props(model, dict(facts))
     return cast(bytes, model.SerializeToString())
 
 
-def _traced(graph: Graph, example: Mapping[str, NDArray[Any]]) -> bytes:
-    arguments = tuple(torch.from_numpy(example[name]) for name in graph.inputs)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+def _traced(module: torch.nn.Module, example: Arrays, outputs: Sequence[str], free: Axes) -> bytes:
+    arguments = tuple(torch.from_numpy(array) for array in example.values())
+    with scratch_folder() as folder, warnings.catch_warnings():
         # The tracing exporter is announced as legacy; its successor needs onnxscript, which is not
         # a dependency.
         warnings.simplefilter("ignore", DeprecationWarning)
-        # What tracing froze is found by the comparison with the scorer, at other sizes than the
+        # What tracing froze is found by the comparison with the model, at other sizes than the
         # example's.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        path = Path(folder) / "traced.onnx"
+        path = folder / "traced.onnx"
         try:
             torch.onnx.export(
-                graph.module,
+                module,
                 arguments,
                 path,
-                input_names=list(graph.inputs),
-                output_names=[OUTPUT],
-                dynamic_axes=_dynamic_axes(graph.inputs),
+                input_names=list(example),
+                output_names=list(outputs),
+                dynamic_axes={name: dict(axes) for name, axes in free.items()},
                 opset_version=OPSET,
                 dynamo=False,
             )
@@ -69,9 +79,7 @@ def _traced(graph: Graph, example: Mapping[str, NDArray[Any]]) -> bytes:
         return path.read_bytes()
 
 
-def _dynamic_axes(inputs: Sequence[str]) -> dict[str, dict[int, str]]:
-    axes = {name: {0: "rows"} | ({1: "length"} if name == "history" else {}) for name in inputs}
-    return axes | {OUTPUT: {0: "rows"}}
+onnxruntime.disable_telemetry_events()
 
 
 class Session:
@@ -83,6 +91,7 @@ class Session:
         self._session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"]
         )
+        self._outputs = [one.name for one in self._session.get_outputs()]
 
     @property
     def inputs(self) -> list[dict[str, Any]]:
@@ -92,7 +101,7 @@ class Session:
             for one in self._session.get_inputs()
         ]
 
-    def __call__(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """The scores for these inputs."""
-        (scores,) = self._session.run([OUTPUT], dict(arrays))
-        return cast(NDArray[np.float32], scores)
+    def __call__(self, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        """Name -> value of each output, for these inputs."""
+        found = self._session.run(self._outputs, dict(arrays))
+        return dict(zip(self._outputs, found, strict=True))

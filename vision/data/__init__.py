@@ -1,0 +1,1 @@
+"""Pictures with labels: where they come from, how they are read, and how they become batches."""
