@@ -25,19 +25,28 @@ class Config(BaseModel):
 
 C = TypeVar("C", bound=Config)
 
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+LONGEST_SHOWN = 200
+"""Characters of a wrong value in a message."""
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file into a dict; every failure is a `ConfigError` that names the file (and
     line)."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file") from error
     except IsADirectoryError as error:
         raise ConfigError(f"{path}: is a directory, a TOML file is wanted") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 (byte {error.start})") from error
-    except tomllib.TOMLDecodeError as error:
+        form = "UTF-16" if path.read_bytes()[:2] in UTF_16 else f"not UTF-8 (byte {error.start})"
+        raise ConfigError(f"{path}: {form}; save it as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: tables or lists nested beyond all use") from error
+    except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 
@@ -64,7 +73,7 @@ def _deep_copy(values: Mapping[str, Any]) -> dict[str, Any]:
 def _toml_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
 
 
@@ -93,6 +102,8 @@ def parse(cls: type[C], values: Mapping[str, Any], origin: str) -> C:
         raise ConfigError(
             f"{origin}: {len(lines)} {noun}\n" + "\n".join(f"  - {line}" for line in lines)
         ) from error
+    except RecursionError as error:
+        raise ConfigError(f"{origin}: tables or lists nested beyond all use") from error
 
 
 def _explain(cls: type[BaseModel], detail: Any) -> str:
@@ -111,7 +122,12 @@ def _explain(cls: type[BaseModel], detail: Any) -> str:
     expected = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
     near = difflib.get_close_matches(str(detail["input"]), expected, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"{path}: {reason[0].lower()}{reason[1:]} (given: {detail['input']!r}){hint}"
+    return f"{path}: {reason[0].lower()}{reason[1:]} (given: {_shown(detail['input'])}){hint}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _explain_tag(path: str, context: Mapping[str, Any]) -> str:

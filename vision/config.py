@@ -106,8 +106,23 @@ class ImageTraining(TrainingConfig):
     """The learning rate of each part before the head is so many times that of the part after it."""
 
 
+class HeadTraining(ImageTraining):
+    """The knobs of a new head on the features of a frozen network."""
+
+    epochs: int = Field(default=100, ge=1)
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+
+
 class VisionConfig(Config):
     """A recipe of image classification."""
+
+    head: HeadTraining | None = None
+    """First the head alone is trained, on features that are extracted once: no picture is changed."""
+    unfreezing: tuple[str, ...] = ("stem",)
+    """Then `training` is run once for each of these: that part of the network and those after it are
+    trained. "stem" is everything; ("layer4", "layer2") unfreezes by stages; () keeps the head's."""
 
     network: NetworkConfig = NetworkConfig()
     pictures: PicturesConfig = PicturesConfig()
@@ -115,7 +130,12 @@ class VisionConfig(Config):
     training: ImageTraining = ImageTraining()
     seed: int = Field(default=0, ge=0, lt=2**32)
 
-    @property
-    def seeded_training(self) -> ImageTraining:
+    @model_validator(mode="after")
+    def _trains(self) -> Self:
+        if not self.unfreezing and self.head is None:
+            raise ValueError("neither [head] nor unfreezing: nothing would be trained")
+        return self
+
+    def seeded(self, training: TrainingConfig) -> TrainingConfig:
         """The training with the recipe's seed."""
-        return self.training.model_copy(update={"seed": self.seed})
+        return training.model_copy(update={"seed": self.seed})

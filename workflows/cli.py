@@ -23,6 +23,7 @@ from falconer.pipelines.exhaustion import named
 COMMANDS = {
     "Data": ("falconer.pipelines.cli:app",),
     "Models": ("falconer.recsys.cli:app",),
+    "Pictures": ("falconer.vision.cli:app",),
     "Everything at once": ("falconer.workflows.demo:demo",),
     "This machine": ("falconer.workflows.ui:ui", "falconer.workflows.doctor:doctor"),
 }

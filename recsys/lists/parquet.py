@@ -7,7 +7,7 @@ Judging takes any parquet file with user, item, and rank or score.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.exhaustion import named
 from falconer.pipelines.files import atomic_file
 from falconer.recsys.lists.ids import IdMatcher
 from falconer.recsys.lists.stored import (
@@ -138,9 +139,7 @@ class _Parts:
             raise DataError(f"{path}: has no rows; recommend anew")
 
     def __iter__(self) -> Iterator[Rows]:
-        with pq.ParquetFile(
-            self._path, read_dictionary=["user", "item"]
-        ) as file:  # of text each value once
+        with _opened(self._path, of_text_each_once=("user", "item")) as file:
             for row, table in _tables(file, self._names):
                 users, items = (
                     self.users.codes(table["user"], row),
@@ -150,14 +149,17 @@ class _Parts:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+def _opened(path: Path, *, of_text_each_once: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    """`DataError` where the file is damaged, at whatever page that shows."""
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, read_dictionary=list(of_text_each_once)) as file:
             yield file
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; `falconer recommend RUN` writes one") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{path}: not a whole parquet file ({error}); write it anew") from error
+    except (pa.ArrowException, OSError) as error:
+        raise named(error, path) or DataError(
+            f"{path}: not a whole parquet file ({error}); write it anew"
+        ) from error
 
 
 def _columns(path: Path, present: list[str]) -> tuple[str, str, str]:

@@ -27,8 +27,8 @@ OWNERS = {
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
     "implicit": r"recsys/models/\w+/on_implicit\.py",
     "jinja2": r"pipelines/page\.py",
-    "markupsafe": r"pipelines/(page|charts|drawing)\.py|recsys/reporting/\w+\.py",
     "keras": r"recsys/backends/tensorflow/(__init__|layers)\.py",
+    "markupsafe": r"pipelines/(page|charts|drawing)\.py|(recsys|vision)/reporting/\w+\.py",
     "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py|"
     r"recsys/backends/tensorflow/merlin\.py",
     "mlflow": r"pipelines/tracking\.py",
@@ -42,12 +42,12 @@ OWNERS = {
     "torch": r"pipelines/(training/\w+|exporting/onnx_file)\.py|vision/.+\.py|"
     r"recsys/(backends/(torch|tensorflow)/.+|recommending/on_torch|"
     r"models/\w+/on_torch(/\w+)?)\.py",
-    "typer": r"(pipelines|recsys)/cli\.py|workflows/\w+\.py",
+    "typer": r"(pipelines|recsys|vision)/cli\.py|workflows/\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
     "pydantic": r"(pipelines|recsys|vision)/.+\.py",
     "numpy": r"(pipelines|recsys|vision)/.+\.py",
     "PIL": r"vision/.+\.py",
-    "pyarrow": r"(pipelines|recsys)/.+\.py",
+    "pyarrow": r"(pipelines|recsys|vision)/.+\.py",
     "safetensors": r"pipelines/training/\w+\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|models/\w+/on_torch(/\w+)?)\.py",
     "scipy": r"recsys/.+\.py",

@@ -1,7 +1,8 @@
 """Runs `falconer` commands with a fault before the n-th change of a file.
 
 `Forge` is a process that has imported everything once and forks for each command: so a point of a
-sweep takes a fraction of a second. A change is what Python's audit events show below the folder:
+sweep takes a fraction of a second. The network is refused, and asking for it is seen. A change is
+what Python's audit events show below the folder:
 a file opened for writing, a rename, a removal, a folder made.
 """
 
@@ -9,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -26,6 +29,7 @@ CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 TAKES_SPACE = {"open", "os.mkdir", "os.rename"}
 """Where a full disk or exhausted memory may show."""
+NETWORK = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -85,15 +89,11 @@ class Forge:
 
 def serve() -> None:
     """Read orders from standard input and answer each with a line, until it is closed."""
-    import falconer.recsys.backends.torch.onnx
+    import falconer.recsys
 
-    import falconer.recsys.exporting.onnx_file
-    import falconer.recsys.models.ease.on_numpy
-    import falconer.recsys.models.ncf.on_torch.training
-    import falconer.recsys.recommending.compiled
-    import falconer.recsys.stages.lists
-    import falconer.recsys.tuning.study  # noqa: F401
-
+    for module in pkgutil.walk_packages(falconer.recsys.__path__, "falconer.recsys."):
+        if "tensorflow" not in module.name and "implicit" not in module.name:
+            importlib.import_module(module.name)
     for line in sys.stdin:
         order = json.loads(line)
         print(json.dumps(asdict(_forked(**order))), flush=True)
@@ -138,6 +138,9 @@ def _fault(folder: str, log: Path, kind: Kind, at: int) -> Callable[[str, tuple[
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal seen
+        if event in NETWORK:
+            os.write(descriptor, f"{event} {arguments[1:]}\n".encode())
+            raise PermissionError(errno.EACCES, "the network is not to be used")
         path = _changed(event, arguments)
         if path is None or not (Path(folder) / path).is_relative_to(folder):
             return

@@ -26,6 +26,7 @@ FORKS.set_forkserver_preload(
         "tests.support.small_training",
         "falconer.recsys.models.ncf.on_torch.training",
         "falconer.recsys.stages.lists",
+        "falconer.vision.stages.train",
     ]
 )
 

@@ -153,3 +153,28 @@ def test_recipes_are_found_by_relative_name_or_path(tmp_path: Path) -> None:
         find_recipe("ml-1m/eas", tmp_path)
     with pytest.raises(ConfigError, match="no such recipe file"):
         find_recipe("ml-1m/absent.toml", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a = " + "[" * 5000 + "]" * 5000, "nested"),
+        ("a = " + "9" * 5000, "not valid TOML"),
+        ("a = 1".encode("utf-16"), "UTF-16"),
+    ],
+    ids=["nested", "digits", "utf-16"],
+)
+def test_toml_of_any_form_is_an_error_for_people(
+    tmp_path: Path, content: str | bytes, said: str
+) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ConfigError, match=said):
+        read_toml(path)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(b"\xef\xbb\xbfa = 1\n")
+    assert read_toml(path) == {"a": 1}
+    assert apply_overrides({}, ["a=" + "[" * 5000])["a"].startswith("[")

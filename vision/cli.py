@@ -1,0 +1,118 @@
+"""The commands about pictures. Nothing heavy is imported until one of them runs."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+vision = typer.Typer(
+    no_args_is_help=True, help="Classify and tag pictures: train, judge, predict, compare."
+)
+app.add_typer(vision, name="vision")
+
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set one value, in TOML syntax; may be given several times.",
+    ),
+]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")]
+RunPath = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run directory, from `falconer vision train`.")
+]
+
+
+@vision.command()
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe's name (such as transfer), or a TOML file.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="A folder with a folder for each class, a CSV file, or a published name.",
+        ),
+    ] = None,
+    runs: Runs = Path("runs"),
+    sets: Sets = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="RUN", help="Go on with this run, instead of a new one."),
+    ] = None,
+) -> None:
+    """Train a classifier on pictures; the last line printed is the run directory.
+
+    Example: falconer vision train fashion-mnist --data fashion-mnist --set training.epochs=2
+    """
+    from falconer.pipelines.console import say_written
+    from falconer.pipelines.errors import ConfigError
+    from falconer.vision.stages import train as stage
+
+    if resume is not None:
+        if recipe is not None or sets:
+            raise ConfigError(
+                "--resume goes on with a run's own recipe: leave out the recipe and --set"
+            )
+        say_written(stage.resume(resume))
+    elif recipe is None or data is None:
+        raise ConfigError(
+            "say what to train on what: falconer vision train RECIPE --data DATA, or falconer vision "
+            "train --resume RUN"
+        )
+    else:
+        say_written(stage.train(recipe, data, runs, overrides=sets or []))
+
+
+@vision.command()
+def evaluate(
+    run: RunPath,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DATA", help="Other pictures than the run's own."),
+    ] = None,
+    fold: Annotated[
+        Literal["train", "valid", "test"], typer.Option("--fold", help="Which pictures.")
+    ] = "test",
+    sets: Sets = None,
+) -> None:
+    """Judge a run's classifier: a report with intervals, and a page with its surest mistakes.
+
+    Example: falconer vision evaluate runs/20250101T120000Z-resnet18-torch-1a2b3c --fold valid
+    """
+    from falconer.pipelines.console import say_written
+    from falconer.vision.judging.report import JudgeConfig
+    from falconer.vision.stages import evaluate as stage
+
+    config = _settings(JudgeConfig, sets)
+    say_written(stage.evaluate(run, data=data, fold=fold, config=config))
+
+
+@vision.command()
+def predict(
+    run: RunPath,
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", help="Pictures, or folders of pictures.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The CSV file.")] = Path(
+        "predictions.csv"
+    ),
+) -> None:
+    """Answer pictures without labels: a CSV file with a line for each.
+
+    Example: falconer vision predict runs/20250101T120000Z-resnet18-torch-1a2b3c photos --out p.csv
+    """
+    from falconer.pipelines.console import say_written
+    from falconer.vision.stages import predict as stage
+
+    say_written(stage.predict(run, pictures, out))
+
+
+def _settings(cls: Any, sets: list[str] | None) -> Any:
+    from falconer.pipelines.config import apply_overrides, parse
+
+    return parse(cls, apply_overrides({}, sets or []), "settings of this command")

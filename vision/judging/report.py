@@ -1,0 +1,197 @@
+"""The report on a classifier's answers: means with intervals, classes, confusion, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from falconer.pipelines.config import Config
+from falconer.pipelines.statistics.bootstrap import interval, resampled_means
+from falconer.pipelines.statistics.differences import Estimate
+from falconer.vision.data.source import Fold, Task
+from falconer.vision.judging.calibration import Calibration, calibration
+from falconer.vision.judging.metrics import average_precision, per_picture, sigmoid
+
+REPORT_FORMAT_VERSION = 1
+DEFINITIONS: Mapping[str, str] = {
+    "top1": "share of pictures whose true class has the highest probability",
+    "top5": "share of pictures whose true class is among the five most probable",
+    "log_loss": "mean of -log of the true class's probability, after the temperature",
+    "balanced": "mean of the classes' recalls",
+    "macro_f1": "mean of the classes' F1",
+    "map": "mean of the tags' average precisions",
+}
+
+
+class JudgeConfig(Config):
+    """How intervals are made."""
+
+    resamples: int = Field(default=1000, ge=100, le=100_000)
+    level: float = Field(default=0.95, gt=0.5, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class ClassReport(Config):
+    """One class (or tag): its pictures, and how they were answered. NaN is None."""
+
+    name: str
+    n: int
+    """Pictures that have it."""
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    average_precision: float | None = None
+
+
+class VisionReport(Config):
+    """What a run's classifier does on a fold of pictures."""
+
+    format_version: int = REPORT_FORMAT_VERSION
+    label: str
+    run: str | None
+    model: str | None
+    task: Task
+    dataset_id: str
+    fold: str
+    n: int
+    """Pictures; of clips, clips."""
+    classes: tuple[str, ...]
+    metrics: dict[str, Estimate]
+    per_class: tuple[ClassReport, ...]
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Rows are true classes, columns answers."""
+    calibration: Calibration | None = None
+    temperature: float = 1.0
+    thresholds: tuple[float, ...] = ()
+    seed_of_training: int | None = None
+    level: float
+    resamples: int
+    seed: int
+
+
+def judged_classes(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], n_classes: int, config: JudgeConfig
+) -> tuple[dict[str, Estimate], NDArray[np.int64], Calibration]:
+    """Metrics with bootstrap intervals over the pictures, the confusion matrix and the calibration.
+
+    `logits` float32[n, C] are after the temperature; n > 0.
+    """
+    values = per_picture(logits, labels)
+    answers = logits.argmax(axis=1)
+    confusion = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(confusion, (labels, answers), 1)
+    metrics = {name: estimate(name, values[name][:, None], config) for name in values}
+    right, there = (answers == labels).astype(np.float64), np.eye(n_classes)[labels]
+    recalls = np.where(there > 0, right[:, None], np.nan)
+    metrics["balanced"] = estimate("balanced", recalls, config)
+    f1 = [one.f1 for one in class_reports(confusion, [str(n) for n in range(n_classes)])]
+    known = [value for value in f1 if value is not None]
+    metrics["macro_f1"] = Estimate(
+        mean=float(np.mean(known)) if known else 0.0, definition=DEFINITIONS["macro_f1"]
+    )
+    return metrics, confusion, calibration(logits, labels)
+
+
+def estimate(name: str, values: NDArray[np.float64], config: JudgeConfig) -> Estimate:
+    """The mean of the columns' means, float64[n, m], NaN left out, with its interval: percentiles over
+    pictures drawn with replacement."""
+    means = resampled_means(values, resamples=config.resamples, seed=config.seed)
+    there = ~np.isnan(values).all(axis=0)
+    low, high = interval(means[:, there].mean(axis=1, keepdims=True), level=config.level)
+    mean = float(np.nanmean(values[:, there], axis=0).mean())
+    return Estimate(mean=mean, low=float(low[0]), high=float(high[0]), definition=DEFINITIONS[name])
+
+
+def class_reports(
+    confusion: NDArray[np.int64], classes: tuple[str, ...] | list[str]
+) -> tuple[ClassReport, ...]:
+    """Precision, recall and F1 of each class, from counts int64[C, C] of (true, answer)."""
+    return tuple(
+        _class_report(name, int(own), int(row), int(column))
+        for name, own, row, column in zip(
+            classes, confusion.diagonal(), confusion.sum(1), confusion.sum(0), strict=True
+        )
+    )
+
+
+def _class_report(
+    name: str, right: int, there: int, given: int, average: float | None = None
+) -> ClassReport:
+    return ClassReport(
+        name=name,
+        n=there,
+        precision=right / given if given else None,
+        recall=right / there if there else None,
+        f1=2 * right / (there + given) if there + given else None,
+        average_precision=average,
+    )
+
+
+def judged_tags(
+    logits: NDArray[np.float32],
+    tags: NDArray[np.bool_],
+    classes: tuple[str, ...],
+    thresholds: tuple[float, ...],
+    config: JudgeConfig,
+) -> tuple[dict[str, Estimate], tuple[ClassReport, ...]]:
+    """mAP with its bootstrap interval over pictures, and each tag at its threshold; n > 0."""
+    precisions = np.array(
+        [average_precision(logits[:, t], tags[:, t]) for t in range(tags.shape[1])]
+    )
+    rng = np.random.default_rng(config.seed)
+    drawn = []
+    for _ in range(config.resamples):
+        rows = rng.integers(0, len(tags), len(tags))
+        values = [average_precision(logits[rows, t], tags[rows, t]) for t in range(tags.shape[1])]
+        drawn.append(_mean(np.array(values)))
+    low, high = interval(np.array(drawn)[:, None], level=config.level)
+    found = Estimate(
+        mean=_mean(precisions),
+        low=float(low[0]),
+        high=float(high[0]),
+        definition=DEFINITIONS["map"],
+    )
+    given = sigmoid(logits) >= np.array(thresholds or (0.5,) * tags.shape[1])
+    reports = tuple(
+        _class_report(
+            name,
+            int((given[:, t] & tags[:, t]).sum()),
+            int(tags[:, t].sum()),
+            int(given[:, t].sum()),
+            None if np.isnan(precisions[t]) else float(precisions[t]),
+        )
+        for t, name in enumerate(classes)
+    )
+    return {"map": found}, reports
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else 0.0
+
+
+def best_thresholds(logits: NDArray[np.float32], tags: NDArray[np.bool_]) -> tuple[float, ...]:
+    """Of each tag, the probability with the highest F1 on these pictures; 0.5 for a tag that none
+    has. Halfway to the next lower probability, so that a hair less is still given."""
+    found = []
+    for probabilities, truth in zip(sigmoid(logits).T, tags.T, strict=True):
+        order = np.argsort(-probabilities, kind="stable")
+        hits = np.cumsum(truth[order])
+        ends = np.append(np.diff(probabilities[order]) != 0, [True])
+        f1 = np.where(ends, 2 * hits / (np.arange(1, len(truth) + 1) + truth.sum()), -1.0)
+        best = int(f1.argmax())
+        if not truth.any():
+            found.append(0.5)
+            continue
+        last = probabilities[order[best]]
+        following = probabilities[order[best + 1]] if best + 1 < len(truth) else 0.0
+        found.append(float((last + following) / 2))
+    return tuple(found)
+
+
+def fold_name(fold: Fold | None) -> str:
+    """The fold's name in a report; "all" without one."""
+    return fold or "all"

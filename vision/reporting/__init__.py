@@ -1,0 +1,1 @@
+"""Pages about classifiers and their pictures."""
