@@ -17,6 +17,7 @@ MODELS = (
     "popularity",
     "popularity_recent",
     "personal_popularity",
+    "tifu_knn",
     "item_knn",
     "ease",
     "als",

@@ -19,6 +19,7 @@ data/<name>/<dataset_id>/
                                  features
     vocab/{user,item}.parquet    id int32, value, generation int32, frequency int64
     encoder/                     encoder.json, vocab-<feature>.parquet: the fitted statistics
+    events/{train,valid,test}.parquet  hash uint64: a sample of the part's events (`overlap`)
     rejected/<table>.parquet     each refused row as it came, with `reason` and `row` (0-based in
                                  the source)
 

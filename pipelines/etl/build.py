@@ -10,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from falconer.pipelines.console import say
+from falconer.pipelines.data import overlap
 from falconer.pipelines.data.dataset import (
     Dataset,
     checksums,
@@ -29,7 +30,8 @@ from falconer.pipelines.etl.engines import engine_of
 from falconer.pipelines.etl.features import Encoder
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
-from falconer.pipelines.etl.split import Split, split
+from falconer.pipelines.etl.split import Part, Split, split
+from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
 from falconer.pipelines.etl.target import Binary, with_label
 from falconer.pipelines.files import atomic_directory, identity_of, sha256_of, sweep
@@ -128,6 +130,7 @@ def _fill(
     _say_encoded(encoded, engine.name)
     with watch("write"):
         _write(root, checked, encoded)
+        _write_sketches(root, divided)
         card = DatasetCard(
             format_version=FORMAT_VERSION,
             name=recipe.name,
@@ -261,6 +264,14 @@ def _write(root: Path, checked: Checked, encoded: Encoded) -> None:
     for name, rejected in checked.rejected.items():
         write_table(root, f"rejected/{name}.parquet", _arrow(rejected))
     encoded.encoder.save(root)
+
+
+def _write_sketches(root: Path, divided: Split) -> None:
+    """What a later `evaluate` compares with the train events of a model."""
+    parts = [("train", Part.TRAIN), *((fold, rule.truth) for fold, rule in divided.folds.items())]
+    for name, part in parts:
+        hashes = divided.events.filter(pl.col("part") == int(part))[HASH]
+        overlap.write(root, overlap.part_file(name), hashes.to_numpy())
 
 
 def _arrow(frame: pl.DataFrame) -> pa.Table:

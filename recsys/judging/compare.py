@@ -26,7 +26,7 @@ from falconer.recsys.judging.reports import (
 )
 from falconer.recsys.metrics import known_metrics, more_is_better
 
-PLAIN_BASELINES = ("popularity", "personal_popularity", "item_knn")
+PLAIN_BASELINES = ("popularity", "personal_popularity", "item_knn", "tifu_knn")
 """Models without a fit worth the name: whatever does not beat them is not worth its cost."""
 
 MIN_GROUP = 10

@@ -25,6 +25,7 @@ from falconer.recsys.models.ncf.config import NcfConfig
 from falconer.recsys.models.personal_popularity.config import PersonalPopularityConfig
 from falconer.recsys.models.popularity.config import PopularityConfig
 from falconer.recsys.models.sasrec.config import SasRecConfig
+from falconer.recsys.models.tifu_knn.config import TifuKnnConfig
 from falconer.recsys.models.vae_cf.config import VaeCfConfig
 from falconer.recsys.models.wide_deep.config import WideDeepConfig
 
@@ -41,6 +42,7 @@ MODELS: Mapping[str, Model[ModelConfig]] = {
     "personal_popularity": Model(
         PersonalPopularityConfig, {"numpy": "falconer.recsys.models.personal_popularity.on_numpy"}
     ),
+    "tifu_knn": Model(TifuKnnConfig, {"numpy": "falconer.recsys.models.tifu_knn.on_numpy"}),
     "label_mean": Model(LabelMeanConfig, {"numpy": "falconer.recsys.models.label_mean.on_numpy"}),
     "item_knn": Model(ItemKnnConfig, {"numpy": "falconer.recsys.models.item_knn.on_numpy"}),
     "ease": Model(EaseConfig, {"numpy": "falconer.recsys.models.ease.on_numpy"}),

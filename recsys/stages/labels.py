@@ -9,6 +9,7 @@ from typing import Any
 
 from falconer.pipelines import runs
 from falconer.pipelines.console import say
+from falconer.pipelines.data import overlap
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import FORMER_TASK, Fold, View
 from falconer.pipelines.errors import ArtifactError, ConfigError
@@ -62,6 +63,7 @@ def predict(run_path: Path, *, fold: Fold = "test", data_path: Path | None = Non
         raise ConfigError(
             f"{data.path} is a dataset of the task {data.card.task}; use `falconer recommend`"
         )
+    overlap.refuse_overlap(run.path, data, fold)
     scorer = load_model(run.model_directory, data)
     if not isinstance(scorer, PairScorer):
         raise ConfigError(

@@ -17,6 +17,7 @@ from pydantic import Field
 from falconer.pipelines import runs, tracking
 from falconer.pipelines.config import Config, read_toml
 from falconer.pipelines.console import say
+from falconer.pipelines.data import overlap
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.errors import ArtifactError, ConfigError
@@ -164,6 +165,7 @@ def _train_into(
         f"training {implementation.name} on {data.card.name}: {data.n_users} users, {data.n_items} "
         "items"
     )
+    overlap.keep_train(data, run.path)
     before, started = run.info["seconds"], time.perf_counter()
     scorer = implementation.train(config, data, run)
     seconds = before + time.perf_counter() - started
@@ -206,6 +208,7 @@ def recommend(
     data = dataset_of(run, data_path)
     rows.refuse_rows(data)
     chosen = tuple(dict.fromkeys(views)) or data.card.split.views
+    overlap.refuse_overlap(run.path, data, fold)
     scorer = load_model(run.model_directory, data)
     about = {"run": run.name}
     block_bytes = config.block_mb * 2**20
@@ -299,10 +302,12 @@ def _evaluate_run(
         "model": info["model"],
         "cost": _cost(run),
     }
-    target = out or run.path
-    _evaluate_files(
-        files, dataset_of(run, data_path), target, fold=fold, config=config, facts=facts, info=info
-    )
+    target, data = out or run.path, dataset_of(run, data_path)
+    for path in files.values():
+        overlap.refuse_overlap(
+            run.path, data, fold or recommendations.about(path).get("fold", "test")
+        )
+    _evaluate_files(files, data, target, fold=fold, config=config, facts=facts, info=info)
     mirror_apart(run.path)
     return target
 

@@ -8,7 +8,7 @@ import pytest
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.runs import Run
 from tests.support import tiny
-from tests.support.datasets import checkerboard, cycle, write_labels_dataset
+from tests.support.datasets import checkerboard, cycle, skewed, write_labels_dataset
 
 Trained = Callable[[str, str, Dataset], Run]
 
@@ -21,6 +21,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def board(workspace: Path) -> Dataset:
     return checkerboard(workspace / "board")
+
+
+@pytest.fixture(scope="session")
+def hits(workspace: Path) -> Dataset:
+    return skewed(workspace / "hits")
 
 
 @pytest.fixture(scope="session")

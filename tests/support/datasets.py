@@ -181,6 +181,29 @@ def checkerboard(root: Path, *, n: int = 24, repeats: int = 3, **options: Any) -
     return write_dataset(root, train=train, n_users=len(users), n_items=n, folds=folds, **options)
 
 
+def skewed(root: Path, *, n_users: int = 48, n_items: int = 14, **options: Any) -> Dataset:
+    """Every item has three events fewer than the one before it: item i is what all but 3 i users
+    have, who are other ones for each item."""
+    train = [
+        (user, item, item)
+        for item in range(n_items)
+        for user in range(n_users)
+        if (7 * user + 5 * item) % n_users < n_users - 3 * item
+    ]
+    train.sort(key=lambda event: event[2])
+    history = {user: [item for seen, item, _ in train if seen == user] for user in range(n_users)}
+    queries = [(user, items, [0]) for user, items in history.items()]
+    options = {"features": ENTITY_FEATURES, **options}
+    return write_dataset(
+        root,
+        train=train,
+        n_users=n_users,
+        n_items=n_items,
+        folds={"valid": queries, "test": queries},
+        **options,
+    )
+
+
 def cycle(
     root: Path, *, n: int = 12, n_users: int = 60, length: int = 8, **options: Any
 ) -> Dataset:

@@ -11,6 +11,7 @@ from falconer.pipelines.data.schema import Fold, SplitCard, TaskName, View
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.split.config import SplitBase, SplitConfig
+from falconer.pipelines.etl.split.hashes import HASH, event_hashes
 from falconer.pipelines.etl.split.parts import FoldRule, Part
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
 
@@ -21,7 +22,7 @@ __all__ = ["FoldRule", "Part", "Split", "SplitConfig", "split"]
 
 @dataclass(frozen=True)
 class Split:
-    """The events in order, with a column `part`; how the folds' queries are made; the card; events
+    """The events in order, with columns `part` and `event_hash`; how the folds' queries are made; the card; events
     by part."""
 
     events: pl.DataFrame
@@ -51,6 +52,7 @@ def split(
             "cleaning"
         )
     ordered = events.sort(order_of(events))
+    ordered = ordered.with_columns(pl.Series(HASH, event_hashes(ordered)))
     assigned = PROTOCOLS[type(config)](config, ordered, candidates)
     counts = {part.name.lower(): int((assigned.part == part).sum()) for part in Part}
     _refuse_empty(counts, assigned.folds)

@@ -50,12 +50,6 @@ class Assignment:
     sampled: bool = False
 
 
-def chance(ordinals: pl.Series, seed: int) -> NDArray[np.uint64]:
-    """uint64[n]: a number for each event from its ordinal and the seed, so that no other row
-    changes it."""
-    return mixed(ordinals.cast(pl.UInt64).to_numpy(), seed)
-
-
 def mixed(numbers: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     """uint64[n]: SplitMix64 (Steele, Lea and Flood 2014), a bijection: two numbers never get the
     same one."""

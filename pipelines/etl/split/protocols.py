@@ -21,7 +21,8 @@ from falconer.pipelines.etl.split.config import (
     Temporal,
     seconds,
 )
-from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part, chance, written
+from falconer.pipelines.etl.split.hashes import HASH, text_hashes
+from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part, mixed, written
 
 SECONDS_PER_DAY = 86_400
 
@@ -104,8 +105,8 @@ def leave_last(
 def held_out_users(
     config: HeldOutUsers, events: pl.DataFrame, candidates: pl.DataFrame | None
 ) -> Assignment:
-    """A permutation by `seed` of the users with two events or more, in ascending order of their
-    ids, picks test users, then validation users."""
+    """Of the users with two events or more, in the order of a hash of their ids and `seed`, the
+    first are test users, the next validation users: a user who comes or goes moves one other."""
     users = events.group_by("user").len().filter(pl.col("len") >= 2)["user"].sort()
     wanted = config.test_users + config.valid_users
     if wanted > len(users):
@@ -114,7 +115,7 @@ def held_out_users(
             "validation users, and "
             f"{len(users)} users have two events or more; lower test_users and valid_users"
         )
-    permuted = users.gather(np.random.default_rng(config.seed).permutation(len(users)))
+    permuted = users.gather(np.argsort(mixed(text_hashes(users), config.seed), kind="stable"))
     marked = events.select(
         in_test=pl.col("user").is_in(permuted[: config.test_users].implode()),
         in_valid=pl.col("user").is_in(permuted[config.test_users : wanted].implode()),
@@ -151,16 +152,16 @@ def _given(config: HeldOutUsers, events: pl.DataFrame) -> pl.Series:
         else pl.col("chance").rank("ordinal").cast(pl.Int64) - 1
     )
     n = pl.len().cast(pl.Int64)
-    placed = events.select("user", chance=pl.Series(chance(events["ordinal"], config.seed))).select(
-        place=place.over("user"), n=n.over("user")
-    )
+    placed = events.select(
+        "user", chance=pl.Series(mixed(events[HASH].to_numpy(), config.seed))
+    ).select(place=place.over("user"), n=n.over("user"))
     n_given = (pl.col("n") * config.given_share).round().cast(pl.Int64)
     return placed.select(given=pl.col("place") < n_given.clip(1, pl.col("n") - 1))["given"]
 
 
 def random(config: Random, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
-    """An event's number in [0, 1), from its ordinal and the seed, decides."""
-    number = pl.lit(pl.Series(chance(events["ordinal"], config.seed) / 2**64))
+    """An event's number in [0, 1), from its content and the seed, decides."""
+    number = pl.lit(pl.Series(mixed(events[HASH].to_numpy(), config.seed) / 2**64))
     part = (
         pl.when(number < config.test_share).then(int(Part.TEST))
         .when(number < config.test_share + config.valid_share).then(int(Part.VALID))

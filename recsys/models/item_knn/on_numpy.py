@@ -23,15 +23,10 @@ from numpy.typing import NDArray
 from falconer.pipelines.console import progress
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
-from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.runs import Run
-from falconer.recsys.backends.numpy.arrays import (
-    known_items,
-    load_arrays,
-    mask_new_items,
-    save_arrays,
-)
+from falconer.recsys.backends.numpy.arrays import known_items, mask_new_items
 from falconer.recsys.backends.numpy.histories import pairs, recency_weights
+from falconer.recsys.backends.numpy.sparse import largest, load_rows, save_rows
 from falconer.recsys.models.item_knn.config import ItemKnnConfig
 
 BLOCK_BYTES = 64 * 2**20
@@ -56,10 +51,7 @@ class ItemKnnScorer:
 
     def save(self, directory: Path) -> None:
         """Write `arrays.npz`: the similarities in compressed rows."""
-        similarity = self._similarity
-        save_arrays(
-            directory, values=similarity.data, columns=similarity.indices, offsets=similarity.indptr
-        )
+        save_rows(directory, self._similarity)
 
 
 def train(config: ItemKnnConfig, data: Dataset, run: Run) -> ItemKnnScorer:
@@ -72,16 +64,7 @@ def train(config: ItemKnnConfig, data: Dataset, run: Run) -> ItemKnnScorer:
 
 def load(directory: Path, config: ItemKnnConfig, data: Dataset) -> ItemKnnScorer:
     """Read `arrays.npz`."""
-    arrays = load_arrays(directory, "values", "columns", "offsets")
-    n_known = len(arrays["offsets"]) - 1
-    try:
-        similarity = sp.csr_array(
-            (arrays["values"], arrays["columns"], arrays["offsets"]), shape=(n_known, n_known)
-        )
-        similarity.check_format(full_check=True)
-    except ValueError as error:
-        raise ArtifactError(f"{directory}: damaged ({error}); train the model anew") from error
-    return ItemKnnScorer(similarity, config.decay, data.n_items)
+    return ItemKnnScorer(load_rows(directory), config.decay, data.n_items)
 
 
 def _nearest(binary: Any, config: ItemKnnConfig) -> Iterator[Any]:
@@ -100,19 +83,7 @@ def _nearest(binary: Any, config: ItemKnnConfig) -> Iterator[Any]:
         similarity = (common / np.where(denominator > 0, denominator, 1.0)).astype(np.float32)
         if not config.include_self:
             similarity[np.arange(stop - start), np.arange(start, stop)] = 0.0
-        yield _largest(similarity, config.neighbours)
-
-
-def _largest(values: NDArray[np.float32], k: int) -> Any:
-    """The `k` largest positive values of each row as csr, ties by column."""
-    k = min(k, values.shape[1])
-    # The k-th largest; all above it are in, and of those equal to it the first ones that there is
-    # room for.
-    bound = -np.partition(-values, k - 1, axis=1)[:, k - 1 : k]
-    above, equal = values > bound, values == bound
-    room = k - above.sum(axis=1, keepdims=True)
-    kept = above | (equal & (np.cumsum(equal, axis=1) <= room))
-    return sp.csr_array(np.where(kept, values, np.float32(0.0)))
+        yield largest(similarity, config.neighbours)
 
 
 def _sorted(matrix: Any) -> Any:

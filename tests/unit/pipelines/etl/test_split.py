@@ -15,7 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.split import Part, Split, SplitConfig, split
-from falconer.pipelines.etl.split.parts import chance
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
 
 DAY = 86_400
@@ -186,13 +185,6 @@ def test_a_seed_changes_the_choice_and_repeats_it(name: str) -> None:
     )
     assert first.equals(again)
     assert not first.equals(other)
-
-
-def test_an_event_keeps_its_chance_when_other_rows_go() -> None:
-    ordinals = pl.Series(range(1000), dtype=pl.Int64)
-    assert (chance(ordinals, 3)[::2] == chance(ordinals[::2], 3)).all()
-    assert len(np.unique(chance(ordinals, 3))) == 1000
-    assert abs(float((chance(ordinals, 3) / 2**64).mean()) - 0.5) < 0.05
 
 
 def test_temporal_counts_days_back_from_the_last_event() -> None:

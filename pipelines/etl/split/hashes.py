@@ -1,0 +1,60 @@
+"""A hash of each event's content, for draws and for telling whether two datasets share an event."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from falconer.pipelines.etl.raw import FRACTION
+from falconer.pipelines.etl.split.parts import mixed
+
+KEYS = ("user", "item", "time", FRACTION)
+HASH = "event_hash"
+_NULL = np.uint64(0x9AE16A3B2F90404F)
+
+Hashes = NDArray[np.uint64]
+
+
+def event_hashes(events: pl.DataFrame) -> Hashes:
+    """uint64[n] of user, item, time and the number of the repeat among events that agree in these:
+    so that a row that comes or goes changes no other's. Where a source has neither users nor items
+    every column counts. The events are in order.
+    """
+    names = [name for name in KEYS if name in events.columns]
+    if not {"user", "item"} & set(names):
+        names = sorted(name for name in events.columns if name != "ordinal")
+    hashes = np.zeros(len(events), np.uint64)
+    for place, name in enumerate(names, start=1):
+        hashes = mixed(hashes ^ _hashed(events[name]), place)
+    repeat = pl.DataFrame({"hash": hashes}).select(pl.int_range(pl.len()).over("hash"))
+    return mixed(hashes ^ mixed(repeat.to_series().cast(pl.UInt64).to_numpy(), 0), len(names) + 1)
+
+
+def text_hashes(values: pl.Series) -> Hashes:
+    """uint64[n]: 8 bytes of the BLAKE2b of each text."""
+    return np.array(
+        [
+            int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+            for text in values.cast(pl.String)
+        ],
+        dtype=np.uint64,
+    )
+
+
+def _hashed(column: pl.Series) -> Hashes:
+    absent = column.is_null().to_numpy()
+    if column.dtype.is_integer() and column.dtype not in (pl.UInt64, pl.Int128):
+        found = column.fill_null(0).cast(pl.Int64).to_numpy().view(np.uint64)
+    elif column.dtype.is_float():
+        # + 0.0 makes one zero of the two.
+        exact = column.fill_null(0.0).cast(pl.Float64).to_numpy() + 0.0
+        found = exact.view(np.uint64)
+    else:
+        texts = column.cast(pl.String).fill_null("").alias("text").to_frame()
+        known = texts.unique()
+        known = known.with_columns(hash=pl.Series(text_hashes(known["text"]), dtype=pl.UInt64))
+        found = texts.join(known, on="text", how="left", maintain_order="left")["hash"].to_numpy()
+    return np.where(absent, _NULL, found)

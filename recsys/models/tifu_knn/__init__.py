@@ -1,0 +1,1 @@
+"""TIFU-KNN: what somebody buys often and lately, and what people like them do."""
