@@ -32,13 +32,12 @@ from falconer.pipelines.training.task import Fit, Task
 from falconer.pipelines.training.weights import copy_into, tensors_of
 from falconer.recsys.backends.tensorflow import runtime
 from falconer.recsys.backends.tensorflow.network import (
-    Arrays,
     Network,
-    Noise,
     hand_back,
     start_from,
 )
 from falconer.recsys.backends.tensorflow.optimizers import Optimizers
+from falconer.recsys.backends.tensorflow.steps import Steps
 from falconer.recsys.configs.model import ModelConfig
 
 METRICS = "metrics.jsonl"
@@ -92,8 +91,7 @@ class _Loop:
         names = {id(parameter): name for name, parameter in task.model.named_parameters()}
         groups = task.parameter_groups()
         self._optimizers = Optimizers(groups, names, network.weights, config)
-        self._average = self._averages() if config.ema_decay else {}
-        self._graphs: dict[str, Any] = {}
+        self._steps = Steps(network, self._optimizers, config)
 
     def run(self) -> FitResult:
         """Begin or resume, train, and choose the weights."""
@@ -123,7 +121,7 @@ class _Loop:
         )
         start_from(self._network, self._task.model)
         for name, values in last.part("ema").items():
-            self._average[name].assign(values.numpy())
+            self._steps.average[name].assign(values.numpy())
         self._optimizers.load(last.part("optimizer"))
         self._state = last.state
         self._saved_step = last.state.step
@@ -180,79 +178,15 @@ class _Loop:
     def _step(self, group: Sequence[Any]) -> int:
         """One update with the gradient of the mean loss over all rows of the group."""
         sizes = [self._task.size(batch) for batch in group]
-        rows = sum(sizes)
         self._factor = schedules.factor_at(
             self._config, self._state, steps_per_epoch=self._steps_per_epoch
         )
-        factor = tf.constant(self._factor, tf.float32)
-        number = tf.constant(self._state.step + 1, tf.float32)
-        arrays = [dict(self._network.arrays(batch)) for batch in group]
-        if len(group) == 1:
-            seed = self._seed(0)
-            loss = self._graph("step", self._stepped, arrays[0])(arrays[0], seed, factor, number)
-        else:
-            loss = self._accumulated(arrays, [size / rows for size in sizes], factor, number)
-        self._losses.append((loss, rows))
+        arrays = [self._network.arrays(batch) for batch in group]
+        loss = self._steps(self._state.step, arrays, sizes, self._factor)
+        self._losses.append((loss, sum(sizes)))
         self._state.step += 1
-        self._state.samples += rows
-        return rows
-
-    def _accumulated(
-        self, arrays: Sequence[dict[str, Any]], shares: Sequence[float], factor: Any, number: Any
-    ) -> Any:
-        """The step of several batches, each with its share of the rows."""
-        graph = self._graph("gradients", self._gradients, arrays[0])
-        losses, parts = [], []
-        for place, (batch, share) in enumerate(zip(arrays, shares, strict=True)):
-            loss, gradients = graph(batch, self._seed(place))
-            losses.append(loss * share)
-            parts.append(
-                [None if g is None else tf.convert_to_tensor(g) * share for g in gradients]
-            )
-        summed = [None if g[0] is None else tf.add_n(g) for g in zip(*parts, strict=True)]
-        self._apply(summed, factor, number)
-        return tf.add_n(losses)
-
-    def _seed(self, place: int) -> Any:
-        """int32[2] of a batch of this step."""
-        step = self._state.step * self._config.accumulate + place
-        return tf.constant(np.array([self._config.seed, step], np.uint32).view(np.int32))
-
-    def _graph(self, name: str, function: Callable[..., Any], example: Arrays) -> Any:
-        """`function` as a graph that is traced once, whatever sizes the batches have."""
-        if name not in self._graphs:
-            batch = {
-                key: tf.TensorSpec([None] * value.ndim, value.dtype)
-                for key, value in example.items()
-            }
-            scalar = tf.TensorSpec([], tf.float32)
-            more = [scalar, scalar] if name == "step" else []
-            signature = [batch, tf.TensorSpec([2], tf.int32), *more]
-            self._graphs[name] = tf.function(function, input_signature=signature)
-        return self._graphs[name]
-
-    def _stepped(self, batch: Any, seed: Any, factor: Any, number: Any) -> Any:
-        loss, gradients = self._gradients(batch, seed)
-        self._apply(gradients, factor, number)
-        return loss
-
-    def _gradients(self, batch: Any, seed: Any) -> tuple[Any, list[Any]]:
-        variables = self._optimizers.variables
-        with tf.GradientTape() as tape:
-            loss = self._network.loss(batch, Noise(seed))
-        return loss, self._optimizers.ready(tape.gradient(loss, variables))
-
-    def _apply(self, gradients: Sequence[Any], factor: Any, number: Any) -> None:
-        self._optimizers.apply(gradients, factor, number)
-        for name, average in self._average.items():
-            new = self._network.weights[name].variable
-            average.assign_add((1 - float(self._config.ema_decay or 0)) * (new - average))
-
-    def _averages(self) -> dict[str, Any]:
-        return {
-            name: tf.Variable(weight.variable, trainable=False)
-            for name, weight in self._network.weights.items()
-        }
+        self._state.samples += sum(sizes)
+        return sum(sizes)
 
     def _after_step(self) -> None:
         """Validate and save where it is time for it."""
@@ -320,9 +254,9 @@ class _Loop:
     def _judged(self) -> dict[str, NDArray[np.float32]]:
         """The weights, or their average where there is one, in torch's layout."""
         weights = self._network.weights
-        if not self._average:
+        if not self._steps.average:
             return {name: weight.read() for name, weight in weights.items()}
-        return {name: weights[name].to_torch(a.numpy()) for name, a in self._average.items()}
+        return {name: weights[name].to_torch(a.numpy()) for name, a in self._steps.average.items()}
 
     def _is_better(self, values: Mapping[str, float]) -> bool:
         monitor, best = self._config.monitor, self._state.best_metric
@@ -360,7 +294,7 @@ class _Loop:
         """Replace the last checkpoint."""
         model = {name: weight.read() for name, weight in self._network.weights.items()}
         tensors = {f"model.{name}": value for name, value in _tensors(model).items()}
-        averages = _tensors({name: a.numpy() for name, a in self._average.items()})
+        averages = _tensors({name: a.numpy() for name, a in self._steps.average.items()})
         tensors |= {f"ema.{name}": value for name, value in averages.items()}
         tensors |= {
             f"optimizer.{name}": value for name, value in self._optimizers.tensors().items()

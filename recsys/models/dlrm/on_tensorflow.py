@@ -63,9 +63,11 @@ class DlrmNetwork(PairNetwork):
         """Inputs of N pairs -> [N]."""
         of_query, own = self._query(query)
         of_items, others = self._item(items)
-        between = tf.matmul(of_items, of_query, transpose_b=True)
-        flat = tf.reshape(between, [-1, self._n_between])
-        return self._top(tf.concat([*own, *others, flat], 1), noise)[:, 0]
+        columns = [*own, *others]
+        if self._n_between:
+            between = tf.matmul(of_items, of_query, transpose_b=True)
+            columns.append(tf.reshape(between, [-1, self._n_between]))
+        return self._top(tf.concat(columns, 1), noise)[:, 0]
 
 
 def train(config: DlrmConfig, data: Dataset, run: Run) -> ListScorer | PairRanker:
