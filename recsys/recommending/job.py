@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,11 @@ FORMAT_VERSION = 1
 Lists = dict[View, TopK]
 
 
+SHORT = 1000
+"""Places of a list that cost little memory whatever the catalogue; more of them than it has items
+would take room for nothing."""
+
+
 @dataclass(frozen=True)
 class Job:
     """Which lists are wanted: `about` (JSON values) goes into the files' metadata; the rest as for
@@ -86,12 +91,13 @@ class Written:
 
 def write_lists(scorer: CatalogScorer | PairScorer, data: Dataset, root: Path, job: Job) -> Written:
     """Write `<root>/<view>/recommendations.parquet` for each view, and remove reports on what stood
-    there.
+    there. Lists have at most as many places as the catalogue has items, or `SHORT`.
 
     Raises `ArtifactError` where another process is writing lists into `root`, `ConfigError` for an
     absent device.
     """
     n_queries = data.n_queries(job.fold)
+    job = replace(job, k=min(job.k, max(data.n_items, SHORT)))
     if job.device:
         from falconer.recsys.recommending.on_torch import (
             refuse_absent,  # torch, which no other job needs

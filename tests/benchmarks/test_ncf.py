@@ -89,7 +89,7 @@ class Ours:
         self.training = OURS.training.model_copy(update={"threads": threads})
         events = on_torch.TrainEvents(data)
         counts = on_torch.item_counts(events, data.n_items)
-        batches = on_torch.batches_of(
+        batches = on_torch.negative_batches(
             OURS, events, counts, n_users=data.n_users, device=torch.device("cpu")
         )
         self.task = on_torch.NcfTask(

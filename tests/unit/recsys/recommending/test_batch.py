@@ -270,3 +270,10 @@ def test_an_absent_device_is_an_error_for_people(data: Dataset, tmp_path: Path) 
         ConfigError, match=r"device 'quantum': torch cannot use it here .*leave `device` out"
     ):
         write_lists(Products(), data, tmp_path, replace(JOB, device="quantum"))
+
+
+def test_lists_are_no_longer_than_the_catalogue_needs(data: Dataset, tmp_path: Path) -> None:
+    """A billion places of each query would be memory that no machine has."""
+    write_lists(Dice(), data, tmp_path, replace(JOB, k=10**9))
+    view = JOB.views[0]
+    assert len(pq.read_table(tmp_path / view / recommendations.FILE, partitioning=None))
