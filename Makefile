@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tensorflow test-slow sweep audit lint bench bench-gpu oracles rosetta ui lock clean
+.PHONY: help setup demo test test-tensorflow test-slow sweep audit lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,12 @@ bench: setup  ## measure speed and memory on this machine
 
 bench-gpu: setup  ## speed of every torch model on a GPU, or in small on a CPU
 	.venv/bin/python -m tests.benchmarks.gpu
+
+gpu-check:  ## what holds on this GPU, and how fast; SMALL=1: in small on the CPU
+	$(or $(PYTHON),.venv/bin/python) -m tests.gpu_check $(if $(SMALL),--small --out build/gpu)
+
+gpu-page:  ## docs/gpu.md from the figures of every GPU check
+	$(or $(PYTHON),.venv/bin/python) -m tests.gpu_check.page
 
 oracles:  ## environments of other libraries, to compare metrics with (8 GB)
 	@scripts/oracles

@@ -10,6 +10,9 @@ from typing import Any
 
 from falconer.pipelines.console import SECONDS_BETWEEN_LINES, warn
 
+SECONDS_TO_FIRST_LINE = 3.0
+"""Until a person learns how long it will take."""
+
 
 class Meter:
     """Counts steps and samples, and shows them with samples per second and the time that is
@@ -18,6 +21,7 @@ class Meter:
     def __init__(self, label: str, *, done: int, total: int, shown: bool) -> None:
         self._label, self._done, self._total, self._shown = label, done, total, shown
         self._first, self._samples = done, 0
+        self._wait = SECONDS_TO_FIRST_LINE
         self._stack = ExitStack()
         self._bar: Any = None
         self._task: Any = None
@@ -52,8 +56,8 @@ class Meter:
         self._done += 1
         self._samples += samples
         now = time.monotonic()
-        if now - self._last >= (0.1 if self._bar else SECONDS_BETWEEN_LINES):
-            self._last = now
+        if now - self._last >= (0.1 if self._bar else self._wait):
+            self._last, self._wait = now, SECONDS_BETWEEN_LINES
             self._show(now - self._started)
 
     def _show(self, elapsed: float) -> None:

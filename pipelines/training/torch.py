@@ -165,6 +165,11 @@ class _Loop(Generic[B]):
 
     def _train(self) -> None:
         label = f"training {self._name}".strip()
+        self._say(
+            f"{self._total - self._state.step:,} steps of {self._total:,} to go, "
+            f"{self._steps_per_epoch:,} an epoch; the time that is left follows (fewer "
+            "training.epochs take less, and what Ctrl-C ends goes on with --resume)"
+        )
         self._clock = time.perf_counter()
         with Meter(
             label, done=self._state.step, total=self._total, shown=self._shard.leads

@@ -303,6 +303,7 @@ def test_a_log_gets_plain_lines_with_speed_and_time_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_TO_FIRST_LINE", 0.0)
     train(Regression(), plain(epochs=1), tmp_path)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 9

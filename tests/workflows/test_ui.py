@@ -87,6 +87,26 @@ def test_runs_are_shown_until_ctrl_c(tmp_path: Path) -> None:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/health")
 
 
+def test_a_killed_ui_leaves_no_server_behind(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    port = free_port()
+    command = [sys.executable, "-P", "-m", "falconer.workflows.cli", "ui", "--port", str(port)]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert wait_for(f"http://127.0.0.1:{port}/health", process) == b"OK"
+        finally:
+            process.kill()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)):
+                    return
+            time.sleep(0.2)
+    pytest.fail("the server is still there a minute after its parent was killed")
+
+
 def test_no_folder_of_runs(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="no such folder"):
         ui(tmp_path / "absent", 5000)

@@ -1,0 +1,52 @@
+"""Samples a second of one model at the published size, beside the published figure and the
+device's roofline; the sizes are those of the benchmark `tests.benchmarks.gpu`."""
+
+from __future__ import annotations
+
+import torch
+
+from falconer.pipelines.data.dataset import Dataset
+from falconer.recsys.models import registry
+from tests.benchmarks import gpu
+from tests.benchmarks.random_data import event_logs
+from tests.gpu_check.figures import Figure, Figures, Place
+
+ROWS = 8_000_000
+"""Of events: enough for a steady second epoch, few enough for the time of the whole check."""
+
+
+def run(place: Place, model: str) -> Figures:
+    """The second of two epochs."""
+    size = gpu.SMALL if place.device == "cpu" else gpu.FULL
+    found = gpu.measured(model, size, data_of(model, place, size), place.folder / "runs")
+    yield Figure("speed", found.samples_per_second, "samples/s", beside=published(model))
+    yield Figure("parameters", found.parameters, "")
+    yield Figure("products", found.flops_per_sample, "FLOP a sample")
+    device = torch.device(place.device)
+    full = place.device != "cpu"
+    dtype = torch.bfloat16 if full else torch.float32
+    best = gpu.machine(device, dtype, n=8192 if full else 512)
+    yield Figure("best product", best.flops / 1e12, "TFLOP/s")
+    yield Figure("best copy", best.bytes_per_second / 1e9, "GB/s")
+    share = found.samples_per_second * found.flops_per_sample / best.flops
+    yield Figure("share of the best product", 100 * share, "%")
+    moved = found.steps_per_second * found.parameters * 4 * gpu.ADAM_PASSES
+    yield Figure("share of the best copy", 100 * moved / best.bytes_per_second, "%")
+
+
+def published(model: str) -> str:
+    """The figure printed for one A100, where there is one."""
+    return f"A100: {gpu.A100[model]}" if model in gpu.A100 else ""
+
+
+def data_of(model: str, place: Place, size: gpu.Size) -> Dataset:
+    """Random data, made once for all models of a task."""
+    labels = getattr(registry.MODELS[model].config, "needs_features", False)
+    path = place.folder / f"{size.name}-{'clicks' if labels else 'events'}"
+    if path.exists():
+        return Dataset.open(path)
+    if labels:
+        return size.clicks(path)
+    if size is gpu.SMALL:
+        return size.events(path)
+    return event_logs(path, n_rows=ROWS, n_users=55_000, n_items=26_744)
