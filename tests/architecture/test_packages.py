@@ -28,7 +28,8 @@ OWNERS = {
     "implicit": r"recsys/models/\w+/on_implicit\.py",
     "jinja2": r"pipelines/page\.py",
     "keras": r"recsys/backends/tensorflow/(__init__|layers)\.py",
-    "markupsafe": r"pipelines/(page|charts|drawing)\.py|(recsys|vision)/reporting/\w+\.py",
+    "markupsafe": r"pipelines/(page|charts|drawing)\.py|(recsys|vision)/reporting/\w+\.py|"
+    r"vision/detection/page\.py",
     "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py|"
     r"recsys/backends/tensorflow/merlin\.py",
     "mlflow": r"pipelines/tracking\.py",
@@ -42,7 +43,7 @@ OWNERS = {
     "torch": r"pipelines/(training/\w+|exporting/onnx_file)\.py|vision/.+\.py|"
     r"recsys/(backends/(torch|tensorflow)/.+|recommending/on_torch|"
     r"models/\w+/on_torch(/\w+)?)\.py",
-    "typer": r"(pipelines|recsys|vision)/cli\.py|workflows/\w+\.py",
+    "typer": r"(pipelines|recsys|vision)/cli\.py|vision/detection/cli\.py|workflows/\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
     "pydantic": r"(pipelines|recsys|vision)/.+\.py",
     "numpy": r"(pipelines|recsys|vision)/.+\.py",
