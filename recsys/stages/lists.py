@@ -40,6 +40,7 @@ from falconer.recsys.models import registry
 from falconer.recsys.models.recipe import load_recipe
 from falconer.recsys.models.registry import Implementation
 from falconer.recsys.models.saved import load_model, save_model
+from falconer.recsys.models.train_checks import refuse_or_note
 from falconer.recsys.recommending import job as batch
 from falconer.recsys.recommending.top_k import BLOCK_BYTES, QUERIES_AT_ONCE, threads
 from falconer.recsys.reporting import lists_page as report
@@ -84,6 +85,7 @@ def train(
     implementation, config = load_recipe(recipe, overrides)
     data = Dataset.open(data_path)
     refuse_other_task(implementation, data)
+    notes = refuse_or_note(implementation.name, config, data)
     about = {
         "label": _label(recipe),
         "dataset_path": str(data.path.resolve()),
@@ -99,6 +101,8 @@ def train(
         **about,
     ) as run:
         run.watch = watch
+        for note in notes:
+            run.log(f"note: {note}")
         _train_into(run, implementation, config, data)
     return _mirrored(run)
 
