@@ -10,10 +10,10 @@ import pytest
 
 from falconer.pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from falconer.pipelines.errors import DataError
+from falconer.recsys import stages
 from falconer.recsys.backends.numpy.histories import pair_counts, pairs, strongest_pairs
 from falconer.recsys.models.registry import MODELS
 from falconer.recsys.models.train_checks import refuse_or_note
-from falconer.recsys.stages import lists as stages
 from tests.support.datasets import write_dataset
 from tests.support.tiny import model, random_dataset, tiny_config
 
