@@ -17,10 +17,13 @@ from tests.support import tiny
 from tests.support.datasets import checkerboard, write_labels_dataset
 from tests.support.tiny import ALL, LABELS
 
-TORCH = [(*pair, "top_n") for pair in ALL if pair[1] == "torch"]
-TORCH += [(*pair, "labels") for pair in LABELS if pair[1] == "torch"]
+LOOPS = {"torch", "tensorflow"}
+"""Backends with a training loop of ours."""
 
-every_model = pytest.mark.parametrize(("name", "backend", "task"), TORCH)
+TRAINED = [(*pair, "top_n") for pair in ALL if pair[1] in LOOPS]
+TRAINED += [(*pair, "labels") for pair in LABELS if pair[1] in LOOPS]
+
+every_model = pytest.mark.parametrize(("name", "backend", "task"), TRAINED)
 
 
 @pytest.fixture
