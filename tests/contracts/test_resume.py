@@ -12,7 +12,7 @@ from falconer.pipelines import runs
 from falconer.pipelines.config import to_toml
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError
-from falconer.recsys.stages import lists as stages
+from falconer.recsys import stages
 from tests.support import tiny
 from tests.support.datasets import checkerboard, write_labels_dataset
 from tests.support.tiny import ALL, LABELS
