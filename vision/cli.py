@@ -5,11 +5,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from falconer.vision.detection import cli as detection
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 vision = typer.Typer(
-    no_args_is_help=True, help="Classify and tag pictures: train, judge, predict, compare."
+    no_args_is_help=True, help="Pictures: classify and tag them, and find boxes in them."
 )
 app.add_typer(vision, name="vision")
+vision.add_typer(detection.app, name="detector")
+vision.command()(detection.detect)
 
 Sets = Annotated[
     list[str] | None,
@@ -110,6 +114,76 @@ def predict(
     from falconer.vision.stages import predict as stage
 
     say_written(stage.predict(run, pictures, out))
+
+
+Recipe = Annotated[str, typer.Argument(help="A recipe's name, or a TOML file.")]
+Data = Annotated[
+    str, typer.Option("--data", metavar="DATA", help="A folder, a CSV file, or a published name.")
+]
+
+
+@vision.command()
+def ablate(
+    recipe: Recipe,
+    data: Data,
+    seeds: Annotated[int, typer.Option("--seeds", help="Trainings of each recipe.")] = 3,
+    fold: Annotated[
+        Literal["valid", "test"], typer.Option("--fold", help="Which pictures judge.")
+    ] = "valid",
+    runs: Runs = Path("runs"),
+    sets: Sets = None,
+) -> None:
+    """Train a recipe whole and without each of its parts: a page says what each is worth.
+
+    The same command goes on with an ablation that was interrupted.
+
+    Example: falconer vision ablate small-pictures-modern --data photos --seeds 3
+    """
+    from falconer.pipelines.console import say_written
+    from falconer.vision.stages import compare as stage
+
+    config = stage.AblationConfig(seeds=seeds, fold=fold)
+    say_written(stage.ablate(recipe, data, runs, overrides=sets or [], config=config))
+
+
+@vision.command()
+def crossvalidate(
+    recipe: Recipe,
+    data: Data,
+    folds: Annotated[int, typer.Option("--folds", help="Parts of the pictures.")] = 5,
+    runs: Runs = Path("runs"),
+    sets: Sets = None,
+) -> None:
+    """Judge a recipe on every picture of a small set, each by a training that did not see it.
+
+    Example: falconer vision crossvalidate frozen-features --data photos --folds 5
+    """
+    from falconer.pipelines.console import say_written
+    from falconer.vision.stages import compare as stage
+
+    config = stage.CrossConfig(folds=folds)
+    say_written(stage.crossvalidate(recipe, data, runs, overrides=sets or [], config=config))
+
+
+@vision.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs.")],
+    fold: Annotated[
+        Literal["train", "valid", "test"], typer.Option("--fold", help="On which pictures.")
+    ] = "test",
+    metric: Annotated[str, typer.Option("--metric", help="What decides.")] = "top1",
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page.")] = Path(
+        "vision-comparison.html"
+    ),
+) -> None:
+    """Compare evaluated classifiers on the same pictures, with paired tests, in one page.
+
+    Example: falconer vision compare runs/*-resnet18-* --metric top1 --out comparison.html
+    """
+    from falconer.pipelines.console import say_written
+    from falconer.vision.stages import compare as stage
+
+    say_written(stage.compare(runs, out=out, fold=fold, metric=metric))
 
 
 def _settings(cls: Any, sets: list[str] | None) -> Any:

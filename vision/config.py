@@ -128,6 +128,8 @@ class VisionConfig(Config):
     pictures: PicturesConfig = PicturesConfig()
     augment: AugmentConfig = AugmentConfig()
     training: ImageTraining = ImageTraining()
+    first_look: bool = True
+    """Whether a copy of the network must first learn eight pictures by heart."""
     seed: int = Field(default=0, ge=0, lt=2**32)
 
     @model_validator(mode="after")

@@ -1,13 +1,15 @@
-"""What each registered model declares of itself, as a table. The contract tests hold the
-declarations true."""
+"""What each model declares of itself, as a table: ours, whose declarations the contract tests hold
+true, and those of installed packages, for which the test kit (`falconer.recsys.testing`) does."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from falconer.pipelines.console import say
+from falconer.pipelines.errors import PipelineError
 from falconer.pipelines.models.registry import Model
 from falconer.recsys.configs.model import ModelConfig
-from falconer.recsys.models.registry import MODELS
+from falconer.recsys.models.registry import REGISTRY
 
 LEGEND = """\
 task          what it trains on: top_n (lists of items) or labels (a label for each row)
@@ -16,12 +18,13 @@ discovers     items outside the history are ranked personally too
 folds in      answers for users who came after training, from their history; the others answer them by popularity
 order         the order of the history counts
 needs         what a dataset must have
-repeats       training again gives the same bytes on a CPU, with the default knobs"""
+repeats       training again gives the same bytes on a CPU, with the default knobs
+package       whose it is"""
 
 
 def table() -> str:
     """One line a model, and what the columns mean."""
-    rows = [_row(name, model) for name, model in MODELS.items()]
+    rows = [row for name in REGISTRY.names() if (row := _row_or_note(name))]
     columns = list(rows[0])
     lines = [columns, *([row[column] for column in columns] for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
@@ -30,6 +33,15 @@ def table() -> str:
         for line in lines
     ]
     return "\n".join([*text, "", LEGEND])
+
+
+def _row_or_note(name: str) -> Mapping[str, str]:
+    """The row of a model; of a broken package's model a note instead, and no row."""
+    try:
+        return _row(name, REGISTRY.model_of(name))
+    except PipelineError as error:
+        say(f"note: {error}")
+        return {}
 
 
 def _row(name: str, model: Model[ModelConfig]) -> Mapping[str, str]:
@@ -44,6 +56,7 @@ def _row(name: str, model: Model[ModelConfig]) -> Mapping[str, str]:
         "order": _mark(config.order_aware),
         "needs": ", ".join(_needs(model)),
         "repeats": _mark(config.deterministic),
+        "package": model.package or "falconer",
     }
 
 

@@ -29,7 +29,8 @@ OWNERS = {
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
     "implicit": r"recsys/models/\w+/on_implicit\.py",
     "jinja2": r"pipelines/page\.py",
-    "markupsafe": r"pipelines/(page|charts|drawing)\.py|(recsys|vision)/reporting/\w+\.py",
+    "markupsafe": r"pipelines/(page|charts|drawing)\.py|(recsys|vision)/reporting/\w+\.py|"
+    r"vision/detection/page\.py",
     "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py",
     "mlflow": r"pipelines/tracking\.py",
     "numba": r"recsys/recommending/compiled\.py",
@@ -40,7 +41,7 @@ OWNERS = {
     "rich": r"pipelines/(console|training/progress)\.py",
     "torch": r"pipelines/(training/\w+|exporting/onnx_file)\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|recommending/on_torch|models/\w+/on_torch(/\w+)?)\.py",
-    "typer": r"(pipelines|recsys|vision)/cli\.py|workflows/\w+\.py",
+    "typer": r"(pipelines|recsys|vision)/cli\.py|vision/detection/cli\.py|workflows/\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
     "pydantic": r"(pipelines|recsys|vision)/.+\.py",
     "numpy": r"(pipelines|recsys|vision)/.+\.py",

@@ -1,8 +1,9 @@
-"""Small dataset directories made in memory, for tests that need no ETL."""
+"""Small datasets of labels made in memory, for tests that need no ETL. Those of lists ship with the
+test kit."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,8 @@ from falconer.pipelines.data.dataset import (
     checksums,
     write_card,
     write_pairs,
-    write_queries,
     write_table,
 )
-from falconer.pipelines.data.queries import Queries, Ragged, Truth
 from falconer.pipelines.data.schema import (
     FORMAT_VERSION,
     DatasetCard,
@@ -27,212 +26,27 @@ from falconer.pipelines.data.schema import (
     Target,
 )
 from falconer.pipelines.files import identity_of
-
-DAY = 86_400
-START = 1_600_000_000
-
-ENTITY_FEATURES = (
-    Feature(name="segment", table="user", kind="categorical", cardinality=4),
-    Feature(name="age", table="user", kind="continuous"),
-    Feature(name="category", table="item", kind="categorical", cardinality=5),
-    Feature(name="price", table="item", kind="continuous"),
+from falconer.recsys.testing.datasets import (
+    DAY,
+    ENTITY_FEATURES,
+    START,
+    categories,
+    checkerboard,
+    cycle,
+    skewed,
+    write_dataset,
+    write_entities,
 )
 
-
-def write_dataset(
-    root: Path,
-    *,
-    train: Sequence[tuple[int, int, int]],
-    n_users: int,
-    n_items: int,
-    folds: dict[str, Sequence[tuple[int, Sequence[int], Sequence[int]]]],
-    has_time: bool = True,
-    generations: tuple[str, ...] = ("first",),
-    views: tuple[str, ...] = ("all", "repeat", "novel"),
-    candidates: dict[str, Sequence[Sequence[int]]] | None = None,
-    features: Sequence[Feature] = (),
-) -> Dataset:
-    """Write and open a dataset. `features` of users and items have random values, from which
-    nothing follows.
-
-    `train` holds (user, item, day) in event order. `folds` maps "valid" or "test" to queries
-    (user or -1, history oldest first, truth). Keys are "u<id>" and "i<id>"; an unknown user's key
-    is "new<row>". A query is asked one day after the last train day; history times are the days
-    before it, one event a day.
-    """
-    root.mkdir(parents=True)
-    user, item, day = (np.array(column, dtype=np.int64) for column in zip(*train, strict=True))
-    columns: dict[str, Any] = {
-        "user": user.astype(np.int32),
-        "item": item.astype(np.int32),
-        "ordinal": np.arange(len(user), dtype=np.int64),
-    }
-    if has_time:
-        columns["time"] = START + day * DAY
-    write_table(root, "train/part-00000.parquet", columns)
-    last = len(generations) - 1
-    of_users, of_items = (
-        random_features(features, "user", n_users),
-        random_features(features, "item", n_items),
-    )
-    _write_entities(root, "user", n_users, np.bincount(user, minlength=n_users), last, of_users)
-    _write_entities(root, "item", n_items, np.bincount(item, minlength=n_items), last, of_items)
-    now = START + (int(day.max()) + 1) * DAY
-    for fold, rows in folds.items():
-        history = Ragged.of([row[1] for row in rows])
-        times = [
-            [now - DAY * (len(row[1]) - place) for place in range(len(row[1]))] for row in rows
-        ]
-        queries = Queries(
-            user=np.array([row[0] for row in rows], dtype=np.int32),
-            history=history,
-            history_times=Ragged.of(times, np.int64) if has_time else None,
-            time=np.full(len(rows), now, dtype=np.int64) if has_time else None,
-            candidates=Ragged.of(candidates[fold]) if candidates else None,
-        )
-        keys = pa.array(
-            [f"u{row[0]}" if row[0] >= 0 else f"new{place}" for place, row in enumerate(rows)]
-        )
-        truth = Truth(Ragged.of([row[2] for row in rows]), np.zeros(len(rows), dtype=np.int64))
-        write_queries(root, fold, queries, keys, truth)  # type: ignore[arg-type]
-    card = DatasetCard(
-        format_version=FORMAT_VERSION,
-        name=root.name,
-        task="top_n",
-        dataset_id=identity_of([list(map(list, train)), generations, n_items]),
-        id_space=IdSpace(generations=generations),
-        n_users=n_users,
-        n_items=n_items,
-        has_time=has_time,
-        features=tuple(features),
-        split=SplitCard(protocol="made", parameters={}, description="Made by a test.", views=views),  # type: ignore[arg-type]
-        counts={"train_events": len(user)},
-        sources={},
-        config={},
-        content=checksums(root),
-    )
-    write_card(root, card)
-    return Dataset.open(root)
-
-
-def _write_entities(
-    root: Path,
-    kind: str,
-    n: int,
-    frequency: np.ndarray,
-    generation: int,
-    features: Mapping[str, np.ndarray] | None = None,
-) -> None:
-    keys = pa.array([f"{kind[0]}{number}" for number in range(n)], pa.string())
-    labels = pa.array([f"{kind} {number}" for number in range(n)], pa.string())
-    ids = np.arange(n, dtype=np.int32)
-    write_table(
-        root, f"{kind}s.parquet", {"id": ids, "key": keys, "label": labels, **(features or {})}
-    )
-    vocabulary = {
-        "id": ids,
-        "value": keys,
-        "generation": np.full(n, generation, np.int32),
-        "frequency": frequency.astype(np.int64),
-    }
-    write_table(root, f"vocab/{kind}.parquet", vocabulary)
-
-
-def random_features(features: Sequence[Feature], table: str, n: int) -> dict[str, np.ndarray]:
-    """Values of the features of one table; those of a longer table begin alike."""
-    random = {
-        feature.name: np.random.default_rng(len(feature.name))
-        for feature in features
-        if feature.table == table
-    }
-    return {
-        feature.name: _categories(random[feature.name], n, feature.cardinality)
-        if feature.cardinality
-        else random[feature.name].normal(size=n).astype(np.float32)
-        for feature in features
-        if feature.table == table
-    }
-
-
-def checkerboard(root: Path, *, n: int = 24, repeats: int = 3, **options: Any) -> Dataset:
-    """Two classes: user u likes item i where (u + i) is even; the diagonal i = u is withheld and
-    asked for.
-
-    Every personalised model must put the withheld item first among those that the user has not seen
-    (view novel), since it is the only one of the user's class that is left. `n` users and items,
-    each like seen `repeats` times by `repeats` copies of each user row, in an order from which
-    nothing follows. The features of users and items say nothing about it either.
-    """
-    users = [(copy * n + u, u) for copy in range(repeats) for u in range(n)]
-    rng = np.random.default_rng(0)
-    liked = {
-        user: [item for item in range(n) if (u + item) % 2 == 0 and item != u] for user, u in users
-    }
-    train = [
-        (user, int(item), day)
-        for user in liked
-        for day, item in enumerate(rng.permutation(liked[user]))
-    ]
-    train.sort(key=lambda event: event[2])
-    history = {user: [item for seen, item, _ in train if seen == user] for user, _ in users}
-    queries = [(user, history[user], [u]) for user, u in users]
-    folds = {"valid": queries, "test": queries}
-    options = {"features": ENTITY_FEATURES, **options}
-    return write_dataset(root, train=train, n_users=len(users), n_items=n, folds=folds, **options)
-
-
-def skewed(root: Path, *, n_users: int = 48, n_items: int = 14, **options: Any) -> Dataset:
-    """Every item has three events fewer than the one before it: item i is what all but 3 i users
-    have, who are other ones for each item."""
-    train = [
-        (user, item, item)
-        for item in range(n_items)
-        for user in range(n_users)
-        if (7 * user + 5 * item) % n_users < n_users - 3 * item
-    ]
-    train.sort(key=lambda event: event[2])
-    history = {user: [item for seen, item, _ in train if seen == user] for user in range(n_users)}
-    queries = [(user, items, [0]) for user, items in history.items()]
-    options = {"features": ENTITY_FEATURES, **options}
-    return write_dataset(
-        root,
-        train=train,
-        n_users=n_users,
-        n_items=n_items,
-        folds={"valid": queries, "test": queries},
-        **options,
-    )
-
-
-def cycle(
-    root: Path, *, n: int = 12, n_users: int = 60, length: int = 8, **options: Any
-) -> Dataset:
-    """Every user walks the items 0..n-1 in order from an own start; the next item follows from the
-    last one only."""
-    rng = np.random.default_rng(0)
-    starts = rng.integers(0, n, n_users)
-    train = [
-        (user, int((starts[user] + step) % n), step)
-        for step in range(length)
-        for user in range(n_users)
-    ]
-    queries = [
-        (
-            user,
-            [int((starts[user] + step) % n) for step in range(length)],
-            [int((starts[user] + length) % n)],
-        )
-        for user in range(n_users)
-    ]
-    return write_dataset(
-        root,
-        train=train,
-        n_users=n_users,
-        n_items=n,
-        folds={"valid": queries, "test": queries},
-        **options,
-    )
-
+__all__ = [
+    "DAY",
+    "checkerboard",
+    "cycle",
+    "label_signal",
+    "skewed",
+    "write_dataset",
+    "write_labels_dataset",
+]
 
 LABELS_FEATURES = (
     *ENTITY_FEATURES,
@@ -266,11 +80,11 @@ def write_labels_dataset(
     root.mkdir(parents=True)
     random = np.random.default_rng(seed)
     users = {
-        "segment": _categories(random, n_users, 4),
+        "segment": categories(random, n_users, 4),
         "age": random.normal(size=n_users).astype(np.float32),
     }
     items = {
-        "category": _categories(random, n_items, 5),
+        "category": categories(random, n_items, 5),
         "price": random.normal(size=n_items).astype(np.float32),
     }
     if draw:
@@ -291,7 +105,7 @@ def write_labels_dataset(
     _write_rows(root, rows, label.astype(np.float32), fold)
     for kind, n, features in (("user", n_users, users), ("item", n_items, items)):
         seen = rows[kind][(fold == 0)] if kind in rows else np.empty(0, np.int32)
-        _write_entities(
+        write_entities(
             root, kind, n, np.bincount(seen, minlength=n)[:n], len(generations) - 1, features
         )
     features = (
@@ -338,19 +152,15 @@ def label_signal(
     return together - 0.7 * price + np.array([0.6, 0.0, -0.6, 0.0])[rows["device"]]
 
 
-def _categories(random: np.random.Generator, n: int, cardinality: int) -> np.ndarray:
-    return random.integers(0, cardinality, n).astype(np.int32)
-
-
 def _labels_rows(
     random: np.random.Generator, n: int, n_users: int, n_items: int
 ) -> dict[str, np.ndarray]:
     """Columns of n rows: ids, time, event features, and `fold` (0 train, 1 valid, 2 test)."""
     fold = np.where(random.random(n) < 0.2, random.integers(1, 3, n), 0)
     columns = {
-        "user": _categories(random, n, n_users),
-        "item": _categories(random, n, n_items),
-        "device": _categories(random, n, 3),
+        "user": categories(random, n, n_users),
+        "item": categories(random, n, n_items),
+        "device": categories(random, n, 3),
     }
     for values in columns.values():
         values[(fold > 0) & (random.random(n) < 0.05)] = -1

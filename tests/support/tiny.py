@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from falconer.pipelines import runs
 from falconer.pipelines.data.dataset import Dataset
-from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.configs.pairs import PairsTraining
 from falconer.recsys.configs.sequences import SequenceTraining
@@ -20,7 +18,10 @@ from falconer.recsys.metrics.labels import auc
 from falconer.recsys.models import registry, saved
 from falconer.recsys.models.ncf.config import NcfTraining
 from falconer.recsys.models.vae_cf.config import VaeCfTraining
-from tests.support.datasets import write_dataset
+from falconer.recsys.testing.checks import novel_scores, with_histories
+from falconer.recsys.testing.datasets import write_dataset
+
+__all__ = ["novel_scores", "with_histories"]
 
 TINY_SEQUENCES: Mapping[str, Any] = {
     "dim": 32,
@@ -150,30 +151,6 @@ def auc_of(run: runs.Run, data: Dataset) -> float:
     """AUC of the saved model on the rows of `test`."""
     scores = ranker_of(run, data).score_pairs(data.pairs("test"))
     return auc(data.labels("test"), scores.astype(np.float64))
-
-
-def with_histories(queries: Queries, rows: list[list[int]], *, user: int = -1) -> Queries:
-    """Queries of one `user` with these histories, one event a day, all asked when the first of
-    `queries` is."""
-    now = None if queries.time is None else int(queries.time[0])
-    times = (
-        None
-        if now is None
-        else [[now - 86_400 * (len(row) - place) for place in range(len(row))] for row in rows]
-    )
-    return Queries(
-        user=np.full(len(rows), user, dtype=np.int32),
-        history=Ragged.of(rows),
-        history_times=None if times is None else Ragged.of(times, np.int64),
-        time=None if now is None else np.full(len(rows), now, dtype=np.int64),
-    )
-
-
-def novel_scores(scorer: CatalogScorer, queries: Queries) -> NDArray[np.float32]:
-    """The scores, -inf for items of the query's own history."""
-    scores = scorer.score(queries).copy()
-    scores[queries.history.rows, queries.history.values] = -np.inf
-    return scores
 
 
 def random_dataset(

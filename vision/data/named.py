@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconer.pipelines.errors import DataError
+from falconer.vision.data.cells import read_cells, unpacked
 from falconer.vision.data.folder import read_folder
 from falconer.vision.data.source import Fold, Picture, Source
 from falconer.vision.data.table import read_table
@@ -60,6 +61,12 @@ def _fashion_mnist() -> Source:
     return read_idx(_place_of("fashion-mnist", remedy), FASHION)
 
 
+def _bccd_cells() -> Source:
+    remedy = f"set {MIRROR} to the folder that holds it"
+    archive = _place_of("bccd.tar.gz", remedy)
+    return read_cells(unpacked(archive, Path("data") / "bccd"))
+
+
 def read_idx(folder: Path, classes: tuple[str, ...] | None) -> Source:
     """The four files of MNIST's format; classes are numbered where they have no names."""
     pictures: list[Picture] = []
@@ -97,4 +104,7 @@ def _idx(folder: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
         raise DataError(f"{path}: no idx file of bytes, or damaged ({error})") from error
 
 
-NAMED: Mapping[str, Callable[[], Source]] = {"fashion-mnist": _fashion_mnist}
+NAMED: Mapping[str, Callable[[], Source]] = {
+    "fashion-mnist": _fashion_mnist,
+    "bccd-cells": _bccd_cells,
+}

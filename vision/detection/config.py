@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.training.config import Cosine, TrainingConfig
+from falconer.vision.config import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig
 from falconer.vision.detection.augment import AugmentConfig
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+TRUNKS = ("resnet18", "resnet34", "resnet50", "efficientnet_lite0")
 
 
 class DetectionTraining(TrainingConfig):
@@ -32,15 +32,10 @@ class DetectionTraining(TrainingConfig):
 class SsdConfig(Config):
     """SSD on a trunk of a classification network."""
 
-    trunk: Literal["resnet18", "resnet34", "resnet50"] = "resnet50"
-    version: Literal["v1", "v1.5"] = "v1.5"
-    """Where a bottleneck of resnet50 shrinks: its first convolution (v1) or its second (v1.5)."""
-    weights: Path | None = None
-    """Weights of the trunk (safetensors with torchvision's names); drawn at random without."""
-    frozen_stages: int = Field(default=0, ge=0, le=3)
-    """The stem and so many stages, less one, keep their weights: 1 is the stem alone."""
-    batch_norm_eps: float = Field(default=1e-5, gt=0)
-    """Of the trunk; weights that were trained with another value need it."""
+    network: NetworkConfig = NetworkConfig(name="resnet50")
+    """What the trunk is the beginning of: resnet18, resnet34, resnet50 or efficientnet_lite0."""
+    frozen_stages: int = Field(default=0, ge=0, le=6)
+    """So many parts of the trunk keep their weights: 1 is the stem alone."""
     size: int = Field(default=300, ge=160, le=1024)
     """Pictures are scaled to a square of so many pixels a side."""
     clamped: bool = False
@@ -55,3 +50,9 @@ class SsdConfig(Config):
     most: int = Field(default=200, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**32)
     training: DetectionTraining = DetectionTraining()
+
+    @model_validator(mode="after")
+    def _has_a_trunk(self) -> Self:
+        if self.network.name not in TRUNKS:
+            raise ValueError(f"network.name must be one of {', '.join(TRUNKS)}")
+        return self

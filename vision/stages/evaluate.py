@@ -78,10 +78,15 @@ def evaluate(
     write_text(
         out / PAGE, run_page(run, report, classifier, prepared, answers.rows, answers.logits)
     )
+    tell(report)
+    return out
+
+
+def tell(report: VisionReport) -> None:
+    """A line for each metric."""
     for metric, value in report.metrics.items():
         ends = "" if value.low is None else f" ({value.low:.4f} to {value.high:.4f})"
         say(f"{metric} {value.mean:.4f}{ends}")
-    return out
 
 
 def _prepared(run: Run, classifier: ImageClassifier, data: str | None, pictures: Path) -> Prepared:
@@ -138,15 +143,18 @@ def _labels_as_known(
     return known
 
 
-def fitted(run: Run, classifier: ImageClassifier) -> ImageClassifier:
-    """The classifier with its temperature and thresholds, fitted on the validation fold once."""
+def fitted(
+    run: Run, classifier: ImageClassifier, rows: NDArray[np.int64] | None = None
+) -> ImageClassifier:
+    """The classifier with its temperature and thresholds, fitted once on the pictures `rows`, else on
+    the validation fold."""
     card = classifier.card
     done = bool(card.thresholds) if card.task == "tags" else card.temperature != 1.0
     path = Path(run.info["dataset_path"])
     if done or not path.exists():
         return classifier
     prepared = Prepared.open(path)
-    answers = answers_of(classifier, prepared, prepared.rows("valid"))
+    answers = answers_of(classifier, prepared, prepared.rows("valid") if rows is None else rows)
     if not len(answers.names):
         return classifier
     if card.task == "tags":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from falconer.pipelines import runs, tracking
 from falconer.pipelines.config import parse, read_toml
 from falconer.pipelines.console import say
-from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.errors import ArtifactError, ConfigError, TrainingError
+from falconer.pipelines.files import identity_of
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.config import TrainingConfig
 from falconer.pipelines.training.devices import device_of
@@ -22,6 +23,7 @@ from falconer.pipelines.training.torch import fit
 from falconer.vision.config import VisionConfig
 from falconer.vision.data.named import open_source
 from falconer.vision.data.prepared import Prepared, prepare
+from falconer.vision.first_look import first_look
 from falconer.vision.head import HeadTask, features_of
 from falconer.vision.model import BACKEND, ImageClassifier, card_of, save_classifier
 from falconer.vision.networks.classifier import Classifier
@@ -56,25 +58,34 @@ def train(
     overrides: Sequence[str] = (),
     pictures: Path = PICTURES,
     run_id: str | None = None,
-    part: Part | None = None,
-    facts: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train `recipe` on `data` (a folder, a CSV file or a published name); returns the run directory.
 
-    `part` takes other pictures than those of the folds. Raises `ConfigError` and `DataError` before a
-    run is begun.
+    Raises `ConfigError` and `DataError` before a run is begun.
     """
-    config = load_recipe(recipe, overrides)
-    config = with_agreed_network(config)
+    config = with_agreed_network(load_recipe(recipe, overrides))
     prepared = prepare(open_source(data), config.pictures, pictures)
-    refuse_other_task(config, prepared)
     tell_set_aside(prepared)
+    label = Path(recipe).stem
+    return train_prepared(config, prepared, runs_root, label=label, run_id=run_id)
+
+
+def train_prepared(
+    config: VisionConfig,
+    prepared: Prepared,
+    runs_root: Path,
+    *,
+    label: str,
+    run_id: str | None = None,
+    part: Part | None = None,
+) -> Path:
+    """Train on pictures that are ready; `part` takes others than those of the folds."""
+    refuse_other_task(config, prepared)
+    part = part or _own_folds(prepared)
     about = {
-        "label": Path(recipe).stem,
-        "recipe": recipe,
+        "label": label,
         "dataset_path": str(prepared.path.resolve()),
-        **conditions(config, prepared),
-        **(facts or {}),
+        **conditions(config, prepared, part),
     }
     with runs.start(
         runs_root,
@@ -84,8 +95,26 @@ def train(
         run_id=run_id,
         **about,
     ) as run:
-        _train_into(run, config, prepared, part or _own_folds(prepared))
+        _train_into(run, config, prepared, part)
     return _mirrored(run)
+
+
+def trained_once(
+    config: VisionConfig,
+    prepared: Prepared,
+    runs_root: Path,
+    *,
+    label: str,
+    run_id: str,
+    part: Part | None = None,
+) -> Path:
+    """The run of this id: as it is where it has finished, resumed where it was interrupted, trained
+    where there is none."""
+    for path in sorted(runs_root.glob(f"*-{BACKEND}-{run_id}")):
+        if Run.open(path).info["status"] == "finished":
+            return path
+        return resume(path, part=part)
+    return train_prepared(config, prepared, runs_root, label=label, run_id=run_id, part=part)
 
 
 def resume(run_path: Path, *, part: Part | None = None) -> Path:
@@ -94,10 +123,11 @@ def resume(run_path: Path, *, part: Part | None = None) -> Path:
     origin = run.path / runs.CONFIG_FILE
     config = parse(VisionConfig, read_toml(origin), str(origin))
     prepared = Prepared.open(Path(run.info["dataset_path"]))
-    with runs.resume(run_path, **conditions(config, prepared)) as run:
+    part = part or _own_folds(prepared)
+    with runs.resume(run_path, **conditions(config, prepared, part)) as run:
         if not (run.path / "checkpoints").exists():
             run.cut("metrics.jsonl", 0)
-        _train_into(run, config, prepared, part or _own_folds(prepared))
+        _train_into(run, config, prepared, part)
     return _mirrored(run)
 
 
@@ -135,13 +165,14 @@ def tell_set_aside(prepared: Prepared) -> None:
         )
 
 
-def conditions(config: VisionConfig, prepared: Prepared) -> dict[str, Any]:
+def conditions(config: VisionConfig, prepared: Prepared, part: Part) -> dict[str, Any]:
     """What the bytes of a training's result depend on, besides its configuration and versions."""
     weights = config.network.weights
     return {
         "dataset_id": prepared.card.dataset_id,
         "id_space": [prepared.card.dataset_id],
         "seed": config.seed,
+        "part": identity_of([part.train.tolist(), part.valid.tolist()]),
         "weights_sha256": fingerprint(weights_path(weights)) if weights else None,
         "threads": config.training.threads or torch.get_num_threads(),
     }
@@ -153,6 +184,8 @@ def _own_folds(prepared: Prepared) -> Part:
 
 def _train_into(run: Run, config: VisionConfig, prepared: Prepared, part: Part) -> None:
     network = begin(config, prepared)
+    if config.first_look and run.leads and not (run.path / "checkpoints").exists():
+        _look(run, network, config, prepared)
     if config.head is not None:
         _train_head(run, config, prepared, part, network)
     for first in config.unfreezing:
@@ -171,6 +204,22 @@ def _train_into(run: Run, config: VisionConfig, prepared: Prepared, part: Part) 
             dataset_id=prepared.card.dataset_id,
         )
         save_classifier(run.model_directory, ImageClassifier(network.cpu(), card, config))
+
+
+def _look(run: Run, network: Classifier, config: VisionConfig, prepared: Prepared) -> None:
+    """Take the first look; `TrainingError` where it finds what is wrong."""
+    look = first_look(network, config, prepared)
+    if look.causes:
+        listed = "\n".join(f"  - {cause}" for cause in look.causes)
+        raise TrainingError(
+            f"{run.path}: the network cannot learn eight of the pictures by heart (loss "
+            f"{look.first_loss:.3f}, after {look.steps} steps {look.last_loss:.3f})\n{listed}\n"
+            "set first_look = false to train all the same"
+        )
+    run.log(
+        f"first look: eight pictures learned by heart in {look.steps} steps "
+        f"(loss {look.first_loss:.3f} to {look.last_loss:.3f})"
+    )
 
 
 def begin(config: VisionConfig, prepared: Prepared) -> Classifier:
