@@ -42,7 +42,7 @@ OWNERS = {
     "torch": r"pipelines/(training/\w+|exporting/onnx_file)\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|recommending/on_torch|models/\w+/on_torch(/\w+)?)\.py",
     "typer": r"(pipelines|recsys|vision)/cli\.py|vision/detection/cli\.py|workflows/\w+\.py",
-    "polars": r"pipelines/(etl/.+|stages)\.py",
+    "polars": r"pipelines/(etl/.+|stages)\.py|workflows/notebook\.py",
     "pydantic": r"(pipelines|recsys|vision)/.+\.py",
     "numpy": r"(pipelines|recsys|vision)/.+\.py",
     "PIL": r"vision/.+\.py",
