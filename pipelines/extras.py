@@ -12,6 +12,7 @@ EXTRAS: Mapping[str, str] = {
     "croniter": "schedule",
     "dbos": "schedule",
     "implicit": "implicit",
+    "keras": "tensorflow",
     "mlflow": "tracking",
     "onnx": "export",
     "onnxruntime": "export",
