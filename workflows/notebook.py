@@ -51,9 +51,9 @@ def train(
 
     `overrides` are as after `--set`: "model.l2=10". Raises `ConfigError` with every mistake.
     """
-    from falconer.recsys.stages import lists
+    from falconer.recsys import stages
 
-    return lists.train(recipe, Path(data), Path(runs), overrides=overrides)
+    return stages.train(recipe, Path(data), Path(runs), overrides=overrides)
 
 
 def recommend(run: Path | str) -> pl.DataFrame:
@@ -63,9 +63,9 @@ def recommend(run: Path | str) -> pl.DataFrame:
     """
     import polars as pl
 
-    from falconer.recsys.stages import lists
+    from falconer.recsys import stages
 
-    written = lists.recommend(Path(run))
+    written = stages.recommend(Path(run))
     tables = [
         pl.read_parquet(path, hive_partitioning=False).with_columns(view=pl.lit(path.parent.name))
         for path in sorted(written.glob("*/recommendations.parquet"))
@@ -81,9 +81,9 @@ def evaluate(run: Path | str, data: Path | str | None = None) -> pl.DataFrame:
     import polars as pl
 
     from falconer.pipelines.files import read_json
-    from falconer.recsys.stages import lists
+    from falconer.recsys import stages
 
-    written = lists.evaluate(Path(run), None if data is None else Path(data))
+    written = stages.evaluate(Path(run), None if data is None else Path(data))
     rows = []
     for path in sorted(written.rglob("report.json")):
         report = read_json(path)
@@ -97,6 +97,6 @@ def compare(runs: Sequence[Path | str], out: Path | str = "report.html") -> Page
 
     Raises `ArtifactError` where a run was not judged, or on other data.
     """
-    from falconer.recsys.stages import lists
+    from falconer.recsys import stages
 
-    return Page(lists.compare([Path(run) for run in runs], out=Path(out)))
+    return Page(stages.compare([Path(run) for run in runs], out=Path(out)))
