@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 from falconer.pipelines.etl.build import build
+from falconer.pipelines.etl.profile import profile
 from falconer.pipelines.etl.recipe import EtlRecipe, load_recipe, recipe_names
+from falconer.pipelines.etl.split.config import Temporal
 
-__all__ = ["EtlRecipe", "etl", "load_recipe", "recipe_names"]
+__all__ = ["EtlRecipe", "etl", "load_recipe", "profile", "recipe_names", "windowed"]
 
 
 def etl(recipe: EtlRecipe, out: Path) -> Path:
@@ -18,3 +21,20 @@ def etl(recipe: EtlRecipe, out: Path) -> Path:
     existed stays.
     """
     return build(recipe, out)
+
+
+def windowed(
+    recipe: EtlRecipe, *, test_from: date, until: date, valid_days: float, extends: Path | None
+) -> EtlRecipe:
+    """The recipe with what happened from `test_from` to before `until` as test, and nothing later.
+
+    `extends` is the dataset whose ids it continues.
+    """
+    split = Temporal(
+        protocol="temporal",
+        test_from=test_from,
+        until=until,
+        valid_days=valid_days,
+        views=recipe.split.views,
+    )
+    return recipe.model_copy(update={"split": split, "extends": extends})

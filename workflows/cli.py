@@ -24,6 +24,7 @@ COMMANDS = {
     "Data": ("falconer.pipelines.cli:app",),
     "Models": ("falconer.recsys.cli:app",),
     "Pictures": ("falconer.vision.cli:app",),
+    "On a schedule": ("falconer.workflows.retraining.cli:app",),
     "Everything at once": ("falconer.workflows.demo:demo",),
     "This machine": ("falconer.workflows.ui:ui", "falconer.workflows.doctor:doctor"),
 }

@@ -157,8 +157,10 @@ class DatasetCard(Config):
     `test_queries`."""
     sources: dict[str, str]
     """File name -> sha256 of every file that was read."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Of the packages that decided what bytes were written."""
     config: dict[str, Any]
-    """The whole ETL recipe, all defaults frozen in."""
+    """The whole ETL recipe without paths, all defaults frozen in; `extends` is a dataset_id."""
     content: dict[str, str]
     """Relative path -> sha256 of every file of the directory but this one."""
     notes: tuple[str, ...] = ()

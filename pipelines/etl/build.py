@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -28,53 +29,71 @@ from falconer.pipelines.etl.contract import Checked, check
 from falconer.pipelines.etl.encode import Encoded, Parent, encode
 from falconer.pipelines.etl.engines import engine_of
 from falconer.pipelines.etl.features import Encoder
+from falconer.pipelines.etl.identity import (
+    SourceChangedError,
+    Sources,
+    canonical_recipe,
+    dataset_id,
+    versions,
+)
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.split import Part, Split, split
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
 from falconer.pipelines.etl.target import Binary, with_label
-from falconer.pipelines.files import atomic_directory, identity_of, sha256_of, sweep
+from falconer.pipelines.files import atomic_directory, sweep
 
 ROWS_PER_FILE = 10_000_000
+ATTEMPTS = 4
+FUTURE = "rejected: time is in the future"
 
 
 def build(recipe: EtlRecipe, out: Path) -> Path:
     """Build the recipe's dataset below `out`, unless it is there and whole; returns its directory.
 
-    Raises a `PipelineError` for whatever the user can mend. Whatever goes wrong, nothing
-    half-written is left and what existed stays.
+    Where an event is in the future, the last moment before it becomes part of the recipe, so that
+    the clock decides nothing that the dataset's id does not know. Raises a `PipelineError` for
+    whatever the user can mend. Whatever goes wrong, nothing half-written is left and what existed
+    stays.
     """
-    watch = Stopwatch()
     sweep(out, depth=1)
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return _build(recipe, out)
+        except FutureEventsError as future:
+            latest = {"latest": future.latest}
+            contract = recipe.contract.model_copy(update=latest)
+            recipe = recipe.model_copy(update={"contract": contract})
+        except SourceChangedError as changed:
+            say(f"{changed}; reading anew")
+    return _build(recipe, out)
+
+
+class FutureEventsError(Exception):
+    """Events were rejected because of the clock; `latest` is the time of the last one that was
+    not."""
+
+    def __init__(self, latest: datetime) -> None:
+        super().__init__(latest)
+        self.latest = latest
+
+
+def _build(recipe: EtlRecipe, out: Path) -> Path:
+    watch = Stopwatch()
     with watch("hash sources"):
         parent = _parent(recipe)
-        sources = {name: sha256_of(path) for name, path in sorted(recipe.source.files().items())}
-        dataset_id = identity(recipe, sources, parent)
-    target = out / recipe.name / dataset_id
+        sources = Sources(recipe)
+        name = dataset_id(recipe, sources.checksums, parent.dataset_id if parent else None)
+    target = out / recipe.name / name
     if _is_whole(target):
         say(f"{recipe.name}: this dataset is there already, nothing to do")
         return target
     with _no_empty_folders(target), atomic_directory(target, stays=_is_whole) as partial:
-        _fill(partial, recipe, dataset_id, sources, parent, watch)
+        _fill(partial, recipe, name, sources, parent, watch)
     say(watch.table())
     return target
-
-
-def identity(recipe: EtlRecipe, sources: Mapping[str, str], parent: Parent | None) -> str:
-    """The dataset_id: known before anything is read, so that it is the address, and the reason to
-    skip.
-
-    `sources` is file name -> sha256.
-    """
-    return identity_of(
-        {
-            "format_version": FORMAT_VERSION,
-            "sources": dict(sources),
-            "recipe": recipe.model_dump(mode="json", exclude={"extends"}),
-            "parent": parent.dataset_id if parent else None,
-        }
-    )
 
 
 def _parent(recipe: EtlRecipe) -> Parent | None:
@@ -111,15 +130,16 @@ def _no_empty_folders(target: Path) -> Iterator[None]:
 def _fill(
     root: Path,
     recipe: EtlRecipe,
-    dataset_id: str,
-    sources: dict[str, str],
+    name: str,
+    sources: Sources,
     parent: Parent | None,
     watch: Stopwatch,
 ) -> None:
     """All steps, from the source's tables to the last file below `root`."""
     with watch("import engine"):
         engine = engine_of(recipe.features.engine)
-    checked, counts = _read_and_check(recipe, watch)
+    checked, counts = _read_and_check(recipe, _id_types(recipe, parent), watch)
+    sources.refuse_change()
     events = _clean(recipe, checked, counts, watch)
     with watch("split"):
         divided = split(events, recipe.split, checked.raw.candidates, task=recipe.task)
@@ -136,7 +156,7 @@ def _fill(
             name=recipe.name,
             task=recipe.task,
             target=recipe.target.kind if recipe.target else None,
-            dataset_id=dataset_id,
+            dataset_id=name,
             id_space=encoded.catalogue.id_space,
             n_users=len(encoded.catalogue.users),
             n_items=len(encoded.catalogue.items),
@@ -144,15 +164,30 @@ def _fill(
             features=encoded.encoder.features(),
             split=divided.card,
             counts=counts,
-            sources=sources,
-            config=recipe.model_dump(mode="json"),
+            sources=sources.named(),
+            versions=versions(recipe),
+            config=canonical_recipe(recipe, parent.dataset_id if parent else None),
             content=checksums(root),
             notes=(*checked.raw.notes, *_notes(recipe, counts, encoded, parent)),
         )
         write_card(root, card)
 
 
-def _read_and_check(recipe: EtlRecipe, watch: Stopwatch) -> tuple[Checked, dict[str, int]]:
+def _id_types(recipe: EtlRecipe, parent: Parent | None) -> dict[str, pl.DataType]:
+    """The types that ids must have: those of the dataset that this one extends, else the recipe's."""
+    stated = recipe.source.types if isinstance(recipe.source, Files) else {}
+    types: dict[str, pl.DataType] = {
+        kind: pl.Int64() if name == "integer" else pl.String() for kind, name in stated.items()
+    }
+    if parent is not None:
+        known = {kind: parent.catalogue.of(kind).values for kind in KINDS}
+        types |= {kind: values.dtype for kind, values in known.items() if len(values)}
+    return types
+
+
+def _read_and_check(
+    recipe: EtlRecipe, id_types: Mapping[str, pl.DataType], watch: Stopwatch
+) -> tuple[Checked, dict[str, int]]:
     with watch("read"):
         raw = recipe.source.read()
     tables = {"events": raw.events, "users": raw.users, "items": raw.items}
@@ -160,9 +195,16 @@ def _read_and_check(recipe: EtlRecipe, watch: Stopwatch) -> tuple[Checked, dict[
     with watch("check"):
         _refuse_without_ids(raw, recipe)
         checked = check(
-            raw, recipe.contract, numeric=recipe.features.numeric(), binary=_binary_columns(recipe)
+            raw,
+            recipe.contract,
+            numeric=recipe.features.numeric(),
+            binary=_binary_columns(recipe),
+            id_types=id_types,
         )
     _say_counts("check", checked.counts)
+    if recipe.contract.latest is None and FUTURE in checked.counts:
+        last = checked.raw.events["time"].max()
+        raise FutureEventsError(datetime.fromtimestamp(int(last), UTC))  # type: ignore[arg-type]
     return checked, dict(checked.counts)
 
 

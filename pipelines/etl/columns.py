@@ -9,8 +9,10 @@ import polars as pl
 from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.errors import DataError
 
-EXACT_FLOAT = 2**53
-"""Whole numbers up to here are exact in a float64."""
+EXACT_FLOATS = {32: 2**24, 64: 2**53}
+"""Whole numbers up to here are exact in a float of so many bits."""
+NULLS = ("\\n", "none", "null", "<na>", "(null)")
+"""What tools write for a null, in lower case; `nan` is told apart."""
 WIDE = (pl.UInt64, pl.Int128)
 """Integers that may not fit int64."""
 ENCODED_TEXT = (pl.Categorical, pl.Enum)
@@ -38,13 +40,16 @@ class Column:
 def identifiers(column: pl.Series) -> Column:
     """Ids of users or items: whole numbers become int64, text stays text (`"007"` never becomes 7).
 
-    Faults: null, NaN (the text "nan" too, which is what many tools write for it), empty, a
-    fraction, outside int64. Raises `DataError` where the type cannot hold an id (dates, lists,
+    Integers of which one is outside int64 become text, as their digits in a CSV would be. Faults:
+    null, NaN, a null that some tool wrote as text (`NULLS`), empty, a fraction, too large to be
+    exact. Raises `DataError` where the type cannot hold an id (dates, lists,
     booleans).
     """
     if column.dtype == pl.Null:
         column = column.cast(pl.String)
-    if column.dtype.is_integer():
+    if column.dtype == pl.Binary:
+        column = plain(column, "a whole number or text")
+    if column.dtype.is_integer() or _is_whole_decimal(column.dtype):
         return _integer_ids(column)
     if column.dtype.is_float():
         return _float_ids(column)
@@ -55,22 +60,27 @@ def identifiers(column: pl.Series) -> Column:
 
 def _integer_ids(column: pl.Series) -> Column:
     values = column.cast(pl.Int64, strict=False)
-    absent = null_fault(column)
-    return Column(
-        values,
-        (
-            absent,
-            Fault(f"{name_of(column.name)} is outside int64", values.is_null() & ~absent.mask),
-        ),
-    )
+    if values.null_count() > column.null_count():
+        values = column.cast(pl.String)
+    return Column(values, (null_fault(column),))
+
+
+def _is_whole_decimal(dtype: pl.DataType) -> bool:
+    return isinstance(dtype, pl.Decimal) and dtype.scale == 0
 
 
 def _float_ids(column: pl.Series) -> Column:
-    whole = (column == column.round()) & (column.abs() <= EXACT_FLOAT)
+    bits = 32 if column.dtype == pl.Float32 else 64
+    whole = column == column.round()
     faults = (
         null_fault(column),
         Fault(f"{name_of(column.name)} is NaN", true(column.is_nan())),
         Fault(f"{name_of(column.name)} is not a whole number", ~true(whole)),
+        Fault(
+            f"{name_of(column.name)} is too large to be exact in {bits} bits",
+            true(column.abs() > EXACT_FLOATS[bits]),
+            "write the ids as whole numbers or text where the file is made",
+        ),
     )
     return Column(column.cast(pl.Int64, strict=False), faults)
 
@@ -78,12 +88,24 @@ def _float_ids(column: pl.Series) -> Column:
 def _text_ids(column: pl.Series) -> Column:
     bare = column.str.strip_chars()
     empty, nan = true(bare == ""), true(bare.str.to_lowercase() == "nan")
+    written = true(bare.str.to_lowercase().is_in(NULLS))
     faults = (
         null_fault(column),
         Fault(f"{name_of(column.name)} is empty", empty),
         Fault(f"{name_of(column.name)} is NaN", nan),
+        Fault(f"{name_of(column.name)} is a null written as text", written),
     )
     return Column(column, faults)
+
+
+def look_alikes(values: pl.Series) -> tuple[int, list[str]]:
+    """How many different texts agree with another but for blanks, a point and zeros, leading zeros
+    or Unicode form; and two of them."""
+    bare = pl.col("value").str.strip_chars().str.normalize("NFKC").str.replace(r"\.0+$", "")
+    forms = values.drop_nulls().unique().alias("value").to_frame()
+    forms = forms.with_columns(form=bare.str.replace(r"^0+(\d)", "${1}"))
+    alike = forms.filter(pl.len().over("form") > 1).sort("form", "value")
+    return len(alike), alike["value"].head(2).to_list()
 
 
 def text(column: pl.Series) -> pl.Series:
@@ -95,10 +117,10 @@ def plain(column: pl.Series, wanted: str) -> pl.Series:
     """`column`, where bytes that are UTF-8 and encoded text are text. Raises `DataError` that says
     the cast to make for other bytes, lists, maps, structures, durations and foreign objects."""
     if column.dtype == pl.Binary:
-        decoded = column.cast(pl.String, strict=False)
-        if decoded.null_count() > column.null_count():
-            raise wrong_type(column, wanted)
-        return decoded
+        try:
+            return column.cast(pl.String)
+        except pl.exceptions.PolarsError as error:
+            raise wrong_type(column, wanted) from error
     if column.dtype.is_nested() or column.dtype in (pl.Duration, pl.Object):
         raise wrong_type(column, wanted)
     return column.cast(pl.String) if column.dtype in ENCODED_TEXT else column

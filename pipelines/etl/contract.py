@@ -18,7 +18,15 @@ from pydantic import AfterValidator, Field
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.columns import Column, Fault, identifiers, numbers, plain, text
+from falconer.pipelines.etl.columns import (
+    Column,
+    Fault,
+    identifiers,
+    look_alikes,
+    numbers,
+    plain,
+    text,
+)
 from falconer.pipelines.etl.raw import FRACTION, Raw
 from falconer.pipelines.etl.times import times
 
@@ -61,6 +69,7 @@ def check(
     *,
     numeric: Mapping[str, Collection[str]] | None = None,
     binary: Collection[str] = (),
+    id_types: Mapping[str, pl.DataType] | None = None,
 ) -> Checked:
     """Convert every table of `raw` to the types that `Raw` promises, and set bad rows apart.
 
@@ -69,7 +78,7 @@ def check(
     float feature NaN becomes null, and an infinite value rejects the row. `binary` names event
     columns that must be 0 or 1. Of several user or item rows with one key the first is kept.
     Ids become int64 where every id of that kind in every table is a whole number in its usual
-    writing; else strings.
+    writing, else strings; `id_types` ("user", "item") says otherwise.
 
     `counts` holds `rows_read`, `rejected: <reason>`, the like for "users" and "items", and the
     events whose user or item has no row in its table (they stay: such a table need not be
@@ -97,7 +106,8 @@ def check(
         time_unit="s",
         malformed={},
     )
-    checked = _with_common_ids(checked)
+    checked = _with_common_ids(checked, id_types or {})
+    checked = replace(checked, notes=(*raw.notes, *_look_alike_notes(checked)))
     counts = {
         key: count for name, part in checks.items() for key, count in _counts(name, part).items()
     }
@@ -306,15 +316,33 @@ def _unlisted(raw: Raw) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def _with_common_ids(raw: Raw) -> Raw:
+def _look_alike_notes(raw: Raw) -> Iterator[str]:
+    for kind in ("user", "item"):
+        if kind in raw.events.columns and raw.events.schema[kind] == pl.String:
+            n, pair = look_alikes(raw.events[kind])
+            if n:
+                yield (
+                    f"{n:,} {kind} ids differ from another only by blanks, a point and zeros, "
+                    f"leading zeros or Unicode form, for example {pair[0]!r} and {pair[1]!r}; they "
+                    "are different here."
+                )
+
+
+def _with_common_ids(raw: Raw, wanted: Mapping[str, pl.DataType]) -> Raw:
     """The same type for one kind of id in all tables, so that they can be joined."""
     for kind in ("user", "item"):
-        raw = _with_common_id(raw, kind)
+        raw = _with_common_id(raw, kind, wanted.get(kind))
     return raw
 
 
-def _with_common_id(raw: Raw, kind: str) -> Raw:
-    dtype = pl.Int64 if all(_whole(column) for column in _ids(raw, kind)) else pl.String
+def _with_common_id(raw: Raw, kind: str, wanted: pl.DataType | None) -> Raw:
+    whole = all(_whole(column) for column in _ids(raw, kind))
+    if wanted == pl.Int64 and not whole:
+        raise DataError(
+            f"{kind} ids are wanted as whole numbers, by source.types or the dataset that this one "
+            "extends, and some are text; mend them, or open a new lineage with text ids"
+        )
+    dtype = pl.Int64 if whole and wanted != pl.String else pl.String
     tables = {
         name: frame.with_columns(pl.col(kind).cast(dtype))
         for name in ("events", "users", "items", "candidates")

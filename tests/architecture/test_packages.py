@@ -24,7 +24,9 @@ DISTRIBUTION = {"merlin": "merlin-models", "cudf": "cudf-cu12", "PIL": "pillow"}
 engine imports.)"""
 
 OWNERS = {
+    "croniter": r"workflows/retraining/\w+\.py",
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
+    "dbos": r"workflows/retraining/(pipeline|store)\.py",
     "implicit": r"recsys/models/\w+/on_implicit\.py",
     "jinja2": r"pipelines/page\.py",
     "markupsafe": r"pipelines/(page|charts|drawing)\.py|(recsys|vision)/reporting/\w+\.py|"
@@ -39,15 +41,16 @@ OWNERS = {
     "rich": r"pipelines/(console|training/progress)\.py",
     "torch": r"pipelines/(training/\w+|exporting/onnx_file)\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|recommending/on_torch|models/\w+/on_torch(/\w+)?)\.py",
-    "typer": r"(pipelines|recsys|vision)/cli\.py|vision/detection/cli\.py|workflows/\w+\.py",
+    "typer": r"(pipelines|recsys|vision)/cli\.py|vision/detection/cli\.py|"
+    r"workflows/(retraining/)?\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
-    "pydantic": r"(pipelines|recsys|vision)/.+\.py",
-    "numpy": r"(pipelines|recsys|vision)/.+\.py",
+    "pydantic": r"(pipelines|recsys|vision|workflows)/.+\.py",
+    "numpy": r"(pipelines|recsys|vision|workflows)/.+\.py",
     "PIL": r"vision/.+\.py",
     "pyarrow": r"(pipelines|recsys|vision)/.+\.py",
     "safetensors": r"pipelines/training/\w+\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|models/\w+/on_torch(/\w+)?)\.py",
-    "scipy": r"recsys/.+\.py",
+    "scipy": r"(recsys|workflows)/.+\.py",
     "threadpoolctl": r"recsys/(recommending/top_k|backends/numpy/factors|models/\w+/on_\w+)\.py",
 }
 """Package -> the files that may import it. A package that is not listed here may not be imported at

@@ -57,6 +57,28 @@ def train(
 
 
 @app.command()
+def check(
+    data: Annotated[str, typer.Argument(metavar="FOLDER", help="VOC, COCO or YOLO folder.")],
+    recipe: Annotated[
+        str, typer.Option("--recipe", help="A recipe's name or a TOML file.")
+    ] = "ssd",
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set one value, in TOML; repeatable."),
+    ] = None,
+    kept: Kept = Path("data"),
+) -> None:
+    """Say why a detector would find nothing: odd boxes, or eight pictures that it cannot learn.
+
+    Example: falconer vision detector check cells/
+    """
+    from falconer.vision.detection import stages
+
+    for line in stages.check(recipe, data, kept=kept, overrides=sets or []):
+        typer.echo(line)
+
+
+@app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of a detector.")],
     data: Annotated[

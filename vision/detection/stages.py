@@ -16,6 +16,7 @@ from falconer.pipelines.console import say
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.files import atomic_file, read_json, write_json, write_text
 from falconer.pipelines.runs import Run
+from falconer.vision.detection import first_look
 from falconer.vision.detection.batches import pixels_of
 from falconer.vision.detection.data import DetectionData, open_data
 from falconer.vision.detection.detector import Detector
@@ -29,6 +30,7 @@ from falconer.vision.detection.page import render
 from falconer.vision.detection.registry import RECIPES, REGISTRY
 from falconer.vision.detection.saved import DetectorCard, load_detector
 from falconer.vision.detection.task import truth_of
+from falconer.vision.detection.training import begun
 
 FOLDER, REPORT, PAGE, STORED = "detection", "report.json", "report.html", "detections.npz"
 
@@ -109,6 +111,22 @@ def _say_data(data: DetectionData) -> None:
 
 def _first(rejected: Sequence[Any], reason: str) -> str:
     return next(str(one.place) for one in rejected if one.reason == reason)
+
+
+def check(
+    recipe: str, source: str, *, kept: Path = Path("data"), overrides: Sequence[str] = ()
+) -> list[str]:
+    """Look at a folder before a long training: oddities of its boxes, then eight pictures by heart.
+
+    Returns what was found, the verdict last.
+    """
+    _, config = RECIPES.load(recipe, overrides)
+    data = open_data(source, kept)
+    _say_data(data)
+    network = begun(config, len(data.classes))
+    found = first_look.oddities(data, network)
+    by_heart = None if found else first_look.learns_by_heart(network, config, data.part("train"))
+    return [*found, first_look.verdict(found, by_heart)]
 
 
 def evaluate(

@@ -21,16 +21,25 @@ from falconer.vision.detection.network import Ssd
 
 
 class SsdTask(Task[DetectionBatch]):
-    """Trains a network on annotated pictures and validates it on others by average precision."""
+    """Trains a network on annotated pictures and validates it on others by average precision.
+
+    `plain` leaves the pictures as they are, without augmentation.
+    """
 
     def __init__(
-        self, network: Ssd, config: SsdConfig, train: Annotated, valid: Annotated | None
+        self,
+        network: Ssd,
+        config: SsdConfig,
+        train: Annotated,
+        valid: Annotated | None,
+        *,
+        plain: bool = False,
     ) -> None:
         device = device_of(config.training)
         self.model = network.to(device)
         self._network, self._config, self._valid = network, config, valid
         self._batches = DetectionBatches(
-            train.pictures, config, augment=config.augment, device=device
+            train.pictures, config, augment=None if plain else config.augment, device=device
         )
 
     @property

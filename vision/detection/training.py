@@ -34,7 +34,7 @@ def train(config: SsdConfig, data: DetectionData, run: Run) -> None:
             "at least two pictures and one box are needed"
         )
     valid = data.parts.get("val")
-    network = _begun(config, len(data.classes))
+    network = begun(config, len(data.classes))
     training = config.training.model_copy(update={"seed": config.seed})
     if valid is None:
         run.log("no split val: the last weights count, and no threshold is chosen")
@@ -57,7 +57,8 @@ def load(directory: Path, config: SsdConfig, data: DetectionData) -> Detector:
     return load_detector(directory)[0]
 
 
-def _begun(config: SsdConfig, n_classes: int) -> Ssd:
+def begun(config: SsdConfig, n_classes: int) -> Ssd:
+    """The network as training begins with it, drawn from the configured seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         return new_network(config, n_classes)

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import codecs
 import csv
+import gzip
 import io
-from collections.abc import Mapping, Sequence
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import polars as pl
@@ -31,6 +34,7 @@ class Delimited:
 
     separator: str
     quote: str = '"'
+    header: bool = True
 
 
 @dataclass
@@ -64,7 +68,7 @@ class Misfits:
 def read_header(path: Path, form: Delimited) -> list[str]:
     """The column names in the first line; `DataError` where there is no line, or it is not
     UTF-8."""
-    with path.open("rb") as stream:
+    with unpacked(path) as stream:
         start = stream.read(CHUNK_BYTES)
     if not start.strip():
         raise DataError(f"{path}: the file is empty; its first line must name the columns")
@@ -76,7 +80,8 @@ def read_header(path: Path, form: Delimited) -> list[str]:
         quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
     )
     try:
-        return next(line for line in lines if line)
+        first = next(line for line in lines if line)
+        return first if form.header else [str(place + 1) for place in range(len(first))]
     except csv.Error as error:
         raise DataError(
             f"{path}: the first line cannot be read as column names ({error})"
@@ -103,16 +108,16 @@ def read_delimited(
     has a quote that never closes.
     """
     lines, quotes = _scan(path, form.quote)
-    misfits = Misfits()
+    misfits = Misfits() if form.header else Misfits(form="first line", before=1)
     if (
-        lines == 1 and b"\r" not in path.read_bytes()
+        form.header and lines == 1 and b"\r" not in _read_all(path)
     ):  # a header without a line end, which pyarrow refuses
         return pl.DataFrame(
             schema={"ordinal": pl.Int64, **dict.fromkeys(columns, pl.String)}
         ), misfits.frame()
     try:
         table = arrow_csv.read_csv(
-            path, **_options(form, list(dict.fromkeys(columns.values())), misfits)
+            path, **_options(path, form, list(dict.fromkeys(columns.values())), misfits)
         )
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
@@ -121,7 +126,7 @@ def read_delimited(
         ) from error
     rejected = misfits.frame()
     n_rows = table.num_rows + rejected.height
-    if quotes % 2 or (quotes and lines != n_rows + 1):
+    if quotes % 2 or (quotes and lines != n_rows + form.header):
         _check_quotes(path, form)
     ordinal = np.delete(np.arange(n_rows, dtype=np.int64), misfits.rows)
     rows = {
@@ -131,10 +136,32 @@ def read_delimited(
     return pl.DataFrame({"ordinal": ordinal, **rows}), rejected
 
 
-def _options(form: Delimited, columns: Sequence[str], misfits: Misfits) -> dict[str, Any]:
+@contextmanager
+def unpacked(path: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a file, which may be compressed (.gz); `DataError` where that is damaged."""
+    opener = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opener(path, "rb") as stream:
+            yield cast(IO[bytes], stream)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path}: not a whole gzip file ({error}); fetch it again") from error
+
+
+def _read_all(path: Path) -> bytes:
+    with unpacked(path) as stream:
+        return stream.read()
+
+
+def _options(
+    path: Path, form: Delimited, columns: Sequence[str], misfits: Misfits
+) -> dict[str, Any]:
     # One thread: only then does pyarrow number the rows that it hands to the handler.
     return {
-        "read_options": arrow_csv.ReadOptions(use_threads=False, block_size=CHUNK_BYTES),
+        "read_options": arrow_csv.ReadOptions(
+            use_threads=False,
+            block_size=CHUNK_BYTES,
+            column_names=None if form.header else read_header(path, form),
+        ),
         "parse_options": arrow_csv.ParseOptions(
             delimiter=form.separator,
             quote_char=form.quote or False,
@@ -157,7 +184,7 @@ def _scan(path: Path, quote: str) -> tuple[int, int]:
     decoder = codecs.getincrementaldecoder("utf-8")()
     position = lines = quotes = 0
     last = b""
-    with path.open("rb") as stream:
+    with unpacked(path) as stream:
         while chunk := stream.read(CHUNK_BYTES):
             pending = len(decoder.getstate()[0])
             try:
@@ -184,7 +211,8 @@ def _check_quotes(path: Path, form: Delimited) -> None:
     Strict and slow; needed only where some line is no row, or the number of quotes is odd.
     """
     start = 1
-    with path.open(encoding="utf-8-sig", newline="") as stream:
+    with unpacked(path) as packed:
+        stream = io.TextIOWrapper(packed, encoding="utf-8-sig", newline="")
         rows = csv.reader(stream, delimiter=form.separator, quotechar=form.quote, strict=True)
         try:
             for _ in rows:
@@ -198,6 +226,11 @@ def _check_quotes(path: Path, form: Delimited) -> None:
 
 
 def _not_utf8(path: Path, chunk: bytes, offset: int, lines: int, position: int) -> DataError:
+    if position == 0 and chunk[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return DataError(
+            f"{path}: is UTF-16 (its first bytes say so); convert it with "
+            f"`iconv -f utf-16 -t utf-8 {path.name} > converted{path.suffix}`"
+        )
     line = lines + chunk[: max(offset - position, 0)].count(b"\n") + 1
     return DataError(
         f"{path}: not UTF-8 at byte {offset} (line {line}); convert it, for example with "

@@ -23,6 +23,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.columns import categories
 from falconer.pipelines.etl.raw import Raw, feature_column
 from falconer.pipelines.etl.sources.tables import Table, check_file, expanded, read_table
 
@@ -72,6 +73,10 @@ class Files(Config):
     """How numbers and text in the time column are meant: s, ms, us or ns since 1970 UTC, iso for
     ISO 8601, or a strptime format such as "%d/%m/%Y %H:%M". Date-time columns of a parquet file
     need none. No zone means UTC."""
+    types: dict[Literal["user", "item"], Literal["text", "integer"]] = Field(default_factory=dict)
+    """What ids are, whatever they look like: a day whose ids happen to be digits is text too."""
+    header: bool = True
+    """Of text files; false: the first line is data, and columns are called "1", "2", ..."""
     users: EntityTable | None = None
     items: EntityTable | None = None
     separator: str | None = Field(default=None, pattern=r"^[\t -~]$")
@@ -82,6 +87,11 @@ class Files(Config):
     @field_validator("time_unit")
     @classmethod
     def _known_unit(cls, unit: str) -> str:
+        if "%Z" in unit:
+            raise ValueError(
+                "%Z: names of zones are not read; use %z for an offset such as +0100, or write a "
+                "name that never changes, like UTC, as it is"
+            )
         if unit not in TIME_UNITS and "%" not in unit:
             raise ValueError(
                 f"must be one of {', '.join(TIME_UNITS)}, or a format such as '%d/%m/%Y %H:%M'"
@@ -170,7 +180,9 @@ class Files(Config):
         )
 
     def _table(self, path: Path, columns: dict[str, str]) -> Table:
-        return read_table(path, columns, separator=self.separator, quote=self.quote)
+        return read_table(
+            path, columns, separator=self.separator, quote=self.quote, header=self.header
+        )
 
 
 def _with_features(
@@ -214,7 +226,7 @@ def stack(paths: list[Path], tables: list[Table]) -> Table:
     first = 0
     rows, malformed = [], []
     for table in tables:
-        rows.append(table.rows.with_columns(pl.col("ordinal") + first))
+        rows.append(_comparable(table.rows, tables).with_columns(pl.col("ordinal") + first))
         malformed.append(table.malformed.with_columns(pl.col("row") + first))
         first += table.height
     try:
@@ -226,6 +238,18 @@ def stack(paths: list[Path], tables: list[Table]) -> Table:
         raise DataError(
             f"the event files do not agree in their columns' types:\n{schemas}"
         ) from error
+
+
+def _comparable(rows: pl.DataFrame, tables: list[Table]) -> pl.DataFrame:
+    """Ids that are floats here and text in another file, as text of whole numbers: 1 and not 1.0."""
+    mixed = [
+        kind
+        for kind in ("user", "item")
+        if kind in rows.columns
+        and rows.schema[kind].is_float()
+        and any(table.rows.schema[kind] == pl.String for table in tables)
+    ]
+    return rows.with_columns(categories(rows[kind]) for kind in mixed)
 
 
 def _types(table: Table) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from falconer.pipelines.etl.sources.delimited import (
 
 MOST_NAMES_SHOWN = 40
 PARQUET = (".parquet", ".pq")
-SEPARATORS = {".csv": ",", ".tsv": "\t", ".txt": "\t"}
+SEPARATORS = {".csv": ",", **dict.fromkeys((".tsv", ".txt", ".dat", ".inter"), "\t")}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,12 @@ class Table:
 
 
 def read_table(
-    path: Path, columns: Mapping[str, str], *, separator: str | None, quote: str
+    path: Path,
+    columns: Mapping[str, str],
+    *,
+    separator: str | None,
+    quote: str,
+    header: bool = True,
 ) -> Table:
     """Read `columns` (our name -> the file's name) of a parquet, CSV or TSV file.
 
@@ -51,14 +57,35 @@ def read_table(
     check_file(path)
     if path.suffix.lower() in PARQUET:
         return _read_parquet(path, columns)
-    if path.suffix.lower() not in SEPARATORS:
+    suffix = kind_of(path)
+    if suffix not in SEPARATORS:
         raise DataError(
             f"{path}: unknown kind of file; its name must end in "
             f"{', '.join((*PARQUET, *SEPARATORS))}"
         )
-    form = Delimited(separator or SEPARATORS[path.suffix.lower()], quote)
-    check_columns(path, read_header(path, form), columns)
-    return Table(*read_delimited(path, form, columns))
+    form = Delimited(separator or SEPARATORS[suffix], quote, header)
+    there = read_header(path, form)
+    columns = {ours: _as_written(theirs, there) for ours, theirs in columns.items()}
+    check_columns(path, there, columns)
+    rows, malformed = read_delimited(path, form, columns)
+    return Table(rows.with_columns(_without_indent(rows[ours]) for ours in columns), malformed)
+
+
+def kind_of(path: Path) -> str:
+    """The suffix that tells how a file is written: `.csv` of `a.csv.gz`."""
+    return (path.with_suffix("") if path.suffix.lower() == ".gz" else path).suffix.lower()
+
+
+def _as_written(name: str, there: Sequence[str]) -> str:
+    """A column as the header has it, which may hold blanks around it or, as RecBole's, a type."""
+    bare = {re.sub(r":(token|float)(_seq)?$", "", one.strip()): one for one in there}
+    return name if name in there else bare.get(name, name)
+
+
+def _without_indent(column: pl.Series) -> pl.Series:
+    """Text of a file that has a blank after each separator, without that."""
+    indented = column.str.starts_with(" ")
+    return column.str.strip_chars_start(" ") if len(column) and indented.all() else column
 
 
 def expanded(path: str | Path) -> Path:
@@ -100,10 +127,26 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> Table:
             f"{path}: not a whole parquet file ({reason}); write or copy it again"
         ) from error
     rows = pl.DataFrame(
-        [pl.Series(ours, pl.from_arrow(table.column(theirs))) for ours, theirs in columns.items()]
+        [_series(path, ours, theirs, table.column(theirs)) for ours, theirs in columns.items()]
     )
     ordinal = pl.arange(rows.height, dtype=pl.Int64, eager=True).alias("ordinal")
     return Table(rows.insert_column(0, ordinal), pl.DataFrame(schema=MALFORMED))
+
+
+def _series(path: Path, ours: str, theirs: str, column: pa.ChunkedArray) -> pl.Series:
+    """A column as Polars has it: instants count from 1970 UTC whatever their zone is called, and
+    decimals too wide for it are text."""
+    try:
+        if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+            column = column.cast(pa.timestamp(column.type.unit))
+        if pa.types.is_decimal256(column.type):
+            column = column.cast(pa.string())
+        return pl.Series(ours, pl.from_arrow(column))
+    except (pa.ArrowException, pl.exceptions.PolarsError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}: column {theirs!r} holds {column.type}, which cannot be read; write it as a "
+            "number or text"
+        ) from error
 
 
 def check_columns(path: Path, there: Sequence[str], columns: Mapping[str, str]) -> None:

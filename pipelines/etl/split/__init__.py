@@ -15,6 +15,8 @@ from falconer.pipelines.etl.split.hashes import HASH, event_hashes
 from falconer.pipelines.etl.split.parts import FoldRule, Part
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
 
+REPEATS_MATTER = 0.01
+"""From this share of repeats on, a report shows all views, and models are selected on `all`."""
 FOLDS: tuple[Fold, Fold] = ("valid", "test")
 
 __all__ = ["FoldRule", "Part", "Split", "SplitConfig", "split"]
@@ -79,5 +81,9 @@ def _refuse_empty(counts: Mapping[str, int], folds: Mapping[Fold, FoldRule]) -> 
 
 
 def _views_of(events: pl.DataFrame) -> tuple[View, ...]:
-    repeats = events.select("user", "item").is_duplicated().any()
-    return ("all", "repeat", "novel") if repeats else ("novel",)
+    return ("all", "repeat", "novel") if repeat_share(events) >= REPEATS_MATTER else ("novel",)
+
+
+def repeat_share(events: pl.DataFrame) -> float:
+    """The share of events whose user had the item before."""
+    return 1 - events.select("user", "item").n_unique() / len(events)

@@ -17,8 +17,8 @@ class SplitBase(Config):
     """What every protocol shares."""
 
     views: tuple[View, ...] | None = None
-    """Which views a report shows; None = only `novel` where no user meets an item twice, else all
-    three."""
+    """Which views a report shows; None = only `novel` where under 1 % of the events repeat a
+    user's item, else all three. The first one is what models are selected on."""
 
 
 class Temporal(SplitBase):
@@ -37,6 +37,16 @@ class Temporal(SplitBase):
     """First instant of test, UTC where no zone is given; replaces `test_days`."""
     valid_from: datetime | date | None = None
     """First instant of validation; replaces `valid_days`."""
+    until: datetime | date | None = None
+    """What happens from this instant on is dropped; None = nothing. Needs `test_from`."""
+
+    @model_validator(mode="after")
+    def _ends_after_its_start(self) -> Temporal:
+        if self.until is not None and (
+            self.test_from is None or seconds(self.until) <= seconds(self.test_from)
+        ):
+            raise ValueError("until needs a test_from, which must be earlier")
+        return self
 
     @model_validator(mode="after")
     def _in_order(self) -> Temporal:

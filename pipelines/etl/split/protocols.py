@@ -43,7 +43,8 @@ def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | 
         if config.valid_from is None
         else seconds(config.valid_from)
     )
-    return _by_time(events, valid_from, test_from, until=last + 1)
+    until = last + 1 if config.until is None else seconds(config.until)
+    return _by_time(events, valid_from, test_from, until=until)
 
 
 def rolling(config: Rolling, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:

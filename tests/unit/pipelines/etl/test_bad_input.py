@@ -173,7 +173,6 @@ def test_text_called_parquet(tmp_path: Path) -> None:
     [
         (b"user,item,time,weight\n1,caf\xe9,3,4\n", "at byte 27 (line 2)"),
         (b"us\xe9r,item,time,weight\n1,2,3,4\n", "at byte 2 (line 1)"),
-        ("user,item,time,weight\n1,2,3,4\n".encode("utf-16"), "at byte 0 (line 1)"),
         (b"user,item,time,weight\n1,2,3,caf\xc3", "ends in the middle of a character"),
         (b"user,item,time,weight,note\n1,2,3,4,caf\xe9\n", "at byte 38 (line 2)"),
     ],

@@ -1,0 +1,100 @@
+"""What a dataset follows from, and the id that names it: the same id means the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path, PurePath
+from typing import Any
+
+from falconer.pipelines.data.schema import FORMAT_VERSION
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.files import identity_of, sha256_of
+
+PACKAGES = ("falconer", "polars", "pyarrow")
+"""Whose versions decide what bytes are written; the engine's besides."""
+
+Signature = tuple[int, int, int, int]
+
+
+class SourceChangedError(DataError):
+    """A source was another one after it was read than before."""
+
+
+class Sources:
+    """The files of a recipe's source, with their checksums and what tells that one changed."""
+
+    def __init__(self, recipe: EtlRecipe) -> None:
+        self._recipe = recipe
+        self._signatures = _signatures(recipe.source.files())
+        self.checksums = [sha256_of(path) for path in recipe.source.files().values()]
+        """In the order in which they are read."""
+
+    def refuse_change(self) -> None:
+        """Raise `SourceChangedError` where a file came, went or changed since."""
+        now = _signatures(self._recipe.source.files())
+        changed = sorted(
+            name
+            for name in {*self._signatures, *now}
+            if self._signatures.get(name) != now.get(name)
+        )
+        if changed:
+            raise SourceChangedError(
+                f"{', '.join(changed)}: changed while it was read; wait until it is whole, then "
+                "start again"
+            )
+
+    def named(self) -> dict[str, str]:
+        """File name -> checksum; folders do not count, and equal names are numbered."""
+        found: dict[str, str] = {}
+        for path, checksum in zip(self._signatures, self.checksums, strict=True):
+            name, number = PurePath(path).name, 2
+            while name in found:
+                name, number = f"{PurePath(path).name} ({number})", number + 1
+            found[name] = checksum
+        return found
+
+
+def _signatures(files: Mapping[str, Path]) -> dict[str, Signature]:
+    stats = {name: path.stat() for name, path in files.items()}
+    return {
+        name: (stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        for name, stat in stats.items()
+    }
+
+
+def canonical_recipe(recipe: EtlRecipe, parent: str | None) -> dict[str, Any]:
+    """The whole recipe, all defaults frozen in, without paths: what was read is told by checksums,
+    and what is extended by its dataset_id."""
+    return {**_without_paths(recipe.model_dump(mode="json")), "extends": parent}
+
+
+def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
+    source = {key: value for key, value in values["source"].items() if key not in PATHS}
+    for table in ("users", "items"):
+        if source.get(table):
+            source[table] = {k: v for k, v in source[table].items() if k not in PATHS}
+    return {**values, "source": source}
+
+
+PATHS = ("events", "path")
+
+
+def versions(recipe: EtlRecipe) -> dict[str, str]:
+    """Of the packages that decide what bytes are written."""
+    engine = recipe.features.engine
+    return {name: version(name) for name in sorted({*PACKAGES, engine})}
+
+
+def dataset_id(recipe: EtlRecipe, checksums: list[str], parent: str | None) -> str:
+    """The dataset's name: a hash of what was read, the recipe without paths, and the versions of
+    format and code."""
+    return identity_of(
+        {
+            "format_version": FORMAT_VERSION,
+            "sources": checksums,
+            "recipe": canonical_recipe(recipe, parent),
+            "versions": versions(recipe),
+        }
+    )

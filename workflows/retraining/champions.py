@@ -1,0 +1,151 @@
+"""The registry of one pipeline: which model serves, which served before, and who decided it.
+
+`champion.json` is the truth that serving reads. It is replaced atomically, and every change is a
+signed line of `history.jsonl`, written before it.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from falconer.pipelines.config import Config, parse
+from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.files import checksums, identity_of, read_json, write_json, write_text
+from falconer.workflows.retraining import signing
+from falconer.workflows.retraining.places import Places
+
+CHAMPION, HISTORY = "champion.json", "history.jsonl"
+
+
+class Model(Config):
+    """A trained model: where it is below the pipeline's root, and the hash of its files."""
+
+    label: str
+    run: str
+    sha256: str
+    window: str
+    """The window that it was judged on when it came here."""
+
+
+class Champion(Config):
+    """What serves now, what served before, and the anchor that models must not fall behind."""
+
+    champion: Model
+    previous: Model | None = None
+    anchor: Model
+    since: str
+    """The window from which on it serves."""
+    decision: str
+    """sha256 of the decision, or of the person's order, that made it champion."""
+
+
+def model_hash(run: Path) -> str:
+    """16 hex digits over all files of a run's model; `ArtifactError` where it has none."""
+    folder = run / "model"
+    if not folder.is_dir():
+        raise ArtifactError(f"{run}: has no model")
+    return identity_of(checksums(folder))
+
+
+def current(places: Places) -> Champion | None:
+    """The champion, or None before the first one; `ArtifactError` where the file is damaged."""
+    path = places.registry / CHAMPION
+    return parse(Champion, read_json(path), str(path)) if path.exists() else None
+
+
+def intact(places: Places, model: Model) -> Path:
+    """The model's run; `ArtifactError` where its files are not those that were judged."""
+    run = places.root / model.run
+    found = model_hash(run)
+    if found != model.sha256:
+        raise ArtifactError(
+            f"{run}: the files of model {model.label} are not those that were judged (hash {found}, "
+            f"was {model.sha256}); go back with `falconer rollback`"
+        )
+    return run
+
+
+def succeed(places: Places, model: Model, *, decision: str, moves_anchor: bool) -> Champion:
+    """Make `model` champion by a verdict. The same decision twice changes nothing the second time.
+
+    `moves_anchor`: the model was shown to be better, so that the ones after it are held to it.
+    """
+    before = current(places)
+    if before is not None and before.decision == decision:
+        return before
+    anchor = model if before is None or moves_anchor else before.anchor
+    after = Champion(
+        champion=model,
+        previous=before.champion if before else None,
+        anchor=anchor,
+        since=model.window,
+        decision=decision,
+    )
+    _replace(places, after, {"by": "verdict", "decision": decision})
+    return after
+
+
+def promote(places: Places, window: str, label: str, *, reason: str) -> Champion:
+    """A person's override: the named model of a window becomes champion, signed and recorded."""
+    path = places.judged(window, label) / "model.json"
+    if not path.exists():
+        raise ConfigError(f"{window}: no model {label!r} was judged there")
+    model = parse(Model, read_json(path), str(path))
+    intact(places, model)
+    return _override(places, model, "promote", reason)
+
+
+def rollback(places: Places, *, reason: str) -> Champion:
+    """A person's override: the model that served before serves again."""
+    now = current(places)
+    if now is None or now.previous is None:
+        raise ConfigError("there is no model before this one to go back to")
+    intact(places, now.previous)
+    return _override(places, now.previous, "rollback", reason)
+
+
+def _override(places: Places, model: Model, order: str, reason: str) -> Champion:
+    before = current(places)
+    document = {
+        "order": order,
+        "model": model.model_dump(mode="json"),
+        "by": getpass.getuser(),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "reason": reason,
+    }
+    after = Champion(
+        champion=model,
+        previous=before.champion if before else None,
+        anchor=before.anchor if before else model,
+        since=model.window,
+        decision=signing.digest(document),
+    )
+    _replace(places, after, document)
+    return after
+
+
+def _replace(places: Places, after: Champion, document: Mapping[str, Any]) -> None:
+    """Record first, then replace: a record without its change is seen and harmless."""
+    key = signing.key_of(places.registry)
+    line = signing.signed({**document, "champion": after.model_dump(mode="json")}, key)
+    history = places.registry / HISTORY
+    lines = history.read_text(encoding="utf-8") if history.exists() else ""
+    added = json.dumps(line, sort_keys=True) + "\n"
+    if not lines.endswith(added):
+        write_text(history, lines + added)
+    write_json(places.registry / CHAMPION, after.model_dump(mode="json"))
+
+
+def history(places: Places) -> list[dict[str, Any]]:
+    """Every change of the champion, oldest first, its signature checked."""
+    path = places.registry / HISTORY
+    if not path.exists():
+        return []
+    key = signing.key_of(places.registry)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [signing.verified(json.loads(line), key, path) for line in lines]

@@ -1,0 +1,127 @@
+"""The commands of retraining. Nothing heavy is imported until one of them runs."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+verdict = typer.Typer(no_args_is_help=True, help="Read verdicts, and make them again.")
+app.add_typer(verdict, name="verdict")
+
+File = Annotated[Path, typer.Argument(metavar="PIPELINE.toml", help="The pipeline file.")]
+Windows = Annotated[str, typer.Argument(metavar="WINDOW", help="The window's first day.")]
+Why = Annotated[str, typer.Option("--reason", help="Why; it is signed and kept.")]
+
+
+@app.command()
+def retrain(
+    pipeline: File,
+    window: Annotated[
+        str | None,
+        typer.Option("--window", metavar="DAY", help="Its first day; the newest if left out."),
+    ] = None,
+) -> None:
+    """Retrain on the newest window, judge, and promote or keep: one durable run.
+
+    Killed, it goes on where it stopped when the same command is given again.
+
+    Example: falconer retrain shop.toml --window 2026-03-02
+    """
+    from falconer.pipelines.console import say
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.pipeline import retrain as run
+
+    loaded = load_pipeline(pipeline)
+    wanted = loaded.window(window) if window else loaded.newest(datetime.now(UTC).date())
+    say(_sentence(run(loaded, wanted)))
+
+
+def _sentence(decision: dict[str, object]) -> str:
+    who = f" {decision['challenger']}" if decision["challenger"] else ""
+    return f"{decision['window']}: {decision['outcome']}{who}: {decision['reason']}"
+
+
+@app.command()
+def promote(
+    pipeline: File,
+    window: Windows,
+    label: Annotated[str, typer.Argument(help="A model that was judged on this window.")],
+    reason: Why,
+) -> None:
+    """Make a judged model the champion by a person's order, signed and recorded.
+
+    Example: falconer promote shop.toml 2026-03-02 ease --reason "the old one lacks the new range"
+    """
+    from falconer.pipelines.console import say
+    from falconer.workflows.retraining import champions
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.places import Places
+
+    now = champions.promote(Places.of(load_pipeline(pipeline)), window, label, reason=reason)
+    say(f"champion: {now.champion.label} of window {now.champion.window}")
+
+
+@app.command()
+def rollback(pipeline: File, reason: Why) -> None:
+    """Let the model serve again that served before, by a person's order, signed and recorded.
+
+    Example: falconer rollback shop.toml --reason "complaints about the new lists"
+    """
+    from falconer.pipelines.console import say
+    from falconer.workflows.retraining import champions
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.places import Places
+
+    now = champions.rollback(Places.of(load_pipeline(pipeline)), reason=reason)
+    say(f"champion: {now.champion.label} of window {now.champion.window}")
+
+
+@verdict.command(name="list")
+def list_verdicts(pipeline: File) -> None:
+    """Every window's outcome, oldest first.
+
+    Example: falconer verdict list shop.toml
+    """
+    from falconer.pipelines.console import say
+    from falconer.workflows.retraining import decisions
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.places import Places
+
+    places = Places.of(load_pipeline(pipeline))
+    for window in places.decided():
+        say(_sentence(decisions.read(places, window)))
+
+
+@verdict.command()
+def show(pipeline: File, window: Windows) -> None:
+    """One verdict: each rule with its answer and figures.
+
+    Example: falconer verdict show shop.toml 2026-03-02
+    """
+    from falconer.pipelines.console import say
+    from falconer.workflows.retraining import decisions
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.places import Places
+
+    decision = decisions.read(Places.of(load_pipeline(pipeline)), window)
+    say(_sentence(decision))
+    for one in decision["rules"]:
+        say(f"  {one['holds']:<8} {one['rule']}: {one['text']}")
+    say(f"sha256 {decision['sha256']}")
+
+
+@verdict.command()
+def replay(pipeline: File, window: Windows) -> None:
+    """Make a verdict again from the files that it was made from; ends with 2 where a byte differs.
+
+    Example: falconer verdict replay shop.toml 2026-03-02
+    """
+    from falconer.pipelines.console import say
+    from falconer.workflows.retraining import decisions
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.places import Places
+
+    decisions.replay(Places.of(load_pipeline(pipeline)), window)
+    say(f"{window}: the same bytes")

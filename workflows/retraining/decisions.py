@@ -1,0 +1,198 @@
+"""The decision of a window as a document: made, signed, read, and made again from what it was made
+from."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from falconer.pipelines import parquet
+from falconer.pipelines.config import parse
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.files import read_json, sha256_of
+from falconer.recsys.judging import slices
+from falconer.workflows.retraining import signing
+from falconer.workflows.retraining.config import Rule
+from falconer.workflows.retraining.places import DECISION, EVIDENCE, Places
+from falconer.workflows.retraining.verdict import Check, Evidence, Measured, Verdict, decide
+
+FORMAT = 1
+DIGITS = 9
+"""Figures are kept with so many digits, so that another machine's last bits make no difference."""
+PER_QUERY = "per_query.parquet"
+FACTS, MEASURED = "facts.json", "measured.json"
+
+
+def make(places: Places, window: str) -> dict[str, Any]:
+    """The signed decision of a window, from its `evidence.json` and the files that this names.
+
+    It is a pure function of those files and the key: no clock, no random number.
+    """
+    path = places.window(window) / EVIDENCE
+    evidence = read_json(path)
+    _refuse_changes(places, window, evidence["inputs"])
+    rule = parse(Rule, evidence["rule"], str(path))
+    measured = _evidence(places, window, evidence, rule)
+    verdict = decide(measured, rule)
+    document = {
+        "format": FORMAT,
+        "pipeline": places.name,
+        "window": window,
+        "evidence": sha256_of(path),
+        "inputs": evidence["inputs"],
+        "champion": evidence["champion"],
+        "models": evidence["models"],
+        "rule": evidence["rule"],
+        "tests_before": evidence["tests"],
+        "means": _means(measured),
+        **_facts(verdict),
+    }
+    return signing.signed(document, signing.key_of(places.registry))
+
+
+def read(places: Places, window: str) -> dict[str, Any]:
+    """A stored decision, its hash and signature checked; `ArtifactError` where they do not hold."""
+    path = places.window(window) / DECISION
+    document: dict[str, Any] = read_json(path)
+    signing.verified(document, signing.key_of(places.registry), path)
+    return document
+
+
+def tests_before(places: Places, window: str) -> list[bool]:
+    """The ledger: of each test of an earlier window, whether it promoted. A decision without a test
+    spends nothing."""
+    earlier = (read(places, name) for name in places.decided() if name < window)
+    return [one["outcome"] == "promote" for one in earlier if one["alpha"] is not None]
+
+
+def usual_lift(places: Places, window: str, label: str) -> float | None:
+    """The median over earlier windows of the champion's metric divided by the best baseline's;
+    None with fewer than three, or with another champion's label."""
+    found = []
+    for name in places.decided():
+        decision = read(places, name)
+        means = decision["means"]
+        baselines = [means[one] for one in decision["models"]["baselines"] if one in means]
+        if name < window and decision["champion"] == label and means.get("champion"):
+            found.append(means["champion"] / max([*baselines, 1e-12]))
+    return _short(statistics.median(found)) if len(found) >= 3 else None
+
+
+def _refuse_changes(places: Places, window: str, inputs: Mapping[str, str]) -> None:
+    folder = places.window(window)
+    for name, wanted in inputs.items():
+        path = folder / name
+        if not path.is_file() or sha256_of(path) != wanted:
+            raise ArtifactError(f"{path}: not the file that the verdict was made from")
+
+
+def _evidence(places: Places, window: str, stored: Mapping[str, Any], rule: Rule) -> Evidence:
+    def measured(label: str) -> Measured:
+        return read_measured(places.judged(window, label), label, rule)
+
+    models = stored["models"]
+    return Evidence(
+        data=tuple(_check(one) for one in stored["data"]),
+        damage=tuple(stored["damage"]),
+        preflight=tuple(_check(one) for one in stored["preflight"]),
+        challengers=tuple(measured(label) for label in models["challengers"]),
+        champion=measured("champion") if models["champion"] else None,
+        anchor=measured("anchor") if models["anchor"] else None,
+        baselines=tuple(measured(label) for label in models["baselines"]),
+        usual_lift=stored["usual_lift"],
+        tests=tuple(stored["tests"]),
+    )
+
+
+def _means(evidence: Evidence) -> dict[str, float]:
+    named = [*evidence.challengers, *evidence.baselines, evidence.champion, evidence.anchor]
+    return {one.label: _short(one.mean) for one in named if one is not None}
+
+
+def _check(values: Mapping[str, Any]) -> Check:
+    low, high = values["low"], values["high"]
+    return Check(
+        values["name"],
+        values["value"],
+        -np.inf if low is None else low,
+        np.inf if high is None else high,
+        values["text"],
+    )
+
+
+def check_facts(check: Check) -> dict[str, Any]:
+    """A check as JSON has it: an absent bound is null."""
+    facts = asdict(check)
+    for name in ("low", "high"):
+        facts[name] = None if abs(facts[name]) == np.inf else _short(facts[name])
+    return {**facts, "value": _short(check.value)}
+
+
+def read_measured(folder: Path, label: str, rule: Rule) -> Measured:
+    """What a model's report on a window holds for the rule."""
+    table = parquet.read(folder / rule.view / PER_QUERY)
+    evaluated = table["n_relevant"].to_numpy() > 0
+    if rule.metric not in table.column_names:
+        raise ArtifactError(f"{folder}: has no {rule.metric} a query")
+
+    def column(name: str) -> Any:
+        return np.asarray(table[name].to_numpy(zero_copy_only=False)[evaluated], np.float64)
+
+    groups = {
+        slices.parse(name)[1:]: column(name) for name in table.column_names if slices.is_slice(name)
+    }
+    timed = rule.max_latency_ms is not None
+    return Measured(
+        label=label,
+        values=np.nan_to_num(column(rule.metric)),
+        coverage=read_json(folder / FACTS)["coverage"],
+        latency_ms=read_json(folder / MEASURED)["ms_a_list"] if timed else None,
+        groups=groups,
+    )
+
+
+def _facts(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "outcome": verdict.outcome,
+        "reason": verdict.reason,
+        "challenger": verdict.challenger,
+        "alpha": _short(verdict.alpha),
+        "p": _short(verdict.p),
+        "users_needed": verdict.users_needed,
+        "rules": [
+            {
+                "rule": one.rule,
+                "holds": one.holds,
+                "text": one.text,
+                "otherwise": one.otherwise,
+                "figures": {name: _short(value) for name, value in one.figures.items()},
+            }
+            for one in verdict.findings
+        ],
+    }
+
+
+def _short(value: float | None) -> Any:
+    if value is None or isinstance(value, int):
+        return value
+    return float(f"{value:.{DIGITS}g}")
+
+
+def replay(places: Places, window: str) -> None:
+    """Make a decision again; `ArtifactError` where it is not the stored one to the last byte."""
+    path = places.window(window) / DECISION
+    if as_text(make(places, window)) != path.read_text(encoding="utf-8"):
+        raise ArtifactError(
+            f"{path}: made again, it is another one: it was changed, or made by another release"
+        )
+
+
+def as_text(document: Mapping[str, Any]) -> str:
+    """The bytes of a stored decision."""
+    return json.dumps(document, indent=2, allow_nan=False, sort_keys=True) + "\n"

@@ -1,0 +1,127 @@
+"""Does the new window look like the ones before? Its profile against theirs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from falconer.pipelines.files import read_json
+from falconer.workflows.retraining.config import Limits
+from falconer.workflows.retraining.places import DECISION, PROFILE, Places
+from falconer.workflows.retraining.verdict import Check
+
+HISTORY = 8
+"""So many accepted windows are looked back on."""
+USUAL = 3.0
+"""A shift is usual up to so many times the median of the shifts before."""
+BINS = 20
+"""The most frequent values of the window before; all others are one bin more."""
+FLOOR = 0.5
+"""Events added to each bin, so that an empty one has a logarithm."""
+
+Counts = Mapping[str, int]
+
+
+def psi(before: Counts, after: Counts) -> float:
+    """Population stability index: sum over bins of (a - b) ln(a / b) of the shares."""
+    return sum((a - b) * math.log(a / b) for b, a in zip(*_shares(before, after), strict=True))
+
+
+def jensen_shannon(before: Counts, after: Counts) -> float:
+    """Jensen-Shannon divergence in bits, from 0 to 1 (Lin 1991)."""
+    total = 0.0
+    for b, a in zip(*_shares(before, after), strict=True):
+        middle = (a + b) / 2
+        total += (a * math.log2(a / middle) + b * math.log2(b / middle)) / 2
+    return max(0.0, total)
+
+
+def _shares(before: Counts, after: Counts) -> tuple[list[float], list[float]]:
+    bins = sorted(before, key=lambda name: (-before[name], name))[:BINS]
+    counts = [[table.get(name, 0) + FLOOR for name in bins] for table in (before, after)]
+    for row, table in zip(counts, (before, after), strict=True):
+        row.append(sum(table.values()) - sum(row) + FLOOR * (len(bins) + 1))
+    first, second = ([count / sum(row) for count in row] for row in counts)
+    return first, second
+
+
+def accepted(places: Places, window: str) -> list[dict[str, Any]]:
+    """The profiles of the last windows before this one that were not refused, oldest first."""
+    names = [
+        name
+        for name in places.decided()
+        if name < window
+        and read_json(places.window(name) / DECISION)["outcome"] != "refused"
+        and (places.window(name) / PROFILE).exists()
+    ]
+    return [read_json(places.window(name) / PROFILE) for name in names[-HISTORY:]]
+
+
+def shifts(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Name of a distribution -> its `psi` and `js` from one profile to the next."""
+    first, second = before["distributions"], after["distributions"]
+    return {
+        name: {
+            "psi": psi(first[name], second[name]),
+            "js": jensen_shannon(first[name], second[name]),
+        }
+        for name in sorted(first.keys() & second.keys())
+    }
+
+
+def checks(
+    profile: Mapping[str, Any], history: list[dict[str, Any]], limits: Limits
+) -> list[Check]:
+    """What must hold of a window's profile; bounds come from `limits` and from the accepted windows
+    before."""
+    events = profile["events"]
+    found = [_at_least("events", events, 1, f"{events:,} events")]
+    if not events:
+        return found
+    found += [
+        _share(profile, "doubled", limits.max_doubled, "repeat another one in every column"),
+        _share(profile, "new_items", limits.max_new_items, "are of items never seen before"),
+    ]
+    if history:
+        found += [_volume(profile, history, limits), *_drift(profile, history, limits)]
+    return found
+
+
+def _at_least(name: str, value: float, low: float, text: str) -> Check:
+    return Check(name, value, low, math.inf, text)
+
+
+def _share(profile: Mapping[str, Any], name: str, high: float, text: str) -> Check:
+    share = profile[name] / profile["events"]
+    return Check(
+        name.replace("_", " "), share, 0, high, f"{share:.1%} of events {text} (at most {high:.0%})"
+    )
+
+
+def _volume(profile: Mapping[str, Any], history: list[dict[str, Any]], limits: Limits) -> Check:
+    usual = statistics.median(one["events"] for one in history)
+    share = profile["events"] / max(usual, 1)
+    text = (
+        f"{profile['events']:,} events are {share:.2f} times the usual {usual:,.0f} "
+        f"({limits.min_volume:.2f} to {limits.max_volume:.2f} is believed)"
+    )
+    return Check("volume", share, limits.min_volume, limits.max_volume, text)
+
+
+def _drift(
+    profile: Mapping[str, Any], history: list[dict[str, Any]], limits: Limits
+) -> list[Check]:
+    found = []
+    for name, shift in shifts(history[-1], profile).items():
+        past = [
+            shifts(one, other)[name]["psi"]
+            for one, other in pairwise(history)
+            if name in one["distributions"] and name in other["distributions"]
+        ]
+        high = max([limits.max_psi, *([USUAL * statistics.median(past)] if past else [])])
+        text = f"{name}: PSI {shift['psi']:.3f}, Jensen-Shannon {shift['js']:.3f} (PSI up to {high:.3f})"
+        found.append(Check(f"drift of {name}", shift["psi"], 0, high, text))
+    return found

@@ -1,0 +1,136 @@
+"""Each model on the same window: its lists, its report, and the rankers whose order is known."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.queries import Queries
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.files import identity_of, read_json, sha256_of, write_json
+from falconer.recsys.contracts import CatalogScorer, PairScorer
+from falconer.recsys.judging.lists import judge as reports
+from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys.lists import parquet as recommendations
+from falconer.recsys.models.saved import load_model
+from falconer.recsys.recommending.job import Job, write_lists
+from falconer.recsys.stages import lists as stages
+from falconer.workflows.retraining.config import Rule
+from falconer.workflows.retraining.decisions import FACTS, MEASURED, PER_QUERY
+
+KEY = "judged.json"
+RANDOM, REVERSED = "random", "reversed"
+SEED = 20_260_101
+
+
+class Ranker(Protocol):
+    """What is judged: something that scores the catalogue."""
+
+    def score(self, queries: Queries) -> NDArray[np.float32]:
+        """float32[n_queries, n_items]."""
+
+
+class PopularityRanker:
+    """All items by their train events, falling or rising, or in one random order."""
+
+    def __init__(self, data: Dataset, *, order: str) -> None:
+        counts = np.bincount(data.train_column("item"), minlength=data.n_items)
+        shuffled = np.random.default_rng(SEED).permutation(data.n_items)
+        scores = {RANDOM: shuffled, REVERSED: -counts}[order]
+        self._scores = scores.astype(np.float32)
+        self.items_known = np.ones(data.n_items, np.bool_)
+
+    def score(self, queries: Queries) -> NDArray[np.float32]:
+        """The same scores for everybody."""
+        return np.broadcast_to(self._scores, (len(queries.user), len(self._scores))).copy()
+
+    def save(self, directory: Path) -> None:
+        """Nothing: it is made anew from the data."""
+
+
+def judge(run: Path, data: Dataset, out: Path, rule: Rule, *, k: int, model: str) -> bool:
+    """Rank and judge a trained model on the test fold of `data`, into `out`; returns False where
+    that was done before.
+
+    `model` is the hash of the model's files.
+    """
+    key = identity_of([data.card.dataset_id, model, rule.metric, rule.view, k])
+    if _is_done(out, key):
+        return False
+    _judge(load_model(run / "model", data), data, out, rule, k)
+    write_json(out / KEY, {"key": key})
+    return True
+
+
+def judge_known(order: str, data: Dataset, out: Path, rule: Rule, *, k: int) -> bool:
+    """As `judge`, for a ranker whose place among others is known."""
+    key = identity_of([data.card.dataset_id, order, rule.metric, rule.view, k])
+    if _is_done(out, key):
+        return False
+    _judge(PopularityRanker(data, order=order), data, out, rule, k)
+    write_json(out / KEY, {"key": key})
+    return True
+
+
+def _is_done(out: Path, key: str) -> bool:
+    path = out / KEY
+    return path.is_file() and read_json(path)["key"] == key
+
+
+def _judge(
+    scorer: CatalogScorer | PairScorer, data: Dataset, out: Path, rule: Rule, k: int
+) -> None:
+    (out / KEY).unlink(missing_ok=True)
+    seconds = _rank(scorer, data, out, rule, k)
+    file = out / rule.view / recommendations.FILE
+    stages.evaluate(
+        file,
+        data.path,
+        views=[rule.view],
+        out=out,
+        config=EvaluationConfig(
+            k=_cut_offs(rule, k), metrics=(rule.metric.partition("@")[0], "coverage"), resamples=100
+        ),
+    )
+    report = reports.read(out / rule.view).report
+    coverage = report.metrics.get(f"coverage@{rule.metric.partition('@')[2]}")
+    write_json(out / FACTS, {"coverage": coverage.mean if coverage else 1.0})
+    write_json(out / MEASURED, {"ms_a_list": 1000 * seconds / max(1, data.n_queries("test"))})
+
+
+def _cut_offs(rule: Rule, k: int) -> tuple[int, ...]:
+    return tuple(sorted({int(rule.metric.partition("@")[2] or k), k}))
+
+
+def _rank(
+    scorer: CatalogScorer | PairScorer, data: Dataset, out: Path, rule: Rule, k: int
+) -> float:
+    out.mkdir(parents=True, exist_ok=True)
+    started = time.perf_counter()
+    write_lists(scorer, data, out, Job("test", (rule.view,), k, {}))
+    return time.perf_counter() - started
+
+
+def repeats(run: Path, data: Dataset, judged: Path, again: Path, rule: Rule, *, k: int) -> bool:
+    """Whether the model, loaded and ranked once more, gives the same bytes as before."""
+    _rank(load_model(run / "model", data), data, again, rule, k)
+    first, second = (folder / rule.view / recommendations.FILE for folder in (judged, again))
+    return sha256_of(first) == sha256_of(second)
+
+
+def inputs_of(folders: Sequence[Path], window: Path, rule: Rule) -> dict[str, str]:
+    """File below the window's folder -> sha256, of all that a verdict reads of these judged
+    models."""
+    names = [f"{rule.view}/{PER_QUERY}", FACTS]
+    names += [MEASURED] if rule.max_latency_ms is not None else []
+    paths = sorted(folder / name for folder in folders for name in names)
+    absent = [path for path in paths if not path.is_file()]
+    if absent:
+        raise ArtifactError(f"{absent[0]}: absent, so there is no verdict")
+    return {path.relative_to(window).as_posix(): sha256_of(path) for path in paths}

@@ -1,0 +1,125 @@
+"""One window as a durable workflow: a process that is killed goes on at its next step."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from dbos import DBOS, SetWorkflowID
+
+from falconer.pipelines.config import parse
+from falconer.pipelines.console import say, warn
+from falconer.pipelines.errors import ExhaustedError, PipelineError
+from falconer.workflows.retraining import decisions, judging, steps, store
+from falconer.workflows.retraining.config import Pipeline, Window
+from falconer.workflows.retraining.places import DECISION, Places
+from falconer.workflows.retraining.steps import Job
+
+INTERRUPTED = 130
+
+
+def retrain(pipeline: Pipeline, window: Window) -> dict[str, Any]:
+    """Retrain and judge one window; returns its decision. A window that has one is not run again.
+
+    Raises `BusyError` where another process is at it, and a `PipelineError` where a step failed for
+    another reason than its input: the champion goes on serving.
+    """
+    places = Places.of(pipeline)
+    decision = places.window(window.name) / DECISION
+    if not decision.exists():
+        with store.locked(pipeline), store.launched(pipeline):
+            _finish_others()
+            if not decision.exists():
+                _start(pipeline, window)
+    return decisions.read(places, window.name)
+
+
+def _start(pipeline: Pipeline, window: Window) -> None:
+    """A workflow whose id holds the window and the attempt: one that failed is not taken for the
+    result of the next."""
+    prefix = f"{pipeline.name}-{window.name}-"
+    attempt = len(store.workflows(pipeline, prefix=prefix)) + 1
+    with SetWorkflowID(f"{prefix}{attempt}"):
+        _result(DBOS.start_workflow(retrain_window, pipeline.model_dump(mode="json"), window.name))
+
+
+def _finish_others() -> None:
+    """Let what a killed process left come to its end, one after the other."""
+    for one in DBOS.list_workflows(status="PENDING", app_version=store.VERSION):
+        say(f"going on with {one.workflow_id}, which was cut off")
+        _result(DBOS.retrieve_workflow(one.workflow_id))
+
+
+def _result(handle: Any) -> None:
+    """Wait for a workflow. Ctrl-C ends the process at once: its step would run to its end else, and
+    whatever it leaves is swept or continued the next time."""
+    try:
+        handle.get_result()
+    except KeyboardInterrupt:
+        warn("interrupted; the same command goes on where this one stopped")
+        os._exit(INTERRUPTED)
+
+
+@DBOS.workflow()
+def retrain_window(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """All steps of one window, each recorded when it is done."""
+    pipeline = parse(Pipeline, values, "the stored pipeline")
+    job = Job(pipeline, pipeline.window(name))
+    seated: list[str] = _step("seat", steps.seat, job)["labels"]
+    refused = _refused(job, seated)
+    _step("gather", steps.gather, job, seated, refused)
+    decided: dict[str, Any] = _step("decide", steps.decide, job)
+    _step("crown", steps.crown, job, decided)
+    return decided
+
+
+def _refused(job: Job, seated: list[str]) -> dict[str, Any] | None:
+    """Everything up to the reports; returns what refused the window, if something did."""
+    for name, step, *arguments in _plan(job, seated):
+        result = _step(name, _blaming_input(step), job, *arguments)
+        if result.get("damage") or result.get("refused"):
+            return {"damage": result.get("damage", [])}
+    return None
+
+
+def _plan(job: Job, seated: list[str]) -> list[tuple[Any, ...]]:
+    labels = list(job.labels)
+    return [
+        ("watch", steps.watch),
+        ("build", steps.build),
+        *((f"train {label}", steps.train, label) for label in labels),
+        *(
+            (f"judge {label}", steps.judge, label)
+            for label in (*labels, *seated, judging.RANDOM, judging.REVERSED)
+        ),
+    ]
+
+
+def _step(name: str, step: Callable[..., dict[str, Any]], job: Job, *arguments: Any) -> Any:
+    """Run a step durably, and note how long it took and whether it was done already."""
+
+    def run() -> dict[str, Any]:
+        started = time.perf_counter()
+        say(f"-- {job.window.name}: {name}")
+        result = step(job, *arguments)
+        steps.note(job, name, time.perf_counter() - started, result)
+        return result
+
+    return DBOS.run_step({"name": name}, run)
+
+
+def _blaming_input(step: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The step, whose failure refuses the window instead of failing the workflow; a full disk or
+    memory says nothing about the input."""
+
+    def run(job: Job, *arguments: Any) -> dict[str, Any]:
+        try:
+            return step(job, *arguments)
+        except ExhaustedError:
+            raise
+        except PipelineError as error:
+            return {"damage": [f"{type(error).__name__}: {error}"]}
+
+    return run

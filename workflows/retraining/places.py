@@ -1,0 +1,71 @@
+"""Where a pipeline keeps what: the only module that knows the names of its folders and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from falconer.pipelines.files import read_json
+from falconer.workflows.retraining.config import Pipeline
+
+DECISION = "decision.json"
+OBSERVED = "observed.json"
+EVIDENCE = "evidence.json"
+PAGE = "verdict.html"
+DATASET = "dataset.json"
+PROFILE = "profile.json"
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of one pipeline below its root."""
+
+    root: Path
+    name: str
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> Places:
+        """Those of `pipeline`."""
+        return cls(pipeline.root, pipeline.name)
+
+    @property
+    def data(self) -> Path:
+        """Datasets, shared by the pipelines of this root."""
+        return self.root / "data"
+
+    @property
+    def runs(self) -> Path:
+        """Run directories of this pipeline."""
+        return self.root / "runs" / self.name
+
+    @property
+    def windows(self) -> Path:
+        """One folder a window, by its name."""
+        return self.root / "windows" / self.name
+
+    @property
+    def registry(self) -> Path:
+        """The champion, the ledger, the key and the workflows' state."""
+        return self.root / "registry" / self.name
+
+    def window(self, name: str) -> Path:
+        """The folder of one window."""
+        return self.windows / name
+
+    def judged(self, name: str, label: str) -> Path:
+        """Lists and report of one model on one window."""
+        return self.window(name) / "judged" / label
+
+    def decided(self) -> list[str]:
+        """The windows that have a decision, oldest first."""
+        return sorted(path.parent.name for path in self.windows.glob(f"*/{DECISION}"))
+
+    def dataset_before(self, name: str) -> Path | None:
+        """The dataset of the last window before `name` that has one."""
+        found = sorted(path.parent.name for path in self.windows.glob(f"*/{DATASET}"))
+        earlier = [window for window in found if window < name]
+        return self.dataset(earlier[-1]) if earlier else None
+
+    def dataset(self, name: str) -> Path:
+        """The dataset that the window was judged on."""
+        return self.root / str(read_json(self.window(name) / DATASET)["path"])

@@ -1,0 +1,79 @@
+"""A local key, and what it signs: HMAC-SHA256 over a document's canonical JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.files import canonical_json, make_directory
+
+KEY_BYTES = 32
+OWNER_ONLY = 0o600
+
+
+def key_of(folder: Path) -> bytes:
+    """The key in `folder`, made where there is none, readable by its owner only.
+
+    Raises `ArtifactError` where others can read it, or where it is no key.
+    """
+    path = folder / "key"
+    if not folder.is_dir():
+        make_directory(folder)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
+    except FileExistsError:
+        return _read(path)
+    with os.fdopen(descriptor, "wb") as stream:
+        key = secrets.token_bytes(KEY_BYTES)
+        stream.write(key)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return key
+
+
+def _read(path: Path) -> bytes:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise ArtifactError(
+            f"{path}: others can read this key (mode {mode:o}), so its signatures prove nothing; "
+            f"chmod 600 {path}, and take another key if somebody may have read it"
+        )
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise ArtifactError(
+            f"{path}: not a key of {KEY_BYTES} bytes; restore it from a copy, or remove it and sign "
+            "anew"
+        )
+    return key
+
+
+def digest(document: Mapping[str, Any]) -> str:
+    """Hex sha256 of the document's canonical JSON."""
+    return hashlib.sha256(canonical_json(document).encode()).hexdigest()
+
+
+def signed(document: Mapping[str, Any], key: bytes) -> dict[str, Any]:
+    """The document with its `sha256` and `signature`."""
+    text = digest(document)
+    signature = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    return {**document, "sha256": text, "signature": signature}
+
+
+def verified(document: Mapping[str, Any], key: bytes, origin: Path) -> dict[str, Any]:
+    """The document without hash and signature; `ArtifactError` where they are not its own."""
+    bare = {name: document[name] for name in document if name not in ("sha256", "signature")}
+    wanted = signed(bare, key)
+    for name in ("sha256", "signature"):
+        if not hmac.compare_digest(str(document.get(name)), wanted[name]):
+            raise ArtifactError(
+                f"{origin}: its {name} is not that of its content: it was changed by hand, or "
+                "signed with another key"
+            )
+    return bare
