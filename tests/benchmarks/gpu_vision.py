@@ -47,7 +47,7 @@ def measure(*, small: bool, seconds: float = SECONDS) -> dict[str, float]:
     """Pictures a second, in training and in answering."""
     device = torch.device("cpu" if small else "cuda")
     config = NetworkConfig(name="resnet18" if small else "resnet50", version="v1.5")
-    n, size, n_classes = (4, 64, 10) if small else (256, 224, 1000)
+    n, size, n_classes = (2, 32, 10) if small else (256, 224, 1000)
     network = build(config, n_classes=n_classes, channels=3).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     pictures = torch.randn(n, 3, size, size, device=device)
