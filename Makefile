@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-vision figures-vision bench-gpu-vision test test-slow sweep audit lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock clean
+.PHONY: help setup demo demo-vision figures-vision bench-gpu-vision test test-tensorflow test-slow sweep audit lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,10 @@ test: setup  ## system packages, lint, and every test that is not slow
 	@scripts/system-packages
 	@$(MAKE) --no-print-directory lint
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow and not gpu and not benchmark_suite"
+	@$(MAKE) --no-print-directory test-tensorflow
+
+test-tensorflow: setup  ## the tests of models on TensorFlow, in processes of their own
+	FALCONER_TEST_TENSORFLOW=1 .venv/bin/pytest -n 2 --dist loadfile tests/tensorflow tests/contracts
 
 test-slow: setup  ## the tests that take long
 	.venv/bin/pytest -m "slow and not gpu and not benchmark_suite"

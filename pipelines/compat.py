@@ -91,6 +91,15 @@ def importing_nvtabular() -> Iterator[None]:
             del sys.modules[name]
 
 
+def choose_keras_2() -> None:
+    """Before TensorFlow is imported: `tensorflow.keras` is Keras 2, which merlin-models needs, and
+    its notes on start-up are left out. `import keras` is Keras 3 all the same."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    if "tensorflow" not in sys.modules:
+        os.environ[LEGACY_KERAS] = "1"
+
+
 @contextmanager
 def importing_merlin_models() -> Iterator[None]:
     """Within the block `import merlin.models.tf` works; TensorFlow is imported with Keras 2, half a

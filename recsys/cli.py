@@ -73,7 +73,7 @@ def train(
     """
     from falconer.pipelines.console import say_written
     from falconer.pipelines.errors import ConfigError
-    from falconer.recsys.stages import lists as stages
+    from falconer.recsys import stages
 
     if resume is not None:
         if recipe is not None or sets:
@@ -148,7 +148,7 @@ def recommend(
     Example: falconer recommend runs/20250101T120000Z-ease-numpy-1a2b3c --k 50 --set block_mb=512
     """
     from falconer.pipelines.console import say_written
-    from falconer.recsys.stages import lists as stages
+    from falconer.recsys import stages
 
     config = _settings(stages.RecommendConfig, {"k": k}, sets)
     say_written(stages.recommend(run, fold=fold, views=_views(view), data_path=data, config=config))
@@ -168,7 +168,7 @@ def predict(
     Example: falconer predict runs/20250101T120000Z-dlrm-torch-1a2b3c --fold valid
     """
     from falconer.pipelines.console import say_written
-    from falconer.recsys.stages import labels as stages
+    from falconer.recsys import stages
 
     say_written(stages.predict(run, fold=fold, data_path=data))
 
@@ -200,8 +200,8 @@ def evaluate(
     resamples=2000
     """
     from falconer.pipelines.console import say_written
-    from falconer.recsys.judging.lists.judge import EvaluationConfig
-    from falconer.recsys.stages import lists as stages
+    from falconer.recsys import stages
+    from falconer.recsys.judging.config import EvaluationConfig
 
     config = _settings(EvaluationConfig, {"k": k}, sets)
     say_written(stages.evaluate(recs, data, fold=fold, views=_views(view), out=out, config=config))
@@ -229,8 +229,8 @@ def compare(
     capped_recall@10 --set seed=1
     """
     from falconer.pipelines.console import say_written
-    from falconer.recsys.judging.compare import ComparisonConfig
-    from falconer.recsys.stages import lists as stages
+    from falconer.recsys import stages
+    from falconer.recsys.judging.config import ComparisonConfig
 
     config = _settings(ComparisonConfig, {"metric": metric}, sets)
     say_written(stages.compare(runs, out=out, data_path=data, config=config))

@@ -10,12 +10,30 @@ from typing import Any
 import pytest
 
 DATA_MIRROR = "FALCONER_DATA_MIRROR"
+ONLY_TENSORFLOW = "FALCONER_TEST_TENSORFLOW"
+"""Set to 1, tests of TensorFlow are run, and else all others: merlin-models cannot be imported in a
+process that has imported NVTabular, and TensorFlow's threads are chosen once."""
 
 
 def in_ci() -> bool:
     """Whether this is a run in continuous integration (`CI=true`), where everything that tests need
     must be there."""
     return os.environ.get("CI", "").lower() in {"1", "true"}
+
+
+def is_of_tensorflow(item: pytest.Item) -> bool:
+    """Whether a test trains on TensorFlow: it is in `tests/tensorflow`, or its backend is that."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    folder = Path(__file__).parent / "tensorflow"
+    return folder in item.path.parents or parameters.get("backend") == "tensorflow"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of TensorFlow, or the others."""
+    wanted = os.environ.get(ONLY_TENSORFLOW) == "1"
+    others = [item for item in items if is_of_tensorflow(item) != wanted]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if is_of_tensorflow(item) == wanted]
 
 
 @pytest.fixture(scope="session", autouse=True)

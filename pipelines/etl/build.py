@@ -100,7 +100,8 @@ def _parent(recipe: EtlRecipe) -> Parent | None:
     if recipe.extends is None:
         return None
     data = Dataset.open(recipe.extends)
-    return Parent(data.card.dataset_id, of_dataset(data), Encoder.of_dataset(data))
+    entities = {"user": pl.DataFrame(data.users), "item": pl.DataFrame(data.items)}
+    return Parent(data.card.dataset_id, of_dataset(data), Encoder.of_dataset(data), entities)  # type: ignore[arg-type]
 
 
 def _is_whole(target: Path) -> bool:

@@ -31,6 +31,8 @@ class Parent:
     dataset_id: str
     catalogue: Catalogue
     encoder: Encoder
+    entities: Mapping[Kind, pl.DataFrame]
+    """Its users and items as written: `id`, `key`, `label` and encoded features."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,12 @@ def encode(
             Encoder(encodings),
             _beside(_train_columns(train, recipe), encoded["event"]),
             {
-                kind: _beside(entities[kind].select("id", "key", "label"), encoded[kind])
+                kind: _inherited(
+                    _beside(entities[kind].select("id", "key", "label"), encoded[kind]),
+                    raw.users if kind == "user" else raw.items,
+                    kind,
+                    parent,
+                )
                 for kind in KINDS
             },
             {} if of_labels else _folds(events, divided, raw.candidates, catalogue),
@@ -126,6 +133,20 @@ def _entities(values: pl.Series, table: pl.DataFrame | None, kind: Kind) -> pl.D
     return entities.with_columns(
         label=pl.coalesce("label", label) if "label" in entities.columns else label
     )
+
+
+def _inherited(
+    entities: pl.DataFrame, table: pl.DataFrame | None, kind: Kind, parent: Parent | None
+) -> pl.DataFrame:
+    """What the parent knew of users or items that the source's table does not have: a table may
+    hold only what is new. Encodings continue, so its values keep their meaning."""
+    if parent is None:
+        return entities
+    listed = pl.Series(kind, [], dtype=entities.schema["key"]) if table is None else table[kind]
+    old = parent.entities[kind]
+    absent = old.filter(~pl.col("key").is_in(listed.implode()))
+    kept = [name for name in absent.columns if name in entities.columns and name != "key"]
+    return entities.update(absent.select(kept), on="id").select(entities.columns)
 
 
 def _features(

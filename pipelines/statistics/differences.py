@@ -110,6 +110,13 @@ class Difference(Config):
         model called better."""
         return not self.reaches_zero and self.p_holm <= 1 - self.level
 
+    @property
+    def in_words(self) -> str:
+        """ "told apart", or why not."""
+        if self.separated:
+            return "told apart"
+        return "within the noise" if self.reaches_zero else "not told apart after correction"
+
 
 class PairedDifference(Difference):
     """The difference of two models over all questions."""

@@ -7,6 +7,10 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from falconer.pipelines.runs import Run
+from falconer.pipelines.training.config import TrainingConfig
+from falconer.pipelines.training.result import FitResult
+
 B = TypeVar("B")
 B_co = TypeVar("B_co", covariant=True)
 
@@ -70,3 +74,14 @@ class Task(Protocol[B]):
                 ]
             }
         ]
+
+
+class Fit(Protocol):
+    """A training loop: `falconer.pipelines.training.torch.fit`, or one that trains the model's twin
+    in another framework."""
+
+    def __call__(
+        self, task: Task[Any], config: TrainingConfig, run: Run, *, name: str = ""
+    ) -> FitResult:
+        """Train; afterwards `task.model` holds the chosen weights, in evaluation mode."""
+        ...

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Generic, Literal, TypeVar
+
 from pydantic import Field
 
 from falconer.pipelines.config import Config
-from falconer.pipelines.data.schema import Fold, View
+from falconer.pipelines.data.schema import Fold, Target, View
 from falconer.pipelines.statistics.differences import Difference, Estimate, PairedDifference
 
 REPORT_FORMAT_VERSION = 1
+
+Part = Literal["all", "repeat", "novel", "labels"]
+"""What a report is on, and its folder: a view of lists, or the rows of the task `labels`."""
+Unit = Literal["user", "row", "group of rows"]
 
 
 class SliceEstimate(Config):
@@ -40,6 +46,8 @@ class BaseReport(Config):
     metrics: dict[str, Estimate]
     """Name -> estimate, in the order of the metric table."""
     slices: tuple[SliceEstimate, ...] = ()
+    k: tuple[int, ...] = ()
+    """Cut-offs, of lists."""
     level: float
     resamples: int
     seed: int
@@ -50,10 +58,16 @@ class BaseReport(Config):
     """For how many different runs or files."""
     cost: dict[str, float] = Field(default_factory=dict)
     """`train_seconds`, `recommend_seconds`, where known."""
+    answers: str | None = None
+    """sha256 of the file of lists or predictions that was judged; the table of values has it
+    too."""
+    by_popularity: int | None = None
+    """Questions that the model did not answer itself, since it does not know their users: it gave
+    the most popular items. None where that is not known."""
     warnings: tuple[str, ...] = ()
 
 
-class Report(BaseReport):
+class ListsReport(BaseReport):
     """The content of `report.json`: one list of recommendations judged on one fold and one view."""
 
     format_version: int = REPORT_FORMAT_VERSION
@@ -72,6 +86,37 @@ class Report(BaseReport):
     in every view, since whether they are repeats is not known."""
 
 
+class Bin(Config):
+    """Rows whose probability falls into one of ten bins of equal width: how many, mean score, share
+    of label 1."""
+
+    n: int
+    score: float
+    label: float
+
+
+class LabelsReport(BaseReport):
+    """The content of `report.json` in the task `labels`: predictions judged on one fold.
+
+    `slices` has the main metric in parts of the rows.
+    """
+
+    format_version: int = REPORT_FORMAT_VERSION
+    target: Target
+    n_rows: int
+    mean_label: float
+    """Share of label 1, or mean rating."""
+    unit: Unit
+    """What is resampled."""
+    n_units: int
+    bins: tuple[Bin, ...] = ()
+    """Reliability: bins without a row are left out; none for ratings, and for scores that are no
+    probabilities."""
+
+
+R = TypeVar("R", bound=BaseReport)
+
+
 class SliceDifference(Difference):
     """The difference of two models over one group's queries, corrected for all groups and pairs of
     the view."""
@@ -80,13 +125,13 @@ class SliceDifference(Difference):
     group: str
 
 
-class ViewComparison(Config):
-    """All compared reports of one view, best first by `metric`, and the paired differences to the
-    best."""
+class ViewComparison(Config, Generic[R]):
+    """All compared reports of one view, best first by `metric`, and the paired differences."""
 
-    view: View
+    view: Part
     metric: str
-    reports: tuple[Report, ...]
+    lower_is_better: bool = False
+    reports: tuple[R, ...]
     differences: tuple[PairedDifference, ...]
     """Between every pair of labels, on `metric`."""
     letters: dict[str, str] = Field(default_factory=dict)
@@ -94,15 +139,15 @@ class ViewComparison(Config):
     slices: tuple[SliceDifference, ...] = ()
     """Between the first of `reports` and each other one, in every group."""
     verdict: str
-    """One or two sentences: who leads, by how much, whether a plain baseline wins, what the noise
+    """One to three sentences: who leads, by how much, whether a plain baseline wins, what the noise
     does not let say."""
 
 
-class Comparison(Config):
+class Comparison(Config, Generic[R]):
     """Several runs on one dataset and fold."""
 
     dataset_id: str
     fold: Fold
-    views: tuple[ViewComparison, ...]
+    views: tuple[ViewComparison[R], ...]
     warnings: tuple[str, ...] = ()
     """What was not judged alike, in words."""

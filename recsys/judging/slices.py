@@ -18,8 +18,8 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Ragged
 from falconer.pipelines.data.schema import Feature, Fold
 from falconer.pipelines.errors import ArtifactError
-from falconer.recsys.contracts import Metric, Ranked
 from falconer.recsys.metrics.context import item_counts
+from falconer.recsys.metrics.ranked import Metric, Ranked
 
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]

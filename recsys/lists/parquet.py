@@ -21,6 +21,7 @@ from falconer.pipelines.errors import DataError
 from falconer.pipelines.exhaustion import named
 from falconer.pipelines.files import atomic_file
 from falconer.recsys.lists.ids import IdMatcher
+from falconer.recsys.lists.ranked import TopK
 from falconer.recsys.lists.stored import (
     Lists,
     ListStore,
@@ -30,7 +31,6 @@ from falconer.recsys.lists.stored import (
     put_as_they_come,
     put_in_any_order,
 )
-from falconer.recsys.recommending.top_k import TopK
 
 FILE = "recommendations.parquet"
 ABOUT_KEY = b"falconer"

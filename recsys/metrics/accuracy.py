@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falconer.recsys.contracts import Metric, Ranked
 from falconer.recsys.metrics.definition import Definition
+from falconer.recsys.metrics.ranked import Metric, Ranked
 
 Float64 = NDArray[np.float64]
 

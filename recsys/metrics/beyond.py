@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from falconer.recsys.contracts import Ranked
 from falconer.recsys.metrics.context import Context
 from falconer.recsys.metrics.definition import LISTED_RULES, Definition
+from falconer.recsys.metrics.ranked import Ranked
 
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconer.pipelines.errors import ConfigError
-from falconer.recsys.contracts import Ranked
 from falconer.recsys.metrics.accuracy import METRICS
 from falconer.recsys.metrics.beyond import BEYOND_METRICS, NEED_CATEGORIES
 from falconer.recsys.metrics.context import Context
 from falconer.recsys.metrics.exposure import LIST_METRICS, Exposure, counts_of
+from falconer.recsys.metrics.ranked import Ranked
 
 Float64 = NDArray[np.float64]
 

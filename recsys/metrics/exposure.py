@@ -10,10 +10,10 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from falconer.recsys.contracts import Ranked
 from falconer.recsys.metrics.beyond import list_popularity
 from falconer.recsys.metrics.context import GROUPS, Context
 from falconer.recsys.metrics.definition import ALL_LISTS_RULES, Definition
+from falconer.recsys.metrics.ranked import Ranked
 
 Float64 = NDArray[np.float64]
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from falconer.pipelines.data.queries import Ragged
 from falconer.pipelines.errors import ConfigError
-from falconer.recsys.contracts import Ranked
 from falconer.recsys.metrics.accuracy import METRICS
 from falconer.recsys.metrics.beyond import BEYOND_METRICS
 from falconer.recsys.metrics.context import Context
 from falconer.recsys.metrics.exposure import LIST_METRICS, Exposure
+from falconer.recsys.metrics.ranked import Ranked
 
 Float64 = NDArray[np.float64]
 LN_2 = float(np.log(2))

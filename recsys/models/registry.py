@@ -31,6 +31,12 @@ from falconer.recsys.models.wide_deep.config import WideDeepConfig
 
 Implementation = models.Implementation[ModelConfig, Trainer, Loader]
 
+
+def _on(name: str, *backends: str) -> dict[str, str]:
+    """The modules of a model that has several backends."""
+    return {backend: f"falconer.recsys.models.{name}.on_{backend}" for backend in backends}
+
+
 MODELS: Mapping[str, Model[ModelConfig]] = {
     "popularity": Model(PopularityConfig, {"numpy": "falconer.recsys.models.popularity.on_numpy"}),
     "personal_popularity": Model(
@@ -41,13 +47,13 @@ MODELS: Mapping[str, Model[ModelConfig]] = {
     "item_knn": Model(ItemKnnConfig, {"numpy": "falconer.recsys.models.item_knn.on_numpy"}),
     "ease": Model(EaseConfig, {"numpy": "falconer.recsys.models.ease.on_numpy"}),
     "als": Model(AlsConfig, {"implicit": "falconer.recsys.models.als.on_implicit"}),
-    "ncf": Model(NcfConfig, {"torch": "falconer.recsys.models.ncf.on_torch"}),
-    "wide_deep": Model(WideDeepConfig, {"torch": "falconer.recsys.models.wide_deep.on_torch"}),
-    "dlrm": Model(DlrmConfig, {"torch": "falconer.recsys.models.dlrm.on_torch"}),
+    "ncf": Model(NcfConfig, _on("ncf", "torch", "tensorflow")),
+    "wide_deep": Model(WideDeepConfig, _on("wide_deep", "torch", "tensorflow")),
+    "dlrm": Model(DlrmConfig, _on("dlrm", "torch", "tensorflow")),
     "bpr": Model(BprConfig, {"implicit": "falconer.recsys.models.bpr.on_implicit"}),
-    "vae_cf": Model(VaeCfConfig, {"torch": "falconer.recsys.models.vae_cf.on_torch"}),
-    "sasrec": Model(SasRecConfig, {"torch": "falconer.recsys.models.sasrec.on_torch"}),
-    "bert4rec": Model(Bert4RecConfig, {"torch": "falconer.recsys.models.bert4rec.on_torch"}),
+    "vae_cf": Model(VaeCfConfig, _on("vae_cf", "torch", "tensorflow")),
+    "sasrec": Model(SasRecConfig, _on("sasrec", "torch", "tensorflow")),
+    "bert4rec": Model(Bert4RecConfig, _on("bert4rec", "torch", "tensorflow")),
 }
 
 REGISTRY: Registry[ModelConfig, Trainer, Loader] = Registry(

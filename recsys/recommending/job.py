@@ -8,13 +8,12 @@ others, and ends with the same bytes.
 
 from __future__ import annotations
 
-import fcntl
 import shutil
 import time
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,21 +25,15 @@ from falconer.pipelines.console import progress, say
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.data.schema import Fold, View
-from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.files import (
-    atomic_file,
-    canonical_json,
-    make_directory,
-    sweep,
-    write_text,
-)
+from falconer.pipelines.files import atomic_file, canonical_json, make_directory, sweep, write_text
 from falconer.recsys.contracts import CatalogScorer, PairScorer
-from falconer.recsys.judging.lists import judge as evaluation
 from falconer.recsys.lists import parquet as recommendations
+from falconer.recsys.lists.held import held
+from falconer.recsys.lists.ranked import TopK
+from falconer.recsys.lists.sealed import break_seal, seal
 from falconer.recsys.recommending.top_k import (
     BLOCK_BYTES,
     QUERIES_AT_ONCE,
-    TopK,
     by_factors,
     known_factors,
     ranked_blocks,
@@ -48,6 +41,8 @@ from falconer.recsys.recommending.top_k import (
 
 JOURNAL = ".recommend"
 SECONDS = "seconds"
+BY_POPULARITY = "queries_by_popularity"
+"""In what lists say of themselves: the queries whose users the model does not know."""
 FORMAT_VERSION = 1
 
 Lists = dict[View, TopK]
@@ -64,7 +59,8 @@ class Job:
     `ranked_blocks`.
 
     `device` (cuda, cpu) ranks products of factors with torch there, in views all and novel; what is
-    no such product is ranked as without it.
+    no such product is ranked as without it. `outdate` removes from a view's folder what was found
+    out about the lists that are about to be replaced.
     """
 
     fold: Fold
@@ -73,6 +69,7 @@ class Job:
     about: Mapping[str, Any]
     block_bytes: int = BLOCK_BYTES
     device: str | None = None
+    outdate: Callable[[Path], None] = lambda folder: None
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,8 @@ class Written:
 
 
 def write_lists(scorer: CatalogScorer | PairScorer, data: Dataset, root: Path, job: Job) -> Written:
-    """Write `<root>/<view>/recommendations.parquet` for each view, and remove reports on what stood
-    there. Lists have at most as many places as the catalogue has items, or `SHORT`.
+    """Write `<root>/<view>/recommendations.parquet` for each view, with its checksum beside it.
+    Lists have at most as many places as the catalogue has items, or `SHORT`.
 
     Raises `ArtifactError` where another process is writing lists into `root`, `ConfigError` for an
     absent device.
@@ -104,7 +101,8 @@ def write_lists(scorer: CatalogScorer | PairScorer, data: Dataset, root: Path, j
         )
 
         refuse_absent(job.device)
-    with _locked(root / JOURNAL):
+    with held(root):
+        _sweep(root / JOURNAL)
         for view in job.views:
             sweep(root / view)
         journal = Journal(root / JOURNAL, _plan(data, job))
@@ -115,7 +113,10 @@ def write_lists(scorer: CatalogScorer | PairScorer, data: Dataset, root: Path, j
             }
             _write_blocks(_ranked(scorer, data, job, journal, n_queries), writers)
             for view in job.views:
-                evaluation.remove(root / view)
+                break_seal(root / view / recommendations.FILE)
+                job.outdate(root / view)
+        for view in job.views:
+            seal(root / view / recommendations.FILE)
         seconds = journal.seconds
         journal.remove()
     return Written(n_queries, resumed, seconds)
@@ -298,25 +299,15 @@ class Journal:
 
     def _forget(self) -> None:
         for path in self._path.iterdir():
-            if path.name != "lock":
-                path.unlink()
+            path.unlink()
 
     def _block(self, number: int) -> Path:
         return self._path / f"{number:06d}.npz"
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder, made where it is not there yet, for this process alone; the system lets go
-    when it ends."""
+def _sweep(folder: Path) -> None:
+    """Make the folder where it is not there yet, and remove what a killed job was writing into
+    it."""
     if not folder.is_dir():
         make_directory(folder)
-    with (folder / "lock").open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ArtifactError(
-                f"{folder.parent}: another process is writing lists there; wait for it, or end it"
-            ) from error
-        sweep(folder)
-        yield
+    sweep(folder)

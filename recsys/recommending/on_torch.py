@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from falconer.pipelines.data.queries import Ragged
 from falconer.pipelines.errors import ConfigError, PipelineError
-from falconer.recsys.recommending.top_k import TopK
+from falconer.recsys.lists.ranked import TopK
 
 QUERIES_AT_ONCE = 4096
 ITEMS_AT_ONCE = 2**15

@@ -21,6 +21,7 @@ from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import PipelineError
 from falconer.recsys.contracts import CatalogScorer, FactorScorer, Pairs, PairScorer
+from falconer.recsys.lists.ranked import TopK
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
@@ -43,21 +44,6 @@ SCORES_COPIED = 2**21
 
 Piece = tuple[int, Float32, Float32]
 """First item, scores[R, B] that may be overwritten, bias[B]."""
-
-
-@dataclass(frozen=True)
-class TopK:
-    """Ranked lists of Q queries.
-
-    items   int32[Q, k]    best first, -1 behind the end of a shorter list
-    scores  float32[Q, k]  beside `items`; -inf where items is -1
-    """
-
-    items: Int32
-    scores: Float32
-
-    def __len__(self) -> int:
-        return len(self.items)
 
 
 def top_k(

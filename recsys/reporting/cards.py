@@ -11,17 +11,16 @@ from markupsafe import Markup
 from falconer.pipelines import page
 from falconer.pipelines.config import to_toml
 from falconer.pipelines.data.dataset import Dataset
-from falconer.pipelines.data.schema import Fold, View
+from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.page import Column, Table
 from falconer.pipelines.runs import Run
 from falconer.pipelines.statistics.differences import Estimate
-from falconer.recsys.judging.labels.judge import RowReport
-from falconer.recsys.judging.reports import Comparison, Report
+from falconer.recsys.judging.reports import BaseReport, Comparison, ListsReport, Part
 from falconer.recsys.metrics import COMMON_RULES
 
 ABSENT = "\u2013"
 
-VIEWS: dict[View, tuple[str, str]] = {
+VIEWS: dict[Part, tuple[str, str]] = {
     "all": (
         "All items",
         "Every item of the catalogue may be recommended, and everything that a user then chose "
@@ -37,20 +36,20 @@ VIEWS: dict[View, tuple[str, str]] = {
         "Items of the user's history are kept out of the lists, and only choices that the user had "
         "never made count.",
     ),
+    "labels": ("Labels of rows", "Each row of the fold is given a score, held beside its label."),
 }
 """View -> its name and its rule, in words that fit purchases and films alike."""
 
 
-def warnings(comparison: Comparison) -> tuple[str, ...]:
+def warnings(comparison: Comparison[Any]) -> tuple[str, ...]:
     """What was not judged alike, and every report's warnings, each once, with the models and views
     it is about where these are not all of them."""
     found: dict[str, list[str]] = {}
     for view in comparison.views:
         for report in view.reports:
+            place = "" if view.view == "labels" else f" ({VIEWS[view.view][0].lower()})"
             for warning in report.warnings:
-                found.setdefault(warning, []).append(
-                    f"{report.label} ({VIEWS[view.view][0].lower()})"
-                )
+                found.setdefault(warning, []).append(f"{report.label}{place}")
     n_reports = sum(len(view.reports) for view in comparison.views)
     return comparison.warnings + tuple(
         warning if len(places) == n_reports > 1 else f"{warning}: {', '.join(places)}"
@@ -58,14 +57,14 @@ def warnings(comparison: Comparison) -> tuple[str, ...]:
     )
 
 
-def costs(comparison: Comparison, runs: Sequence[Run]) -> Table:
+def costs(comparison: Comparison[Any], runs: Sequence[Run]) -> Table:
     """What each model cost, as far as it is known: seconds to train and to recommend, peak
     memory."""
     return cost_table(comparison.views[0].reports, runs, {"recommend_seconds": "Recommending"})
 
 
 def cost_table(
-    reports: Sequence[Report | RowReport], runs: Sequence[Run], answering: Mapping[str, str]
+    reports: Sequence[BaseReport], runs: Sequence[Run], answering: Mapping[str, str]
 ) -> Table:
     """One row a report; `answering` maps the key of a cost besides training to its column's
     name."""
@@ -160,7 +159,9 @@ def _features(data: Dataset) -> Table | None:
     return Table("features", "Encoded features", columns, rows) if rows else None
 
 
-def protocol_card(comparison: Comparison, data: Dataset, runs: Sequence[Run]) -> dict[str, Any]:
+def protocol_card(
+    comparison: Comparison[Any], data: Dataset, runs: Sequence[Run]
+) -> dict[str, Any]:
     """What the template shows of the judging: split, metrics, denominators, bootstrap, runs and
     versions."""
     first = comparison.views[0].reports[0]
@@ -185,7 +186,7 @@ def protocol_card(comparison: Comparison, data: Dataset, runs: Sequence[Run]) ->
     }
 
 
-def reads(reports: Sequence[Report | RowReport]) -> str:
+def reads(reports: Sequence[BaseReport]) -> str:
     """How often the test fold was looked at; empty where that was not counted."""
     counts = [(report.test_reads, report.test_lists) for report in reports if report.test_reads]
     if not counts:
@@ -201,7 +202,7 @@ def reads(reports: Sequence[Report | RowReport]) -> str:
     )
 
 
-def _denominators(comparison: Comparison) -> Table:
+def _denominators(comparison: Comparison[Any]) -> Table:
     """One row a view, or one for each group of models where the numbers are not the same."""
     rows = []
     for view in comparison.views:
@@ -228,13 +229,13 @@ def _denominators(comparison: Comparison) -> Table:
     return Table("denominators", caption, columns, tuple(rows))
 
 
-def _denominator(report: Report) -> tuple[str, ...]:
+def _denominator(report: ListsReport) -> tuple[str, ...]:
     left_out = report.n_queries - report.n_evaluated
     numbers = (report.n_queries, report.n_evaluated, left_out, report.n_without_list)
     return tuple(page.count(number) for number in (*numbers, report.n_relevant, report.n_outside))
 
 
-def _definitions(comparison: Comparison) -> tuple[str, list[tuple[str, str]]]:
+def _definitions(comparison: Comparison[Any]) -> tuple[str, list[tuple[str, str]]]:
     """The rules common to all metrics, and each metric's definition at one cut-off: the others
     differ in k only."""
     main = comparison.views[0].metric.partition("@")[2]

@@ -1,5 +1,5 @@
-"""The comparison of predictions as a page: leaderboard, calibration, differences, and what they
-rest on."""
+"""The page on compared predictions of labels: leaderboard, calibration, slices, and what they rest
+on."""
 
 from __future__ import annotations
 
@@ -8,163 +8,59 @@ from typing import Any
 
 from markupsafe import Markup
 
-from falconer.pipelines import charts, drawing, page
+from falconer.pipelines import charts, page
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.page import Column, Table
 from falconer.pipelines.runs import Run
-from falconer.recsys.judging.labels.compare import RowComparison
-from falconer.recsys.judging.labels.judge import RowReport
-from falconer.recsys.judging.reports import SliceEstimate
+from falconer.recsys.judging.reports import Comparison, LabelsReport
 from falconer.recsys.reporting import cards as report_cards
-from falconer.recsys.reporting.lists_page import Palette, curves_of, pair_table
+from falconer.recsys.reporting.palette import Palette, curves_of
+from falconer.recsys.reporting.sections import section, units_of
 
-ABSENT = "\u2013"
 
-
-def render(comparison: RowComparison, data: Dataset, runs: Sequence[Run]) -> str:
+def render(comparison: Comparison[LabelsReport], data: Dataset, runs: Sequence[Run]) -> str:
     """The HTML of the comparison; `runs` are those that made the predictions."""
-    palette = Palette({report.label: number for number, report in enumerate(comparison.reports)})
-    curves = curves_of({report.run: report.label for report in comparison.reports}, runs, palette)
-    with_bins = [report for report in comparison.reports if report.bins]
-    links = [("summary", "Summary"), ("leaderboard", "Leaderboard")]
+    [view] = comparison.views
+    palette, reports = Palette.of(comparison), view.reports
+    shown = section(view, palette)
+    curves = curves_of({report.run: report.label for report in reports}, runs, palette)
+    with_bins = [report for report in reports if report.bins]
+    links = [("summary", "Summary"), (shown.name, shown.title)]
     links += [("calibration", "Calibration")] if with_bins else []
-    links += [("parts", "Parts")] if any(report.slices for report in comparison.reports) else []
     links += [("training", "Training")] if curves else []
-    n = len(comparison.reports)
+    n = len(reports)
+    answering = {"predict_seconds": "Predicting"}
     context = {
         "title": f"{n} model{'s' * (n != 1)} on {data.card.name}",
         "sections": [*links, ("cost", "Cost"), ("data", "Data"), ("protocol", "Protocol")],
-        "facts": _facts(comparison, data),
-        "verdict": comparison.verdict,
-        "warnings": warnings(comparison.reports),
-        "charts": _charts(comparison, palette),
-        "table": leaderboard(comparison, palette),
-        "differences": _differences(comparison),
+        "facts": _facts(reports[0], data),
+        "views": [shown],
+        "warnings": report_cards.warnings(comparison),
         "reliability": _reliability(with_bins, palette) if with_bins else None,
         "bins": _bins(with_bins),
-        "parts": _parts(comparison.reports),
         "curves": curves,
-        "costs": report_cards.cost_table(
-            comparison.reports, runs, {"predict_seconds": "Predicting"}
-        ),
+        "costs": report_cards.cost_table(reports, runs, answering),
         "data_card": report_cards.data_card(data, comparison.fold),
-        "protocol_card": _protocol_card(comparison, data, runs),
+        "protocol_card": _protocol_card(reports, data, runs),
     }
     return page.render("falconer.recsys.reporting", "labels.html", context)
 
 
-def _facts(comparison: RowComparison, data: Dataset) -> list[tuple[str, str]]:
-    first = comparison.reports[0]
+def _facts(first: LabelsReport, data: Dataset) -> list[tuple[str, str]]:
     mean = ("Label 1", page.percent(first.mean_label)) if first.target == "binary" else (
         "Mean rating", page.decimal(first.mean_label, digits=2)
     )  # fmt: skip
     return [
         ("Train rows", page.count(data.train.num_rows)),
-        (f"Rows ({comparison.fold})", page.count(first.n_rows)),
+        (f"Rows ({first.fold})", page.count(first.n_rows)),
         mean,
         ("Features", page.count(len(data.card.features))),
         ("Split", data.card.split.protocol.replace("_", " ")),
-        ("Dataset", comparison.dataset_id),
+        ("Dataset", first.dataset_id),
     ]
 
 
-def warnings(reports: Sequence[RowReport]) -> tuple[str, ...]:
-    """Every report's warnings, each once, with the models it is about where these are not all."""
-    found: dict[str, list[str]] = {}
-    for report in reports:
-        for warning in report.warnings:
-            found.setdefault(warning, []).append(report.label)
-    return tuple(
-        warning if len(labels) == len(reports) else f"{warning}: {', '.join(labels)}"
-        for warning, labels in found.items()
-    )
-
-
-def _charts(comparison: RowComparison, palette: Palette) -> list[tuple[str, Markup]]:
-    level = _level(comparison)
-    rows = [
-        charts.Dot(report.label, one.mean, one.low, one.high, palette[report.label])
-        for report in comparison.reports
-        for one in [report.metrics[comparison.metric]]
-    ]
-    spoken = "; ".join(f"{row.label} {row.value:.4f}" for row in rows)
-    drawn = charts.dot_chart(
-        "leaderboard-chart",
-        rows,
-        title=f"{comparison.metric} of each model",
-        description=f"Values with {level} intervals: {spoken}.",
-        axis=f"{comparison.metric}, with {level} interval",
-        digits=4,
-    )
-    return [("Value and interval of each model", drawn), *_gaps(comparison, palette)]
-
-
-def _gaps(comparison: RowComparison, palette: Palette) -> list[tuple[str, Markup]]:
-    """How far each model is from the first, with the paired interval."""
-    first, *others = [report.label for report in comparison.reports]
-    gaps = [gap for gap in comparison.differences if gap.first == first]
-    if not others:
-        return []
-    rows = [
-        charts.Dot(gap.second, -gap.difference, -gap.high, -gap.low, palette[gap.second])
-        for gap in gaps
-    ]
-    spoken = "; ".join(f"{row.label} {row.value:+.4f}" for row in rows)
-    drawn = charts.dot_chart(
-        "gap-chart",
-        rows,
-        title=f"{comparison.metric} of each model less that of {first}",
-        description=f"Paired differences with {_level(comparison)} intervals: {spoken}.",
-        axis="an interval that reaches zero: not told apart",
-        digits=4,
-        signed=True,
-    )
-    return [(f"Difference to {first}, paired", drawn)]
-
-
-def _level(comparison: RowComparison) -> str:
-    return f"{100 * comparison.reports[0].level:g}\u00a0%"
-
-
-def leaderboard(comparison: RowComparison, palette: Palette) -> Table:
-    """Every metric of every model, best first."""
-    names = list(dict.fromkeys(name for report in comparison.reports for name in report.metrics))
-    names.sort(key=lambda name: name != comparison.metric)
-    rows = tuple(
-        (
-            Markup('<span class="model">{}{}</span>').format(
-                drawing.swatch(palette[report.label]), page.breakable(report.label)
-            ),
-            comparison.letters.get(report.label, ""),
-            *(_estimate(report, name) for name in names),
-        )
-        for report in comparison.reports
-    )
-    caption = f"Leaderboard by {comparison.metric}, with {_level(comparison)} intervals"
-    columns = (Column("Model"), Column("Group"), *(Column(name, numeric=True) for name in names))
-    return Table("leaderboard-table", caption, columns, rows)
-
-
-def _estimate(report: RowReport, name: str) -> str:
-    one = report.metrics.get(name)
-    if one is None or one.low is None or one.high is None:
-        return ABSENT
-    return page.with_note(
-        page.decimal(one.mean), f"{page.decimal(one.low)} to {page.decimal(one.high)}"
-    )
-
-
-def _differences(comparison: RowComparison) -> Table | None:
-    if not comparison.differences:
-        return None
-    unit = {"user": "Users", "row": "Rows", "group of rows": "Groups of rows"}[
-        comparison.reports[0].unit
-    ]
-    caption = f"Paired differences in {comparison.metric}, both models on the same rows"
-    return pair_table("pairs", caption, comparison.differences, units=unit)
-
-
-def _reliability(reports: Sequence[RowReport], palette: Palette) -> Markup:
+def _reliability(reports: Sequence[LabelsReport], palette: Palette) -> Markup:
     lines = [
         charts.Series(
             report.label, [(one.score, one.label) for one in report.bins], palette[report.label]
@@ -187,7 +83,7 @@ def _reliability(reports: Sequence[RowReport], palette: Palette) -> Markup:
     )
 
 
-def _bins(reports: Sequence[RowReport]) -> Table:
+def _bins(reports: Sequence[LabelsReport]) -> Table:
     rows = tuple(
         (
             report.label,
@@ -205,44 +101,12 @@ def _bins(reports: Sequence[RowReport]) -> Table:
     return Table("bins", "Calibration: the bins of each model's scores", columns, rows)
 
 
-def _parts(reports: Sequence[RowReport]) -> Table | None:
-    """One row a group, one column a model; None where nothing was cut."""
-    found: dict[tuple[str, str], dict[str, SliceEstimate]] = {}
-    for report in reports:
-        for one in report.slices:
-            found.setdefault((one.slicing, one.group), {})[report.label] = one
-    if not found:
-        return None
-    rows = tuple(
-        (
-            page.with_note(group, slicing),
-            page.count(next(iter(by_label.values())).n),
-            *(_part(by_label.get(report.label)) for report in reports),
-        )
-        for (slicing, group), by_label in found.items()
-    )
-    metric = next(one.metric for report in reports for one in report.slices)
-    models = (Column(report.label, numeric=True) for report in reports)
-    caption = f"{metric} in parts of the rows, with {100 * reports[0].level:g}\u00a0% intervals"
-    return Table(
-        "parts-table", caption, (Column("Group"), Column("Rows", numeric=True), *models), rows
-    )
-
-
-def _part(one: SliceEstimate | None) -> str:
-    if one is None:
-        return ABSENT
-    return page.with_note(
-        page.decimal(one.mean), f"{page.decimal(one.low)} to {page.decimal(one.high)}"
-    )
-
-
-def _protocol_card(comparison: RowComparison, data: Dataset, runs: Sequence[Run]) -> dict[str, Any]:
-    first = comparison.reports[0]
+def _protocol_card(
+    reports: Sequence[LabelsReport], data: Dataset, runs: Sequence[Run]
+) -> dict[str, Any]:
+    first = reports[0]
     definitions = {
-        name: one.definition
-        for report in comparison.reports
-        for name, one in report.metrics.items()
+        name: one.definition for report in reports for name, one in report.metrics.items()
     }
     return {
         "description": data.card.split.description,
@@ -251,19 +115,13 @@ def _protocol_card(comparison: RowComparison, data: Dataset, runs: Sequence[Run]
         ),
         "definitions": list(definitions.items()),
         "bootstrap": f"Intervals hold {100 * first.level:g}\u00a0% of {page.count(first.resamples)} bootstrap "
-        f"resamples of {page.count(first.n_units)} {_units(first)} (seed {first.seed}), of values "
+        f"resamples of {page.count(first.n_units)} {units_of(first).lower()} (seed {first.seed}), of values "
         "whose mean is the "
         "metric: for one that is no mean over rows, such as the AUC, its first-order change with "
         "the row's weight. A "
         "paired difference is computed on the same rows for both models, and its interval is that "
         "of the difference.",
-        "reads": report_cards.reads(comparison.reports),
-        "runs": report_cards.run_table(
-            {report.run: report.label for report in comparison.reports}, runs
-        ),
+        "reads": report_cards.reads(reports),
+        "runs": report_cards.run_table({report.run: report.label for report in reports}, runs),
         "versions": report_cards.version_table(runs),
     }
-
-
-def _units(report: RowReport) -> str:
-    return "groups of rows" if report.unit == "group of rows" else f"{report.unit}s"

@@ -4,6 +4,7 @@ its mean is better."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from markupsafe import Markup
 
@@ -12,7 +13,7 @@ from falconer.pipelines.page import Column, Table
 from falconer.recsys.judging.reports import SliceDifference, SliceEstimate, ViewComparison
 
 
-def slice_table(view: ViewComparison, title: str, numbers: Mapping[str, int]) -> Table | None:
+def slice_table(view: ViewComparison[Any], title: str, numbers: Mapping[str, int]) -> Table | None:
     """One row a group, one column a model; None where nothing was sliced. `numbers` are the models'
     colours."""
     by_group: dict[tuple[str, str], dict[str, SliceEstimate]] = {}
@@ -32,6 +33,7 @@ def slice_table(view: ViewComparison, title: str, numbers: Mapping[str, int]) ->
             (page.with_note(group, slicing), page.count(next(iter(found.values())).n), *cells)
         )
     metric = next(one.metric for report in view.reports for one in report.slices)
+    questions = "Rows" if view.view == "labels" else "Queries"
     models = (Column(report.label, numeric=True) for report in view.reports)
     caption = (
         f"{title}: {metric} in every group, with {100 * view.reports[0].level:g}\u00a0% intervals"
@@ -39,7 +41,7 @@ def slice_table(view: ViewComparison, title: str, numbers: Mapping[str, int]) ->
     return Table(
         f"{view.view}-slices",
         caption,
-        (Column("Group"), Column("Queries", numeric=True), *models),
+        (Column("Group"), Column(questions, numeric=True), *models),
         tuple(rows),
     )
 
@@ -56,32 +58,37 @@ def _cell(estimate: SliceEstimate | None, *, marked: bool) -> Markup | str:
     )
 
 
-def worse_for_the_leader(view: ViewComparison) -> tuple[SliceDifference, ...]:
+def worse_for_the_leader(view: ViewComparison[Any]) -> tuple[SliceDifference, ...]:
     """Groups in which another model is ahead of the first, outside the noise after correction for
     all groups."""
-    return tuple(gap for gap in view.slices if gap.separated and gap.difference < 0)
+    sign = -1 if view.lower_is_better else 1
+    return tuple(gap for gap in view.slices if gap.separated and sign * gap.difference < 0)
 
 
-def reversals(view: ViewComparison) -> tuple[str, ...]:
+def reversals(view: ViewComparison[Any]) -> tuple[str, ...]:
     """The same in words, one sentence a group; the first model's mean is the best of all
     queries."""
     groups: dict[tuple[str, str], list[SliceDifference]] = {}
-    for gap in sorted(worse_for_the_leader(view), key=lambda gap: gap.difference):
+    for gap in sorted(worse_for_the_leader(view), key=lambda gap: -abs(gap.difference)):
         groups.setdefault((gap.slicing, gap.group), []).append(gap)
-    return tuple(_reversal(gaps[0], [gap.second for gap in gaps[1:]]) for gaps in groups.values())
-
-
-def _reversal(most: SliceDifference, others: Sequence[str]) -> str:
-    also = f"; so {'is' if len(others) == 1 else 'are'} {', '.join(others)}" if others else ""
-    interval = f"{page.decimal(-most.high)} to {page.decimal(-most.low)}"
-    return (
-        f"{most.slicing}, {most.group} ({page.count(most.n)} queries): {most.second} is ahead of "
-        f"{most.first} by "
-        f"{page.decimal(-most.difference)} in {most.metric} ({interval}){also}"
+    questions = "users" if view.view == "labels" else "queries"
+    return tuple(
+        _reversal(gaps[0], [gap.second for gap in gaps[1:]], questions) for gaps in groups.values()
     )
 
 
-def none_found(view: ViewComparison) -> str:
+def _reversal(most: SliceDifference, others: Sequence[str], questions: str) -> str:
+    also = f"; so {'is' if len(others) == 1 else 'are'} {', '.join(others)}" if others else ""
+    low, high = sorted((abs(most.low), abs(most.high)))
+    interval = f"{page.decimal(low)} to {page.decimal(high)}"
+    return (
+        f"{most.slicing}, {most.group} ({page.count(most.n)} {questions}): {most.second} is ahead of "
+        f"{most.first} by "
+        f"{page.decimal(abs(most.difference))} in {most.metric} ({interval}){also}"
+    )
+
+
+def none_found(view: ViewComparison[Any]) -> str:
     """What the page says where there is nothing of the kind; empty where nothing was compared."""
     if not view.slices or worse_for_the_leader(view):
         return ""
@@ -90,7 +97,7 @@ def none_found(view: ViewComparison) -> str:
 
 
 def trade_offs(
-    view: ViewComparison, title: str, numbers: Mapping[str, int]
+    view: ViewComparison[Any], title: str, numbers: Mapping[str, int]
 ) -> list[tuple[str, Markup]]:
     """(caption, chart) of accuracy against coverage, training seconds, and milliseconds a query,
     where they are known.
@@ -104,6 +111,8 @@ def trade_offs(
         if f"coverage@{cutoff}" in r.metrics
     }
     training = {r.label: r.cost["train_seconds"] for r in view.reports if "train_seconds" in r.cost}
+    if view.view == "labels":
+        return []
     asking = {
         r.label: 1000 * r.cost["recommend_seconds"] / r.n_queries
         for r in view.reports
@@ -125,7 +134,8 @@ def trade_offs(
 
 
 def _trade_off(
-    view: ViewComparison, title: str, name: str, axis: str, values: Mapping[str, float], numbers: Mapping[str, int],
+    view: ViewComparison[Any], title: str, name: str, axis: str, values: Mapping[str, float],
+    numbers: Mapping[str, int],
     *, cost: bool,
 ) -> Markup:  # fmt: skip
     points = [

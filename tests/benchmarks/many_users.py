@@ -29,9 +29,9 @@ from falconer.pipelines.data.dataset import (
     write_table,
 )
 from falconer.pipelines.data.queries import Queries, Ragged
+from falconer.recsys import stages
 from falconer.recsys.lists.parquet import FILE
 from falconer.recsys.recommending.job import Job, write_lists
-from falconer.recsys.stages import lists as stages
 from tests.support.datasets import write_dataset
 
 DIM = 64

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from falconer.pipelines.data.queries import Queries, Ragged
-from falconer.recsys.contracts import Ranked
-from falconer.recsys.judging.lists.judge import found_in
+from falconer.recsys.judging.lists.relevance import found_in
 from falconer.recsys.metrics import METRICS
+from falconer.recsys.metrics.ranked import Ranked
 from falconer.recsys.recommending import compiled as selection
 from falconer.recsys.recommending.top_k import top_k
 

@@ -13,13 +13,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, sync_playwright
 
-from falconer.recsys.judging.labels import compare as comparing
-from falconer.recsys.judging.labels import judge as judging
-from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.reporting import labels_page as comparison_page
 from falconer.recsys.reporting import lists_page as report
 from tests.support.comparisons import HOSTILE, LEVELS, make_comparison, make_runs, write_goods
 from tests.support.datasets import write_labels_dataset
+from tests.support.judging import comparison_of, judge_labels
 
 Scheme: TypeAlias = Literal["light", "dark"]
 
@@ -53,10 +52,10 @@ def comparison_of_rows(root: Path) -> str:
     score = np.linspace(0, 1, len(data.labels("test")))
     config = EvaluationConfig(resamples=100)
     found = [
-        judging.judge(one, data, fold="test", label=label, config=config, warnings=(HOSTILE,))
+        judge_labels(one, data, label=label, config=config, warnings=(HOSTILE,))
         for label, one in (("rising", score), ("falling", 1 - score), (HOSTILE, score**2))
     ]
-    return comparison_page.render(comparing.compare(found), data, [])
+    return comparison_page.render(comparison_of(found), data, [])
 
 
 PAGES: dict[str, Callable[[Path], str]] = {

@@ -1,4 +1,4 @@
-"""Every torch model has a graph form that answers as the model does."""
+"""Every model trained on torch or TensorFlow has a graph form that answers as the model does."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tests.support.datasets import checkerboard
 from tests.support.tiny import ALL, LABELS
 
 TOLERANCE = 1e-4
+GRAPHS = {"torch", "tensorflow"}
+"""Backends whose trained models have graphs."""
 
 
 def assert_graphs_answer_alike(run: Run, data: Dataset, forms: set[str]) -> None:
@@ -32,7 +34,7 @@ def assert_graphs_answer_alike(run: Run, data: Dataset, forms: set[str]) -> None
         assert parity.largest_difference <= TOLERANCE, form
 
 
-@pytest.mark.parametrize(("name", "backend"), [pair for pair in ALL if pair[1] == "torch"])
+@pytest.mark.parametrize(("name", "backend"), [pair for pair in ALL if pair[1] in GRAPHS])
 def test_lists(name: str, backend: str, board: Dataset, trained: Trained, tmp_path: Path) -> None:
     run = trained(name, backend, board)
     assert_graphs_answer_alike(run, board, {"catalogue", "pairs"})
@@ -40,12 +42,12 @@ def test_lists(name: str, backend: str, board: Dataset, trained: Trained, tmp_pa
     assert_graphs_answer_alike(run, later, {"catalogue", "pairs"})
 
 
-@pytest.mark.parametrize(("name", "backend"), [pair for pair in LABELS if pair[1] == "torch"])
+@pytest.mark.parametrize(("name", "backend"), [pair for pair in LABELS if pair[1] in GRAPHS])
 def test_rows(name: str, backend: str, clicks: Dataset, trained: Trained) -> None:
     assert_graphs_answer_alike(trained(name, backend, clicks), clicks, {"pairs"})
 
 
-@pytest.mark.parametrize(("name", "backend"), [pair for pair in ALL if pair[1] != "torch"])
+@pytest.mark.parametrize(("name", "backend"), [pair for pair in ALL if pair[1] not in GRAPHS])
 def test_other_models_have_none(name: str, backend: str, board: Dataset, trained: Trained) -> None:
     assert not isinstance(
         saved.load_model(trained(name, backend, board).model_directory, board), GraphScorer

@@ -12,15 +12,18 @@ from falconer.pipelines import runs
 from falconer.pipelines.config import to_toml
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError
-from falconer.recsys.stages import lists as stages
+from falconer.recsys import stages
 from tests.support import tiny
 from tests.support.datasets import checkerboard, write_labels_dataset
 from tests.support.tiny import ALL, LABELS
 
-TORCH = [(*pair, "top_n") for pair in ALL if pair[1] == "torch"]
-TORCH += [(*pair, "labels") for pair in LABELS if pair[1] == "torch"]
+LOOPS = {"torch", "tensorflow"}
+"""Backends with a training loop of ours."""
 
-every_model = pytest.mark.parametrize(("name", "backend", "task"), TORCH)
+TRAINED = [(*pair, "top_n") for pair in ALL if pair[1] in LOOPS]
+TRAINED += [(*pair, "labels") for pair in LABELS if pair[1] in LOOPS]
+
+every_model = pytest.mark.parametrize(("name", "backend", "task"), TRAINED)
 
 
 @pytest.fixture

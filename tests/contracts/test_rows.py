@@ -9,8 +9,8 @@ import pytest
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
+from falconer.recsys import stages
 from falconer.recsys.models import registry, saved
-from falconer.recsys.stages import lists as stages
 from tests.contracts.conftest import Trained
 from tests.support import tiny
 from tests.support.datasets import checkerboard, write_labels_dataset

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from falconer.pipelines import stages as etl_stages
+from falconer.recsys import stages
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.labels import judge as judging
-from falconer.recsys.judging.lists.judge import EvaluationConfig
-from falconer.recsys.stages import labels as rows
-from falconer.recsys.stages import lists as stages
 
 FIGURES = {"roc_auc": 0.8055322, "log_loss": 0.4159166, "gauc": 0.8107787}
 """Of the validation fold."""
@@ -25,9 +24,9 @@ def test_figures_of_the_label_mean_never_change(
         etl_stages.load_recipe("ml-1m-ctr", ["features.engine=polars"]), tmp_path / "data"
     )
     run = stages.train("ml-1m-ctr/label_mean", data, tmp_path / "runs")
-    rows.predict(run, fold="valid")
+    stages.predict(run, fold="valid")
     stages.evaluate(run, config=EvaluationConfig(resamples=100))
-    report = judging.read(run / rows.FOLDER).report
+    report = judging.read(run / "labels").report
     assert report.n_rows == 73_915
     found = {name: report.metrics[name].mean for name in FIGURES}
     assert found == pytest.approx(FIGURES, abs=1e-6)

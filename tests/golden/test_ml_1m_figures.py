@@ -13,7 +13,7 @@ import pytest
 
 from falconer.pipelines import stages as etl_stages
 from falconer.pipelines.data.dataset import Dataset
-from falconer.recsys.stages import lists as stages
+from falconer.recsys import stages
 
 FIGURES = {
     "popularity": (223 / 6040, 0.018032673467874856),

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconer.pipelines.data.queries import Queries, Ragged
-from falconer.recsys.contracts import Ranked
-from falconer.recsys.judging.lists.judge import found_in
+from falconer.recsys.judging.lists.relevance import found_in
 from falconer.recsys.metrics.accuracy import METRICS
+from falconer.recsys.metrics.ranked import Ranked
 from falconer.recsys.recommending.on_torch import top_k_of_factors
 from falconer.recsys.recommending.top_k import TopK, top_k
 from tests.gpu_check.figures import Figure, Figures, Place

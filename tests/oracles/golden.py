@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from falconer.recsys.contracts import Ranked
+from falconer.recsys.metrics.ranked import Ranked
 from falconer.recsys.metrics.translate import Translation, Values
 from tests.oracles.cases import N_RANDOM, Case
 

@@ -16,7 +16,7 @@ from falconer.pipelines.statistics.differences import Estimate, PairedDifference
 from falconer.pipelines.statistics.significance import letters
 from falconer.recsys.judging.reports import (
     Comparison,
-    Report,
+    ListsReport,
     SliceDifference,
     SliceEstimate,
     ViewComparison,
@@ -135,7 +135,9 @@ def write_lists(path: Path, data: Dataset, *, seed: int) -> None:
     write_table(path.parent, path.name, pa.table(table).take(order))
 
 
-def make_report(data: Dataset, *, label: str, run: str | None, view: View, level: float) -> Report:
+def make_report(
+    data: Dataset, *, label: str, run: str | None, view: View, level: float
+) -> ListsReport:
     """A report whose figures follow a smooth curve over k from `level` at 10; coverage has no
     interval."""
     metrics = {
@@ -153,7 +155,7 @@ def make_report(data: Dataset, *, label: str, run: str | None, view: View, level
         f"coverage@{k}": Estimate(mean=min(1.0, 0.02 * k), definition="Share of items.")
         for k in CUTOFFS
     }
-    return Report(
+    return ListsReport(
         label=label,
         run=run,
         dataset_name=data.card.name,

@@ -25,7 +25,7 @@ FORKS.set_forkserver_preload(
         "torch._dynamo",
         "tests.support.small_training",
         "falconer.recsys.models.ncf.on_torch.training",
-        "falconer.recsys.stages.lists",
+        "falconer.recsys.stages",
         "falconer.vision.stages.train",
     ]
 )

@@ -15,9 +15,9 @@ from falconer.pipelines import runs
 from falconer.pipelines.data.dataset import Dataset, checksums
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.runs import Run
+from falconer.recsys import stages
 from falconer.recsys.cli import app
 from falconer.recsys.models.ncf.on_torch import training as on_torch
-from falconer.recsys.stages import lists as stages
 from tests.support.datasets import checkerboard
 from tests.support.small_training import FORKS, die
 

@@ -14,13 +14,13 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import identity_of, read_json, sha256_of, write_json
+from falconer.recsys import stages
 from falconer.recsys.contracts import CatalogScorer, PairScorer
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as reports
-from falconer.recsys.judging.lists.judge import EvaluationConfig
 from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.models.saved import load_model
 from falconer.recsys.recommending.job import Job, write_lists
-from falconer.recsys.stages import lists as stages
 from falconer.workflows.retraining.config import Rule
 from falconer.workflows.retraining.decisions import FACTS, MEASURED, PER_QUERY
 

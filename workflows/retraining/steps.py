@@ -13,8 +13,8 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.files import identity_of, read_json, sha256_of, write_json, write_text
 from falconer.pipelines.models.recipe import frozen
 from falconer.pipelines.runs import RUN_FILE, Run
+from falconer.recsys import stages as recsys
 from falconer.recsys.models.recipe import load_recipe
-from falconer.recsys.stages import lists as recsys
 from falconer.workflows.retraining import champions, decisions, drift, judging
 from falconer.workflows.retraining.champions import Model
 from falconer.workflows.retraining.config import Pipeline, Window, label_of

@@ -8,38 +8,43 @@ means.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from falconer.pipelines import parquet
-from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold, Target
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.files import atomic_file, read_json
 from falconer.pipelines.statistics.bootstrap import interval, resampled_means
 from falconer.pipelines.statistics.differences import Estimate
-from falconer.recsys.judging.labels import slices as parts
-from falconer.recsys.judging.lists.judge import EvaluationConfig
-from falconer.recsys.judging.reports import BaseReport
+from falconer.recsys.judging import slices
+from falconer.recsys.judging.config import EvaluationConfig
+from falconer.recsys.judging.labels import slices as groups
+from falconer.recsys.judging.reports import Bin, LabelsReport, Unit
+from falconer.recsys.judging.stored import (
+    ANEW,
+    ANSWERS_KEY,
+    read_report,
+    refuse_another_table,
+    reports_in,
+)
+from falconer.recsys.judging.subject import Subject
 from falconer.recsys.metrics import BINARY_METRICS, RATING_METRICS
 from falconer.recsys.metrics.definition import Definition
 from falconer.recsys.metrics.labels import N_BINS, bins_of
 from falconer.recsys.metrics.linear import row_values
 
 Float64 = NDArray[np.float64]
-Unit = Literal["user", "row", "group of rows"]
 
-FORMAT_VERSION = 1
-REPORT, PER_UNIT = "report.json", "per_unit.parquet"
+PER_UNIT = "per_unit.parquet"
+UNIT = "unit"
 MAIN_METRIC: Mapping[Target, str] = {"binary": "roc_auc", "rating": "rmse"}
 """What decides where no other is named."""
 MOST_UNITS = 20_000
@@ -48,41 +53,31 @@ resampled."""
 OF_PROBABILITIES = ("log_loss", "expected_calibration_error")
 
 
-class Bin(Config):
-    """Rows whose probability falls into one of ten bins of equal width: how many, mean score, share
-    of label 1."""
-
-    n: int
-    score: float
-    label: float
-
-
-class RowReport(BaseReport):
-    """The content of `report.json` in the task `labels`: predictions judged on one fold.
-
-    `slices` has the main metric in parts of the rows.
-    """
-
-    format_version: int = FORMAT_VERSION
-    target: Target
-    n_rows: int
-    mean_label: float
-    """Share of label 1, or mean rating."""
-    unit: Unit
-    """What is resampled."""
-    n_units: int
-    bins: tuple[Bin, ...] = ()
-    """Reliability: bins without a row are left out; none for ratings, and for scores that are no
-    probabilities."""
-
-
 @dataclass(frozen=True)
-class JudgedRows:
+class JudgedLabels:
     """A report, and the table behind it: `unit`, and one float64 column a metric, whose mean is the
     metric."""
 
-    report: RowReport
+    report: LabelsReport
     per_unit: pa.Table
+
+    @property
+    def keys(self) -> pa.Table:
+        """The units, in order."""
+        return self.per_unit.select([UNIT])
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Columns of groups."""
+        return tuple(name for name in self.per_unit.column_names if slices.is_slice(name))
+
+    def group(self, name: str) -> Float64:
+        """float64[n_units], NaN for a unit that has no row in the group."""
+        return np.asarray(self.per_unit[name].to_numpy(), np.float64)
+
+    def labelled(self, label: str) -> JudgedLabels:
+        """The same under another label."""
+        return replace(self, report=self.report.model_copy(update={"label": label}))
 
     def values(self, metric: str) -> Float64:
         """float64[n_units]; `ArtifactError` where the metric has no value."""
@@ -95,54 +90,44 @@ class JudgedRows:
 
 
 def judge(
-    score: Float64,
-    data: Dataset,
-    *,
-    fold: Fold,
-    label: str,
-    config: EvaluationConfig,
-    run: str | None = None,
-    model: str | None = None,
-    cost: Mapping[str, float] | None = None,
-    warnings: Sequence[str] = (),
-    reads: tuple[int, int] | None = None,
-) -> JudgedRows:
+    score: Float64, data: Dataset, fold: Fold, subject: Subject, config: EvaluationConfig
+) -> JudgedLabels:
     """Judge `score` float64[P], row by row beside the fold's labels. Of `config` only the bootstrap
     is used."""
-    assert data.card.target is not None
+    target = data.card.target
+    assert target is not None
     labels = data.labels(fold).astype(np.float64)
     unit, keys, codes = _units(data, fold)
-    probable = data.card.target == "binary" and bool(((score >= 0) & (score <= 1)).all())
-    columns = _columns(
-        data.card.target, labels, score, codes if unit == "user" else None, probable=probable
-    )
+    probable = target == "binary" and bool(((score >= 0) & (score <= 1)).all())
+    columns = _columns(target, labels, score, codes if unit == "user" else None, probable=probable)
     table = {name: by_unit(values, codes, len(keys)) for name, values in columns.items()}
-    report = RowReport(
-        label=label,
-        run=run,
-        model=model,
+    parts = list(groups.judged(MAIN_METRIC[target], data, fold, labels, score, codes))
+    report = LabelsReport(
+        label=subject.label,
+        run=subject.run,
+        model=subject.model,
         dataset_name=data.card.name,
         dataset_id=data.card.dataset_id,
         fold=fold,
-        target=data.card.target,
+        target=target,
         n_rows=len(labels),
         mean_label=float(labels.mean()),
         unit=unit,
         n_units=len(keys),
         metrics=_estimates(table, config),
         bins=reliability(labels, score) if probable else (),
-        slices=parts.estimates(
-            MAIN_METRIC[data.card.target], data, fold, labels, score, codes, config
-        ),
+        slices=groups.estimates(parts, config),
         level=config.level,
         resamples=config.resamples,
         seed=config.seed,
-        test_reads=reads[0] if reads else None,
-        test_lists=reads[1] if reads else None,
-        cost=dict(cost or {}),
-        warnings=(*warnings, *_score_warnings(data.card.target, probable=probable)),
+        test_reads=subject.reads.times if subject.reads else None,
+        test_lists=subject.reads.lists if subject.reads else None,
+        cost=dict(subject.cost),
+        answers=subject.answers,
+        warnings=(*subject.warnings, *_score_warnings(target, probable=probable)),
     )
-    return JudgedRows(report, pa.table({"unit": keys, **table}))
+    columns = {UNIT: keys, **table, **{part.column: part.by_unit for part in parts}}
+    return JudgedLabels(report, pa.table(columns))
 
 
 def _units(data: Dataset, fold: Fold) -> tuple[Unit, pa.Array, NDArray[np.int64]]:
@@ -232,33 +217,24 @@ def _score_warnings(target: Target, *, probable: bool) -> list[str]:
     ]
 
 
-def write(directory: Path, judged: JudgedRows) -> None:
-    """Write `per_unit.parquet` and `report.json` into `directory`; neither appears unless both are
-    whole."""
-    with atomic_file(directory / PER_UNIT) as table, atomic_file(directory / REPORT) as report:
-        pq.write_table(judged.per_unit, table, compression="zstd")
-        report.write_text(judged.report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+def write(directory: Path, judged: JudgedLabels) -> None:
+    """Write `per_unit.parquet` and `report.json` into `directory`."""
+    answers = judged.report.answers
+    metadata = {ANSWERS_KEY: answers} if answers else None
+    with reports_in(directory, PER_UNIT) as place:
+        table = judged.per_unit.replace_schema_metadata(metadata)
+        pq.write_table(table, place.table, compression="zstd")
+        place.put(judged.report)
 
 
-def remove(directory: Path) -> None:
-    """Remove what `write` wrote, if there is any."""
-    (directory / REPORT).unlink(missing_ok=True)
-    (directory / PER_UNIT).unlink(missing_ok=True)
-
-
-def read(directory: Path) -> JudgedRows:
-    """Read what `write` wrote; `ArtifactError` where it is absent, damaged or of another
-    version."""
-    values: Any = read_json(directory / REPORT)
-    version = values.get("format_version") if isinstance(values, dict) else None
-    if version != FORMAT_VERSION:
-        raise ArtifactError(
-            f"{directory / REPORT}: format version {version}; evaluate anew with `falconer "
-            "evaluate`"
-        )
+def read(directory: Path) -> JudgedLabels:
+    """Read what `write` wrote; `ArtifactError` where it is absent, damaged or of another version,
+    and where the table belongs to another report."""
+    report = read_report(directory, LabelsReport)
     try:
-        return JudgedRows(RowReport.model_validate(values), parquet.read(directory / PER_UNIT))
-    except (ValidationError, OSError, pa.ArrowInvalid) as error:
-        raise ArtifactError(
-            f"{directory}: damaged report ({error}); evaluate anew with `falconer evaluate`"
-        ) from error
+        table = parquet.read(directory / PER_UNIT)
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(f"{directory}: damaged report ({error}); {ANEW}") from error
+    answers = (table.schema.metadata or {}).get(ANSWERS_KEY)
+    refuse_another_table(directory, report, answers.decode() if answers else None)
+    return JudgedLabels(report, table)

@@ -3,7 +3,8 @@ are known."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,8 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.statistics.bootstrap import interval, resampled_means
 from falconer.recsys.judging import slices
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.labels.checks import Checked
-from falconer.recsys.judging.lists.judge import EvaluationConfig
 from falconer.recsys.judging.reports import SliceEstimate
 from falconer.recsys.judging.slices import Slicing
 from falconer.recsys.metrics.linear import row_values
@@ -43,42 +44,59 @@ def slicings(data: Dataset, fold: Fold) -> Iterator[Slicing]:
                 yield found
 
 
-def estimates(
-    metric: str,
-    data: Dataset,
-    fold: Fold,
-    labels: Float64,
-    score: Float64,
-    codes: Int64,
-    config: EvaluationConfig,
-) -> tuple[SliceEstimate, ...]:
-    """The metric of each group of `FEWEST` rows or more where it has a value; `codes` int64[P] are
-    the rows' units."""
-    groups, columns = [], []
+@dataclass(frozen=True)
+class Group:
+    """A group of rows with the metric's value; `by_unit` float64[n_units] has what each unit adds
+    to it, NaN for a unit that has no row in the group."""
+
+    metric: str
+    slicing: str
+    name: str
+    n_rows: int
+    mean: float
+    by_unit: Float64
+
+    @property
+    def column(self) -> str:
+        """Its name in the table of values."""
+        return slices.column(self.metric, self.slicing, self.name)
+
+
+def judged(
+    metric: str, data: Dataset, fold: Fold, labels: Float64, score: Float64, codes: Int64
+) -> Iterator[Group]:
+    """Each group of `FEWEST` rows or more where the metric has a value; `codes` int64[P] are the
+    rows' units."""
+    n_units = int(codes.max()) + 1
     for slicing in slicings(data, fold):
-        for code, group in enumerate(slicing.groups):
+        for code, name in enumerate(slicing.groups):
             rows = np.flatnonzero(slicing.codes == code)
             values = (
                 row_values(metric, labels[rows], score[rows], None) if len(rows) >= FEWEST else None
             )
             if values is not None:
-                groups.append((slicing.name, group, len(rows), float(values.mean())))
-                columns.append(_by_unit(values, codes[rows], int(codes.max()) + 1))
+                by_unit = _by_unit(values, codes[rows], n_units)
+                yield Group(metric, slicing.name, name, len(rows), float(values.mean()), by_unit)
+
+
+def estimates(groups: Sequence[Group], config: EvaluationConfig) -> tuple[SliceEstimate, ...]:
+    """The metric of each group with its interval."""
     if not groups:
         return ()
-    means = resampled_means(np.stack(columns, axis=1), resamples=config.resamples, seed=config.seed)
+    columns = np.stack([group.by_unit for group in groups], axis=1)
+    means = resampled_means(columns, resamples=config.resamples, seed=config.seed)
     low, high = interval(means, level=config.level)
     return tuple(
         SliceEstimate(
-            metric=metric,
-            slicing=slicing,
-            group=group,
-            n=n,
-            mean=mean,
+            metric=group.metric,
+            slicing=group.slicing,
+            group=group.name,
+            n=group.n_rows,
+            mean=group.mean,
             low=float(low[place]),
             high=float(high[place]),
         )
-        for place, (slicing, group, n, mean) in enumerate(groups)
+        for place, group in enumerate(groups)
     )
 
 

@@ -7,12 +7,10 @@ either. What was looked at on the test fold is counted in `test-reads.jsonl`.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +20,6 @@ from falconer.pipelines import parquet
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged, Truth
 from falconer.pipelines.data.schema import Fold
-from falconer.pipelines.errors import ArtifactError
 from falconer.recsys.judging.lists.leaky_features import tell_tale_features
 
 Int64 = NDArray[np.int64]
@@ -32,7 +29,6 @@ GLOBAL_TIME = ("temporal", "rolling")
 OWN_TIME = (*GLOBAL_TIME, "leave_last")
 """Protocols that claim so of the user's own events; those of one second are ordered by their place
 in the source."""
-READS = "test-reads.jsonl"
 QUERIES_AT_ONCE = 2**14
 PAIRS_AT_ONCE = 2**24
 NEVER = np.iinfo(np.int64).max
@@ -301,51 +297,3 @@ CHECKS: tuple[Callable[[Checked], Iterator[str]], ...] = (
 
 def _moment(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def refuse_tuned_on(info: Mapping[str, Any], name: str, fold: Fold) -> tuple[str, ...]:
-    """What `selected_on` of a run's facts says about judging it on `fold`: the fold that chose its
-    epoch or knobs.
-
-    Raises `ArtifactError` for a run that was selected on test and is judged there; on valid it is a
-    warning.
-    """
-    if info.get("selected_on") != fold:
-        return ()
-    if fold == "test":
-        raise ArtifactError(
-            f"{name}: was selected by a metric on fold test (selected_on in run.json), so its "
-            "figures there say "
-            "nothing; select on valid and train anew"
-        )
-    return (f"selected on fold {fold}, on which it is judged here: these figures flatter it",)
-
-
-def reads_with(folder: Path, dataset_id: str, lists: str) -> tuple[int, int]:
-    """How often the test fold of a dataset was judged on, and for how many different lists, `lists`
-    now included.
-
-    Counted are the lines of `test-reads.jsonl` in `folder`: the folder of runs, or that beside
-    which reports lie.
-    """
-    path = folder / READS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    try:
-        noted = [json.loads(line) for line in lines]
-        names = [line["lists"] for line in noted if line["dataset_id"] == dataset_id]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(
-            f"{path}: damaged ({error}); move it away to begin a new count"
-        ) from error
-    return len(names) + 1, len({*names, lists})
-
-
-def note_read(folder: Path, dataset_id: str, lists: str) -> None:
-    """Append to `test-reads.jsonl` that `lists` were judged on the test fold."""
-    line = {
-        "dataset_id": dataset_id,
-        "lists": lists,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    with (folder / READS).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")

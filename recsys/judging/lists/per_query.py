@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.recsys.judging import slices
-from falconer.recsys.judging.reports import Report
+from falconer.recsys.judging.reports import ListsReport
+from falconer.recsys.judging.stored import ANSWERS_KEY
 
 Float64 = NDArray[np.float64]
 
@@ -35,6 +36,9 @@ class PerQuery:
         self.source = source
         with self._opened() as file:
             self.column_names = tuple(file.schema_arrow.names)
+            about = (file.schema_arrow.metadata or {}).get(ANSWERS_KEY)
+        self.answers = about.decode() if about else None
+        """sha256 of the lists that were judged, where it was noted."""
 
     @classmethod
     def of(cls, table: pa.Table) -> PerQuery:
@@ -83,11 +87,29 @@ class PerQuery:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedLists:
     """A report, and the table behind it."""
 
-    report: Report
+    report: ListsReport
     per_query: PerQuery
+
+    @property
+    def keys(self) -> pa.Table:
+        """The queries, in order."""
+        return self.per_query.table(*KEYS)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Columns of groups."""
+        return tuple(name for name in self.per_query.values if slices.is_slice(name))
+
+    def group(self, name: str) -> Float64:
+        """float64[n_evaluated], NaN for a query that takes no part in the group."""
+        return self.per_query.evaluated(name)[:, 0]
+
+    def labelled(self, label: str) -> JudgedLists:
+        """The same under another label."""
+        return replace(self, report=self.report.model_copy(update={"label": label}))
 
     def values(self, metric: str) -> Float64:
         """float64[n_evaluated]: the metric ("ndcg@10") of the evaluated queries, in the queries'
@@ -117,13 +139,14 @@ class Judged:
 class PerQueryWriter:
     """Writes `PerQuery` content block after block of queries."""
 
-    def __init__(self, sink: Path | pa.NativeFile) -> None:
+    def __init__(self, sink: Path | pa.NativeFile, answers: str | None = None) -> None:
         self._sink = sink
+        self._metadata = {ANSWERS_KEY: answers} if answers else None
         self._writer: pq.ParquetWriter | None = None
 
     def __call__(self, columns: Mapping[str, Any]) -> None:
         """Append a row group; all of them have the same columns."""
-        table = pa.table(dict(columns))
+        table = pa.table(dict(columns)).replace_schema_metadata(self._metadata)
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._sink, table.schema, compression="zstd")
         self._writer.write_table(table)
@@ -135,9 +158,11 @@ class PerQueryWriter:
 
 
 @contextmanager
-def per_query_writer(sink: Path | pa.NativeFile) -> Iterator[PerQueryWriter]:
-    """A writer that is closed when the block ends."""
-    writer = PerQueryWriter(sink)
+def per_query_writer(
+    sink: Path | pa.NativeFile, *, answers: str | None = None
+) -> Iterator[PerQueryWriter]:
+    """A writer that is closed when the block ends; `answers` is the sha256 of what is judged."""
+    writer = PerQueryWriter(sink, answers)
     try:
         yield writer
     finally:

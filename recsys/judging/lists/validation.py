@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.data.schema import View
-from falconer.recsys.contracts import CatalogScorer, PairScorer, Ranked
-from falconer.recsys.judging.lists.judge import found_in, relevant
+from falconer.recsys.contracts import CatalogScorer, PairScorer
+from falconer.recsys.judging.lists.relevance import found_in, relevant
 from falconer.recsys.metrics import METRICS
 from falconer.recsys.metrics.labels import BINARY_METRICS
+from falconer.recsys.metrics.ranked import Ranked
 from falconer.recsys.recommending.top_k import top_k
 
 NAMES = ("hit_rate", "ndcg")

@@ -21,6 +21,8 @@ from torch.nn import functional
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.runs import Run
+from falconer.pipelines.training.task import Fit
+from falconer.pipelines.training.torch import fit
 from falconer.recsys.backends.torch.sequences.batches import cloze
 from falconer.recsys.backends.torch.sequences.scorer import SequenceModel, SequenceScorer
 from falconer.recsys.backends.torch.sequences.training import load_sequences, train_sequences
@@ -52,10 +54,12 @@ class Bert4Rec(SequenceModel):
         return self.bias
 
 
-def train(config: Bert4RecConfig, data: Dataset, run: Run) -> SequenceScorer:
+def train(config: Bert4RecConfig, data: Dataset, run: Run, *, fit: Fit = fit) -> SequenceScorer:
     """Fit the model; raises what `train_sequences` raises."""
     ask = cloze(mask=data.n_items, share=config.mask_share, last_share=config.last_share)
-    return train_sequences(lambda n: Bert4Rec(n, config), ask, config=config, data=data, run=run)
+    return train_sequences(
+        lambda n: Bert4Rec(n, config), ask, config=config, data=data, run=run, fit=fit
+    )
 
 
 def load(directory: Path, config: Bert4RecConfig, data: Dataset) -> SequenceScorer:

@@ -25,6 +25,8 @@ from torch.nn import functional
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.runs import Run
+from falconer.pipelines.training.task import Fit
+from falconer.pipelines.training.torch import fit
 from falconer.recsys.backends.torch.pairs.inputs import Fields, Inputs, fields_of
 from falconer.recsys.backends.torch.pairs.interaction import PairwiseProducts
 from falconer.recsys.backends.torch.pairs.network import Parts, SplitMlp, TwoSided, linear
@@ -126,14 +128,16 @@ class Dlrm(TwoSided):
         return parameter_groups(self, self._config.tables)
 
 
-def train(config: DlrmConfig, data: Dataset, run: Run) -> ListScorer | PairRanker:
+def train(
+    config: DlrmConfig, data: Dataset, run: Run, *, fit: Fit = fit
+) -> ListScorer | PairRanker:
     """Fit the network; the epoch is chosen on the validation fold.
 
     Raises `DataError` where there are no features or too few events, `ConfigError` for an input
     that is not there, and what `falconer.pipelines.training.torch.fit` raises.
     """
     fields = fields_of(data, config.fields, model="dlrm")
-    return fitted(lambda fields: Dlrm(fields, config), fields, config, data, run)
+    return fitted(lambda fields: Dlrm(fields, config), fields, config, data, run, fit=fit)
 
 
 def load(directory: Path, config: DlrmConfig, data: Dataset) -> ListScorer | PairRanker:

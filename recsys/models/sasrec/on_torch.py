@@ -12,16 +12,23 @@ from pathlib import Path
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.runs import Run
+from falconer.pipelines.training.task import Fit
+from falconer.pipelines.training.torch import fit
 from falconer.recsys.backends.torch.sequences.batches import next_item
 from falconer.recsys.backends.torch.sequences.scorer import SequenceModel, SequenceScorer
 from falconer.recsys.backends.torch.sequences.training import load_sequences, train_sequences
 from falconer.recsys.models.sasrec.config import SasRecConfig
 
 
-def train(config: SasRecConfig, data: Dataset, run: Run) -> SequenceScorer:
+def train(config: SasRecConfig, data: Dataset, run: Run, *, fit: Fit = fit) -> SequenceScorer:
     """Fit the model; raises what `train_sequences` raises."""
     return train_sequences(
-        lambda n: SequenceModel(n, config, mask=None), next_item, config=config, data=data, run=run
+        lambda n: SequenceModel(n, config, mask=None),
+        next_item,
+        config=config,
+        data=data,
+        run=run,
+        fit=fit,
     )
 
 

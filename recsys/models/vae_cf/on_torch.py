@@ -38,7 +38,7 @@ from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.devices import device_of
-from falconer.pipelines.training.task import Task
+from falconer.pipelines.training.task import Fit, Task
 from falconer.pipelines.training.torch import fit
 from falconer.recsys.backends.numpy.arrays import known_items
 from falconer.recsys.backends.numpy.factors import (
@@ -324,7 +324,7 @@ def _array(tensor: Tensor) -> NDArray[np.float32]:
     return array
 
 
-def train(config: VaeCfConfig, data: Dataset, run: Run) -> VaeCfScorer:
+def train(config: VaeCfConfig, data: Dataset, run: Run, *, fit: Fit = fit) -> VaeCfScorer:
     """Fit the model; the epoch is chosen on the validation fold, and without queries there the last
     one counts.
 

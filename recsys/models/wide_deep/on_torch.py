@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.runs import Run
+from falconer.pipelines.training.task import Fit
+from falconer.pipelines.training.torch import fit
 from falconer.recsys.backends.torch.events import rows_of
 from falconer.recsys.backends.torch.pairs.inputs import Fields, Inputs, fields_of, joined
 from falconer.recsys.backends.torch.pairs.network import Parts, SplitMlp, TwoSided
@@ -65,24 +67,24 @@ class Cross(nn.Module):
     def __init__(self, fields: Fields, names: Sequence[str], n_buckets: int) -> None:
         super().__init__()
         sizes = {field.name: field.cardinality for field in fields.categorical}
-        self._strides, n = dict.fromkeys(names, 0), 1
+        self.strides, n = dict.fromkeys(names, 0), 1
         for name in names:
-            self._strides[name] = (n + 2**63) % 2**64 - 2**63  # wraps around, as int64 does
+            self.strides[name] = (n + 2**63) % 2**64 - 2**63  # wraps around, as int64 does
             n *= sizes[name] + 1
-        self._hashed = n > n_buckets
+        self.hashed = n > n_buckets
         self.weight = nn.Parameter(torch.zeros(min(n, n_buckets), 1))
 
     def side(self, fields: Fields, ids: Tensor) -> Tensor:
         """One side's part of the numbers: ids int[..., F] -> int64[...]."""
         number = torch.zeros(ids.shape[:-1], dtype=torch.int64, device=ids.device)
         for place, field in enumerate(fields.categorical):
-            if field.name in self._strides:
-                number = number + (ids[..., place].long() + 1) * self._strides[field.name]
+            if field.name in self.strides:
+                number = number + (ids[..., place].long() + 1) * self.strides[field.name]
         return number
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Numbers int64[...] -> the combinations' weights [...]."""
-        if self._hashed:
+        if self.hashed:
             numbers = (numbers * MIXER % PRIME) % len(self.weight)
         return rows_of(self.weight, numbers)[..., 0]
 
@@ -193,14 +195,16 @@ def _refuse_unknown(fields: Fields, config: WideDeepConfig) -> None:
         )
 
 
-def train(config: WideDeepConfig, data: Dataset, run: Run) -> ListScorer | PairRanker:
+def train(
+    config: WideDeepConfig, data: Dataset, run: Run, *, fit: Fit = fit
+) -> ListScorer | PairRanker:
     """Fit the network; the epoch is chosen on the validation fold.
 
     Raises `DataError` where there are no features or too few events, `ConfigError` for an input
     that is not there, and what `falconer.pipelines.training.torch.fit` raises.
     """
     fields = fields_of(data, config.fields, model="wide_deep")
-    return fitted(lambda fields: WideDeep(fields, config), fields, config, data, run)
+    return fitted(lambda fields: WideDeep(fields, config), fields, config, data, run, fit=fit)
 
 
 def load(directory: Path, config: WideDeepConfig, data: Dataset) -> ListScorer | PairRanker:

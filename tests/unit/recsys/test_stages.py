@@ -16,15 +16,17 @@ from typer.testing import CliRunner
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError, PipelineError
 from falconer.pipelines.runs import Run
+from falconer.recsys import stages
 from falconer.recsys.cli import app
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as evaluation
-from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys.judging.stored import remove_reports
 from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.models.saved import load_model
 from falconer.recsys.recommending import job as batch
 from falconer.recsys.recommending.top_k import top_k
-from falconer.recsys.stages import lists as stages
-from falconer.recsys.stages.lists import RecommendConfig
+from falconer.recsys.reporting import lists_page
+from falconer.recsys.stages import RecommendConfig
 from tests.support.datasets import checkerboard, write_dataset
 
 FRAMEWORKS = ("torch", "tensorflow", "merlin", "nvtabular", "cudf", "implicit", "mlflow")
@@ -217,7 +219,7 @@ def test_an_interrupted_comparison_leaves_the_old_page(
     judged_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "page.html").write_text("old")
-    monkeypatch.setattr(stages.report, "render", interrupted)
+    monkeypatch.setattr(lists_page, "render", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stages.compare([judged_run], out=tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text() == "old"
@@ -244,12 +246,12 @@ def test_an_interrupted_recommend_leaves_the_old_lists_and_reports(
     assert {path: path.read_bytes() for path in sorted((judged_run / "novel").iterdir())} == before
 
 
-@pytest.mark.parametrize("where", ["per_query", "write_report"])
+@pytest.mark.parametrize("where", ["lists.judge.per_query", "stored.Place.put"])
 def test_an_interrupted_evaluate_leaves_the_old_report(
     judged_run: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     before = {path: path.read_bytes() for path in sorted((judged_run / "all").iterdir())}
-    monkeypatch.setattr(evaluation, where, interrupted)
+    monkeypatch.setattr(f"falconer.recsys.judging.{where}", interrupted)
     with pytest.raises(KeyboardInterrupt):
         stages.evaluate(judged_run, config=QUICK)
     assert {path: path.read_bytes() for path in sorted((judged_run / "all").iterdir())} == before
@@ -330,8 +332,8 @@ def test_what_else_a_folder_of_runs_holds_is_passed_over_and_a_run_without_a_rep
         if line.startswith("note: passed over")
     ]
     assert note.endswith("reports: mlartifacts, mlflow.db, test-reads.jsonl")
-    evaluation.remove(judged_run / "all")
-    evaluation.remove(judged_run / "novel")
+    remove_reports(judged_run / "all", evaluation.PER_QUERY)
+    remove_reports(judged_run / "novel", evaluation.PER_QUERY)
     with pytest.raises(ArtifactError, match="has no report; write it with"):
         stages.compare(sorted(folder.iterdir()), out=tmp_path / "page.html")
 

@@ -23,11 +23,11 @@ from falconer.pipelines.runs import Run
 from falconer.pipelines.training.shard import Shard
 from falconer.pipelines.tuning import study
 from falconer.pipelines.tuning.search_space import Knob
-from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys import stages
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.models import saved
 from falconer.recsys.models.ease.config import EaseConfig
 from falconer.recsys.models.recipe import RECIPES, load_recipe, load_search
-from falconer.recsys.stages import lists as stages
 from falconer.recsys.tuning import study as tuning
 from falconer.recsys.tuning.objective import objective_of
 from falconer.recsys.tuning.study import TuneConfig

@@ -15,7 +15,7 @@ from torch import Tensor
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.devices import device_of
-from falconer.pipelines.training.task import Batches, Task
+from falconer.pipelines.training.task import Batches, Fit, Task
 from falconer.pipelines.training.torch import fit
 from falconer.recsys.backends.torch.events import (
     EventBatches,
@@ -56,7 +56,7 @@ class FieldTask(Task[FieldBatch]):
         *,
         smoothing: float = 0.0,
     ) -> None:
-        self.model, self._batches, self._encoder, self._validate = model, batches, encoder, validate
+        self.model, self._batches, self.encoder, self._validate = model, batches, encoder, validate
         self._smoothing = smoothing
 
     @property
@@ -66,7 +66,7 @@ class FieldTask(Task[FieldBatch]):
 
     def loss(self, batch: FieldBatch) -> Tensor:
         """The mean of `loss_of` over all pairs."""
-        scores = self.model(batch.query, self._encoder.items, batch.items)
+        scores = self.model(batch.query, self.encoder.items, batch.items)
         return loss_of(scores, batch.labels, self.model.fields.target, smoothing=self._smoothing)
 
     def size(self, batch: FieldBatch) -> int:
@@ -82,7 +82,15 @@ class FieldTask(Task[FieldBatch]):
         return self.model.parameter_groups()
 
 
-def fitted(build: Build, fields: Fields, config: PairsConfig, data: Dataset, run: Run) -> Scorer:
+def fitted(
+    build: Build,
+    fields: Fields,
+    config: PairsConfig,
+    data: Dataset,
+    run: Run,
+    *,
+    fit: Fit = fit,
+) -> Scorer:
     """The scorer of a network with its best weights; without a validation fold, these are the last
     ones.
 

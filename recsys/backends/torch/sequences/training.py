@@ -16,7 +16,7 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError, DataError
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.devices import device_of
-from falconer.pipelines.training.task import Task
+from falconer.pipelines.training.task import Fit, Task
 from falconer.pipelines.training.torch import fit
 from falconer.recsys.backends.torch.events import (
     NegativeSampler,
@@ -82,7 +82,7 @@ class SequenceTask(Task[SequenceBatch]):
         popularity: NDArray[np.float32],
     ) -> None:
         self.model, self._batches, self._loss = model, batches, loss
-        self._validation, self._popularity = validation, popularity
+        self._validation, self.popularity = validation, popularity
 
     @property
     def batches(self) -> SequenceBatches:
@@ -100,7 +100,7 @@ class SequenceTask(Task[SequenceBatch]):
 
     def validate(self) -> Mapping[str, float]:
         """Hit rate and NDCG on the validation fold."""
-        return self._validation(SequenceScorer(self.model, self._popularity, self.model.n_items))
+        return self._validation(SequenceScorer(self.model, self.popularity, self.model.n_items))
 
 
 def train_sequences(
@@ -110,6 +110,7 @@ def train_sequences(
     config: SequenceConfig,
     data: Dataset,
     run: Run,
+    fit: Fit = fit,
 ) -> SequenceScorer:
     """Fit `make(n_items)` to answer what `ask` asks; the epoch is chosen on the validation fold.
 

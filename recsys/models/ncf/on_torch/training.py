@@ -32,7 +32,7 @@ from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.devices import device_of
-from falconer.pipelines.training.task import Task
+from falconer.pipelines.training.task import Fit, Task
 from falconer.pipelines.training.torch import fit
 from falconer.recsys.backends.numpy.arrays import known_items
 from falconer.recsys.backends.torch.events import (
@@ -123,7 +123,7 @@ class SoftmaxTask(Task[SharedItems]):
         l2: float = 0.0,
     ) -> None:
         self.model, self._batches, self._l2 = model, batches, l2
-        self._validation, self._popularity = validation, popularity
+        self._validation, self.popularity = validation, popularity
         self._log_chance = log_chances(popularity).to(model.bias.device)
 
     @property
@@ -144,7 +144,7 @@ class SoftmaxTask(Task[SharedItems]):
 
     def validate(self) -> Mapping[str, float]:
         """As of `NcfTask`."""
-        return self._validation(NcfScorer(self.model, self._popularity, self.model.n_items))
+        return self._validation(NcfScorer(self.model, self.popularity, self.model.n_items))
 
 
 class NcfScorer:
@@ -244,7 +244,9 @@ class NcfGraph(nn.Module):
         return answers if items is None else answers[:, 0]
 
 
-def train(config: NcfConfig, data: Dataset, run: Run) -> NcfScorer | ListScorer | PairRanker:
+def train(
+    config: NcfConfig, data: Dataset, run: Run, *, fit: Fit = fit
+) -> NcfScorer | ListScorer | PairRanker:
     """Fit the model, or with `pretraining` its halves first; the epoch is chosen on the validation
     fold.
 
@@ -254,8 +256,10 @@ def train(config: NcfConfig, data: Dataset, run: Run) -> NcfScorer | ListScorer 
     if data.card.task == "labels":
         _refuse_for_labels(config, data)
         fields = fields_of(data, ("user", "item"), model="ncf")
-        return fitted(lambda fields: LabelledNcf(fields, config), fields, config, data, run)
-    work = _Training(config, data, run)
+        return fitted(
+            lambda fields: LabelledNcf(fields, config), fields, config, data, run, fit=fit
+        )
+    work = _Training(config, data, run, fit)
     start = None
     if config.pretraining is not None:
         gmf, mlp = (work.half(variant, config.pretraining) for variant in ("gmf", "mlp"))
@@ -282,8 +286,8 @@ def _refuse_for_labels(config: NcfConfig, data: Dataset) -> None:
 class _Training:
     """What the fits of one run share."""
 
-    def __init__(self, config: NcfConfig, data: Dataset, run: Run) -> None:
-        self._config, self._run = config, run
+    def __init__(self, config: NcfConfig, data: Dataset, run: Run, fit: Fit) -> None:
+        self._config, self._run, self._fit = config, run, fit
         self._device = device_of(config.training)
         self._shape = (data.n_users, data.n_items)
         self._events = TrainEvents(data)
@@ -317,7 +321,7 @@ class _Training:
             model.load_state_dict(start)
         task = self._task(config, model.to(self._device))
         knobs = {"seed": config.seed, **selected(training.monitor, self._validation)}
-        fit(cast(Task[Any], task), training.model_copy(update=knobs), self._run, name=name)
+        self._fit(cast(Task[Any], task), training.model_copy(update=knobs), self._run, name=name)
         return model
 
     def _task(self, config: NcfConfig, model: Ncf) -> NcfTask | SoftmaxTask:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from falconer.pipelines.errors import ArtifactError, ConfigError
-from falconer.recsys.stages import lists as stages
+from falconer.recsys import stages
 from tests.support.datasets import checkerboard, label_signal, write_labels_dataset
 
 

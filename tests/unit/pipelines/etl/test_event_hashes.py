@@ -16,7 +16,7 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.split.hashes import event_hashes
-from falconer.recsys.stages import lists as stages
+from falconer.recsys import stages
 from tests.support import shop
 
 ROWS = st.lists(

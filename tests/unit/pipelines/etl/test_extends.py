@@ -70,3 +70,53 @@ def test_other_settings_of_a_feature_are_another_lineage(tables: Path, tmp_path:
 def test_extending_what_is_no_dataset_is_refused(tables: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="not a dataset directory"):
         build(shop.recipe(tables, extends=str(tmp_path)), tmp_path / "out")
+
+
+def test_a_table_of_new_items_only_keeps_what_was_known_of_the_others(
+    data: Dataset, tmp_path: Path
+) -> None:
+    folder = shop.write(tmp_path / "later", shop.events(300, n_users=40, n_items=60, seed=2))
+    pl.DataFrame(
+        {"sku": ["i1", "i55"], "name": ["One", "New"], "department": ["d9", "d9"]}
+    ).write_parquet(folder / "items.parquet")
+    child = Dataset.open(build(shop.recipe(folder, extends=str(data.path)), tmp_path / "out"))
+    old, new = (pl.DataFrame(one.items) for one in (data, child))
+    known = old.filter(pl.col("key") != "i1")
+    assert new.filter(pl.col("key").is_in(known["key"].implode())).equals(known)
+    values = child.table("encoder/vocab-department.parquet")["value"].to_pylist()
+    first = new.filter(pl.col("key") == "i1").row(0, named=True)
+    assert (first["label"], values[first["department"]]) == ("One", "d9")
+
+
+def test_a_day_whose_ids_are_digits_extends_text(tmp_path: Path) -> None:
+    days = []
+    for day, users in (("one", ["A1", "2", "3"]), ("two", ["2", "3", "4"])):
+        rows = [f"{users[n % 3]},{n % 4},{shop.START + n}" for n in range(24)]
+        (tmp_path / f"{day}.csv").write_text("u,i,t\n" + "\n".join(rows) + "\n")
+        source = {
+            "kind": "files",
+            "events": str(tmp_path / f"{day}.csv"),
+            "columns": {"user": "u", "item": "i", "time": "t"},
+        }
+        parent = {"extends": str(days[-1].path)} if days else {}
+        recipe = shop.recipe(
+            tmp_path, source=source, features={"engine": "polars"}, split="leave_last", **parent
+        )
+        days.append(Dataset.open(build(recipe, tmp_path / "out")))
+    assert days[1].card.id_space.descends_from(days[0].card.id_space)
+    assert days[1].users["key"].to_pylist()[3:] == ["4"]
+
+
+def test_whole_numbers_that_a_null_made_floats_are_the_same_categories(tmp_path: Path) -> None:
+    made = []
+    for day in ("one", "two"):
+        events = shop.events().with_columns(store=pl.int_range(pl.len()) % 5)
+        if made:
+            some = pl.when(pl.int_range(pl.len()) % 7 > 0).then(pl.col("store").cast(pl.Float64))
+            events = events.with_columns(store=some)
+        parent = {"extends": str(made[-1].path)} if made else {}
+        folder = shop.write(tmp_path / day, events)
+        made.append(Dataset.open(build(shop.recipe(folder, **parent), tmp_path / "out")))
+    values = [one.table("encoder/vocab-store.parquet")["value"].to_pylist() for one in made]
+    assert values[0] == values[1]
+    assert (made[1].train_column("store") >= 0).mean() > 0.8

@@ -18,6 +18,7 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Pairs
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.runs import Run
+from falconer.recsys import stages
 from falconer.recsys.backends.torch.pairs.training import FieldTask
 from falconer.recsys.configs.pairs import PairsTraining
 from falconer.recsys.contracts import PairScorer
@@ -27,7 +28,6 @@ from falconer.recsys.judging.lists.validation import LabelValidation, Validation
 from falconer.recsys.metrics.labels import auc, log_loss
 from falconer.recsys.models import registry, saved
 from falconer.recsys.models.ncf.config import NcfTraining
-from falconer.recsys.stages import lists as stages
 from tests.support import tiny
 from tests.support.datasets import (
     ENTITY_FEATURES,

@@ -18,16 +18,16 @@ from sklearn.metrics import log_loss, roc_auc_score
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.runs import Run
-from falconer.recsys.judging.labels import compare as comparing
+from falconer.recsys import stages
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.labels import judge as judging
 from falconer.recsys.judging.labels import predictions
-from falconer.recsys.judging.labels.judge import JudgedRows
-from falconer.recsys.judging.lists.judge import EvaluationConfig
+from falconer.recsys.judging.labels.judge import JudgedLabels
+from falconer.recsys.judging.stored import REPORT
 from falconer.recsys.reporting import labels_page as comparison_page
-from falconer.recsys.stages import labels as rows
-from falconer.recsys.stages import lists as stages
 from falconer.workflows import cli
 from tests.support.datasets import checkerboard, label_signal, write_labels_dataset
+from tests.support.judging import compare_labels, comparison_of, judge_labels
 
 FEW = EvaluationConfig(resamples=200)
 
@@ -42,7 +42,7 @@ def run(clicks: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A label mean by category, with predictions and a report."""
     root = tmp_path_factory.mktemp("runs")
     path = stages.train("label_mean", clicks.path, root, overrides=["model.by=category"])
-    rows.predict(path)
+    stages.predict(path)
     return stages.evaluate(path, config=FEW)
 
 
@@ -61,8 +61,8 @@ def true_probability(data: Dataset, fold: Any = "test") -> Any:
     return 1 / (1 + np.exp(-label_signal(tables[0], tables[1], columns)))
 
 
-def judged(data: Dataset, score: Any, label: str = "model", **facts: Any) -> JudgedRows:
-    return judging.judge(score, data, fold="test", label=label, config=FEW, **facts)
+def judged(data: Dataset, score: Any, label: str = "model", **facts: Any) -> JudgedLabels:
+    return judge_labels(score, data, label=label, config=FEW, **facts)
 
 
 def test_predictions_name_each_row_of_the_fold_with_its_user(run: Path, clicks: Dataset) -> None:
@@ -169,7 +169,7 @@ def test_anybodys_predictions_are_judged_in_any_order(
     path = tmp_path / f"theirs.{suffix}"
     pq.write_table(table, path) if suffix == "parquet" else pa.csv.write_csv(table, path)
     out = stages.evaluate(path, clicks.path, config=FEW)
-    report = judging.read(out / rows.FOLDER).report
+    report = judging.read(out / "labels").report
     assert (out, report.label, report.run) == (tmp_path / "theirs-report", "theirs", None)
     assert report.metrics["roc_auc"].mean == pytest.approx(
         roc_auc_score(clicks.labels("test"), score)
@@ -223,9 +223,9 @@ def test_a_run_is_judged_on_its_own_fold_and_dataset_only(
 
 
 def test_reads_of_the_test_fold_are_counted_and_a_run_selected_on_it_is_refused(run: Path) -> None:
-    before = judging.read(run / rows.FOLDER).report.test_reads
+    before = judging.read(run / "labels").report.test_reads
     stages.evaluate(run, config=FEW)
-    assert judging.read(run / rows.FOLDER).report.test_reads == (before or 0) + 1
+    assert judging.read(run / "labels").report.test_reads == (before or 0) + 1
     info = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(info | {"selected_on": "test"}))
     with pytest.raises(ArtifactError, match="selected by a metric on fold test"):
@@ -239,7 +239,7 @@ def test_commands_for_the_other_task_are_refused(run: Path, tmp_path: Path) -> N
     board = checkerboard(tmp_path / "board")
     lists = stages.train("popularity", board.path, tmp_path / "runs")
     with pytest.raises(ConfigError, match="use `falconer recommend`"):
-        rows.predict(lists)
+        stages.predict(lists)
     with pytest.raises(ConfigError, match="no report on predictions"):
         stages.compare([run, lists], out=tmp_path / "page.html")
 
@@ -258,18 +258,18 @@ def test_predicting_anew_removes_the_old_report(clicks: Dataset, tmp_path: Path)
     path = stages.train("label_mean", clicks.path, tmp_path, overrides=["model.by=none"])
     with pytest.raises(ArtifactError, match="has no predictions; write them with"):
         stages.evaluate(path, config=FEW)
-    rows.predict(path)
+    stages.predict(path)
     stages.evaluate(path, config=FEW)
-    rows.predict(path, fold="valid")
-    assert not (path / rows.FOLDER / judging.REPORT).exists()
+    stages.predict(path, fold="valid")
+    assert not (path / "labels" / REPORT).exists()
     stages.evaluate(path, config=FEW)
-    assert judging.read(path / rows.FOLDER).report.fold == "valid"
+    assert judging.read(path / "labels").report.fold == "valid"
 
 
 def test_a_run_that_an_older_release_judged_says_what_to_do(run: Path, tmp_path: Path) -> None:
     old = tmp_path / "old"
     shutil.copytree(run, old)
-    (old / rows.FOLDER).rename(old / "ranking")
+    (old / "labels").rename(old / "ranking")
     with pytest.raises(ArtifactError, match="older release; judge anew with `falconer evaluate"):
         stages.compare([old], out=tmp_path / "page.html")
 
@@ -290,24 +290,24 @@ def test_a_clear_lead_is_a_lead_and_noise_is_not(clicks: Dataset) -> None:
         judged(clicks, noisy(clicks, s), label)
         for s, label in ((0, "best"), (0.01, "near"), (3, "far"))
     )
-    found = comparing.compare([far, near, best])
+    found = compare_labels([far, near, best])
     assert found.metric == "roc_auc"
     assert found.reports[-1].label == "far"
     assert found.verdict.startswith("No winner: ")
     assert found.letters == {"best": "a", "near": "a", "far": "b"}
-    assert comparing.compare([far, best]).verdict.startswith("best (roc_auc 0.")
-    assert "leads" in comparing.compare([far, best]).verdict
-    assert "nothing to compare" in comparing.compare([best]).verdict
+    assert compare_labels([far, best]).verdict.startswith("best (roc_auc 0.")
+    assert "leads" in compare_labels([far, best]).verdict
+    assert "nothing to compare" in compare_labels([best]).verdict
 
 
 def test_a_metric_of_which_less_is_better_orders_the_other_way(clicks: Dataset) -> None:
     best, far = judged(clicks, noisy(clicks, 0), "best"), judged(clicks, noisy(clicks, 3), "far")
-    found = comparing.compare([far, best], metric="log_loss")
+    found = compare_labels([far, best], metric="log_loss")
     assert [report.label for report in found.reports] == ["best", "far"]
     assert found.differences[0].difference < 0
     assert "leads, 0." in found.verdict
     with pytest.raises(ConfigError, match="no metric of the task `labels`"):
-        comparing.compare([far, best], metric="ndcg@10")
+        compare_labels([far, best], metric="ndcg@10")
 
 
 def test_the_plain_baseline_is_named_where_it_is_not_beaten(clicks: Dataset) -> None:
@@ -315,36 +315,36 @@ def test_the_plain_baseline_is_named_where_it_is_not_beaten(clicks: Dataset) -> 
         judged(clicks, noisy(clicks, 0), "mean", model="label_mean"),
         judged(clicks, noisy(clicks, 3), "deep"),
     )
-    assert (
-        "The plain baseline mean is not behind deep." in comparing.compare([plain, model]).verdict
-    )
+    assert "The plain baseline mean beats deep." in compare_labels([plain, model]).verdict
     turned = [
         judged(clicks, noisy(clicks, 0), "deep"),
         judged(clicks, noisy(clicks, 3), "mean", model="label_mean"),
     ]
-    assert comparing.compare(turned).verdict.endswith("The plain baseline mean is beaten by deep.")
+    assert compare_labels(turned).verdict.endswith("deep beats every plain baseline here (mean).")
 
 
 def test_what_was_judged_otherwise_is_not_compared(clicks: Dataset, tmp_path: Path) -> None:
     score = true_probability(clicks)
     first = judged(clicks, score)
-    valid = judging.judge(
+    valid = judge_labels(
         true_probability(clicks, "valid"), clicks, fold="valid", label="v", config=FEW
     )
-    other = judging.judge(
+    other = judge_labels(
         score, clicks, fold="test", label="o", config=EvaluationConfig(resamples=100)
     )
     with pytest.raises(ArtifactError, match="same fold of the same dataset"):
-        comparing.compare([first, valid])
-    with pytest.raises(ArtifactError, match="differ in level, resamples or seed"):
-        comparing.compare([first, other])
+        compare_labels([first, valid])
+    with pytest.raises(
+        ArtifactError, match="evaluate both with the same level, resamples and seed"
+    ):
+        compare_labels([first, other])
     with pytest.raises(ConfigError, match="nothing to compare"):
-        comparing.compare([])
+        compare_labels([])
 
 
 def test_intervals_of_differences_are_paired(clicks: Dataset) -> None:
     first, second = judged(clicks, noisy(clicks, 0), "a"), judged(clicks, noisy(clicks, 0.2), "b")
-    (gap,) = comparing.compare([first, second]).differences
+    (gap,) = compare_labels([first, second]).differences
     alone = first.report.metrics["roc_auc"]
     assert gap.high - gap.low < 0.5 * (alone.high - alone.low)  # type: ignore[operator]
 
@@ -352,8 +352,8 @@ def test_intervals_of_differences_are_paired(clicks: Dataset) -> None:
 def test_the_page_shows_the_verdict_the_values_and_the_calibration(
     run: Path, clicks: Dataset, tmp_path: Path
 ) -> None:
-    mean = judging.read(run / rows.FOLDER)
-    found = comparing.compare([mean, judged(clicks, true_probability(clicks), "best")])
+    mean = judging.read(run / "labels")
+    found = comparison_of([mean, judged(clicks, true_probability(clicks), "best")])
     html = comparison_page.render(found, clicks, [Run.open(run)])
     for part in (
         "2 models on clicks",
@@ -402,9 +402,9 @@ def test_the_commands_from_training_to_the_page(
 def test_a_damaged_report_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError):
         judging.read(tmp_path)
-    report = json.loads((run / rows.FOLDER / judging.REPORT).read_text())
-    (tmp_path / judging.REPORT).write_text(json.dumps(report | {"format_version": 9}))
+    report = json.loads((run / "labels" / REPORT).read_text())
+    (tmp_path / REPORT).write_text(json.dumps(report | {"format_version": 9}))
     with pytest.raises(ArtifactError, match="format version 9"):
         judging.read(tmp_path)
     with pytest.raises(ArtifactError, match="has no 'rmse', only roc_auc"):
-        judging.read(run / rows.FOLDER).values("rmse")
+        judging.read(run / "labels").values("rmse")

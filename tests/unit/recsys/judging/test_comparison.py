@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 
 from falconer.pipelines.config import parse
-from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.statistics.differences import Estimate, paired_differences
 from falconer.recsys.judging import slices
-from falconer.recsys.judging.compare import ComparisonConfig, compare
-from falconer.recsys.judging.lists.per_query import Judged, PerQuery
-from falconer.recsys.judging.reports import Report, ViewComparison
+from falconer.recsys.judging.config import ComparisonConfig
+from falconer.recsys.judging.lists.per_query import JudgedLists, PerQuery
+from falconer.recsys.judging.reports import ListsReport, Part, ViewComparison
+from tests.support.judging import compare_lists as compare
 
 CONFIG = ComparisonConfig()
 N = 400
@@ -23,7 +23,7 @@ ABILITY = np.random.default_rng(0).random(N)
 
 def judged(
     label: str, gain: float, *, noise: float = 0.01, seed: int = 1, n: int = N, **facts: Any
-) -> Judged:
+) -> JudgedLists:
     """What a model called `label` reached: every user's ability + gain + noise of its own."""
     values = ABILITY[:n] + gain + noise * np.random.default_rng(seed).standard_normal(n)
     settled: dict[str, Any] = {
@@ -33,16 +33,16 @@ def judged(
         "n_outside": 0, "resamples": 200, "seed": 0,
         "metrics": {"ndcg@10": Estimate(mean=float(values.mean()), definition="")},
     }  # fmt: skip
-    report = Report(**(settled | facts))
+    report = ListsReport(**(settled | facts))
     columns = {
         "user_key": pa.array([f"u{row}" for row in range(n + 1)]),
         "n_relevant": np.array([1] * n + [0]),
         "ndcg@10": np.append(values, np.nan),
     }
-    return Judged(report, PerQuery.of(pa.table(columns)))
+    return JudgedLists(report, PerQuery.of(pa.table(columns)))
 
 
-def view_of(*runs: Judged, config: ComparisonConfig = CONFIG) -> ViewComparison:
+def view_of(*runs: JudgedLists, config: ComparisonConfig = CONFIG) -> ViewComparison[ListsReport]:
     (view,) = compare([{run.report.view: run} for run in runs], config).views
     return view
 
@@ -65,7 +65,7 @@ def test_a_clear_winner_leads_with_its_paired_interval() -> None:
     )
     assert view.verdict.startswith("ease (ndcg@10 0.")
     assert (
-        f"leads, {first.difference:.4f} (95% interval {first.low:.4f} to {first.high:.4f}) above "
+        f"leads, {first.difference:.4f} (95% interval {first.low:.4f} to {first.high:.4f}) ahead of "
         "ncf." in view.verdict
     )
 
@@ -145,7 +145,7 @@ def test_what_was_judged_otherwise_is_said_in_words() -> None:
         k: tuple[int, ...] = (10,),
         colour: str = "red",
         extra: bool = False,
-    ) -> Judged:
+    ) -> JudgedLists:
         metrics = {
             "ndcg@10": Estimate(mean=0.5, definition=""),
             "x@10": Estimate(mean=0.5, definition=colour),
@@ -153,7 +153,7 @@ def test_what_was_judged_otherwise_is_said_in_words() -> None:
         metrics |= {"auc@10": Estimate(mean=0.5, definition="")} if extra else {}
         return judged(label, 0.0, seed=seed, k=k, metrics=metrics)
 
-    def warnings(*runs: Judged) -> tuple[str, ...]:
+    def warnings(*runs: JudgedLists) -> tuple[str, ...]:
         return compare([{"all": run} for run in runs], CONFIG).warnings
 
     assert warnings(of("a", 1), of("b", 2)) == ()
@@ -168,7 +168,7 @@ def test_what_was_judged_otherwise_is_said_in_words() -> None:
     assert "cut-offs 5 and not 10; auc in one of them only" in both
 
 
-def with_groups(run: Judged, gains: dict[str, float], *, n: int = N) -> Judged:
+def with_groups(run: JudgedLists, gains: dict[str, float], *, n: int = N) -> JudgedLists:
     """The run with one slicing of queries, in which each group's values are moved by its gain."""
     table = run.per_query.table()
     values = table["ndcg@10"].to_numpy().copy()
@@ -179,7 +179,7 @@ def with_groups(run: Judged, gains: dict[str, float], *, n: int = N) -> Judged:
     for code, name in enumerate(gains):
         column = np.where(group == code, values, np.nan)
         table = table.append_column(slices.column("ndcg@10", "age", name), pa.array(column))
-    return Judged(run.report, PerQuery.of(table))
+    return JudgedLists(run.report, PerQuery.of(table))
 
 
 def test_a_group_in_which_the_leader_is_behind_is_found() -> None:
@@ -283,15 +283,15 @@ def test_runs_of_one_label_get_labels_of_their_own() -> None:
 def test_differences_are_of_means_over_the_same_resamples() -> None:
     pair = [judged("a", 0.1, seed=1), judged("b", 0.0, seed=2)]
     (once,), (again,) = (
-        paired_differences(pair, CONFIG.metric),
-        paired_differences(pair, CONFIG.metric),
+        paired_differences(pair, "ndcg@10"),
+        paired_differences(pair, "ndcg@10"),
     )
     assert once == again
-    (turned,) = paired_differences(pair[::-1], CONFIG.metric)
+    (turned,) = paired_differences(pair[::-1], "ndcg@10")
     assert (turned.low, turned.high) == pytest.approx((-once.high, -once.low), abs=1e-12)
 
 
-def several(*runs: dict[View, Judged]) -> list[dict[View, Judged]]:
+def several(*runs: dict[Part, JudgedLists]) -> list[dict[Part, JudgedLists]]:
     return list(runs)
 
 
@@ -345,4 +345,4 @@ def test_another_metric_decides_where_it_was_judged() -> None:
 )
 def test_a_metric_of_which_more_is_not_better_names_no_leader(metric: str) -> None:
     with pytest.raises(ConfigError, match="is not better by itself, so it cannot say who leads"):
-        parse(ComparisonConfig, {"metric": metric}, "settings")
+        view_of(judged("ease", 0.0), config=ComparisonConfig(metric=metric))

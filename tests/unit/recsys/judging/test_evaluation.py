@@ -15,12 +15,16 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Ragged
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError, PipelineError
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as evaluation
-from falconer.recsys.judging.lists.judge import EvaluationConfig, found_in, judge
-from falconer.recsys.judging.lists.per_query import Judged
+from falconer.recsys.judging.lists import relevance
+from falconer.recsys.judging.lists.per_query import JudgedLists
+from falconer.recsys.judging.lists.relevance import found_in
+from falconer.recsys.judging.stored import remove_reports
 from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.lists.stored import Lists
 from tests.support.datasets import write_dataset
+from tests.support.judging import judge_lists as judge
 
 N_ITEMS = 10
 CONFIG = EvaluationConfig(k=(2, 5), resamples=100)
@@ -96,7 +100,7 @@ def test_a_report_is_what_plain_python_finds(tmp_path: Path, view: View) -> None
 def test_perfect_lists_have_one_in_every_view(tmp_path: Path) -> None:
     data = dataset(tmp_path / "data")
     for view in VIEWS:
-        truth = evaluation.relevant(data.queries("test"), data.truth("test"), view, data.n_items)
+        truth = relevance.relevant(data.queries("test"), data.truth("test"), view, data.n_items)
         items = np.full((len(truth), 5), -1, np.int32)
         for row in range(len(truth)):
             items[row, : len(truth[row])] = truth[row]
@@ -157,8 +161,8 @@ def test_a_view_without_a_relevant_item_is_refused(tmp_path: Path) -> None:
         folds={"test": [(0, [1], [2]), (-1, [], [0])]},
     )
     lists = Lists(np.zeros((2, 1), np.int32), np.ones(2, np.bool_))
-    assert evaluation.has_relevant(data, "test", "novel")
-    assert not evaluation.has_relevant(data, "test", "repeat")
+    assert relevance.has_relevant(data, "test", "novel")
+    assert not relevance.has_relevant(data, "test", "repeat")
     with pytest.raises(
         DataError, match="no query of fold test has a relevant item in view 'repeat'"
     ):
@@ -227,7 +231,7 @@ def test_found_in_is_membership_in_blocks_of_any_size(
     row = st.lists(st.integers(0, 6), max_size=5)
     rows = data.draw(st.lists(row, min_size=len(items), max_size=len(items)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "BITMAP_BYTES", size)
+        patch.setattr(relevance, "BITMAP_BYTES", size)
         found = found_in(np.array(items, np.int32), Ragged.of(rows), 7)
     assert found.tolist() == [
         [item in own for item in listed] for listed, own in zip(items, rows, strict=True)
@@ -244,8 +248,8 @@ def test_reports_come_back_as_written(tmp_path: Path) -> None:
         "per_query.parquet",
         "report.json",
     ]
-    evaluation.remove(tmp_path / "out")
-    evaluation.remove(tmp_path / "out")
+    remove_reports(tmp_path / "out", evaluation.PER_QUERY)
+    remove_reports(tmp_path / "out", evaluation.PER_QUERY)
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -311,6 +315,6 @@ def test_a_metric_that_some_query_lacks_is_not_compared(tmp_path: Path) -> None:
         judged.values("novelty@5")
 
 
-def judged_once(root: Path) -> Judged:
+def judged_once(root: Path) -> JudgedLists:
     data = dataset(root / "data")
     return judge(random_lists(data), data, fold="test", view="all", label="x", config=CONFIG)

@@ -14,14 +14,16 @@ from falconer.pipelines.data.dataset import Dataset, checksums, write_card, writ
 from falconer.pipelines.data.schema import Feature, View
 from falconer.pipelines.errors import ArtifactError, DataError
 from falconer.recsys.judging import slices
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as evaluation
 from falconer.recsys.judging.lists import per_query as judged
-from falconer.recsys.judging.lists.judge import EvaluationConfig, judge
-from falconer.recsys.judging.lists.per_query import Judged, PerQuery
+from falconer.recsys.judging.lists import relevance
+from falconer.recsys.judging.lists.per_query import JudgedLists, PerQuery
 from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.lists.stored import Lists
 from falconer.recsys.metrics import BEYOND_METRICS, LIST_METRICS, METRICS
 from tests.support.datasets import write_dataset
+from tests.support.judging import judge_lists as judge
 
 N, N_ITEMS = 60, 12
 CONFIG = EvaluationConfig(
@@ -69,7 +71,7 @@ def lists() -> Lists:
     return Lists(items, (items >= 0).any(axis=1))
 
 
-def judged_with(data: Dataset, lists: Lists, view: View, **more: object) -> Judged:
+def judged_with(data: Dataset, lists: Lists, view: View, **more: object) -> JudgedLists:
     chosen = slices.slicings(data, "test")
     return judge(
         lists, data, fold="test", view=view, label="x", config=CONFIG, slicings=chosen, **more
@@ -82,7 +84,7 @@ def test_the_size_of_blocks_is_irrelevant_to_the_last_bit(
     data: Dataset, lists: Lists, view: View, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = judged_with(data, lists, view)
-    for module in (evaluation, slices):
+    for module in (evaluation, relevance, slices):
         monkeypatch.setattr(module, "QUERIES_AT_ONCE", size)
     monkeypatch.setattr(judged, "ROWS_AT_ONCE", size)
     parts = judged_with(data, lists, view)
@@ -135,7 +137,7 @@ def test_a_fold_without_queries_is_refused_in_words(tmp_path: Path) -> None:
     nothing = Lists(np.empty((0, 3), np.int32), np.empty(0, np.bool_))
     with pytest.raises(DataError, match="no query of fold test has a relevant item"):
         judge(nothing, empty, fold="test", view="all", label="x", config=EvaluationConfig(k=(1,)))
-    assert not evaluation.has_relevant(empty, "test", "all")
+    assert not relevance.has_relevant(empty, "test", "all")
 
 
 def test_a_damaged_table_of_values_is_named(data: Dataset, lists: Lists, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from falconer.pipelines.data.dataset import Dataset, checksums, write_card, writ
 from falconer.pipelines.data.schema import Feature
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.etl.build import build
+from falconer.recsys.judging import reads
 from falconer.recsys.judging.lists import checks as protocol
 from falconer.recsys.judging.lists import leaky_features as tell_tale
 from tests.support import shop
@@ -340,22 +341,20 @@ def test_a_feature_that_tells_the_target_is_found_in_a_sample(
 
 def test_a_run_that_was_selected_on_test_is_refused() -> None:
     with pytest.raises(ArtifactError, match="run-7: was selected by a metric on fold test"):
-        protocol.refuse_tuned_on({"selected_on": "test"}, "run-7", "test")
-    assert protocol.refuse_tuned_on({"selected_on": "valid"}, "run-7", "test") == ()
-    assert protocol.refuse_tuned_on({}, "run-7", "test") == ()
-    assert "flatter" in protocol.refuse_tuned_on({"selected_on": "valid"}, "run-7", "valid")[0]
+        reads.refuse_tuned_on({"selected_on": "test"}, "run-7", "test")
+    assert reads.refuse_tuned_on({"selected_on": "valid"}, "run-7", "test") == ()
+    assert reads.refuse_tuned_on({}, "run-7", "test") == ()
+    assert "flatter" in reads.refuse_tuned_on({"selected_on": "valid"}, "run-7", "valid")[0]
 
 
 def test_reads_of_the_test_fold_are_counted_by_dataset(tmp_path: Path) -> None:
-    assert protocol.reads_with(tmp_path, "d1", "ease") == (1, 1)
-    for dataset, lists in (("d1", "ease"), ("d1", "als"), ("d2", "ease"), ("d1", "ease")):
-        protocol.note_read(tmp_path, dataset, lists)
-    assert protocol.reads_with(tmp_path, "d1", "ease") == (4, 2)
-    assert protocol.reads_with(tmp_path, "d2", "ncf") == (2, 2)
-    assert json.loads((tmp_path / protocol.READS).read_text().splitlines()[0])["lists"] == "ease"
-    (tmp_path / protocol.READS).write_text("no json\n")
+    looks = (("d1", "ease"), ("d1", "als"), ("d2", "ease"), ("d1", "ease"))
+    found = [reads.note_read(tmp_path, dataset, lists) for dataset, lists in looks]
+    assert [(one.times, one.lists) for one in found] == [(1, 1), (2, 2), (1, 1), (3, 2)]
+    assert json.loads((tmp_path / reads.READS).read_text().splitlines()[0])["lists"] == "ease"
+    (tmp_path / reads.READS).write_text("no json\n")
     with pytest.raises(ArtifactError, match=r"test-reads.jsonl: damaged .*move it away"):
-        protocol.reads_with(tmp_path, "d1", "ease")
+        reads.note_read(tmp_path, "d1", "ease")
 
 
 def test_a_dataset_without_queries_or_times_is_checked_all_the_same(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ from hypothesis.extra import numpy as hnp
 from falconer.pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from falconer.pipelines.data.queries import Ragged
 from falconer.pipelines.data.schema import Feature
-from falconer.recsys.contracts import Ranked
 from falconer.recsys.judging import slices
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as evaluation
-from falconer.recsys.judging.lists.judge import EvaluationConfig, judge
 from falconer.recsys.lists.stored import Lists
 from falconer.recsys.metrics.accuracy import recall
+from falconer.recsys.metrics.ranked import Ranked
 from tests.support.datasets import write_dataset
+from tests.support.judging import judge_lists as judge
 
 
 def groups_of(slicing: slices.Slicing) -> list[str]:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import DataError
+from falconer.recsys import stages
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as evaluation
-from falconer.recsys.judging.lists.judge import EvaluationConfig
 from falconer.recsys.lists import formats as foreign
-from falconer.recsys.stages import lists as stages
 from tests.support.datasets import checkerboard
 
 QUICK = EvaluationConfig(k=(1, 5), resamples=100)

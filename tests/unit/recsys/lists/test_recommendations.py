@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from falconer.pipelines.errors import DataError, PipelineError
 from falconer.recsys.lists import parquet as recommendations
+from falconer.recsys.lists.ranked import TopK
 from falconer.recsys.lists.stored import Lists
-from falconer.recsys.recommending.top_k import TopK
 
 USERS = pa.array(["ann", "bob", "cy"])
 ITEMS = pa.array(["tea", "jam", "rye", "oil"])

@@ -10,10 +10,11 @@ import pytest
 from falconer.pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from falconer.pipelines.data.schema import Feature
 from falconer.pipelines.errors import DataError
-from falconer.recsys.judging.lists.judge import EvaluationConfig, judge
+from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.lists.stored import Lists
 from falconer.recsys.metrics.context import context_of, item_counts
 from tests.support.datasets import write_dataset
+from tests.support.judging import judge_lists as judge
 
 LISTS = Lists(np.array([[0, 2], [3, -1], [1, 0]], np.int32), np.ones(3, np.bool_))
 

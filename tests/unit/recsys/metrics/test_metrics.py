@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import ndcg_score
 
-from falconer.recsys.contracts import Ranked
 from falconer.recsys.metrics import METRICS
+from falconer.recsys.metrics.ranked import Ranked
 
 N_ITEMS = 12
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from falconer.pipelines.data.queries import Ragged
-from falconer.recsys.contracts import Ranked
 from falconer.recsys.metrics import BEYOND_METRICS, LIST_METRICS
 from falconer.recsys.metrics import beyond as beyond_module
 from falconer.recsys.metrics.compute import exposures, of_all_lists, per_query
 from falconer.recsys.metrics.context import GROUPS, Context
 from falconer.recsys.metrics.exposure import Exposure, coverage, gini, popularity_lift, shannon
+from falconer.recsys.metrics.ranked import Ranked
 
 N_ITEMS = 9
 COUNTS = [50, 0, 3, 3, 7, 20, 1, 1, 15]

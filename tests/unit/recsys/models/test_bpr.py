@@ -12,6 +12,7 @@ import pytest
 
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.errors import ArtifactError, MissingExtraError, TrainingError
+from falconer.recsys import stages
 from falconer.recsys.backends.numpy.histories import pairs
 from falconer.recsys.contracts import UserScorer
 from falconer.recsys.models import registry
@@ -19,7 +20,6 @@ from falconer.recsys.models.bpr import on_implicit
 from falconer.recsys.models.bpr.config import BprConfig
 from falconer.recsys.models.bpr.on_implicit import BprScorer
 from falconer.recsys.recommending.top_k import top_k
-from falconer.recsys.stages import lists as stages
 from tests.support import tiny
 from tests.support.datasets import checkerboard
 from tests.support.small_training import new_run

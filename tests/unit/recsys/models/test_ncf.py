@@ -15,13 +15,13 @@ from falconer.pipelines.config import parse
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.errors import ConfigError
+from falconer.recsys import stages
 from falconer.recsys.backends.torch.events import LabelledItems
 from falconer.recsys.contracts import Pairs, PairScorer
 from falconer.recsys.judging.lists.validation import Validation
 from falconer.recsys.models.ncf.config import NcfConfig, NcfTraining
 from falconer.recsys.models.ncf.on_torch.training import Ncf, NcfScorer, NcfTask, fused
 from falconer.recsys.recommending.top_k import top_k
-from falconer.recsys.stages import lists as stages
 from tests.support import tiny
 from tests.support.datasets import checkerboard, write_dataset
 

@@ -3,7 +3,6 @@ bytes."""
 
 from __future__ import annotations
 
-import fcntl
 import signal
 import subprocess
 import sys
@@ -19,7 +18,9 @@ from numpy.typing import NDArray
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
+from falconer.recsys.judging.stored import remove_reports
 from falconer.recsys.lists import parquet as recommendations
+from falconer.recsys.lists.held import held
 from falconer.recsys.recommending import job as batch
 from falconer.recsys.recommending.job import Job, write_lists
 from falconer.recsys.recommending.top_k import top_k
@@ -91,7 +92,10 @@ def whole(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 def test_lists_are_those_of_the_ranking(
     data: Dataset, whole: dict[str, bytes], tmp_path: Path
 ) -> None:
-    assert sorted(whole) == ["all/recommendations.parquet", "novel/recommendations.parquet"]
+    assert sorted(name for name in whole if name.endswith(".parquet")) == [
+        "all/recommendations.parquet",
+        "novel/recommendations.parquet",
+    ]
     (tmp_path / "novel").write_bytes(whole["novel/recommendations.parquet"])
     expected = top_k(Dice(), data.queries("test"), n_items=N_ITEMS, k=5, view="novel")
     table = pq.read_table(tmp_path / "novel").to_pydict()
@@ -212,16 +216,20 @@ def test_an_interrupted_job_leaves_old_lists_and_reports(data: Dataset, tmp_path
         "report.json": "old",
         "per_query.parquet": "old",
     }
-    write_lists(Dice(), data, tmp_path, JOB)
-    assert [path.name for path in (tmp_path / "all").iterdir()] == ["recommendations.parquet"]
+    outdate = replace(JOB, outdate=lambda folder: remove_reports(folder, "per_query.parquet"))
+    write_lists(Dice(), data, tmp_path, outdate)
+    assert sorted(path.name for path in (tmp_path / "all").iterdir()) == [
+        "recommendations.parquet",
+        "recommendations.sha256",
+    ]
 
 
 def test_two_jobs_at_once_are_refused(data: Dataset, tmp_path: Path) -> None:
-    (tmp_path / batch.JOURNAL).mkdir()
-    with (tmp_path / batch.JOURNAL / "lock").open("w") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        with pytest.raises(ArtifactError, match="another process is writing lists there"):
-            write_lists(Dice(), data, tmp_path, JOB)
+    with (
+        held(tmp_path),
+        pytest.raises(ArtifactError, match="another process is writing or judging"),
+    ):
+        write_lists(Dice(), data, tmp_path, JOB)
 
 
 def test_an_error_names_the_query_of_the_whole_fold(data: Dataset, tmp_path: Path) -> None:

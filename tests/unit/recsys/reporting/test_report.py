@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from falconer.pipelines.data.dataset import Dataset, write_table
 from falconer.pipelines.errors import ArtifactError
-from falconer.recsys.judging.reports import Comparison, ViewComparison
+from falconer.recsys.judging.reports import Comparison, ListsReport, ViewComparison
 from falconer.recsys.reporting import cards as report_cards
-from falconer.recsys.reporting import explorer
+from falconer.recsys.reporting import explorer, sections
 from falconer.recsys.reporting import lists_page as report
 from falconer.recsys.reporting import slices as report_slices
 from falconer.recsys.reporting import users as examples
+from falconer.recsys.reporting.palette import Palette
 from tests.support.comparisons import (
     GOODS,
     HOSTILE,
@@ -32,7 +33,7 @@ from tests.support.datasets import write_dataset
 VIEWS = ("all", "repeat", "novel")
 
 
-def view_of(data: Dataset, levels: dict[str, float]) -> ViewComparison:
+def view_of(data: Dataset, levels: dict[str, float]) -> ViewComparison[ListsReport]:
     return make_comparison(data, levels, [None] * len(levels), ["all"]).views[0]
 
 
@@ -100,9 +101,9 @@ def test_best_is_marked_only_outside_the_noise(
     goods: Dataset, levels: dict[str, float], best: bool
 ) -> None:
     view = view_of(goods, levels)
-    assert report.is_best(view) is best
-    table = report.leaderboard(
-        view, report.Palette.of(Comparison(dataset_id="x", fold="test", views=(view,)))
+    assert sections.is_best(view) is best
+    table = sections.leaderboard(
+        view, Palette.of(Comparison[ListsReport](dataset_id="x", fold="test", views=(view,)))
     )
     assert [">best<" in row[0] for row in table.rows] == [best] + [False] * (len(levels) - 1)
 
@@ -119,11 +120,11 @@ def test_best_is_the_same_whichever_way_round_differences_were_computed(goods: D
             "high": -gap.low,
         }
     )
-    assert report.is_best(view.model_copy(update={"differences": (turned,)}))
+    assert sections.is_best(view.model_copy(update={"differences": (turned,)}))
 
 
 def test_differences_say_in_words_what_is_told_apart(goods: Dataset) -> None:
-    table = report.difference_table(view_of(goods, {"a": 0.3, "b": 0.295, "c": 0.1}))
+    table = sections.difference_table(view_of(goods, {"a": 0.3, "b": 0.295, "c": 0.1}))
     assert table is not None
     assert "alone 0.400, bootstrap 0.400" in table.rows[0][3]
     shown = [
@@ -139,8 +140,8 @@ def test_differences_say_in_words_what_is_told_apart(goods: Dataset) -> None:
 
 def test_letters_join_what_is_not_told_apart(goods: Dataset) -> None:
     view = view_of(goods, {"a": 0.3, "b": 0.295, "c": 0.1})
-    table = report.leaderboard(
-        view, report.Palette.of(Comparison(dataset_id="x", fold="test", views=(view,)))
+    table = sections.leaderboard(
+        view, Palette.of(Comparison[ListsReport](dataset_id="x", fold="test", views=(view,)))
     )
     assert [row[1] for row in table.rows] == ["a", "a", "b"]
 

@@ -1,0 +1,156 @@
+"""The sequence models in Keras 3; twins of `falconer.recsys.backends.torch.sequences`, where the
+equations and the losses' definitions are."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from falconer.recsys.backends.tensorflow import keras, tf
+from falconer.recsys.backends.tensorflow.layers import dense, embedding, normalisation
+from falconer.recsys.backends.tensorflow.network import Arrays, Noise, Tensors, Weight, dropout
+from falconer.recsys.backends.torch.sequences.batches import SequenceBatch
+from falconer.recsys.backends.torch.sequences.training import SequenceTask
+from falconer.recsys.configs.sequences import SequenceConfig
+
+ops = keras.ops
+
+
+class Block:
+    """x + attention, then + feed-forward; both parts take x normalised, and end in dropout."""
+
+    def __init__(self, prefix: str, config: SequenceConfig, *, causal: bool) -> None:
+        dim, wide = config.dim, config.feed_forward
+        self._n_heads, self._causal, self._share = config.n_heads, causal, config.dropout
+        self._activation = config.activation
+        made = {
+            "norm_1": normalisation(f"{prefix}.norm_1", dim),
+            "norm_2": normalisation(f"{prefix}.norm_2", dim),
+            "to_all": dense(f"{prefix}.attention.to_all", dim, 3 * dim),
+            "from_heads": dense(f"{prefix}.from_heads", dim, dim),
+            "up": dense(f"{prefix}.up", dim, wide),
+            "down": dense(f"{prefix}.down", wide, dim),
+        }
+        self._layers = {name: layer for name, (layer, _) in made.items()}
+        self.weights: dict[str, Weight] = {}
+        for _, weights in made.values():
+            self.weights |= weights
+
+    def __call__(self, x: Any, inside: Any, noise: Noise | None) -> Any:
+        """x [B, L, d], inside bool[B, L] -> [B, L, d]."""
+        layers = self._layers
+        seen = self._attention(layers["norm_1"](x), inside)
+        x = x + dropout(layers["from_heads"](seen), self._share, noise)
+        hidden = layers["up"](layers["norm_2"](x))
+        hidden = (
+            ops.gelu(hidden, approximate=False) if self._activation == "gelu" else ops.relu(hidden)
+        )
+        return x + dropout(layers["down"](hidden), self._share, noise)
+
+    def _attention(self, x: Any, inside: Any) -> Any:
+        shape = ops.shape(x)
+        b, length, dim = shape[0], shape[1], x.shape[2]
+        parts = ops.reshape(
+            self._layers["to_all"](x), (b, length, 3, self._n_heads, dim // self._n_heads)
+        )
+        query, key, value = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), 3)
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        scores = scores / math.sqrt(dim // self._n_heads)
+        if self._causal:
+            allowed = tf.linalg.band_part(tf.ones([length, length], tf.bool), -1, 0)[None, None]
+        else:
+            allowed = inside[:, None, None]
+        shares = ops.softmax(tf.where(allowed, scores, -math.inf))
+        seen = ops.transpose(ops.matmul(shares, value), (0, 2, 1, 3))
+        return ops.reshape(seen, (b, length, dim))
+
+
+class SequenceNetwork:
+    """Twin of `falconer.recsys.backends.torch.sequences.scorer.SequenceModel`, with its loss."""
+
+    def __init__(self, task: SequenceTask, config: SequenceConfig) -> None:
+        self._config, twin = config, task.model
+        self._n_items = twin.n_items
+        self._log_chance = _log_chance(task.popularity, config.negative_alpha)
+        n_tokens, dim = twin.encoder.items.weight.shape
+        self._items, items = embedding("encoder.items", n_tokens, dim)
+        self._positions, positions = embedding("encoder.positions", config.max_length, dim)
+        self._norm, norm = normalisation("encoder.norm", dim)
+        self._blocks = [
+            Block(f"encoder.blocks.{place}", config, causal=twin.mask is None)
+            for place in range(config.n_blocks)
+        ]
+        self.weights: dict[str, Weight] = {**items, **positions, **norm}
+        for block in self._blocks:
+            self.weights |= block.weights
+
+    def arrays(self, batch: SequenceBatch) -> Arrays:
+        """As `SequenceBatch`; no negatives are an empty array."""
+        negatives = batch.negatives
+        return {
+            "items": batch.items.numpy(),
+            "lengths": batch.lengths.numpy(),
+            "places": batch.places.numpy(),
+            "answers": batch.answers.numpy(),
+            "negatives": np.empty(0, np.int64) if negatives is None else negatives.numpy(),
+        }
+
+    def hidden(self, batch: Tensors, noise: Noise | None) -> Any:
+        """[T, d]: what the encoder gives at the places asked."""
+        items, lengths = batch["items"], batch["lengths"]
+        place = tf.range(tf.cast(tf.shape(items)[1], tf.int64))
+        from_end = tf.maximum(lengths[:, None] - 1 - place, 0)
+        x = dropout(self._items(items) + self._positions(from_end), self._config.dropout, noise)
+        inside = place < lengths[:, None]
+        for block in self._blocks:
+            x = block(x, inside, noise)
+        rows = tf.gather(tf.reshape(x, [-1, self._config.dim]), batch["places"])
+        return self._norm(rows)
+
+    def item_bias(self) -> Any:
+        """[n_items], or None."""
+        return None
+
+    def loss(self, batch: Tensors, noise: Noise | None) -> Any:
+        """The mean over the places; see `falconer.recsys.backends.torch.losses`."""
+        hidden, answers = self.hidden(batch, noise), batch["answers"]
+        items, bias = self._items.embeddings.value[: self._n_items], self.item_bias()
+        if self._config.loss == "softmax":
+            scores = tf.matmul(hidden, items, transpose_b=True)
+            scores = scores if bias is None else scores + bias
+            chosen = tf.gather(scores, answers, batch_dims=1)
+            return tf.reduce_mean(tf.reduce_logsumexp(scores, 1) - chosen)
+        negatives = batch["negatives"]
+        positive = tf.reduce_sum(hidden * tf.gather(items, answers), 1)
+        vectors = tf.gather(items, negatives)
+        if len(negatives.shape) == 1:
+            drawn = tf.matmul(hidden, vectors, transpose_b=True)
+        else:
+            drawn = tf.reduce_sum(hidden[:, None] * vectors, 2)
+        if bias is not None:
+            positive += tf.gather(bias, answers)
+            drawn += tf.gather(bias, negatives)
+        hits = tf.equal(negatives, answers[:, None])
+        return self._sampled(positive, drawn, negatives, hits)
+
+    def _sampled(self, positive: Any, drawn: Any, negatives: Any, hits: Any) -> Any:
+        """Scores of the answers [T] and of the K draws [T, K]; `hits` are draws of the answer."""
+        k = tf.cast(tf.shape(negatives)[-1], tf.float32)
+        if self._config.loss == "sampled_softmax":
+            corrected = drawn - tf.gather(self._log_chance, negatives) - tf.math.log(k)
+            corrected = tf.where(hits, -math.inf, corrected)
+            every = tf.concat([positive[:, None], corrected], 1)
+            return tf.reduce_mean(tf.reduce_logsumexp(every, 1) - positive)
+        calibration = self._config.calibration if self._config.loss == "gbce" else 0.0
+        rate = k / max(1, self._n_items - 1)
+        beta = rate * (calibration * (1 - 1 / rate) + 1 / rate)
+        against = tf.reduce_sum(tf.where(hits, 0.0, tf.math.log_sigmoid(-drawn)), 1)
+        return -tf.reduce_mean(beta * tf.math.log_sigmoid(positive) + against) / (k + 1)
+
+
+def _log_chance(counts: Any, alpha: float) -> Any:
+    weights = np.asarray(counts, np.float64) ** alpha
+    with np.errstate(divide="ignore"):
+        return tf.constant(np.log(weights / weights.sum()), tf.float32)

@@ -1,0 +1,47 @@
+"""Settings of judging and of comparing."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from falconer.pipelines.config import Config
+from falconer.recsys.metrics import known_metrics
+
+
+class EvaluationConfig(Config):
+    """Where the lists are cut, which metrics are computed, and how intervals are made.
+
+    `metrics` holds names without a cut-off; none given: the usual ones. `category` is the item
+    feature that miscalibration looks at; None: the dataset's first.
+    """
+
+    k: tuple[int, ...] = (1, 5, 10, 20, 50, 100)
+    metrics: tuple[str, ...] = ()
+    category: str | None = None
+    resamples: int = Field(default=1000, ge=100)
+    level: float = Field(default=0.95, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("k")
+    @classmethod
+    def _cut_offs(cls, k: tuple[int, ...]) -> tuple[int, ...]:
+        if not k or min(k) < 1:
+            raise ValueError("needs at least one cut-off, each 1 or more")
+        return tuple(sorted(set(k)))
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = known_metrics()
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
+        return tuple(name for name in known if name in names)
+
+
+class ComparisonConfig(Config):
+    """What decides the order; intervals of differences are made as the reports' own intervals
+    were."""
+
+    metric: str | None = None
+    """None: ndcg@10 of lists; roc_auc of labels, rmse of ratings."""

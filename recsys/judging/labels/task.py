@@ -1,0 +1,31 @@
+"""What a comparison asks of the task `labels`."""
+
+from __future__ import annotations
+
+from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.statistics.comparison import Metric
+from falconer.recsys.judging.compare import Task
+from falconer.recsys.judging.labels.judge import MAIN_METRIC
+from falconer.recsys.judging.reports import LabelsReport
+from falconer.recsys.metrics import BINARY_METRICS, RATING_METRICS
+
+PLAIN_BASELINES = ("label_mean",)
+
+
+def _known(metric: str) -> Metric:
+    """A metric of labels."""
+    known = {**BINARY_METRICS, **RATING_METRICS}
+    if metric not in known:
+        raise ConfigError(
+            f"{metric!r} is no metric of the task `labels`; there are {', '.join(known)}"
+        )
+    return Metric(metric, lower_is_better=known[metric].better == "lower")
+
+
+LABELS: Task[LabelsReport] = Task(
+    name="labels",
+    questions="rows",
+    baselines=PLAIN_BASELINES,
+    metric_of=lambda report: MAIN_METRIC[report.target],
+    known=_known,
+)
