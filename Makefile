@@ -2,7 +2,8 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-vision figures-vision bench-gpu-vision test test-tensorflow test-slow sweep audit lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock clean
+.PHONY: help setup demo test test-slow sweep audit null-retrains power creep faults lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock clean test-tensorflow
+.PHONY: demo-vision figures-vision bench-gpu-vision
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -36,6 +37,18 @@ sweep: setup  ## every command, killed and refused at every change of a file; pr
 
 audit: setup  ## what is installed: consistent, as locked, and under which licences
 	@.venv/bin/python scripts/audit
+
+null-retrains: setup  ## retrains that differ by their seeds only: how many the verdict promotes
+	@.venv/bin/python -m tests.support.retrains null
+
+power: setup  ## the share of better models that the verdict promotes, by how much better they are
+	@.venv/bin/python -m tests.support.retrains power
+
+creep: setup  ## a year of models that are each slightly worse
+	@.venv/bin/python -m tests.support.retrains creep
+
+faults: setup  ## ten planted faults: from which severity on the verdict stops them
+	@.venv/bin/python -m tests.support.retrains faults
 
 lint: setup  ## style, types and the import rules
 	.venv/bin/ruff check --quiet .

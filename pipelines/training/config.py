@@ -20,8 +20,8 @@ class Constant(Config):
 
 
 class Cosine(Config):
-    """Half a cosine from the full rate at the end of the warm-up down to `floor` x the rate at the
-    last step."""
+    """Half a cosine from the full rate at the end of the warm-up down towards `floor` x the rate,
+    which the step after the last one would have."""
 
     kind: Literal["cosine"] = "cosine"
     floor: float = Field(default=0.0, ge=0, le=1)

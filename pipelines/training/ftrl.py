@@ -21,7 +21,14 @@ class Ftrl(torch.optim.Optimizer):
         w <- 0 where |z| <= lambda_1, else -(z - sign(z) lambda_1) / ((beta + sqrt(n)) / alpha +
         lambda_2)
 
-    z starts so that the first weights are what they are. Dense gradients only.
+    z starts so that the first weights are what they are. Where the rate changes from alpha' to alpha
+    (a schedule, a warm-up), sigma is the growth of the whole proximal term,
+
+        sigma = (beta + sqrt(n + g^2)) / alpha - (beta + sqrt(n)) / alpha'
+
+    so that a step without a gradient leaves every weight as it is: z that was built with one rate and
+    read with another would scale all of them. A rate of 0 is a step that changes nothing. Dense
+    gradients only.
     """
 
     def __init__(
@@ -41,11 +48,18 @@ class Ftrl(torch.optim.Optimizer):
                     self._update(weight, weight.grad, group)
 
     def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        rate, beta = group["lr"], group["beta"]
+        if rate == 0:
+            return
         z, n = self._state_of(weight, group)
+        before = self.state[weight].setdefault("rate", rate)
         grown = n + gradient.square()
-        z += gradient - (grown.sqrt() - n.sqrt()) / group["lr"] * weight
+        z += gradient - (grown.sqrt() - n.sqrt()) / before * weight
         n.copy_(grown)
-        scale = (group["beta"] + n.sqrt()) / group["lr"] + group["l2"]
+        if rate != before:
+            z -= (beta + n.sqrt()) * (1 / rate - 1 / before) * weight
+            self.state[weight]["rate"] = rate
+        scale = (beta + n.sqrt()) / rate + group["l2"]
         weight.copy_(-torch.sign(z) * (z.abs() - group["l1"]).clamp_(min=0) / scale)
 
     def _state_of(self, weight: Tensor, group: dict[str, Any]) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,9 @@ class ModelConfig(Config):
     folds_in: ClassVar[bool] = True
     """Answers for a user outside the vocabulary from the query's history; otherwise by popularity,
     and says for whom (`falconer.recsys.contracts.UserScorer`)."""
+    reads_weights: ClassVar[bool] = False
+    """Train events count as much as their weight says, where the dataset has weights; a query's
+    history has none."""
     order_aware: ClassVar[bool] = False
     """The order of a history matters to the scores."""
     deterministic: ClassVar[bool] = True

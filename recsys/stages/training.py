@@ -23,6 +23,7 @@ from falconer.recsys.models import registry
 from falconer.recsys.models.recipe import load_recipe
 from falconer.recsys.models.registry import Implementation
 from falconer.recsys.models.saved import save_model
+from falconer.recsys.models.train_checks import refuse_or_note
 from falconer.recsys.recommending.top_k import threads
 from falconer.recsys.stages.finished import dataset_of
 
@@ -49,6 +50,7 @@ def train(
     implementation, config = load_recipe(recipe, overrides)
     data = Dataset.open(data_path)
     refuse_other_task(implementation, data)
+    notes = refuse_or_note(implementation.name, config, data)
     about = {
         "label": _label(recipe),
         "dataset_path": str(data.path.resolve()),
@@ -64,6 +66,8 @@ def train(
         **about,
     ) as run:
         run.watch = watch
+        for note in notes:
+            run.log(f"note: {note}")
         _train_into(run, implementation, config, data)
     return _mirrored(run)
 

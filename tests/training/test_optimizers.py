@@ -192,6 +192,64 @@ def test_ftrl_is_the_papers_algorithm(
         assert weight.item() == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
+def ftrl_with_rates(
+    gradients: Sequence[float], rates: Sequence[float], *, first: float, l1: float, l2: float
+) -> list[float]:
+    """What minimises the sum of all linearised losses, of all proximal terms around the weights
+    there were, and of both penalties: the leader, from its definition, for one weight."""
+    weights, sigmas = [first], [1 / rates[0]]
+    strength, n, found, total = 1 / rates[0], 0.0, [], -math.copysign(l1, first) - l2 * first
+    for g, rate in zip(gradients, rates, strict=True):
+        n += g * g
+        total += g
+        sigmas.append((1 + math.sqrt(n)) / rate - strength)
+        weights.append(found[-1] if found else first)
+        strength = (1 + math.sqrt(n)) / rate
+        around = sum(sigma * w for sigma, w in zip(sigmas, weights, strict=True))
+        slope = total - around
+        found.append(
+            0.0 if abs(slope) <= l1 else -(slope - math.copysign(l1, slope)) / (strength + l2)
+        )
+    return found
+
+
+@given(
+    st.lists(st.tuples(st.floats(-2, 2), st.floats(0.05, 1)), min_size=1, max_size=15),
+    st.sampled_from([0.0, 0.5]),
+    st.sampled_from([0.0, 0.1]),
+    st.sampled_from([0.5, -0.7]),
+)
+def test_ftrl_follows_the_leader_whatever_its_rates(
+    steps: list[tuple[float, float]], l1: float, l2: float, first: float
+) -> None:
+    gradients, rates = [g for g, _ in steps], [rate for _, rate in steps]
+    expected = ftrl_with_rates(gradients, rates, first=first, l1=l1, l2=l2)
+    weight = torch.nn.Parameter(torch.tensor([first], dtype=torch.float64))
+    optimizer = Ftrl([weight], lr=rates[0], l1=l1, l2=l2)
+    for gradient, rate, wanted in zip(gradients, rates, expected, strict=True):
+        optimizer.param_groups[0]["lr"] = rate
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        optimizer.step()
+        assert weight.item() == pytest.approx(wanted, rel=1e-9, abs=1e-9)
+
+
+def test_another_rate_leaves_ftrls_weights_where_there_is_no_gradient() -> None:
+    weight = parameter(0.0, 0.0)
+    optimizers = Optimizers(
+        [{"params": [weight]}], TrainingConfig(optimizer="ftrl", learning_rate=0.5)
+    )
+    for _ in range(2000):
+        (weight - torch.tensor([3.0, -1.0])).square().sum().backward()
+        optimizers.step()
+    fitted = weight.detach().clone()
+    assert fitted[0].item() == pytest.approx(3, abs=0.01)
+    for factor in (0.5, 0.1, 0.01, 0.0, 1.0):
+        optimizers.set_rate(factor)
+        weight.grad = torch.zeros(2)
+        optimizers.step()
+        torch.testing.assert_close(weight.detach(), fitted, rtol=1e-4, atol=1e-5)
+
+
 def test_ftrl_keeps_the_first_weights_and_makes_useless_ones_zero() -> None:
     weight = parameter(0.7, -0.2)
     optimizer = Ftrl([weight], lr=0.1, l1=0.3)

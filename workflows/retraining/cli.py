@@ -31,7 +31,7 @@ def retrain(
     """
     from falconer.pipelines.console import say
     from falconer.workflows.retraining.config import load_pipeline
-    from falconer.workflows.retraining.pipeline import retrain as run
+    from falconer.workflows.retraining.schedule import told as run
 
     loaded = load_pipeline(pipeline)
     wanted = loaded.window(window) if window else loaded.newest(datetime.now(UTC).date())
@@ -41,6 +41,70 @@ def retrain(
 def _sentence(decision: dict[str, object]) -> str:
     who = f" {decision['challenger']}" if decision["challenger"] else ""
     return f"{decision['window']}: {decision['outcome']}{who}: {decision['reason']}"
+
+
+@app.command()
+def backfill(
+    pipeline: File,
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day.")],
+) -> None:
+    """Run every window that begins between two days, in order; decided ones are left alone.
+
+    Example: falconer backfill shop.toml --from 2026-02-02 --to 2026-03-02
+    """
+    from falconer.pipelines.console import say
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.schedule import backfill as run
+
+    for decision in run(load_pipeline(pipeline), first.date(), last.date()):
+        say(_sentence(decision))
+
+
+@app.command()
+def schedule(pipeline: File) -> None:
+    """Stay, and run the newest window whenever the pipeline's cron expression says so.
+
+    Killed and started again, it goes on where it stopped.
+
+    Example: falconer schedule shop.toml
+    """
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.schedule import serve
+
+    serve(load_pipeline(pipeline))
+
+
+@app.command()
+def status(
+    pipeline: File,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """The champion, each window's outcome, and what is wrong, if something is.
+
+    Example: falconer status shop.toml
+    """
+    import json
+
+    from falconer.pipelines.console import say
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.status import status as read
+
+    found = read(load_pipeline(pipeline), datetime.now(UTC).date())
+    if as_json:
+        say(json.dumps(found, indent=2, allow_nan=False))
+        return
+    champion = found["champion"]
+    now = champion["champion"] if champion else {"label": "none", "window": "-"}
+    say(f"{found['pipeline']}: champion {now['label']} of window {now['window']}")
+    for one in found["windows"]:
+        say(
+            f"  {one['window']}  {one['outcome']:<12} {one['challenger'] or '-':<16} {one['reason']}"
+        )
+    for name in ("unfinished", "failed", "alarms"):
+        for text in found[name]:
+            say(f"  {name}: {text}")
 
 
 @app.command()

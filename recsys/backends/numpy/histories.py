@@ -16,18 +16,43 @@ NEGLIGIBLE = 1e-12
 float32."""
 
 
+def event_weights(data: Dataset) -> NDArray[np.float32]:
+    """float32[n]: the weight of each train event, 1 where the dataset has none."""
+    if "weight" in data.train.column_names:
+        weights: NDArray[np.float32] = data.train_column("weight")
+        return weights
+    return np.ones(data.train.num_rows, np.float32)
+
+
 def pair_counts(data: Dataset) -> Any:
-    """Train events of each user and item: csr_array float32[n_users, n_items]."""
-    return _counts(
-        data.train_column("user"), data.train_column("item"), (data.n_users, data.n_items)
-    )
+    """Train events of each user and item, each counting as much as its weight: csr_array
+    float32[n_users, n_items]. A pair without weight is left out."""
+    shape = (data.n_users, data.n_items)
+    return _sums(data.train_column("user"), data.train_column("item"), event_weights(data), shape)
 
 
 def pairs(data: Dataset) -> Any:
     """1 where the user has the item in train: csr_array float32[n_users, n_items]."""
-    binary = pair_counts(data)
+    shape, user, item = (data.n_users, data.n_items), *_users_and_items(data)
+    binary = _sums(user, item, np.ones(len(user), np.float32), shape)
     binary.data[:] = 1.0
     return binary
+
+
+def strongest_pairs(data: Dataset) -> Any:
+    """The largest weight of a user's events with an item, so 1 where the dataset has no weights:
+    csr_array float32[n_users, n_items]. A pair without weight is left out."""
+    user, item = _users_and_items(data)
+    weight = event_weights(data)
+    order = np.lexsort((weight, item, user))
+    last = np.ones(len(order), np.bool_)
+    last[:-1] = np.diff(user[order].astype(np.int64) * data.n_items + item[order]) != 0
+    kept = order[last]
+    return _sums(user[kept], item[kept], weight[kept], (data.n_users, data.n_items))
+
+
+def _users_and_items(data: Dataset) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    return data.train_column("user"), data.train_column("item")
 
 
 def history_counts(queries: Queries, n_items: int) -> Any:
@@ -35,13 +60,17 @@ def history_counts(queries: Queries, n_items: int) -> Any:
     items by id."""
     items = queries.history.values.astype(np.int64)
     known = items < n_items
-    return _counts(queries.history.rows[known], items[known], (len(queries), n_items))
+    ones = np.ones(int(known.sum()), np.float32)
+    return _sums(queries.history.rows[known], items[known], ones, (len(queries), n_items))
 
 
-def _counts(row: NDArray[Any], item: NDArray[Any], shape: tuple[int, int]) -> Any:
-    counts = sp.coo_array((np.ones(len(row), dtype=np.float32), (row, item)), shape=shape).tocsr()
-    counts.sum_duplicates()
-    return counts
+def _sums(
+    row: NDArray[Any], item: NDArray[Any], weight: NDArray[np.float32], shape: tuple[int, int]
+) -> Any:
+    sums = sp.coo_array((weight, (row, item)), shape=shape).tocsr()
+    sums.sum_duplicates()
+    sums.eliminate_zeros()
+    return sums
 
 
 def distinct_items(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from falconer.recsys.backends.torch.events import rows_of
+from falconer.recsys.backends.torch.scoring import rows_of
 
 SCORES_AT_ONCE = {"cpu": 2**19, "cuda": 2**26}
 """Scores that the softmax over all items holds at a time: on a CPU 2 MB, which stay in its

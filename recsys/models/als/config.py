@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from falconer.recsys.configs.model import ModelConfig
@@ -9,6 +11,8 @@ from falconer.recsys.configs.model import ModelConfig
 
 class AlsConfig(ModelConfig):
     """Confidence-weighted factorisation; users are folded in from their histories."""
+
+    reads_weights: ClassVar[bool] = True
 
     factors: int = Field(default=64, ge=1, le=4096)
     """Length of the user and item vectors."""

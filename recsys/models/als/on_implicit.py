@@ -1,9 +1,9 @@
 """ALS: trained by `implicit`, answered by numpy alone (Hu, Koren and Volinsky 2008, "Collaborative
 filtering for implicit feedback datasets").
 
-With n_ui train events of user u and item i, p_ui = 1 where there are any, and item vectors Y, the
-confidence is the paper's logarithmic one (equation 6 with epsilon 1; base 2, so that a single event
-counts 1):
+With n_ui train events of user u and item i (where they have weights, the sum of these), p_ui = 1
+where there are any, and item vectors Y, the confidence is the paper's logarithmic one (equation 6
+with epsilon 1; base 2, so that a single event counts 1):
 
     c_ui = 1 + alpha log2(1 + n_ui)
 

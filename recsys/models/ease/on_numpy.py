@@ -1,6 +1,7 @@
 """EASE on numpy and LAPACK (Steck 2019, "Embarrassingly shallow autoencoders for sparse data").
 
-With X the binary train matrix of users and items, P = (X'X + l2 I)^-1, equation 8 is
+With X the train matrix of users and items, which holds 1, or the largest weight of a user's events
+with the item, P = (X'X + l2 I)^-1, equation 8 is
 
     B_ij = -P_ij / P_jj  for i != j,    B_jj = 0                (B = I - P diag(1 / diag P))
     score(q, j) = sum over i in H_q of decay^position_q(i) * B_ij
@@ -11,7 +12,7 @@ where H_q holds the distinct items of the history; decay = 1 is the paper's mode
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +28,16 @@ from falconer.recsys.backends.numpy.arrays import (
     mask_new_items,
     save_arrays,
 )
-from falconer.recsys.backends.numpy.histories import pairs, recency_weights
+from falconer.recsys.backends.numpy.histories import recency_weights, strongest_pairs
 from falconer.recsys.models.ease.config import EaseConfig
+
+Square = NDArray[np.float64] | NDArray[np.float32]
 
 BLOCK = 512
 """Rows worked on at a time."""
-BYTES_PER_CELL = 8 + 4
-"""Peak of training: one square matrix in float64 for the inverse, one in float32 for the result."""
+BYTES_PER_CELL = {"float64": 8 + 4, "float32": 4}
+"""Peak of training: one square matrix in float64 for the inverse and one in float32 for the result;
+or one in float32 for both."""
 
 
 class EaseScorer:
@@ -63,7 +67,7 @@ class EaseScorer:
 def train(config: EaseConfig, data: Dataset, run: Run) -> EaseScorer:
     """Solve for the weights. Raises `DataError` with the memory estimate above `max_items`."""
     _refuse_too_many_items(config, data)
-    gram = _gram(pairs(data), config.l2)
+    gram = _gram(strongest_pairs(data), config)
     _invert_upper(gram)
     run.log_metrics(0, {"items": float(data.n_items), "trace_of_inverse": float(np.trace(gram))})
     return EaseScorer(_weights(gram), config.decay, data.n_items)
@@ -83,54 +87,59 @@ def _refuse_too_many_items(config: EaseConfig, data: Dataset) -> None:
     if data.n_items > config.max_items:
         raise DataError(
             f"{data.path}: EASE on {data.n_items:,} items needs about "
-            f"{memory_gb(data.n_items):.1f} GB, and "
-            f"model.max_items stops it at {config.max_items:,} ({memory_gb(config.max_items):.1f} "
-            "GB); raise "
+            f"{memory_gb(data.n_items, config.precision):.1f} GB, and "
+            f"model.max_items stops it at {config.max_items:,} "
+            f"({memory_gb(config.max_items, config.precision):.1f} GB); raise "
             "catalogue.min_item_users in the ETL recipe, train item_knn, or raise model.max_items "
             "if there is room"
         )
 
 
-def memory_gb(n_items: int) -> float:
+def memory_gb(n_items: int, precision: str = "float64") -> float:
     """Peak memory of training in GB (10^9 bytes), the train matrix left out."""
-    return BYTES_PER_CELL * n_items**2 / 1e9
+    return BYTES_PER_CELL[precision] * n_items**2 / 1e9
 
 
-def _gram(binary: Any, l2: float) -> NDArray[np.float64]:
-    """X'X + l2 I: float64[n_items, n_items], the upper triangle in whole blocks (below them the
-    memory is zero)."""
-    n_items = binary.shape[1]
-    by_item = binary.tocsc()
-    gram = np.zeros((n_items, n_items))
+def _gram(matrix: Any, config: EaseConfig) -> Square:
+    """X'X + l2 I: [n_items, n_items] of the precision, the upper triangle in whole blocks (below
+    them the memory is zero)."""
+    n_items = matrix.shape[1]
+    by_item = matrix.tocsc()
+    gram = np.zeros((n_items, n_items), np.dtype(config.precision))
     for start in range(0, n_items, BLOCK):
         stop = min(start + BLOCK, n_items)
         gram[start:stop, start:] = (by_item[:, start:stop].T @ by_item[:, start:].tocsr()).toarray()
-    gram[np.diag_indices(n_items)] += l2
+    gram[np.diag_indices(n_items)] += config.l2
     return gram
 
 
-def _invert_upper(gram: NDArray[np.float64]) -> None:
+def _invert_upper(gram: Square) -> None:
     """Replace the upper triangle by that of the inverse, in place (Cholesky)."""
     # LAPACK counts columns first: the transpose is the same memory, and its lower triangle our
     # upper one.
     columns_first = gram.T
-    _, failed = lapack.dpotrf(columns_first, lower=1, overwrite_a=1, clean=0)
+    factorise, invert = lapack.get_lapack_funcs(("potrf", "potri"), (columns_first,))
+    _, failed = factorise(columns_first, lower=1, overwrite_a=1, clean=0)
     if not failed:
-        _, failed = lapack.dpotri(columns_first, lower=1, overwrite_c=1)
+        _, failed = invert(columns_first, lower=1, overwrite_c=1)
     if failed:
         raise TrainingError(f"EASE: the matrix cannot be inverted (row {failed}); raise model.l2")
 
 
-def _weights(inverse: NDArray[np.float64]) -> NDArray[np.float32]:
-    """B of equation 8 from the upper triangle of P, whose lower one is filled on the way."""
+def _weights(inverse: Square) -> NDArray[np.float32]:
+    """B of equation 8 from the upper triangle of P, whose lower one is filled first; in P's own
+    memory where that is float32."""
     n_items = len(inverse)
-    scale = -1 / np.diag(inverse)
-    weights = np.empty((n_items, n_items), dtype=np.float32)
+    scale: Square = np.negative(np.reciprocal(np.diagonal(inverse)))
     for start in range(0, n_items, BLOCK):
         stop = min(start + BLOCK, n_items)
         square = inverse[start:stop, start:stop]
         square[:] = np.triu(square) + np.triu(square, 1).T
         inverse[stop:, start:stop] = inverse[start:stop, stop:].T
-        weights[start:stop] = inverse[start:stop] * scale
+    in_place = inverse.dtype == np.float32
+    weights = inverse if in_place else np.empty((n_items, n_items), np.float32)
+    for start in range(0, n_items, BLOCK):
+        rows = slice(start, start + BLOCK)
+        weights[rows] = inverse[rows] * scale
     weights[np.diag_indices(n_items)] = 0.0
-    return weights
+    return cast(NDArray[np.float32], weights)

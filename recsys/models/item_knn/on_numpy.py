@@ -1,13 +1,14 @@
 """Item-based nearest neighbours on numpy and scipy (Deshpande and Karypis 2004, "Item-based top-n
 recommendation algorithms").
 
-With U_i the distinct users of item i in train:
+With x_i the vector of who has item i in train, 1 or the largest weight of a user's events with it:
 
-    sim(i, j)   = |U_i and U_j| / (sqrt(|U_i| |U_j|) + shrinkage)
+    sim(i, j)   = x_i . x_j / (|x_i| |x_j| + shrinkage)
     score(q, j) = sum over i in H_q and N(j) of decay^position_q(i) * sim(i, j)
 
 where N(j) holds the `neighbours` items most similar to j (ties by id), and H_q the distinct items
-of the history.
+of the history. The paper keeps the neighbours of each item of the history instead: the sum goes over
+the i in H_q with j in N(i) (`neighbours_of = "history"`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.numpy.arrays import known_items, mask_new_items
-from falconer.recsys.backends.numpy.histories import pairs, recency_weights
+from falconer.recsys.backends.numpy.histories import recency_weights, strongest_pairs
 from falconer.recsys.backends.numpy.sparse import largest, load_rows, save_rows
 from falconer.recsys.models.item_knn.config import ItemKnnConfig
 
@@ -56,10 +57,11 @@ class ItemKnnScorer:
 
 def train(config: ItemKnnConfig, data: Dataset, run: Run) -> ItemKnnScorer:
     """Find each item's neighbours, a block of items at a time."""
-    blocks = list(_nearest(pairs(data), config))
+    blocks = list(_nearest(strongest_pairs(data), config))
     neighbours_of = sp.vstack(blocks, format="csr")
     run.log_metrics(0, {"similarities_kept": float(neighbours_of.nnz)})
-    return ItemKnnScorer(_sorted(neighbours_of.T), config.decay, data.n_items)
+    similarity = neighbours_of if config.neighbours_of == "history" else neighbours_of.T
+    return ItemKnnScorer(_sorted(similarity), config.decay, data.n_items)
 
 
 def load(directory: Path, config: ItemKnnConfig, data: Dataset) -> ItemKnnScorer:
@@ -71,7 +73,7 @@ def _nearest(binary: Any, config: ItemKnnConfig) -> Iterator[Any]:
     """Blocks of rows of csr float32[n_items, n_items]: row j holds the similarities of N(j)."""
     n_items = binary.shape[1]
     by_item = binary.tocsc()
-    norms = np.sqrt(np.diff(by_item.indptr))
+    norms = np.sqrt(by_item.multiply(by_item).sum(axis=0))
     size = max(1, BLOCK_BYTES // (8 * n_items))
     starts = range(0, n_items, size)
     for start in progress(starts, label="neighbours", total=len(starts)):

@@ -20,8 +20,8 @@ from falconer.recsys.backends.tensorflow.network import (
     dropout,
 )
 from falconer.recsys.backends.tensorflow.pairs import Inputs, PairNetwork, cross_entropy
-from falconer.recsys.backends.torch.events import LabelledItems
 from falconer.recsys.backends.torch.in_batch import SharedItems, log_chances
+from falconer.recsys.backends.torch.negatives import LabelledItems
 from falconer.recsys.backends.torch.pairs.scorers import ListScorer, PairRanker
 from falconer.recsys.backends.torch.pairs.training import FieldTask
 from falconer.recsys.models.ncf import on_torch

@@ -14,6 +14,7 @@ class PopularityConfig(ModelConfig):
 
     personalised: ClassVar[bool] = False
     discovers: ClassVar[bool] = False
+    reads_weights: ClassVar[bool] = True
 
     window_days: float | None = Field(default=None, gt=0)
     """Count only events of the last so many days of train; None = all time."""

@@ -17,6 +17,7 @@ from falconer.recsys.backends.numpy.arrays import (
     mask_new_items,
     save_arrays,
 )
+from falconer.recsys.backends.numpy.histories import event_weights
 from falconer.recsys.models.popularity.config import PopularityConfig
 
 SECONDS_PER_DAY = 86_400
@@ -40,9 +41,9 @@ class PopularityScorer:
 
 
 def train(config: PopularityConfig, data: Dataset, run: Run) -> PopularityScorer:
-    """Count train events by item. Raises `DataError` where a window is asked for and the dataset
-    has no times."""
-    items = data.train_column("item")
+    """Count train events by item, each as much as its weight. Raises `DataError` where a window is
+    asked for and the dataset has no times."""
+    items, weights = data.train_column("item"), event_weights(data)
     if config.window_days is not None:
         if not data.card.has_time:
             raise DataError(
@@ -50,8 +51,9 @@ def train(config: PopularityConfig, data: Dataset, run: Run) -> PopularityScorer
                 "model.window_days"
             )
         times = data.train_column("time")
-        items = items[times > times.max() - config.window_days * SECONDS_PER_DAY]
-    counts = np.bincount(items, minlength=data.n_items).astype(np.float32)
+        inside = times > times.max() - config.window_days * SECONDS_PER_DAY
+        items, weights = items[inside], weights[inside]
+    counts = np.bincount(items, weights=weights, minlength=data.n_items).astype(np.float32)
     run.log_metrics(0, {"events_counted": float(len(items))})
     return PopularityScorer(counts, data.n_items)
 

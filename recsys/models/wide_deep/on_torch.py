@@ -23,12 +23,12 @@ from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.task import Fit
 from falconer.pipelines.training.torch import fit
-from falconer.recsys.backends.torch.events import rows_of
 from falconer.recsys.backends.torch.pairs.inputs import Fields, Inputs, fields_of, joined
 from falconer.recsys.backends.torch.pairs.network import Parts, SplitMlp, TwoSided
 from falconer.recsys.backends.torch.pairs.scorers import ListScorer, PairRanker, load_scorer
 from falconer.recsys.backends.torch.pairs.tables import Tables, parameter_groups, tables_of
 from falconer.recsys.backends.torch.pairs.training import fitted
+from falconer.recsys.backends.torch.scoring import rows_of
 from falconer.recsys.models.wide_deep.config import WideDeepConfig
 
 MIXER = 0x9E3779B97F4A7C15 - 2**64

@@ -25,7 +25,8 @@ from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.data.schema import Feature, Target, column_of, name_of
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.training.shard import Shard, current_shard
-from falconer.recsys.backends.torch.events import EventBatches, RowGroup, TrainEvents, WithNegatives
+from falconer.recsys.backends.torch.events import EventBatches, RowGroup, TrainEvents
+from falconer.recsys.backends.torch.negatives import WithNegatives
 
 SideName = Literal["user", "context", "item"]
 SIDES: tuple[SideName, ...] = ("user", "context", "item")

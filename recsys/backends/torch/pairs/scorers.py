@@ -19,11 +19,11 @@ from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json, write_json
 from falconer.pipelines.training.devices import device_of
 from falconer.recsys.backends.numpy.arrays import known_items
-from falconer.recsys.backends.torch.events import catalogue_scores
 from falconer.recsys.backends.torch.graphs import Form, Graph
 from falconer.recsys.backends.torch.pairs.graphs import graphs_of
 from falconer.recsys.backends.torch.pairs.inputs import FieldEncoder, Fields, Inputs
 from falconer.recsys.backends.torch.pairs.network import Parts, TwoSided
+from falconer.recsys.backends.torch.scoring import catalogue_scores
 from falconer.recsys.configs.pairs import PairsConfig
 
 WEIGHTS_FILE = "model.safetensors"

@@ -13,7 +13,7 @@ from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.training.devices import uncompiled
 from falconer.pipelines.training.row_shards import RowSharded
 from falconer.pipelines.training.shard import Shard, current_shard
-from falconer.recsys.backends.torch.events import rows_of
+from falconer.recsys.backends.torch.scoring import rows_of
 from falconer.recsys.configs.tables import TablesConfig
 
 ROWS_AT_ONCE = 2**16

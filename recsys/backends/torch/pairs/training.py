@@ -17,12 +17,8 @@ from falconer.pipelines.runs import Run
 from falconer.pipelines.training.devices import device_of
 from falconer.pipelines.training.task import Batches, Fit, Task
 from falconer.pipelines.training.torch import fit
-from falconer.recsys.backends.torch.events import (
-    EventBatches,
-    TrainEvents,
-    item_counts,
-    negative_batches,
-)
+from falconer.recsys.backends.torch.events import EventBatches, TrainEvents, item_counts
+from falconer.recsys.backends.torch.negatives import negative_batches
 from falconer.recsys.backends.torch.pairs.inputs import (
     FieldBatch,
     FieldEncoder,

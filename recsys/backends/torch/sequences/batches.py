@@ -19,7 +19,8 @@ from torch import Tensor
 from falconer.pipelines.data.queries import Ragged
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.training.shard import Shard, current_shard
-from falconer.recsys.backends.torch.events import NegativeSampler, TrainEvents, generator
+from falconer.recsys.backends.torch.events import TrainEvents, generator
+from falconer.recsys.backends.torch.negatives import NegativeSampler
 
 BATCHES_SORTED = 32
 """Rows of so many batches are sorted by length together: then little of a batch is padding, and

@@ -18,13 +18,9 @@ from falconer.pipelines.runs import Run
 from falconer.pipelines.training.devices import device_of
 from falconer.pipelines.training.task import Fit, Task
 from falconer.pipelines.training.torch import fit
-from falconer.recsys.backends.torch.events import (
-    NegativeSampler,
-    SeenItems,
-    TrainEvents,
-    item_counts,
-)
+from falconer.recsys.backends.torch.events import TrainEvents, item_counts
 from falconer.recsys.backends.torch.losses import full_softmax, gbce, sampled_softmax
+from falconer.recsys.backends.torch.negatives import NegativeSampler, SeenItems
 from falconer.recsys.backends.torch.sequences.batches import (
     Ask,
     Negatives,

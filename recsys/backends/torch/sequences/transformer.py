@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from falconer.recsys.backends.torch.events import rows_of
+from falconer.recsys.backends.torch.scoring import rows_of
 from falconer.recsys.backends.torch.sequences.batches import within
 
 EMBEDDING_STD = 0.02

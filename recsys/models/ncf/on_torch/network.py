@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from falconer.recsys.backends.torch.events import rows_of
 from falconer.recsys.backends.torch.pairs.inputs import Fields, Inputs
 from falconer.recsys.backends.torch.pairs.network import Parts, TwoSided
+from falconer.recsys.backends.torch.scoring import rows_of
 from falconer.recsys.models.ncf.config import NcfConfig
 
 EMBEDDING_STD = 0.01

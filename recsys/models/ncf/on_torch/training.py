@@ -35,15 +35,7 @@ from falconer.pipelines.training.devices import device_of
 from falconer.pipelines.training.task import Fit, Task
 from falconer.pipelines.training.torch import fit
 from falconer.recsys.backends.numpy.arrays import known_items
-from falconer.recsys.backends.torch.events import (
-    LabelledItems,
-    TrainEvents,
-    WithNegatives,
-    catalogue_scores,
-    event_batches,
-    item_counts,
-    negative_batches,
-)
+from falconer.recsys.backends.torch.events import TrainEvents, event_batches, item_counts
 from falconer.recsys.backends.torch.graphs import Form, Graph
 from falconer.recsys.backends.torch.in_batch import (
     InBatch,
@@ -52,9 +44,11 @@ from falconer.recsys.backends.torch.in_batch import (
     log_chances,
     smoothed,
 )
+from falconer.recsys.backends.torch.negatives import LabelledItems, WithNegatives, negative_batches
 from falconer.recsys.backends.torch.pairs.inputs import fields_of
 from falconer.recsys.backends.torch.pairs.scorers import ListScorer, PairRanker, load_scorer
 from falconer.recsys.backends.torch.pairs.training import fitted
+from falconer.recsys.backends.torch.scoring import catalogue_scores
 from falconer.recsys.contracts import Pairs
 from falconer.recsys.judging.lists.validation import Validation, selected
 from falconer.recsys.models.ncf.config import NcfConfig, NcfTraining

@@ -13,12 +13,8 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.training.shard import Shard
-from falconer.recsys.backends.torch.events import (
-    EventBatches,
-    NegativeSampler,
-    TrainEvents,
-    WithNegatives,
-)
+from falconer.recsys.backends.torch.events import EventBatches, TrainEvents
+from falconer.recsys.backends.torch.negatives import NegativeSampler, WithNegatives
 from falconer.recsys.backends.torch.pairs.inputs import (
     FieldEncoder,
     Inputs,

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from falconer.pipelines.data.queries import Ragged
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.training.shard import Shard
-from falconer.recsys.backends.torch.events import NegativeSampler, SeenItems, TrainEvents, generator
+from falconer.recsys.backends.torch.events import TrainEvents, generator
+from falconer.recsys.backends.torch.negatives import NegativeSampler, SeenItems
 from falconer.recsys.backends.torch.sequences import batches as sequences
 from falconer.recsys.backends.torch.sequences.batches import (
     Negatives,

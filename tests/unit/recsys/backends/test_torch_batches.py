@@ -19,18 +19,19 @@ from falconer.pipelines.errors import ArtifactError, DataError
 from falconer.pipelines.training.shard import Shard
 from falconer.recsys.backends.torch.events import (
     EventBatches,
-    LabelledItems,
-    NegativeSampler,
     RowGroup,
-    SeenItems,
     TrainEvents,
-    WithNegatives,
-    catalogue_scores,
     generator,
     item_counts,
-    rows_of,
     windows,
 )
+from falconer.recsys.backends.torch.negatives import (
+    LabelledItems,
+    NegativeSampler,
+    SeenItems,
+    WithNegatives,
+)
+from falconer.recsys.backends.torch.scoring import catalogue_scores, rows_of
 from tests.support.datasets import write_dataset
 
 CPU = torch.device("cpu")
@@ -320,7 +321,7 @@ def test_rows_of_is_an_embedding_and_so_is_its_gradient() -> None:
 
 
 def test_catalogue_scores_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("falconer.recsys.backends.torch.events.ITEMS_AT_ONCE", 3)
+    monkeypatch.setattr("falconer.recsys.backends.torch.scoring.ITEMS_AT_ONCE", 3)
     expected = torch.arange(14.0).view(2, 7)
     scores = catalogue_scores(
         lambda query, items: expected[query, items], n_queries=2, n_known=7, n_items=9, device=CPU

@@ -384,7 +384,7 @@ def test_pairs_score_as_the_catalogue_does(
     run = tiny.train(name, "torch", board, tmp_path / "runs")
     later = checkerboard(tmp_path / "later", n=14, generations=("first", "second"))
     scorer = saved.load_model(run.model_directory, later)
-    monkeypatch.setattr("falconer.recsys.backends.torch.events.ITEMS_AT_ONCE", 5)
+    monkeypatch.setattr("falconer.recsys.backends.torch.scoring.ITEMS_AT_ONCE", 5)
     queries = later.queries("test")
     object.__setattr__(
         queries,

@@ -99,7 +99,7 @@ def test_a_model_is_loaded_and_scores_without_implicit(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['implicit'] = None\n"
         "from pathlib import Path; from falconer.pipelines.data.dataset import Dataset; from "
-        "falconer.recsys.models import registry\n"
+        "falconer.recsys.models import saved\n"
         f"data = Dataset.open(Path({str(data.path)!r}))\n"
         f"print(saved.load_model(Path({str(run.model_directory)!r}), "
         "data).score(data.queries('test')).shape)"

@@ -55,3 +55,15 @@ def test_a_large_catalogue_is_refused_with_the_memory_it_would_take(tmp_path: Pa
     assert on_numpy.memory_gb(20_000) == pytest.approx(4.8)
     with pytest.raises(ConfigError, match="max_items"):
         load_recipe("ease", ["model.max_items=0"])
+
+
+def test_in_float32_the_weights_are_nearly_the_same_in_a_third_of_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_numpy, "BLOCK", 16)
+    data = random_dataset(tmp_path / "data", n_items=60, n_users=300)
+    exact = model("ease", data, tmp_path, l2=5.0)._weights  # type: ignore[attr-defined]
+    small = model("ease", data, tmp_path, l2=5.0, precision="float32")._weights  # type: ignore[attr-defined]
+    assert small.dtype == np.float32
+    np.testing.assert_allclose(small, exact, atol=1e-5)
+    assert on_numpy.memory_gb(41_000, "float32") < 7 < on_numpy.memory_gb(41_000)

@@ -77,3 +77,17 @@ def test_an_item_without_users_is_nobodys_neighbour(tmp_path: Path) -> None:
     )
     scores = model("item_knn", data, tmp_path, shrinkage=0.0).score(data.queries("test"))
     np.testing.assert_allclose(scores, [[0, 1 / np.sqrt(2), 0]], rtol=1e-6)
+
+
+def test_the_neighbours_are_those_of_the_scored_item_or_of_the_historys(tmp_path: Path) -> None:
+    data = random_dataset(tmp_path / "data", n_items=30, n_users=60)
+    whole = model("item_knn", data, tmp_path, neighbours=30)._similarity.toarray()  # type: ignore[attr-defined]
+    kept = {}
+    for side in ("scored", "history"):
+        scorer = model("item_knn", data, tmp_path, neighbours=3, neighbours_of=side)
+        kept[side] = scorer._similarity.toarray()  # type: ignore[attr-defined]
+        assert (kept[side][kept[side] > 0] == whole[kept[side] > 0]).all()
+    assert (np.count_nonzero(kept["scored"], axis=0) <= 3).all()
+    assert (np.count_nonzero(kept["history"], axis=1) <= 3).all()
+    assert (np.count_nonzero(kept["history"], axis=0) > 3).any()
+    assert (kept["history"] == kept["scored"].T).all()

@@ -16,7 +16,7 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.errors import ConfigError
 from falconer.recsys import stages
-from falconer.recsys.backends.torch.events import LabelledItems
+from falconer.recsys.backends.torch.negatives import LabelledItems
 from falconer.recsys.contracts import Pairs, PairScorer
 from falconer.recsys.judging.lists.validation import Validation
 from falconer.recsys.models.ncf.config import NcfConfig, NcfTraining
@@ -105,7 +105,7 @@ def test_forward_is_the_papers(variant: str) -> None:
 def test_catalogue_and_pairs_score_as_the_formula(
     variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("falconer.recsys.backends.torch.events.ITEMS_AT_ONCE", 4)
+    monkeypatch.setattr("falconer.recsys.backends.torch.scoring.ITEMS_AT_ONCE", 4)
     model = network(variant)
     popularity = np.arange(N_ITEMS, dtype=np.float32)
     scorer = NcfScorer(model, popularity, N_ITEMS + 2)

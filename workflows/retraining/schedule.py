@@ -1,0 +1,86 @@
+"""When windows are run: by a cron expression, or one after the other for the past."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+
+from croniter import croniter
+
+from falconer.pipelines.console import say, warn
+from falconer.pipelines.errors import ConfigError, PipelineError
+from falconer.workflows.retraining import notify
+from falconer.workflows.retraining.config import Pipeline, Window
+from falconer.workflows.retraining.pipeline import retrain
+from falconer.workflows.retraining.places import DECISION, Places
+from falconer.workflows.retraining.store import BusyError
+
+LONGEST_SLEEP = 30.0
+"""Seconds: a clock that is set, or a machine that slept, is noticed this soon."""
+
+
+def told(pipeline: Pipeline, window: Window) -> dict[str, object]:
+    """`retrain`, and whoever the pipeline names is told how it ended."""
+    known = (Places.of(pipeline).window(window.name) / DECISION).exists()
+    try:
+        decision = retrain(pipeline, window)
+    except BusyError:
+        raise
+    except PipelineError as error:
+        message = {"pipeline": pipeline.name, "window": window.name, "outcome": "failed"}
+        notify.tell(pipeline, {**message, "reason": str(error)})
+        raise
+    if not known:
+        names = ("pipeline", "window", "outcome", "reason", "challenger", "sha256")
+        notify.tell(pipeline, {name: decision[name] for name in names})
+    return decision
+
+
+def backfill(pipeline: Pipeline, first: date, last: date) -> list[dict[str, object]]:
+    """Run every window that begins from `first` to `last`, in order; those with a decision are left
+    alone."""
+    windows = pipeline.between(first, last)
+    if not windows:
+        raise ConfigError(f"no window of {pipeline.name} begins from {first} to {last}")
+    return [told(pipeline, window) for window in windows]
+
+
+def serve(
+    pipeline: Pipeline,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    sleep: Callable[[float], None] = time.sleep,
+    times: int | None = None,
+) -> None:
+    """Run the newest window whenever the cron expression says so; `times` None = for ever.
+
+    Windows that were missed are not made up for, except the newest: it is run at the start. A window
+    that failed is tried again at the next time.
+    """
+    done = 0
+    while True:
+        _run_newest(pipeline, now().date())
+        done += 1
+        if times is not None and done >= times:
+            return
+        _wait_until(croniter(pipeline.cron, now()).get_next(datetime), now, sleep)
+
+
+def _run_newest(pipeline: Pipeline, today: date) -> None:
+    try:
+        window = pipeline.newest(today)
+        if (Places.of(pipeline).window(window.name) / DECISION).exists():
+            say(f"{window.name}: decided already")
+            return
+        decision = told(pipeline, window)
+        say(f"{window.name}: {decision['outcome']}: {decision['reason']}")
+    except PipelineError as error:
+        warn(f"warning: {error}")
+
+
+def _wait_until(
+    moment: datetime, now: Callable[[], datetime], sleep: Callable[[float], None]
+) -> None:
+    while (left := (moment - now()).total_seconds()) > 0:
+        sleep(min(left, LONGEST_SLEEP))

@@ -1,0 +1,71 @@
+"""What a pipeline's files say of it, without starting anything."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.files import read_json
+from falconer.workflows.retraining import champions, store
+from falconer.workflows.retraining.config import Pipeline
+from falconer.workflows.retraining.places import DECISION, OBSERVED, Places
+
+
+def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
+    """Champion, windows, unfinished and orphaned workflows, and alarms, as JSON has it.
+
+    Signatures are not checked here: `falconer verdict list` does.
+    """
+    places = Places.of(pipeline)
+    now = champions.current(places)
+    known = store.workflows(pipeline)
+    alarms = [*_age(pipeline, now, today), *_damage(places, now)]
+    orphans = [one.id for one in known if one.is_orphan]
+    if orphans:
+        alarms.append(f"of another version, so that nothing goes on with: {', '.join(orphans)}")
+    return {
+        "pipeline": pipeline.name,
+        "champion": now.model_dump(mode="json") if now else None,
+        "windows": [_window(places, name) for name in places.decided()],
+        "unfinished": [one.id for one in known if one.status == "PENDING" and not one.is_orphan],
+        "failed": [one.id for one in known if one.status == "ERROR"],
+        "alarms": alarms,
+    }
+
+
+def _window(places: Places, name: str) -> dict[str, Any]:
+    decision = read_json(places.window(name) / DECISION)
+    observed = places.window(name) / OBSERVED
+    done = read_json(observed)["steps"] if observed.exists() else []
+    return {
+        "window": name,
+        "outcome": decision["outcome"],
+        "challenger": decision["challenger"],
+        "reason": decision["reason"],
+        "means": decision["means"],
+        "seconds": round(sum(one["seconds"] for one in done), 1),
+        "steps": len(done),
+        "skipped": sum(bool(one["skipped"]) for one in done),
+    }
+
+
+def _age(pipeline: Pipeline, now: champions.Champion | None, today: date) -> list[str]:
+    if now is None or pipeline.max_age_days is None:
+        return []
+    days = (today - date.fromisoformat(now.champion.window)).days
+    if days <= pipeline.max_age_days:
+        return []
+    return [
+        f"the champion was trained {days} days ago (at most {pipeline.max_age_days}); it goes on "
+        "serving, and somebody should look why no other was good enough"
+    ]
+
+
+def _damage(places: Places, now: champions.Champion | None) -> list[str]:
+    try:
+        if now is not None:
+            champions.intact(places, now.champion)
+    except ArtifactError as error:
+        return [str(error)]
+    return []
