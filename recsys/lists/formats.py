@@ -17,6 +17,7 @@ CSV        a header with user, item, and rank or score, apart by commas, tabs or
 from __future__ import annotations
 
 import gzip
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,7 +92,12 @@ def _convert(path: Path, target: Path) -> None:
 def _layout(path: Path) -> Layout | None:
     """How the file is written; None for a TREC run."""
     with _opened(path) as stream:
-        first = stream.readline().decode("utf-8-sig").strip("\r\n")
+        line = stream.readline()
+    if line.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        raise DataError(
+            f"{path}: is UTF-16; write it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`"
+        )
+    first = line.decode("utf-8-sig").strip("\r\n")
     if not first.strip():
         raise DataError(
             f"{path}: is empty, or begins with an empty line; there is nothing to judge"
@@ -152,6 +158,8 @@ def _trec(path: Path) -> Iterator[pa.Table]:
     takes."""
     with _opened(path) as stream:
         number = 0
+        if stream.read(len(BOM_UTF8)) != BOM_UTF8:
+            stream.seek(0)
         while lines := stream.readlines(LINES_AT_ONCE * 16):
             rows = [line.split() for line in lines]
             bad = next(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -115,15 +116,16 @@ def read(path: Path, *, user_keys: pa.Array, item_keys: pa.Array, k: int) -> Lis
 def _stored(
     path: Path, descriptor: int, user_keys: pa.Array, item_keys: pa.Array, k: int
 ) -> StoredLists:
-    for put in (put_as_they_come, put_in_any_order):
+    store = ListStore(descriptor, len(user_keys), k)
+    parts = _Parts(path, user_keys, item_keys)
+    if not put_as_they_come(parts, store):
         store = ListStore(descriptor, len(user_keys), k)
         parts = _Parts(path, user_keys, item_keys)
-        if put(parts, store):
-            break
+        put_in_any_order(parts, store, _places(item_keys))
     parts.users.refuse_all_unknown()
     parts.items.refuse_all_unknown()
     pa.default_memory_pool().release_unused()  # what the parts took
-    return store.stored(_warnings(parts.users, parts.items, store.repeated))
+    return store.stored(_warnings(parts.users, parts.items, store))
 
 
 class _Parts:
@@ -201,7 +203,16 @@ def _order(path: Path, table: pa.Table, name: str, before: int) -> NDArray[np.fl
     return np.asarray(-values if name == "score" else values, np.float64)
 
 
-def _warnings(users: IdMatcher, items: IdMatcher, repeated: int) -> tuple[str, ...]:
+def _places(item_keys: pa.Array) -> NDArray[np.int32]:
+    """int32[n_items]: each item's place when they stand by the source's own id, not by ours, which
+    follows popularity in train and would favour it in ties."""
+    order = pc.sort_indices(item_keys).to_numpy()
+    places = np.empty(len(order), np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+    return places
+
+
+def _warnings(users: IdMatcher, items: IdMatcher, store: ListStore) -> tuple[str, ...]:
     lines = [
         f"rows of {ids.name}s that are not {place}: {ids.n_unknown} (such as "
         f"{ids.unknown_example!r}); {effect}"
@@ -211,9 +222,14 @@ def _warnings(users: IdMatcher, items: IdMatcher, repeated: int) -> tuple[str, .
         )
         if ids.n_unknown
     ]
-    if repeated:
+    if store.tied:
         lines.append(
-            f"items that stand in a list already: {repeated}; the best place counts, the others "
+            f"places with the rank or score of the place before: {store.tied}; such items stand by "
+            "the source's item id"
+        )
+    if store.repeated:
+        lines.append(
+            f"items that stand in a list already: {store.repeated}; the best place counts, the others "
             "are misses"
         )
     return tuple(lines)

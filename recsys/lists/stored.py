@@ -77,7 +77,7 @@ class ListStore:
         os.ftruncate(descriptor, n_queries * k * PLACE_BYTES)
         self._descriptor, self._k = descriptor, k
         self._listed = np.zeros(n_queries, np.bool_)
-        self.repeated = 0
+        self.repeated = self.tied = 0
 
     def put(self, query: Int32, item: Int32) -> None:
         """Put the rows of whole lists, in the queries' order and each list from its best place
@@ -126,19 +126,32 @@ def put_as_they_come(parts: Iterable[Rows], store: ListStore) -> bool:
     return True
 
 
-def put_in_any_order(parts: Iterable[Rows], store: ListStore) -> bool:
+def put_in_any_order(parts: Iterable[Rows], store: ListStore, place_of: Int32) -> bool:
     """Put lists whose rows stand anywhere, laid aside on disk by parts of the queries and sorted
-    there; always True."""
+    there; always True.
+
+    Items of equal order stand by `place_of` int32[n_items], their place among all: unknown ones
+    last. Such places are counted in `store.tied`.
+    """
     with scratch_folder() as folder:
         for query, item, order in parts:
             known = query >= 0
             _lay_aside(folder, query[known], item[known], order[known])
         for path in sorted(folder.iterdir()):
             laid = np.fromfile(path, _ROW)
-            unknown_last = np.where(laid["item"] < 0, np.iinfo(np.int32).max, laid["item"])
-            laid = laid[np.lexsort((unknown_last, laid["order"], laid["query"]))]
+            known = laid["item"] >= 0
+            tie = np.full(len(laid), np.iinfo(np.int32).max, np.int32)
+            tie[known] = place_of[laid["item"][known]]
+            laid = laid[np.lexsort((tie, laid["order"], laid["query"]))]
+            store.tied += _tied(laid)
             store.put(np.ascontiguousarray(laid["query"]), np.ascontiguousarray(laid["item"]))
     return True
+
+
+def _tied(laid: NDArray[np.void]) -> int:
+    """Rows whose order is that of the row before in the same list."""
+    same = (np.diff(laid["query"]) == 0) & (np.diff(laid["order"]) == 0)
+    return int(same.sum())
 
 
 def _lay_aside(folder: Path, query: Int32, item: Int32, order: NDArray[np.float64]) -> None:

@@ -86,6 +86,17 @@ def _subject_of(run: Run) -> Subject:
     )
 
 
+def _without_model(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a reader must know where users were answered with the most popular items."""
+    n = about.get(BY_POPULARITY)
+    if not n:
+        return ()
+    return (
+        f"{n:,} queries are of users whom the model does not know: they were answered by "
+        "popularity, and are judged with the rest",
+    )
+
+
 @dataclass(frozen=True)
 class _Evaluation(Generic[R]):
     """One evaluation: whose answers it is, on which dataset, and where reports go."""
@@ -119,6 +130,7 @@ class _Evaluation(Generic[R]):
                     prepared[fold],
                     answers=checked_sha256(path, remedy=self._anew(fold)),
                     by_popularity=about.get(BY_POPULARITY),
+                    warnings=(*prepared[fold].warnings, *_without_model(about)),
                 )
                 judging = Judging(self.data, fold, part, self.config)
                 report = self.answers.judge(readable, judging, judged, self.out / part)

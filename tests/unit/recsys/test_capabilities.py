@@ -21,7 +21,7 @@ def test_what_is_declared_is_shown() -> None:
     assert rows["ease"]["folds in"] == rows["ease"]["order"] == "yes"
     assert (rows["ncf"]["task"], rows["ncf"]["backend"], rows["ncf"]["folds in"]) == (
         "top_n, labels",
-        "torch",
+        "torch, tensorflow",
         "-",
     )
     assert rows["sasrec"]["needs"] == "times"

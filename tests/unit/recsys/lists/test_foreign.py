@@ -126,7 +126,7 @@ WRONG = {
     "empty user": ("user,item,rank\n,i1,1\n", "row 0: user is empty"),
     "strangers": ("user,item,rank\nx,i1,1\n", "not one user is in the dataset"),
     "unknown items": ("user,item,rank\nu1,x,1\n", "not one item is in the dataset"),
-    "no text": ("\xff\xfe\x00\x01", "cannot be read"),
+    "no text": ("\xff\xfe\x00\x01", "is UTF-16"),
     "damaged text": ("user,item,rank\nu1,\xff\xfe,1\n", "cannot be read"),
 }  # fmt: skip
 

@@ -89,17 +89,17 @@ def test_a_folder_that_is_no_folder_is_an_error_for_people(tmp_path: Path) -> No
 
 
 def by_definition(rows: list[tuple[str, str, float]], k: int) -> list[list[int]]:
-    """By falling score, ties by item id, unknown items last; unknown and repeated items keep their
+    """By falling score, ties by the source's item id, unknown items last; unknown and repeated items keep their
     place as -1."""
     users, items = USERS.to_pylist(), ITEMS.to_pylist()
     lists = []
     for user in users:
         mine = [
-            (-score, items.index(item) if item in items else 99)
+            (-score, item not in items, item, items.index(item) if item in items else 99)
             for name, item, score in rows
             if name == user
         ]
-        ordered = [item for _, item in sorted(mine)][:k]
+        ordered = [item for *_, item in sorted(mine)][:k]
         first = [
             -1 if item == 99 or item in ordered[:place] else item
             for place, item in enumerate(ordered)
