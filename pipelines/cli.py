@@ -23,10 +23,23 @@ SetOption = Annotated[
         "--set", metavar="KEY=VALUE", help="Set a value of the recipe, in TOML; repeatable."
     ),
 ]
+AppendOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--append",
+        metavar="DATASET",
+        help="Read only the days that this dataset has not, and continue it.",
+    ),
+]
 
 
 @app.command()
-def etl(recipe: RecipeArgument, out: OutOption = Path("data"), overrides: SetOption = None) -> None:
+def etl(
+    recipe: RecipeArgument,
+    out: OutOption = Path("data"),
+    overrides: SetOption = None,
+    append: AppendOption = None,
+) -> None:
     """Build a dataset from raw interactions; prints its directory last.
 
     A dataset that is there already, made from the same files by the same recipe, is not built
@@ -37,4 +50,5 @@ def etl(recipe: RecipeArgument, out: OutOption = Path("data"), overrides: SetOpt
     from falconer.pipelines import stages
     from falconer.pipelines.console import say_written
 
-    say_written(stages.etl(stages.load_recipe(recipe, overrides or []), out))
+    loaded = stages.load_recipe(recipe, overrides or [])
+    say_written(stages.append(loaded, append, out) if append else stages.etl(loaded, out))

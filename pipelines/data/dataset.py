@@ -204,6 +204,10 @@ class Dataset:
         differs."""
         return parquet.read(self._checked(name), memory_map=True)
 
+    def check(self, name: str) -> None:
+        """Raise `ArtifactError` where a file is absent or its checksum differs."""
+        self._checked(name)
+
     def _checked(self, name: str) -> Path:
         path = self.path / name
         expected = self.card.content.get(name)
@@ -337,9 +341,12 @@ def write_pairs(
     write_table(root, f"labels/{fold}.parquet", {"label": labels})
 
 
-def checksums(root: Path) -> dict[str, str]:
-    """Relative path -> sha256 of every file of a dataset but its card, sorted by path."""
-    return files.checksums(root, leave_out=(CARD,))
+def checksums(root: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Relative path -> sha256 of every file of a dataset but its card, sorted by path; `known` ones
+    are not read again."""
+    known = known or {}
+    found = files.checksums(root, leave_out=(CARD, *known))
+    return dict(sorted({**found, **known}.items()))
 
 
 def write_card(root: Path, card: DatasetCard) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -22,6 +24,7 @@ from falconer.pipelines.data.dataset import (
 )
 from falconer.pipelines.data.schema import FORMAT_VERSION, DatasetCard, Fold
 from falconer.pipelines.errors import ArtifactError, DataError
+from falconer.pipelines.etl import held as kept
 from falconer.pipelines.etl import rows
 from falconer.pipelines.etl.catalogue import KINDS, keep_frequent, of_dataset
 from falconer.pipelines.etl.clean import clean
@@ -29,6 +32,7 @@ from falconer.pipelines.etl.contract import Checked, check
 from falconer.pipelines.etl.encode import Encoded, Parent, encode
 from falconer.pipelines.etl.engines import engine_of
 from falconer.pipelines.etl.features import Encoder
+from falconer.pipelines.etl.held import Held
 from falconer.pipelines.etl.identity import (
     SourceChangedError,
     Sources,
@@ -43,32 +47,33 @@ from falconer.pipelines.etl.split import Part, Split, split
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
 from falconer.pipelines.etl.target import Binary, with_label
-from falconer.pipelines.files import atomic_directory, sweep
+from falconer.pipelines.files import atomic_directory, identity_of, sweep
 
 ROWS_PER_FILE = 10_000_000
 ATTEMPTS = 4
 FUTURE = "rejected: time is in the future"
 
 
-def build(recipe: EtlRecipe, out: Path) -> Path:
+def build(recipe: EtlRecipe, out: Path, *, held: Held | None = None) -> Path:
     """Build the recipe's dataset below `out`, unless it is there and whole; returns its directory.
 
     Where an event is in the future, the last moment before it becomes part of the recipe, so that
     the clock decides nothing that the dataset's id does not know. Raises a `PipelineError` for
     whatever the user can mend. Whatever goes wrong, nothing half-written is left and what existed
-    stays.
+    stays. With `held`, what a dataset keeps to be appended to, the source's files are days that
+    follow that dataset, which the recipe extends.
     """
     sweep(out, depth=1)
     for _ in range(ATTEMPTS - 1):
         try:
-            return _build(recipe, out)
+            return _build(recipe, out, held)
         except FutureEventsError as future:
             latest = {"latest": future.latest}
             contract = recipe.contract.model_copy(update=latest)
             recipe = recipe.model_copy(update={"contract": contract})
         except SourceChangedError as changed:
             say(f"{changed}; reading anew")
-    return _build(recipe, out)
+    return _build(recipe, out, held)
 
 
 class FutureEventsError(Exception):
@@ -80,18 +85,19 @@ class FutureEventsError(Exception):
         self.latest = latest
 
 
-def _build(recipe: EtlRecipe, out: Path) -> Path:
+def _build(recipe: EtlRecipe, out: Path, held: Held | None) -> Path:
     watch = Stopwatch()
     with watch("hash sources"):
         parent = _parent(recipe)
         sources = Sources(recipe)
         name = dataset_id(recipe, sources.checksums, parent.dataset_id if parent else None)
+        name = name if held is None else identity_of({"appended": name})
     target = out / recipe.name / name
     if _is_whole(target):
         say(f"{recipe.name}: this dataset is there already, nothing to do")
         return target
     with _no_empty_folders(target), atomic_directory(target, stays=_is_whole) as partial:
-        _fill(partial, recipe, name, sources, parent, watch)
+        _fill(partial, recipe, name, sources, parent, held, watch)
     say(watch.table())
     return target
 
@@ -134,6 +140,7 @@ def _fill(
     name: str,
     sources: Sources,
     parent: Parent | None,
+    held: Held | None,
     watch: Stopwatch,
 ) -> None:
     """All steps, from the source's tables to the last file below `root`."""
@@ -141,17 +148,26 @@ def _fill(
         engine = engine_of(recipe.features.engine)
     checked, counts = _read_and_check(recipe, _id_types(recipe, parent), watch)
     sources.refuse_change()
+    if held is not None and parent is not None:
+        with watch("earlier days"):
+            checked = held.followed_by(checked, recipe.contract.max_rejected_share)
+            earlier = held.earlier(parent.catalogue, checked.raw.events["user"])
+            parent, counts = replace(parent, earlier=earlier), dict(checked.counts)
     events = _clean(recipe, checked, counts, watch)
     with watch("split"):
         divided = split(events, recipe.split, checked.raw.candidates, task=recipe.task)
     _say_counts("split", {part: n for part, n in divided.counts.items() if n})
     say(f"{'':<7} {divided.card.description}")
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
-    counts |= _counts_of(divided, encoded)
+    counts |= _counts_of(divided, encoded, held)
     _say_encoded(encoded, engine.name)
     with watch("write"):
-        _write(root, checked, encoded)
-        _write_sketches(root, divided)
+        linked = held.link_train(root) if held else {}
+        _write(root, checked, encoded, first=len(linked))
+        _write_sketches(root, divided, held)
+        if isinstance(recipe.source, Files) and recipe.source.partition is not None:
+            days = sources.days(recipe.source.partition)
+            kept.write(root, divided, days, counts["rows_read"], held)
         card = DatasetCard(
             format_version=FORMAT_VERSION,
             name=recipe.name,
@@ -168,8 +184,8 @@ def _fill(
             sources=sources.named(),
             versions=versions(recipe),
             config=canonical_recipe(recipe, parent.dataset_id if parent else None),
-            content=checksums(root),
-            notes=(*checked.raw.notes, *_notes(recipe, counts, encoded, parent)),
+            content=checksums(root, linked),
+            notes=(*checked.raw.notes, *_notes(recipe, counts, encoded, parent, held)),
         )
         write_card(root, card)
 
@@ -243,11 +259,12 @@ def _clean(
     return events
 
 
-def _counts_of(divided: Split, encoded: Encoded) -> dict[str, int]:
+def _counts_of(divided: Split, encoded: Encoded, held: Held | None) -> dict[str, int]:
     n_train = len(encoded.train)
+    n_before = held.data.card.counts["train_events"] if held else 0
     counts = {f"part {part}": n for part, n in divided.counts.items() if n}
     counts |= {
-        "train_events": n_train,
+        "train_events": n_train + n_before,
         "dropped: train event outside the catalogue": divided.counts["train"] - n_train,
     }
     tables: list[tuple[Fold, dict[str, int]]] = [
@@ -258,13 +275,22 @@ def _counts_of(divided: Split, encoded: Encoded) -> dict[str, int]:
 
 
 def _notes(
-    recipe: EtlRecipe, counts: Mapping[str, int], encoded: Encoded, parent: Parent | None
+    recipe: EtlRecipe,
+    counts: Mapping[str, int],
+    encoded: Encoded,
+    parent: Parent | None,
+    held: Held | None,
 ) -> list[str]:
     notes = (
         []
         if parent is None
         else [f"Ids, categories and scales continue those of dataset {parent.dataset_id}."]
     )
+    if held is not None:
+        notes.append(
+            "Days were appended to that dataset: its train parts are part of this one, and counts "
+            "of reading, checking and cleaning are of the new files and the held-out events."
+        )
     if recipe.catalogue.counted_on == "all":
         notes.append(
             "Minimum counts were taken on all events, test included, as the published protocol has "
@@ -287,8 +313,8 @@ def _notes(
     return notes
 
 
-def _write(root: Path, checked: Checked, encoded: Encoded) -> None:
-    for number, start in enumerate(range(0, len(encoded.train), ROWS_PER_FILE)):
+def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> None:
+    for number, start in enumerate(range(0, len(encoded.train), ROWS_PER_FILE), first):
         write_table(
             root,
             f"train/part-{number:05}.parquet",
@@ -309,12 +335,14 @@ def _write(root: Path, checked: Checked, encoded: Encoded) -> None:
     encoded.encoder.save(root)
 
 
-def _write_sketches(root: Path, divided: Split) -> None:
+def _write_sketches(root: Path, divided: Split, held: Held | None) -> None:
     """What a later `evaluate` compares with the train events of a model."""
     parts = [("train", Part.TRAIN), *((fold, rule.truth) for fold, rule in divided.folds.items())]
     for name, part in parts:
-        hashes = divided.events.filter(pl.col("part") == int(part))[HASH]
-        overlap.write(root, overlap.part_file(name), hashes.to_numpy())
+        hashes = divided.events.filter(pl.col("part") == int(part))[HASH].to_numpy()
+        if held is not None and part == Part.TRAIN:
+            hashes = np.concatenate([held.train_sketch(), hashes])
+        overlap.write(root, overlap.part_file(name), hashes)
 
 
 def _arrow(frame: pl.DataFrame) -> pa.Table:

@@ -11,6 +11,8 @@ from falconer.pipelines.errors import DataError
 
 EXACT_FLOATS = {32: 2**24, 64: 2**53}
 """Whole numbers up to here are exact in a float of so many bits."""
+LARGEST_FLOAT32 = 3.4028234663852886e38
+"""Datasets hold numbers in 32 bits."""
 NULLS = ("\\n", "none", "null", "<na>", "(null)")
 """What tools write for a null, in lower case; `nan` is told apart."""
 WIDE = (pl.UInt64, pl.Int128)
@@ -148,7 +150,7 @@ def like(column: pl.Series, dtype: pl.DataType) -> pl.Series | None:
 
 
 def numbers(column: pl.Series, *, required: bool) -> Column:
-    """Float64 values. Faults: not a number, not finite; where `required` also null and NaN, which
+    """Float64 values. Faults: not a number, not finite, beyond float32; where `required` also null and NaN, which
     else become null.
 
     Raises `DataError` where the type cannot hold a number (dates, lists).
@@ -164,10 +166,13 @@ def numbers(column: pl.Series, *, required: bool) -> Column:
         raise wrong_type(column, "a number")
     unreadable = Fault(f"{name} is not a number", values.is_null() & ~absent.mask)
     unfinite = Fault(f"{name} is not finite", ~true(values.is_finite()) & values.is_not_null())
+    large = Fault(
+        f"{name} is beyond float32", true(values.is_finite() & (values.abs() > LARGEST_FLOAT32))
+    )
     if required:
-        return Column(values, (absent, unreadable, unfinite))
+        return Column(values, (absent, unreadable, unfinite, large))
     infinite = Fault(unfinite.reason, true(values.is_infinite()))
-    return Column(values.fill_nan(None), (unreadable, infinite))
+    return Column(values.fill_nan(None), (unreadable, infinite, large))
 
 
 def null_fault(column: pl.Series) -> Fault:

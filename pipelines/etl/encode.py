@@ -33,6 +33,9 @@ class Parent:
     encoder: Encoder
     entities: Mapping[Kind, pl.DataFrame]
     """Its users and items as written: `id`, `key`, `label` and encoded features."""
+    earlier: pl.DataFrame | None = None
+    """Train events that are written already, where days are appended: `user`, `user_id`, `item_id`,
+    `time` and `part`, before all others."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def encode(
                 )
                 for kind in KINDS
             },
-            {} if of_labels else _folds(events, divided, raw.candidates, catalogue),
+            {} if of_labels else _folds(_whole(events, parent), divided, raw, catalogue),
             _rows(events, divided, recipe, engine, encodings["event"]) if of_labels else {},
         )
 
@@ -184,12 +187,18 @@ def _train_columns(train: pl.DataFrame, recipe: EtlRecipe) -> pl.DataFrame:
     return columns.cast({name: pl.Float32 for name in floats if name in optional})
 
 
+def _whole(events: pl.DataFrame, parent: Parent | None) -> pl.DataFrame:
+    if parent is None or parent.earlier is None:
+        return events
+    return pl.concat([parent.earlier, events], how="diagonal")
+
+
 def _folds(
-    events: pl.DataFrame, divided: Split, candidates: pl.DataFrame | None, catalogue: Catalogue
+    events: pl.DataFrame, divided: Split, raw: Raw, catalogue: Catalogue
 ) -> dict[Fold, FoldTables]:
     """The folds' queries and truth; given candidates are for the test fold of a protocol that ranks
     among them."""
-    given = candidates if divided.card.sampled else None
+    given = raw.candidates if divided.card.sampled else None
     return {
         fold: fold_of(
             events, rule, candidates=given if fold == "test" else None, items=catalogue.items.values

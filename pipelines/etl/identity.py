@@ -9,6 +9,7 @@ from typing import Any
 
 from falconer.pipelines.data.schema import FORMAT_VERSION
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.held import Days, day_of
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.files import identity_of, sha256_of
 
@@ -44,6 +45,15 @@ class Sources:
                 f"{', '.join(changed)}: changed while it was read; wait until it is whole, then "
                 "start again"
             )
+
+    def days(self, partition: str) -> Days:
+        """The event files by the day whose folder they are in."""
+        days: Days = {}
+        for path, checksum in zip(self._signatures, self.checksums, strict=True):
+            if (found := day_of(path, partition)) is not None:
+                size = self._signatures[path][1]
+                days.setdefault(found[0], {})[found[1]] = [size, checksum]
+        return days
 
     def named(self) -> dict[str, str]:
         """File name -> checksum; folders do not count, and equal names are numbered."""

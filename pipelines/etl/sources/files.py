@@ -77,6 +77,9 @@ class Files(Config):
     """What ids are, whatever they look like: a day whose ids happen to be digits is text too."""
     header: bool = True
     """Of text files; false: the first line is data, and columns are called "1", "2", ..."""
+    partition: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*$")
+    """Key of the folders that hold a day each, such as `date` for `date=2024-05-31/`; days can be
+    appended then. It is no column."""
     users: EntityTable | None = None
     items: EntityTable | None = None
     separator: str | None = Field(default=None, pattern=r"^[\t -~]$")
@@ -130,7 +133,7 @@ class Files(Config):
         """Name -> path of every file that `read` reads; `DataError` where one is absent or
         empty."""
         paths = [
-            *self._event_paths(),
+            *self.event_paths(),
             *(expanded(table.path) for table in (self.users, self.items) if table),
         ]
         for path in paths:
@@ -141,7 +144,7 @@ class Files(Config):
         """Read everything; values stay as they are in the files, for `contract.check` to convert or
         reject."""
         names = {name: column for name, column in self.columns if column is not None}
-        paths = self._event_paths()
+        paths = self.event_paths()
         parts = [self._table(path, {**names, **_feature_columns(self.features)}) for path in paths]
         events = stack(paths, parts)
         users, items = (
@@ -164,7 +167,8 @@ class Files(Config):
             },
         )
 
-    def _event_paths(self) -> list[Path]:
+    def event_paths(self) -> list[Path]:
+        """The event files in the order in which they are read."""
         patterns = [self.events] if isinstance(self.events, str) else list(self.events)
         paths = list(dict.fromkeys(path for pattern in patterns for path in expand(pattern)))
         if not paths:

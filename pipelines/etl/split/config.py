@@ -11,6 +11,8 @@ from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import View
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+MOST_DAYS = 1_000_000
+"""More than any source spans."""
 
 
 class SplitBase(Config):
@@ -30,9 +32,13 @@ class Temporal(SplitBase):
     """
 
     protocol: Literal["temporal"]
-    test_days: float = Field(default=28, gt=0)
-    valid_days: float = Field(default=28, ge=0)
+    test_days: float = Field(default=28, gt=0, le=MOST_DAYS)
+    valid_days: float = Field(default=28, ge=0, le=MOST_DAYS)
     """0 = no validation fold."""
+    test_share: float | None = Field(default=None, gt=0, lt=1)
+    """The share of the events that test holds, instead of days: the boundary is between the times of
+    two events, so that a share may come out a little smaller."""
+    valid_share: float | None = Field(default=None, ge=0, lt=1)
     test_from: datetime | date | None = None
     """First instant of test, UTC where no zone is given; replaces `test_days`."""
     valid_from: datetime | date | None = None
@@ -46,6 +52,21 @@ class Temporal(SplitBase):
             self.test_from is None or seconds(self.until) <= seconds(self.test_from)
         ):
             raise ValueError("until needs a test_from, which must be earlier")
+        return self
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Temporal:
+        if (self.test_share is None) != (self.valid_share is None):
+            raise ValueError(
+                "test_share and valid_share go together; valid_share = 0: no validation"
+            )
+        if self.test_share is None or self.valid_share is None:
+            return self
+        if self.test_share + self.valid_share >= 1:
+            raise ValueError("test_share and valid_share leave nothing for train")
+        others = {"test_days", "valid_days", "test_from", "valid_from"} & self.model_fields_set
+        if any(getattr(self, name) is not None for name in others):
+            raise ValueError(f"shares stand instead of {', '.join(sorted(others))}")
         return self
 
     @model_validator(mode="after")
@@ -68,10 +89,10 @@ class Rolling(SplitBase):
     """
 
     protocol: Literal["rolling"]
-    days: float = Field(default=7, gt=0)
+    days: float = Field(default=7, gt=0, le=MOST_DAYS)
     windows: int = Field(default=4, ge=1)
     window: int = Field(default=0, ge=0)
-    valid_days: float | None = Field(default=None, ge=0)
+    valid_days: float | None = Field(default=None, ge=0, le=MOST_DAYS)
     """Length of the validation span before the test span; None = `days`, 0 = no validation fold."""
 
     @model_validator(mode="after")

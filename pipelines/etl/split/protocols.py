@@ -31,8 +31,13 @@ Protocol = Callable[[Any, pl.DataFrame, pl.DataFrame | None], Assignment]
 
 
 def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
-    """Test from `test_from`, or the last `test_days`; validation just before it."""
+    """Test from `test_from`, or the last `test_days` or `test_share`; validation just before it."""
     last = _last_time(events, "temporal")
+    if config.test_share is not None and config.valid_share is not None:
+        test_from = _from_share(events, config.test_share)
+        valid_from = _from_share(events, config.test_share + config.valid_share)
+        valid_from = valid_from if config.valid_share else test_from
+        return _by_time(events, valid_from, test_from, until=last + 1)
     test_from = (
         last + 1 - _days(config.test_days)
         if config.test_from is None
@@ -45,6 +50,15 @@ def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | 
     )
     until = last + 1 if config.until is None else seconds(config.until)
     return _by_time(events, valid_from, test_from, until=until)
+
+
+def _from_share(events: pl.DataFrame, share: float) -> int:
+    """The first time after which at most this share of the events lies, that time included."""
+    times = events["time"].sort()
+    place = len(times) - round(share * len(times))
+    later = times.filter(times >= times[place])
+    first = times[place] if len(later) <= round(share * len(times)) else times[place] + 1
+    return int(first)
 
 
 def rolling(config: Rolling, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:

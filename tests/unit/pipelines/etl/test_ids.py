@@ -184,3 +184,11 @@ def test_one_repeated_row_does_not_change_the_views() -> None:
 
     assert views([]) == views([(0, 0, 900)]) == ("novel",)
     assert views([(user, 0, 900 + user) for user in range(10)]) == ("all", "repeat", "novel")
+
+
+def test_numbers_that_a_dataset_cannot_hold_are_rejected(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text("u,i,w\n1,2,3\n2,2,1e300\n3,2,-4e38\n")
+    columns = {"user": "u", "item": "i", "weight": "w"}
+    result = check(source(tmp_path / "e.csv", columns=columns).read(), LENIENT)
+    assert result.raw.events["weight"].to_list() == [3.0]
+    assert result.counts["rejected: weight is beyond float32"] == 2

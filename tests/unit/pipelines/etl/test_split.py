@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.split import Part, Split, SplitConfig, split
+from falconer.pipelines.etl.split.config import Temporal
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
 
 DAY = 86_400
@@ -327,3 +328,39 @@ def test_data_that_cannot_be_split_is_refused(
 def test_wrong_configurations_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         ADAPTER.validate_python(values)
+
+
+@given(st.lists(st.integers(0, 40), min_size=20, max_size=60), st.integers(0, 2))
+def test_shares_of_global_time_are_never_exceeded(times: list[int], tenths: int) -> None:
+    events = frame([(0, place, time) for place, time in enumerate(times)])
+    config = {"protocol": "temporal", "test_share": 0.2, "valid_share": tenths / 10}
+    try:
+        done = split(events, Temporal.model_validate(config))
+    except DataError:
+        return
+    test = done.events.filter(pl.col("part") == int(Part.TEST))["time"]
+    rest = done.events.filter(pl.col("part") != int(Part.TEST))["time"]
+    assert len(test) <= round(0.2 * len(times))
+    assert int(rest.max()) < int(test.min())  # type: ignore[arg-type]
+    assert ("valid" in done.folds) == (tenths > 0)
+
+
+def test_shares_of_distinct_times_are_exact() -> None:
+    events = frame([(row % 7, row, 10 * row) for row in range(100)])
+    config = {"protocol": "temporal", "test_share": 0.1, "valid_share": 0.1}
+    done = split(events, Temporal.model_validate(config))
+    assert [done.counts[part] for part in ("train", "valid", "test")] == [80, 10, 10]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"test_days": 1e300},
+        {"test_share": 0.1},
+        {"test_share": 0.1, "valid_share": 0.95},
+        {"test_share": 0.1, "valid_share": 0.1, "test_days": 3},
+    ],
+)
+def test_a_temporal_split_of_no_meaning_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Temporal.model_validate({"protocol": "temporal", **values})

@@ -1,0 +1,143 @@
+"""Appending: a dataset's new days, read, checked and encoded alone; its train parts stay as they
+are.
+
+The result is what a full build that extends the same dataset would write, under conditions that are
+checked: train grows at its end only (the protocol `temporal`, counted back from the last event),
+and no threshold looks back at old train events.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from falconer.pipelines.console import say
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ConfigError, DataError
+from falconer.pipelines.etl.build import build
+from falconer.pipelines.etl.features import Categorical
+from falconer.pipelines.etl.held import Days, Held, day_of
+from falconer.pipelines.etl.identity import canonical_recipe
+from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.split.config import Temporal
+from falconer.pipelines.files import sha256_of
+
+IN_FULL = "build the dataset in full, without --append"
+
+
+def append(recipe: EtlRecipe, parent: Path, out: Path) -> Path:
+    """Build the dataset that continues `parent` with the days that it has not, below `out`; returns
+    its directory, or `parent` where no day is new.
+
+    Raises `ConfigError` for a recipe that cannot be appended to or is another one than the
+    parent's, and `DataError` for a day that is late, doubled or changed since it was read.
+    """
+    source = _appendable(recipe)
+    data = Dataset.open(parent)
+    held = Held.of_dataset(data)
+    views = recipe.split.model_copy(update={"views": data.card.split.views})
+    _refuse_another_recipe(recipe, data)
+    new = _new_files(source, held.days)
+    if not new:
+        say(f"{parent}: no day is new, nothing to do")
+        return parent
+    only = source.model_copy(update={"events": tuple(map(str, new))})
+    changes = {"source": only, "extends": parent, "split": views}
+    return build(recipe.model_copy(update=changes), out, held=held)
+
+
+def _appendable(recipe: EtlRecipe) -> Files:
+    source, split = recipe.source, recipe.split
+    if not isinstance(source, Files) or source.partition is None:
+        raise ConfigError(
+            "--append needs source.partition, the key of the folders that hold a day each"
+        )
+    fixed = isinstance(split, Temporal) and (split.test_from or split.valid_from or split.until)
+    features = {**recipe.features.event, **recipe.features.user, **recipe.features.item}
+    rare = [
+        name for name, one in features.items() if isinstance(one, Categorical) and one.min_count > 1
+    ]
+    refusals = {
+        'task = "labels"': recipe.task != "top_n",
+        "a split that is not temporal": not isinstance(split, Temporal),
+        "a split with fixed boundaries": fixed,
+        "catalogue.min_item_users or min_user_items above 1": (
+            recipe.catalogue.min_item_users > 1 or recipe.catalogue.min_user_items > 1
+        ),
+        f"features with min_count above 1 ({', '.join(rare)})": rare,
+        f'clean.deduplicate = "{recipe.clean.deduplicate}"': (
+            recipe.clean.deduplicate.startswith("pairs")
+        ),
+    }
+    for what, holds in refusals.items():
+        if holds:
+            raise ConfigError(
+                f"--append cannot be had with {what}: it would change train events that are "
+                f"written; {IN_FULL}"
+            )
+    return source
+
+
+def _refuse_another_recipe(recipe: EtlRecipe, data: Dataset) -> None:
+    """Whatever decides what a row becomes must be as it was; the clock and the views aside."""
+    ours, theirs = canonical_recipe(recipe, None), dict(data.card.config)
+    theirs["extends"] = None
+    for one in (ours, theirs):
+        one["contract"] = {k: v for k, v in one["contract"].items() if k != "latest"}
+        one["split"] = {k: v for k, v in one["split"].items() if k != "views"}
+    changed = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
+    if changed:
+        raise ConfigError(
+            f"{data.path}: was built with another [{'], ['.join(changed)}] than the recipe has "
+            f"now; {IN_FULL}"
+        )
+
+
+def _new_files(source: Files, known: Days) -> list[Path]:
+    """The files of days after the last known one. Only they are hashed; of known days the names and
+    sizes must be as they were."""
+    assert source.partition is not None
+    there: dict[str, dict[str, Path]] = {}
+    for path in source.event_paths():
+        found = day_of(path.as_posix(), source.partition)
+        if found is None:
+            raise DataError(f"{path}: is in no folder {source.partition}=DAY")
+        there.setdefault(_checked_day(found[0], path), {})[found[1]] = path
+    last = max(known)
+    hashes = {sha: day for day, files in known.items() for _, sha in files.values()}
+    new: list[Path] = []
+    for day, files in sorted(there.items()):
+        if day in known:
+            _refuse_changed(day, files, known)
+        elif day < last:
+            raise DataError(
+                f"{source.partition}={day} is late: the dataset holds days up to {last}; {IN_FULL}"
+            )
+        else:
+            for path in files.values():
+                if (double := hashes.setdefault(sha256_of(path), day)) != day:
+                    raise DataError(
+                        f"{path}: the day is doubled, this file is the same as one of "
+                        f"{source.partition}={double}; take it away"
+                    )
+            new += files.values()
+    return new
+
+
+def _checked_day(value: str, path: Path) -> str:
+    try:
+        return date.fromisoformat(value).isoformat()
+    except ValueError as error:
+        raise DataError(f"{path}: {value!r} is no day like 2024-05-31") from error
+
+
+def _refuse_changed(day: str, files: dict[str, Path], known: Days) -> None:
+    sizes = {name: path.stat().st_size for name, path in files.items()}
+    before = {name: size for name, (size, _) in known[day].items()}
+    changed = sorted(name for name in {*sizes, *before} if sizes.get(name) != before.get(name))
+    if changed:
+        raise DataError(
+            f"the day {day} was read already and is another one now ({', '.join(changed)}); "
+            f"{IN_FULL}"
+        )
