@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow sweep audit null-retrains power creep faults lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock clean test-tensorflow
+.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -73,6 +73,9 @@ ui: setup  ## every run in MLflow, on this machine only
 lock: setup  ## compile requirements.in into requirements.lock
 	@scripts/lock
 
+wheel: setup  ## dist/falconer-*.whl, for pip
+	.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
 clean:  ## remove caches and what was built; data/, runs/ and .venv stay
-	rm -rf build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

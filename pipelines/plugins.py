@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from falconer.pipelines.errors import ConfigError, MissingExtraError
+from falconer.pipelines.extras import missing
 
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 """What names an attribute of a module: "mypackage.toy:MODEL"."""
@@ -79,10 +80,7 @@ def _absent(module: str, wanted_by: str, absent: str) -> ConfigError | MissingEx
             f"{wanted_by}: there is no module {absent!r}; install its package here, or put its "
             "folder on PYTHONPATH"
         )
-    return MissingExtraError(
-        f"{wanted_by} needs the package {absent!r}, which is not installed; `falconer doctor` says "
-        "what is"
-    )
+    return missing(absent, wanted_by)
 
 
 def _attribute(reference: str) -> Any:

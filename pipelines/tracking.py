@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,8 +78,9 @@ def artifact_root(root: Path) -> Path:
 
 
 def is_on() -> bool:
-    """Whether runs are mirrored at all."""
-    return os.environ.get("FALCONER_TRACKING", "on").lower() != "off"
+    """Whether runs are mirrored at all: unless that is turned off, or MLflow is not installed."""
+    wanted = os.environ.get("FALCONER_TRACKING", "on").lower() != "off"
+    return wanted and find_spec("mlflow") is not None
 
 
 def mirror(run_path: Path) -> None:

@@ -19,6 +19,7 @@ import typer
 from falconer.pipelines.console import outlive_readers, warn
 from falconer.pipelines.errors import PipelineError
 from falconer.pipelines.exhaustion import named
+from falconer.pipelines.extras import is_optional, missing
 
 COMMANDS = {
     "Data": ("falconer.pipelines.cli:app",),
@@ -113,6 +114,11 @@ def run(arguments: list[str]) -> int:
         code = 2
     except KeyboardInterrupt:
         code = INTERRUPTED
+    except ModuleNotFoundError as error:
+        lacking = is_optional(error.name)
+        command = f"falconer {' '.join(arguments[:1])}"
+        warn(f"error: {missing(str(error.name), command) if lacking else _defect(error)}")
+        code = 2 if lacking else 1
     except Exception as error:
         found = named(error)
         warn(f"error: {found}" if found else _defect(error))

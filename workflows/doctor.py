@@ -21,6 +21,9 @@ DISK_GB, MEMORY_GB = 2, 4
 GPU_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
 MEND_GPU = ".venv/bin/pip install --no-deps -r requirements-gpu.lock"
 MEND_ALL = "make setup"
+MEND_LOCKED = (
+    "in a checkout of falconer's source: make setup, or pip install --no-deps -r requirements.lock"
+)
 
 
 @dataclass(frozen=True)
@@ -44,21 +47,26 @@ class Package:
     needed: bool = False
 
 
+LOCKED_ONLY = ("nvtabular", "merlin-models", "dask-cuda")
+"""No resolver can install these together: the lock can."""
+
 NVTABULAR = (
     "from falconer.pipelines.compat import importing_nvtabular\n"
     "with importing_nvtabular():\n    import nvtabular"
 )
 CUDF = "import cudf; assert cudf.Series([1, 2]).sum() == 3"
 PACKAGES = (
-    Package("nvtabular", NVTABULAR, "features of the ETL", needed=True),
-    Package("implicit", "import implicit.als", "the recommender als", needed=True),
-    Package("mlflow", "import mlflow", "mirror of the runs", needed=True),
+    Package("polars", "import polars", "tables of the ETL", needed=True),
+    Package("numba", "import numba", "ranking", needed=True),
+    Package("nvtabular", NVTABULAR, "the ETL's engine; without it, Polars"),
+    Package("implicit", "import implicit.als", "the recommenders als and bpr"),
+    Package("mlflow", "import mlflow", "mirror of the runs"),
     Package("torch", "import torch", "training in PyTorch"),
-    Package("tensorflow", "import tensorflow", "TensorFlow trainers are not part of this release"),
+    Package("tensorflow", "import tensorflow", "training in TensorFlow"),
     Package(
         "merlin-models",
         "import merlin.core, merlin.schema",
-        "TensorFlow trainers are not part of this release",
+        "layers of wide_deep, dlrm and ncf in TensorFlow",
     ),
     Package("dask-cuda", "import dask_cuda", "several GPUs"),
     Package("cudf-cu12", CUDF, "the ETL on an NVIDIA GPU; without it, it runs on pandas"),
@@ -119,7 +127,7 @@ def try_package(package: Package, *, gpu: bool) -> Finding:
 
     lack: Literal["absent", "broken"] = "broken" if package.needed else "absent"
     for_gpu = package.distribution.startswith("cudf")
-    remedy = MEND_ALL if not for_gpu else MEND_GPU if gpu else None
+    remedy = remedy_for(package) if not for_gpu else MEND_GPU if gpu else None
     try:
         name = f"{package.distribution} {version(package.distribution)}"
     except PackageNotFoundError:
@@ -128,6 +136,16 @@ def try_package(package: Package, *, gpu: bool) -> Finding:
     if reason is None:
         return Finding("ok", f"{name}: imports ({package.purpose})")
     return Finding(lack, f"{name}: does not import: {reason} ({package.purpose})", remedy)
+
+
+def remedy_for(package: Package) -> str:
+    """The line that adds it: `make setup` in a checkout, else its extra."""
+    from falconer.pipelines.extras import EXTRAS
+
+    if package.distribution in LOCKED_ONLY:
+        return MEND_LOCKED
+    extra = EXTRAS.get(package.distribution)
+    return f'{MEND_ALL}, or pip install "falconer[{extra}]"' if extra else MEND_ALL
 
 
 def _import_failure(program: str) -> str | None:

@@ -35,9 +35,13 @@ def ui(
 def _check(runs: Path, port: int) -> None:
     """Raises `PipelineError` where there is no such folder or the port is taken."""
     import socket
+    from importlib.util import find_spec
 
     from falconer.pipelines.errors import PipelineError
+    from falconer.pipelines.extras import missing
 
+    if find_spec("mlflow") is None:
+        raise missing("mlflow", "falconer ui")
     if not runs.is_dir():
         raise PipelineError(
             f"{runs}: no such folder; `falconer train` makes it, or name yours with --runs"

