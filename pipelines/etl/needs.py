@@ -108,17 +108,18 @@ def _of_parquet(path: Path, wanted: set[str]) -> tuple[int, int]:
     width = 0.0
     for number in range(file.num_columns):
         column = file.schema.column(number)
-        if column.path.split(".")[0] in wanted:
+        if str(column.path).split(".")[0] in wanted:
             text = column.physical_type == "BYTE_ARRAY"
-            width += POINTER + _stored(file, number) if text else NUMBER
+            width += POINTER + _stored(file, number) if text else float(NUMBER)
     return file.num_rows, int(file.num_rows * width)
 
 
 def _stored(file: pq.FileMetaData, number: int) -> float:
     """Mean bytes a value of a column, as stored before compression."""
     groups = range(file.num_row_groups)
-    stored = sum(file.row_group(group).column(number).total_uncompressed_size for group in groups)
-    return float(stored) / max(file.num_rows, 1)
+    sizes = [file.row_group(group).column(number).total_uncompressed_size for group in groups]
+    stored: int = sum(sizes)
+    return stored / max(int(file.num_rows), 1)
 
 
 def _of_text(path: Path, n_columns: int) -> tuple[int, int]:
