@@ -62,11 +62,11 @@ PACKAGES = (
     Package("implicit", "import implicit.als", "the recommenders als and bpr"),
     Package("mlflow", "import mlflow", "mirror of the runs"),
     Package("torch", "import torch", "training in PyTorch"),
-    Package("tensorflow", "import tensorflow", "TensorFlow trainers are not part of this release"),
+    Package("tensorflow", "import tensorflow", "training in TensorFlow"),
     Package(
         "merlin-models",
         "import merlin.core, merlin.schema",
-        "TensorFlow trainers are not part of this release",
+        "layers of wide_deep, dlrm and ncf in TensorFlow",
     ),
     Package("dask-cuda", "import dask_cuda", "several GPUs"),
     Package("cudf-cu12", CUDF, "the ETL on an NVIDIA GPU; without it, it runs on pandas"),
