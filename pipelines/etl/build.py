@@ -40,6 +40,7 @@ from falconer.pipelines.etl.identity import (
     dataset_id,
     versions,
 )
+from falconer.pipelines.etl.needs import refuse_too_large
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
@@ -96,6 +97,8 @@ def _build(recipe: EtlRecipe, out: Path, held: Held | None) -> Path:
     if _is_whole(target):
         say(f"{recipe.name}: this dataset is there already, nothing to do")
         return target
+    if isinstance(recipe.source, Files):
+        refuse_too_large(recipe.source, out, recipe.memory_limit)
     with _no_empty_folders(target), atomic_directory(target, stays=_is_whole) as partial:
         _fill(partial, recipe, name, sources, parent, held, watch)
     say(watch.table())

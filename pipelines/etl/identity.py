@@ -77,7 +77,8 @@ def _signatures(files: Mapping[str, Path]) -> dict[str, Signature]:
 def canonical_recipe(recipe: EtlRecipe, parent: str | None) -> dict[str, Any]:
     """The whole recipe, all defaults frozen in, without paths: what was read is told by checksums,
     and what is extended by its dataset_id."""
-    return {**_without_paths(recipe.model_dump(mode="json")), "extends": parent}
+    values = recipe.model_dump(mode="json", exclude={"memory_limit"})
+    return {**_without_paths(values), "extends": parent}
 
 
 def _without_paths(values: dict[str, Any]) -> dict[str, Any]:

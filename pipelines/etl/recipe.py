@@ -35,6 +35,9 @@ class EtlRecipe(Config):
     split: SplitConfig
     catalogue: CatalogueConfig = Field(default_factory=CatalogueConfig)
     features: FeaturesConfig = Field(default_factory=FeaturesConfig)
+    memory_limit: str | None = None
+    """Memory that a build may take, such as "4GB"; None = 60 % of the machine's or container's. It
+    decides nothing that a dataset holds."""
     extends: Path | None = None
     """Directory of a dataset whose ids, categories and scales are kept; new ones follow as the next
     generation."""

@@ -1,0 +1,146 @@
+"""What a build will need, told from the files' sizes before any row is read: memory and disk.
+
+An estimate, not a limit that the system enforces: `BYTES_A_ROW` and `COPIES` were measured on
+builds of narrow and wide files, and lie on the safe side for both.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from falconer.pipelines.console import say
+from falconer.pipelines.errors import ConfigError, ExhaustedError
+from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.sources.tables import PARQUET
+
+SHARE = 0.6
+"""Of the machine's or container's memory that a build may take by default."""
+BYTES_A_ROW = 300
+"""At the peak, beside the columns: ids, hashes, parts and order of an event."""
+COPIES = 4
+"""How often the columns stand in memory at the peak."""
+POINTER, NUMBER = 16, 8
+"""Bytes of a text's place and of a number, in memory."""
+SAMPLE = 2**20
+"""Bytes of a text file from which its rows are counted."""
+GZIP_RATIO = 5
+UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+MEMORY_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Estimated rows, and bytes of memory at the peak and of disk."""
+
+    rows: int
+    memory: int
+    disk: int
+
+
+def bytes_of(size: str) -> int:
+    """Bytes of a size such as "4GB" or "800 MB"; raises `ConfigError` where it is none."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?B)", size.strip(), re.IGNORECASE)
+    if found is None:
+        raise ConfigError(f"memory_limit = {size!r}: a size like '4GB' or '800MB' is wanted")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def memory_of_machine() -> int:
+    """Bytes of memory of the machine, or of the container where that is less."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for name in MEMORY_FILES:
+        path = Path(name)
+        text = path.read_text(encoding="ascii").strip() if path.is_file() else "max"
+        limits += [int(text)] if text.isdigit() else []
+    return min(limits)
+
+
+def refuse_too_large(source: Files, out: Path, memory_limit: str | None) -> None:
+    """Say what the build will need; raise `ExhaustedError` where there is less."""
+    needs = needs_of(source)
+    machine = memory_of_machine()
+    allowed = bytes_of(memory_limit) if memory_limit else int(SHARE * machine)
+    free = shutil.disk_usage(_there(out)).free
+    say(
+        f"{'needs':<7} about {needs.rows:,} rows, {_shown(needs.memory)} of memory "
+        f"({_shown(allowed)} allowed), at most {_shown(needs.disk)} of disk ({_shown(free)} free)"
+    )
+    if needs.memory > allowed:
+        raise ExhaustedError(
+            f"the build needs about {_shown(needs.memory)} of memory for {needs.rows:,} rows and "
+            f"{_shown(allowed)} are allowed; read fewer columns or files, append day by day "
+            "(source.partition and --append), or raise memory_limit in the recipe (this machine "
+            f"has {_shown(machine)})"
+        )
+    if needs.disk > free:
+        raise ExhaustedError(
+            f"{out}: the dataset may need {_shown(needs.disk)} of disk and {_shown(free)} are "
+            "free; free some space, or name another folder with --out"
+        )
+
+
+def needs_of(source: Files) -> Needs:
+    """The estimate for the event files of a source; tables of users and items are not counted."""
+    names = [name for _, name in source.columns if name is not None]
+    wanted = {*names, *source.features}
+    sizes = [
+        _of_parquet(path, wanted) if path.suffix.lower() in PARQUET else _of_text(path, len(wanted))
+        for path in source.event_paths()
+    ]
+    rows, held = (sum(one) for one in zip(*sizes, strict=True))
+    return Needs(rows, rows * BYTES_A_ROW + COPIES * held, held + rows * NUMBER)
+
+
+def _of_parquet(path: Path, wanted: set[str]) -> tuple[int, int]:
+    """Rows, and bytes of the wanted columns in memory. A damaged file counts for nothing here: its
+    reader refuses it by name."""
+    try:
+        file = pq.read_metadata(path)
+    except (OSError, ValueError):
+        return 0, 0
+    width = 0.0
+    for number in range(file.num_columns):
+        column = file.schema.column(number)
+        if str(column.path).split(".")[0] in wanted:
+            text = column.physical_type == "BYTE_ARRAY"
+            width += POINTER + _stored(file, number) if text else float(NUMBER)
+    return file.num_rows, int(file.num_rows * width)
+
+
+def _stored(file: pq.FileMetaData, number: int) -> float:
+    """Mean bytes a value of a column, as stored before compression."""
+    groups = range(file.num_row_groups)
+    sizes = [file.row_group(group).column(number).total_uncompressed_size for group in groups]
+    stored: int = sum(sizes)
+    return stored / max(int(file.num_rows), 1)
+
+
+def _of_text(path: Path, n_columns: int) -> tuple[int, int]:
+    """Rows, and bytes in memory, of a text file: its columns stay text until they are checked."""
+    zipped = path.suffix.lower() == ".gz"
+    try:
+        with gzip.open(path) if zipped else path.open("rb") as stream:
+            sample = stream.read(SAMPLE)
+    except (OSError, EOFError):
+        return 0, 0
+    size = path.stat().st_size * (GZIP_RATIO if zipped else 1)
+    size = len(sample) if len(sample) < SAMPLE else size
+    rows = int(size * sample.count(b"\n") / max(len(sample), 1))
+    return rows, size + rows * n_columns * POINTER
+
+
+def _there(path: Path) -> Path:
+    """The nearest folder above `path` that exists."""
+    return next(one for one in (path, *path.absolute().parents) if one.exists())
+
+
+def _shown(size: int) -> str:
+    unit = next((u for u in ("TB", "GB", "MB") if size >= UNITS[u]), "KB")
+    return f"{size / UNITS[unit]:.1f} {unit}"

@@ -1,0 +1,82 @@
+"""What a build needs is said before it reads, and a build that is too large is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ConfigError, ExhaustedError
+from falconer.pipelines.etl import needs
+from falconer.pipelines.etl.build import build
+from falconer.pipelines.etl.needs import bytes_of, memory_of_machine, needs_of
+from falconer.pipelines.etl.sources import Files
+from tests.support import shop
+
+
+def source(tables: Path) -> Files:
+    found = shop.recipe(tables).source
+    assert isinstance(found, Files)
+    return found
+
+
+def test_a_build_that_is_too_large_is_refused_in_one_line(tables: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExhaustedError, match=r"needs about .* allowed; read fewer columns") as one:
+        build(shop.recipe(tables, memory_limit="50KB"), tmp_path / "out")
+    assert "\n" not in str(one.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_needed_is_said_before_it_starts(
+    tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build(shop.recipe(tables, memory_limit="1GB"), tmp_path / "out")
+    said = capsys.readouterr()
+    lines = (said.out + said.err).splitlines()
+    assert lines[0].startswith("needs   about 400 rows")
+    assert "(1.0 GB allowed)" in lines[0]
+
+
+def test_the_limit_decides_nothing_of_the_dataset(data: Dataset, tables: Path) -> None:
+    out = data.path.parent.parent
+    assert build(shop.recipe(tables, memory_limit="2GB"), out) == data.path
+
+
+def test_too_little_disk_is_told_first(
+    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(ExhaustedError, match=r"of disk and 0\.0 KB are free"):
+        build(shop.recipe(tables), tmp_path / "out")
+
+
+def test_a_container_has_what_it_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(needs, "MEMORY_FILES", (str(limit),))
+    limit.write_text("max\n")
+    whole = memory_of_machine()
+    limit.write_text("1000000\n")
+    assert memory_of_machine() == 1_000_000 < whole
+
+
+def test_rows_of_text_files_are_estimated_zipped_or_not(tables: Path, tmp_path: Path) -> None:
+    events = pl.concat([pl.read_parquet(tables / "events.parquet")] * 200)
+    events.write_csv(tmp_path / "events.csv")
+    as_text = source(tables).model_copy(update={"events": str(tmp_path / "events.csv")})
+    found = needs_of(as_text)
+    assert found.rows == pytest.approx(80_000, rel=0.05)
+    assert found.memory > needs_of(source(tables)).memory * 100
+
+
+@pytest.mark.parametrize(("text", "size"), [("4GB", 4 * 10**9), ("1.5 mb", 1_500_000), ("10B", 10)])
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert bytes_of(text) == size
+
+
+def test_what_is_no_size_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a size like '4GB'"):
+        bytes_of("much")
