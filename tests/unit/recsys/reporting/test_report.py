@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from falconer.pipelines.data.dataset import Dataset, write_table
 from falconer.pipelines.errors import ArtifactError
-from falconer.recsys.judging.reports import Comparison, ListsReport, ViewComparison
+from falconer.recsys.judging.reports import Comparison, ListsReport, SliceEstimate, ViewComparison
 from falconer.recsys.reporting import cards as report_cards
 from falconer.recsys.reporting import explorer, sections
 from falconer.recsys.reporting import lists_page as report
@@ -144,6 +144,20 @@ def test_letters_join_what_is_not_told_apart(goods: Dataset) -> None:
         view, Palette.of(Comparison[ListsReport](dataset_id="x", fold="test", views=(view,)))
     )
     assert [row[1] for row in table.rows] == ["a", "a", "b"]
+
+
+def test_a_small_group_has_no_interval_and_no_interval_claims_to_be_exact(goods: Dataset) -> None:
+    view = view_of(goods, {"a": 0.3, "b": 0.2})
+    numbers = {"a": 0, "b": 1}
+    for n, low, shown in ((99, 0.1, "under 100"), (100, 0.1, "0.1000 to"), (100, 0.2, "no spread")):
+        one = SliceEstimate(
+            metric="ndcg@10", slicing="age", group="old", n=n, mean=0.2, low=low, high=0.2
+        )
+        reports = tuple(r.model_copy(update={"slices": (one,)}) for r in view.reports)
+        made = view.model_copy(update={"reports": reports, "slices": ()})
+        table = report_slices.slice_table(made, "All items", numbers)
+        assert table is not None
+        assert shown in str(table.rows[0][2])
 
 
 def test_the_slice_table_marks_who_beats_the_first_and_words_say_where(goods: Dataset) -> None:
