@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from falconer.pipelines.data.dataset import Dataset, write_table
 from falconer.pipelines.errors import ArtifactError
+from falconer.recsys.judging.config import ComparisonConfig
 from falconer.recsys.judging.reports import Comparison, ListsReport, SliceEstimate, ViewComparison
 from falconer.recsys.reporting import cards as report_cards
 from falconer.recsys.reporting import explorer, sections
@@ -66,7 +67,7 @@ def test_report_says_what_it_rests_on(html: str, goods: Dataset) -> None:
         "test_days = 28",
         goods.card.dataset_id,
         escape(examples.RULE),
-        escape(examples.EXPLORER_RULE),
+        escape(examples.explorer_rule(200)),
         "had been judged on 7 times here, for 5 different lists",
         "personal_popularity has the best mean of all queries, and yet",
         "Accuracy against coverage and cost",
@@ -144,6 +145,33 @@ def test_letters_join_what_is_not_told_apart(goods: Dataset) -> None:
         view, Palette.of(Comparison[ListsReport](dataset_id="x", fold="test", views=(view,)))
     )
     assert [row[1] for row in table.rows] == ["a", "a", "b"]
+
+
+def test_users_can_be_left_out_or_be_numbers(goods: Dataset, tmp_path: Path, html: str) -> None:
+    runs = make_runs(tmp_path, goods, list(LEVELS), VIEWS)
+    comparison = make_comparison(goods, LEVELS, runs, VIEWS)
+    without = report.render(comparison, goods, runs, ComparisonConfig(users=0))
+    numbered = report.render(
+        comparison, goods, runs, ComparisonConfig(users=20, user_names="pseudonyms")
+    )
+    [*_, own] = re.findall(r"<summary><b><bdi>(.*?)</bdi>", html)
+    assert own not in without
+    assert 'id="users"' in html
+    assert "data-explorer hidden" in html
+    assert 'id="users"' not in without
+    assert "data-explorer hidden" not in without
+    assert re.findall(r"<summary><b><bdi>(.*?)</bdi>", numbered) == [
+        f"user {place}" for place in range(1, 11)
+    ]
+    explored = json.loads(
+        re.search(r"<template data-content>(.*?)</template>", numbered, re.S)[1]  # type: ignore[index]
+        .replace("&#34;", '"')
+        .replace("&amp;", "&")
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&#39;", "'")
+    )
+    assert [one["label"] for one in explored["users"]] == [f"user {n}" for n in range(1, 21)]
 
 
 def test_a_small_group_has_no_interval_and_no_interval_claims_to_be_exact(goods: Dataset) -> None:
