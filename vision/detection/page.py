@@ -86,10 +86,9 @@ def _chart(report: DetectionReport) -> Markup:
 def _metrics(report: DetectionReport) -> Table:
     rows = tuple(
         (
-            name,
+            page.with_note(name, one.definition),
             page.decimal(one.mean),
             f"{page.decimal(one.low or 0)} to {page.decimal(one.high or 0)}",
-            one.definition,
         )
         for name, one in report.metrics.items()
     )
@@ -97,7 +96,6 @@ def _metrics(report: DetectionReport) -> Table:
         Column("Metric"),
         Column("Value", numeric=True),
         Column(f"{report.level:.0%} interval over pictures", numeric=True),
-        Column("What it is"),
     )
     return Table("metrics", "Every metric, with what it is", columns, rows)
 
