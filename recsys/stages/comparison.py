@@ -13,16 +13,20 @@ from falconer.pipelines.data.schema import FORMER_TASK
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.files import write_text
 from falconer.pipelines.runs import Run
+from falconer.pipelines.statistics.differences import PairedDifference
 from falconer.recsys.judging import compare as judging
 from falconer.recsys.judging.compare import Judged
 from falconer.recsys.judging.config import ComparisonConfig
-from falconer.recsys.judging.reports import BaseReport, Part, ViewComparison
+from falconer.recsys.judging.reports import BaseReport, Comparison, Part
 from falconer.recsys.judging.stored import REPORT
 from falconer.recsys.lists.sealed import checked_sha256
 from falconer.recsys.stages.answers import Answers
 from falconer.recsys.stages.finished import ANSWERS, runs_and_reports
 
 R = TypeVar("R", bound=BaseReport)
+
+FEW_RUNS = 3
+"""Of so many runs every pair is printed; the pairs of more would not fit a screen."""
 
 
 def compare(
@@ -57,8 +61,7 @@ def _compare(
     members = [Run.open(path) for path in paths if (path / runs.RUN_FILE).is_file()]
     data = _compared_dataset(result.dataset_id, members, data_path)
     write_text(out, answers.render(result, data, members, config))
-    for view in result.views:
-        _show(view, answers.task.questions)
+    _show(result, answers.task.questions, out)
     for warning in result.warnings:
         say(f"note: {warning}")
 
@@ -100,17 +103,33 @@ def _refuse_other_answers(run: Run, answers: Answers[R], found: dict[Part, Judge
             raise ArtifactError(f"{path}: not what the report beside it was made of; {anew}")
 
 
-def _show(view: ViewComparison[R], questions: str) -> None:
-    """The verdict, and the paired difference of every two with its interval and its p-value after
-    Holm's correction."""
-    say(f"{view.view}: {view.verdict}")
-    for gap in view.differences:
-        say(
-            f"  {gap.first} - {gap.second}: {gap.metric} {gap.difference:+.4f} "
-            f"({100 * gap.level:g}% interval {gap.low:+.4f} to {gap.high:+.4f}, "
-            f"p {'at most ' if gap.p_is_bound else ''}{gap.p_holm:.4f}, {gap.n} {questions}; "
-            f"{gap.in_words})"
-        )
+def _show(result: Comparison[R], questions: str, out: Path) -> None:
+    """Each view's verdict and paired differences; of more than `FEW_RUNS` runs those from the
+    first are printed, and all of them are written beside the page `out`."""
+    many = max(len(view.reports) for view in result.views) > FEW_RUNS
+    pairs, lines = out.with_name(f"{out.stem}-pairs.txt"), []
+    for view in result.views:
+        say(f"{view.view}: {view.verdict}")
+        lines.append(f"{view.view}: {view.verdict}")
+        for gap in view.differences:
+            lines.append(_in_one_line(gap, questions))
+            if not many or gap.first == view.reports[0].label:
+                say(lines[-1])
+    if many:
+        write_text(pairs, "\n".join([*lines, ""]))
+        say(f"all pairs: {pairs}")
+    else:
+        pairs.unlink(missing_ok=True)
+
+
+def _in_one_line(gap: PairedDifference, questions: str) -> str:
+    """A paired difference with its interval and its p-value after Holm's correction."""
+    return (
+        f"  {gap.first} - {gap.second}: {gap.metric} {gap.difference:+.4f} "
+        f"({100 * gap.level:g}% interval {gap.low:+.4f} to {gap.high:+.4f}, "
+        f"p {'at most ' if gap.p_is_bound else ''}{gap.p_holm:.4f}, {gap.n} {questions}; "
+        f"{gap.in_words})"
+    )
 
 
 def _compared_dataset(dataset_id: str, members: Iterable[Run], given: Path | None) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,17 @@ def test_rows_of_train_among_those_of_the_fold_are_found(share: float, tmp_path:
     assert any(
         f"leakage: {n} of" in text for text in findings(changed(data, tmp_path / "leaky", copied))
     )
+
+
+@pytest.mark.parametrize(("both", "found"), [(200, 0), (206, 0), (240, 0), (241, 1)])
+def test_as_many_repeats_as_chance_gives_raise_no_alarm(
+    both: int, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of train's rows repeat each other: of 400 rows 200 are expected, with a spread of 10."""
+    train = np.concatenate([np.repeat(np.arange(250), 2), np.arange(1000, 1500)]).astype(np.uint64)
+    rows = np.concatenate([np.arange(both) % 250, np.arange(5000, 5400 - both)]).astype(np.uint64)
+    monkeypatch.setattr(checks, "_hashes", lambda checked: (train, rows))
+    assert len(list(checks.rows_in_train(SimpleNamespace(fold="test")))) == found  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", ["label", "opposite", "noisy", "range", "missing"])

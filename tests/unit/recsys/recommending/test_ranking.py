@@ -362,3 +362,20 @@ def test_memory_does_not_grow_with_the_number_of_queries() -> None:
 
     few, many = peak(2 * TILE), peak(40 * TILE)
     assert many < 1.5 * few
+
+
+def test_factors_of_an_unknown_item_are_never_used() -> None:
+    """What a model holds for an item that it was not trained with may be anything, NaN too."""
+    known = np.array([True, False, True])
+    items = np.array([[1.0], [np.nan], [2.0]], np.float32)
+    scorer = Factors(
+        np.ones((1, 1), np.float32),
+        items,
+        np.zeros(3, np.float32),
+        known,
+    )
+    queries = Queries(np.zeros(1, np.int32), Ragged.of([[]]))
+    _, used, bias = ranking.known_factors(scorer, queries)
+    np.testing.assert_array_equal(used[:, 0], [1, 0, 2])
+    np.testing.assert_array_equal(bias, [0, -np.inf, 0])
+    assert top_k(scorer, queries, n_items=3, k=3).items.tolist() == [[2, 0, -1]]
