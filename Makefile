@@ -13,6 +13,13 @@ setup:  ## make or mend .venv from the lock files
 demo: setup  ## from raw purchases to a report of the recommenders
 	@.venv/bin/falconer demo
 
+.PHONY: demo-vision figures-vision bench-gpu-vision
+demo-vision: setup  ## Fashion-MNIST to a report of a classifier, in minutes
+	@scripts/demo-vision
+
+figures-vision: setup  ## the classifiers' measured figures, on a quiet machine (an hour and more)
+	@scripts/figures-vision
+
 test: setup  ## system packages, lint, and every test that is not slow
 	@scripts/system-packages
 	@$(MAKE) --no-print-directory lint
@@ -60,6 +67,9 @@ gpu-check:  ## what holds on this GPU, and how fast; SMALL=1: in small on the CP
 
 gpu-page:  ## docs/gpu.md from the figures of every GPU check
 	$(or $(PYTHON),.venv/bin/python) -m tests.gpu_check.page
+
+bench-gpu-vision: setup  ## pictures a second of ResNet-50 on a GPU, or in small on a CPU
+	.venv/bin/python -m tests.benchmarks.gpu_vision
 
 oracles:  ## environments of other libraries, to compare metrics with (8 GB)
 	@scripts/oracles

@@ -1,1 +1,1 @@
-"""Image classification and object detection. This version holds no trainer yet."""
+"""Image classification and object detection."""

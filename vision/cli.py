@@ -116,6 +116,29 @@ def predict(
     say_written(stage.predict(run, pictures, out))
 
 
+@vision.command()
+def items(
+    run: RunPath,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A picture, or a folder of them, for each item.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The table.")] = Path(
+        "items.parquet"
+    ),
+    dimensions: Annotated[
+        int, typer.Option("--dimensions", min=0, help="Columns of the embedding.")
+    ] = 16,
+) -> None:
+    """Describe pictured items by tags and an embedding: an items table for `falconer etl`.
+
+    Example: falconer vision items runs/20250101T120000Z-resnet50-torch-1a2b3c films --out items.parquet
+    """
+    from falconer.pipelines.console import say_written
+    from falconer.vision.stages import items as stage
+
+    say_written(stage.items(run, folder, out, dimensions=dimensions))
+
+
 Recipe = Annotated[str, typer.Argument(help="A recipe's name, or a TOML file.")]
 Data = Annotated[
     str, typer.Option("--data", metavar="DATA", help="A folder, a CSV file, or a published name.")

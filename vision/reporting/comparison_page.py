@@ -36,7 +36,7 @@ def ablation_page(
     )
     lead = (
         "Right of zero: the recipe is better with this part. Intervals are over pictures, with the "
-        f"mean of {len(rows[0].seeds)} seeds of each; the spread between seeds is in the table."
+        f"mean over the seeds of each ({len(rows[0].seeds)}); their spread is in the table."
     )
     return _page(
         f"{name}: what each part is worth", judged, metric, table, _differences(found), lead, chart
@@ -110,7 +110,7 @@ def _seeds(rows: Sequence[AgainstFirst], metric: str) -> Table:
         )
         for row in rows
     )
-    return Table("seeds", f"{metric} over {len(rows[0].seeds)} seeds", columns, cells)
+    return Table("seeds", f"{metric}, seeds: {len(rows[0].seeds)}", columns, cells)
 
 
 def _differences(found: Sequence[PairedDifference]) -> Table | None:

@@ -43,7 +43,7 @@ def confusion_matrix(
                             x + cell / 2,
                             y + cell / 2 + 3,
                             f"{100 * count / total:.0f}",
-                            class_="tick",
+                            class_="value",
                             text_anchor="middle",
                         )
                     )
@@ -70,7 +70,7 @@ def _cell(x: float, y: float, side: float, share: float, text: str, *, right: bo
         width=drawing.at(side * 0.96),
         height=drawing.at(side * 0.96),
         class_=f"mark {drawing.colour(0 if right else 1)}",
-        fill_opacity=f"{0.12 + 0.88 * share:.3f}",
+        fill_opacity=f"{0.08 + 0.47 * share:.3f}",
         stroke="none",
     )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from numpy.typing import NDArray
 
 from falconer.pipelines.console import say
@@ -18,6 +19,7 @@ from falconer.pipelines.runs import Run
 from falconer.vision.data.named import open_source
 from falconer.vision.data.prepared import Prepared, prepare
 from falconer.vision.data.source import Fold
+from falconer.vision.head import features_of
 from falconer.vision.judging.calibration import best_temperature
 from falconer.vision.judging.metrics import per_picture
 from falconer.vision.judging.report import (
@@ -30,6 +32,7 @@ from falconer.vision.judging.report import (
     judged_tags,
 )
 from falconer.vision.model import ClassifierCard, ImageClassifier, load_classifier, save_classifier
+from falconer.vision.networks.weights import fingerprint, weights_path
 from falconer.vision.reporting.run_page import run_page
 from falconer.vision.stages.train import PICTURES, finished_run
 from falconer.vision.task import logits_of
@@ -111,7 +114,7 @@ def _prepared(run: Run, classifier: ImageClassifier, data: str | None, pictures:
 def answers_of(classifier: ImageClassifier, prepared: Prepared, rows: NDArray[np.int64]) -> Answers:
     """The classifier's answers to the pictures `rows`, with pictures of one group averaged where the
     pictures have tags (the frames of a clip)."""
-    logits = logits_of(classifier.network, prepared, rows, classifier.config)
+    logits = _logits(classifier, prepared, rows)
     labels = _labels_as_known(classifier.card, prepared, rows)
     names = [prepared.names[row] for row in rows]
     if classifier.card.task == "classes":
@@ -126,6 +129,24 @@ def answers_of(classifier: ImageClassifier, prepared: Prepared, rows: NDArray[np
     return Answers(
         [str(unit) for unit in units], rows[first], means.astype(np.float32), labels[first]
     )
+
+
+def _logits(
+    classifier: ImageClassifier, prepared: Prepared, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """float32[n, C]; of a frozen network's head they are made of the features that are kept."""
+    config = classifier.config
+    weights = weights_path(config.network.weights) if config.network.weights else None
+    if config.unfreezing or weights is None or not weights.is_file():
+        return logits_of(classifier.network, prepared, rows, config)
+    features = features_of(
+        classifier.network, prepared, config.pictures, weights_sha256=fingerprint(weights)
+    )
+    with torch.no_grad():
+        logits: NDArray[np.float32] = classifier.network.head(
+            torch.from_numpy(features[rows])
+        ).numpy()
+    return logits
 
 
 def _labels_as_known(

@@ -34,7 +34,7 @@ def predict(model: Path, places: Sequence[Path], out: Path) -> Path:
     `model` is a run, or a model directory on its own. Of tags, `answer` holds those above their
     threshold, with | between them. A file that is no usable picture has a line that says why.
     """
-    classifier = load_classifier(_model_directory(model))
+    classifier = load_classifier(model_directory(model))
     files = [file for place in places for file in _files(place)]
     if not files:
         raise DataError(f"{', '.join(map(str, places))}: there are no pictures")
@@ -55,7 +55,8 @@ def predict(model: Path, places: Sequence[Path], out: Path) -> Path:
     return out
 
 
-def _model_directory(path: Path) -> Path:
+def model_directory(path: Path) -> Path:
+    """The model directory that `path` is, or that of the finished run at `path`."""
     return path if (path / "model.json").is_file() else finished_run(path).model_directory
 
 

@@ -47,7 +47,7 @@ def _start(pipeline: Pipeline, window: Window) -> None:
 
 def _finish_others() -> None:
     """Let what a killed process left come to its end, one after the other."""
-    for one in DBOS.list_workflows(status="PENDING", app_version=store.VERSION):
+    for one in DBOS.list_workflows(status=list(store.UNFINISHED), app_version=store.VERSION):
         say(f"going on with {one.workflow_id}, which was cut off")
         _result(DBOS.retrieve_workflow(one.workflow_id))
 

@@ -28,7 +28,9 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
         "pipeline": pipeline.name,
         "champion": now.model_dump(mode="json") if now else None,
         "windows": [_window(places, name) for name in places.decided()],
-        "unfinished": [one.id for one in known if one.status == "PENDING" and not one.is_orphan],
+        "unfinished": [
+            one.id for one in known if one.status in store.UNFINISHED and not one.is_orphan
+        ],
         "failed": [one.id for one in known if one.status == "ERROR"],
         "alarms": alarms,
     }

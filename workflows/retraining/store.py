@@ -23,6 +23,8 @@ from falconer.workflows.retraining.places import Places
 
 VERSION = "1"
 """Raised when a change of the steps makes older, unfinished workflows senseless."""
+UNFINISHED = ("PENDING", "ENQUEUED")
+"""DBOS puts what it recovers into a queue first: who asks for the pending ones only, misses it."""
 DATABASE, LOCK = "workflows.sqlite", "lock"
 
 
@@ -41,7 +43,7 @@ class Known:
     @property
     def is_orphan(self) -> bool:
         """Unfinished, and of another version: nothing will ever go on with it."""
-        return self.status in ("PENDING", "ENQUEUED") and self.version != VERSION
+        return self.status in UNFINISHED and self.version != VERSION
 
 
 def url(pipeline: Pipeline) -> str:

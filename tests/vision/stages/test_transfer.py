@@ -77,6 +77,13 @@ def test_a_frozen_network_changes_its_head_only_and_features_are_kept(place: Pat
     assert kept.stat().st_mtime_ns == stamp
     report = json.loads((evaluate(run) / "report.json").read_text())
     assert report["metrics"]["top1"]["mean"] > 0.6
+    weights = place / "w.safetensors"
+    weights.rename(place / "moved.safetensors")
+    without = json.loads((evaluate(run) / "report.json").read_text())
+    (place / "moved.safetensors").rename(weights)
+    assert without["metrics"]["log_loss"]["mean"] == pytest.approx(
+        report["metrics"]["log_loss"]["mean"], rel=1e-4
+    )
 
 
 def test_stages_are_unfrozen_in_turn(place: Path) -> None:
