@@ -102,6 +102,11 @@ def with_note(text: str, note: str) -> Markup:
     return Markup('{}<small class="note">{}</small>').format(text, note)
 
 
+def span(low: float, high: float) -> str:
+    """An interval in words; one without width, as of a mean of equal values, claims nothing."""
+    return "no spread" if low == high else f"{decimal(low)} to {decimal(high)}"
+
+
 def breakable(label: str) -> Markup:
     """A label that may break after an underscore; `Markup` stays as it is."""
     return (

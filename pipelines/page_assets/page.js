@@ -18,13 +18,21 @@
   });
 
   function textOf(cell) {
-    return Array.from(cell.childNodes).map(function (node) { return node.textContent.trim(); })
-      .filter(Boolean).join(" ").replace(/\s+/g, " ");
+    return Array.from(cell.childNodes).map(function (node) {
+      if (node.nodeName === "WBR") { return ""; }
+      return node.nodeType === Node.TEXT_NODE ? node.textContent : " " + node.textContent + " ";
+    }).join("").replace(/\s+/g, " ").trim();
+  }
+
+  // A spreadsheet computes what begins like a formula; numbers and intervals stay as they are.
+  function harmless(text) {
+    var numbers = /^[+-]?[\d.,]+( [+-]?[\d.,]+ to [+-]?[\d.,]+)?$/;
+    return /^[=+\-@]/.test(text) && !numbers.test(text) ? "'" + text : text;
   }
 
   function csvOf(table) {
     return Array.from(table.rows).map(function (row) {
-      return Array.from(row.cells).map(function (cell) { return '"' + textOf(cell).replace(/"/g, '""') + '"'; }).join(",");
+      return Array.from(row.cells).map(function (cell) { return '"' + harmless(textOf(cell)).replace(/"/g, '""') + '"'; }).join(",");
     }).join("\r\n") + "\r\n";
   }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from falconer.pipelines.config import Config
@@ -39,9 +41,16 @@ class EvaluationConfig(Config):
         return tuple(name for name in known if name in names)
 
 
+UserNames = Literal["own", "pseudonyms"]
+
+
 class ComparisonConfig(Config):
     """What decides the order; intervals of differences are made as the reports' own intervals
     were."""
 
     metric: str | None = None
     """None: ndcg@10 of lists; roc_auc of labels, rmse of ratings."""
+    users: int = Field(default=200, ge=0, le=1000)
+    """Users whose history and lists the page of lists carries; 0: none."""
+    user_names: UserNames = "own"
+    """What these are called: their own labels, or numbers. Histories stay as they are."""

@@ -9,6 +9,7 @@ from falconer.pipelines import page
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.runs import Run
+from falconer.recsys.judging.config import ComparisonConfig
 from falconer.recsys.judging.reports import Comparison, ListsReport
 from falconer.recsys.reporting import cards as report_cards
 from falconer.recsys.reporting import explorer
@@ -18,18 +19,26 @@ from falconer.recsys.reporting.palette import Palette, curves_of
 from falconer.recsys.reporting.sections import Section, section
 
 
-def render(comparison: Comparison[ListsReport], data: Dataset, runs: Sequence[Run]) -> str:
+def render(
+    comparison: Comparison[ListsReport],
+    data: Dataset,
+    runs: Sequence[Run],
+    config: ComparisonConfig | None = None,
+) -> str:
     """The HTML of the comparison.
 
     `runs` are those that made the lists; `run.path / view / "recommendations.parquet"` is read for
-    the ten users. Reports whose lists came from elsewhere (`report.run` is None) take part in
+    the users that `config` allows. Reports whose lists came from elsewhere (`report.run` is None) take part in
     everything but the users and the training curves. Raises `ArtifactError` where a run's lists are
     missing or damaged.
     """
+    config = config or ComparisonConfig()
     palette = Palette.of(comparison)
     sections = [section(view, palette) for view in comparison.views]
     files = _list_files(comparison, runs)
-    explored = examples.examples(data, comparison.fold, files, n=examples.N_EXPLORED)
+    explored = examples.examples(
+        data, comparison.fold, files, n=config.users, names=config.user_names
+    )
     people, searchable = explored[: examples.N_USERS], _explorer(explored, files)
     curves = curves_of(_labels(comparison), runs, palette)
     context = {
@@ -47,7 +56,7 @@ def render(comparison: Comparison[ListsReport], data: Dataset, runs: Sequence[Ru
         "palette": palette.numbers,
         "people": people,
         "rule": examples.RULE,
-        "explorer_rule": examples.EXPLORER_RULE,
+        "explorer_rule": examples.explorer_rule(config.users),
         "explorer": searchable,
         "curves": curves,
         "warnings": report_cards.warnings(comparison),

@@ -190,7 +190,7 @@ def _estimate(report: BaseReport, name: str) -> str:
         return page.decimal(estimate.mean)
     return page.with_note(
         page.decimal(estimate.mean),
-        f"{page.decimal(estimate.low)} to {page.decimal(estimate.high)}",
+        page.span(estimate.low, estimate.high),
     )
 
 

@@ -12,6 +12,10 @@ from falconer.pipelines import charts, page
 from falconer.pipelines.page import Column, Table
 from falconer.recsys.judging.reports import SliceDifference, SliceEstimate, ViewComparison
 
+FEW = 100
+"""Questions of a group below which a percentile interval covers too seldom (85 to 89 % in place of
+95) to be shown."""
+
 
 def slice_table(view: ViewComparison[Any], title: str, numbers: Mapping[str, int]) -> Table | None:
     """One row a group, one column a model; None where nothing was sliced. `numbers` are the models'
@@ -49,10 +53,11 @@ def slice_table(view: ViewComparison[Any], title: str, numbers: Mapping[str, int
 def _cell(estimate: SliceEstimate | None, *, marked: bool) -> Markup | str:
     if estimate is None:
         return "\u2013"
-    cell = page.with_note(
-        page.decimal(estimate.mean),
-        f"{page.decimal(estimate.low)} to {page.decimal(estimate.high)}",
-    )
+    mean = page.decimal(estimate.mean)
+    if estimate.n < FEW:
+        cell = page.with_note(Markup('<span class="soft">{}</span>').format(mean), f"under {FEW}")
+    else:
+        cell = page.with_note(mean, page.span(estimate.low, estimate.high))
     return (
         Markup('{}<span class="badge warn">beats the first</span>').format(cell) if marked else cell
     )

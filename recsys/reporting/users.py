@@ -21,25 +21,27 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.errors import ArtifactError
+from falconer.recsys.judging.config import UserNames
 
 SEED = 0
 N_USERS = 10
-N_EXPLORED = 200
-"""Users of the explorer: the first of the same choice, so that the ten are among them."""
 N_HISTORY = 12
 N_CHOSEN = 12
 N_LISTED = 10
 
 RULE = (
-    f"These {N_USERS} users were chosen by their ids alone, never by a result: of all users with a "
-    "history and at "
-    "least one relevant item in the catalogue, "
+    "These users were chosen by their ids alone, never by a result: of all users with a history and "
+    "at least one relevant item in the catalogue, "
     f"those for whom the sha256 of \u201c{SEED}:<user id>\u201d comes first."
 )
-EXPLORER_RULE = (
-    f"By the same rule, up to {N_EXPLORED} users are in this page; "
-    "a page with all of them would be too large."
-)
+
+
+def explorer_rule(n: int) -> str:
+    """The same in words for the users of the explorer."""
+    return (
+        f"By the same rule, up to {n} users are in this page; "
+        "a page with all of them would be too large."
+    )
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,15 @@ class Example:
 
 
 def examples(
-    data: Dataset, fold: Fold, files: Mapping[View, Mapping[str, Path]], *, n: int = N_USERS
+    data: Dataset,
+    fold: Fold,
+    files: Mapping[View, Mapping[str, Path]],
+    *,
+    n: int = N_USERS,
+    names: UserNames = "own",
 ) -> tuple[Example, ...]:
     """The first `n` users that `RULE` chooses. `files` holds view -> a model's label -> its
-    `recommendations.parquet`.
+    `recommendations.parquet`. With pseudonyms the label of a user is its place in the choice.
 
     Raises `ArtifactError` where such a file is missing, damaged or lacks a column.
     """
@@ -106,12 +113,16 @@ def examples(
     }
     catalogue = _Catalogue(data)
     found = []
-    for row, key in zip(rows, chosen_keys.to_pylist(), strict=True):
+    for place, (row, key) in enumerate(zip(rows, chosen_keys.to_pylist(), strict=True), start=1):
         past, following = queries.history[row].astype(np.int64), truth.items[row].astype(np.int64)
         history = _history(past, _times(queries, row), catalogue)
         found.append(
             Example(
-                label=_user_label(data, int(queries.user[row]), key),
+                label=(
+                    f"user {place}"
+                    if names == "pseudonyms"
+                    else _user_label(data, int(queries.user[row]), key)
+                ),
                 n_events=len(past),
                 n_distinct=len(history),
                 history=history[:N_HISTORY],

@@ -12,7 +12,7 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.runs import Run
 from falconer.recsys.judging.compare import Judged, Task
-from falconer.recsys.judging.config import EvaluationConfig
+from falconer.recsys.judging.config import ComparisonConfig, EvaluationConfig
 from falconer.recsys.judging.reports import BaseReport, Comparison, Part
 from falconer.recsys.judging.subject import Subject
 
@@ -75,5 +75,11 @@ class Answers(Protocol[R]):
     def read(self, folder: Path) -> Judged[R]:
         """The report in a part's folder, with its values."""
 
-    def render(self, comparison: Comparison[R], data: Dataset, runs: Sequence[Run]) -> str:
+    def render(
+        self,
+        comparison: Comparison[R],
+        data: Dataset,
+        runs: Sequence[Run],
+        config: ComparisonConfig,
+    ) -> str:
         """The page."""

@@ -56,7 +56,7 @@ def _compare(
     result = judging.compare(found, answers.task, metric=config.metric)
     members = [Run.open(path) for path in paths if (path / runs.RUN_FILE).is_file()]
     data = _compared_dataset(result.dataset_id, members, data_path)
-    write_text(out, answers.render(result, data, members))
+    write_text(out, answers.render(result, data, members, config))
     for view in result.views:
         _show(view, answers.task.questions)
     for warning in result.warnings:

@@ -13,7 +13,7 @@ from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.runs import Run
 from falconer.recsys.judging.compare import Task
-from falconer.recsys.judging.config import EvaluationConfig
+from falconer.recsys.judging.config import ComparisonConfig, EvaluationConfig
 from falconer.recsys.judging.labels import checks, predictions
 from falconer.recsys.judging.labels import judge as judging
 from falconer.recsys.judging.labels.judge import JudgedLabels
@@ -101,7 +101,11 @@ class LabelAnswers:
         return judging.read(folder)
 
     def render(
-        self, comparison: Comparison[LabelsReport], data: Dataset, runs: Sequence[Run]
+        self,
+        comparison: Comparison[LabelsReport],
+        data: Dataset,
+        runs: Sequence[Run],
+        config: ComparisonConfig,
     ) -> str:
         """The page."""
         return labels_page.render(comparison, data, runs)

@@ -14,7 +14,7 @@ from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.runs import Run
 from falconer.recsys.judging import slices
 from falconer.recsys.judging.compare import Task
-from falconer.recsys.judging.config import EvaluationConfig
+from falconer.recsys.judging.config import ComparisonConfig, EvaluationConfig
 from falconer.recsys.judging.lists import checks
 from falconer.recsys.judging.lists import judge as judging
 from falconer.recsys.judging.lists.per_query import JudgedLists
@@ -116,7 +116,11 @@ class ListAnswers:
         return judging.read(folder)
 
     def render(
-        self, comparison: Comparison[ListsReport], data: Dataset, runs: Sequence[Run]
+        self,
+        comparison: Comparison[ListsReport],
+        data: Dataset,
+        runs: Sequence[Run],
+        config: ComparisonConfig,
     ) -> str:
         """The page."""
-        return lists_page.render(comparison, data, runs)
+        return lists_page.render(comparison, data, runs, config)

@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 400
+INSTALLED = ROOT / "tests" / "support" / "stranger"
+"""Another distribution, which a test installs: it is a package."""
 WRITTEN = {".py", ".html", ".css", ".js", ".md", ".toml", ""}
 
 FOREIGN = re.compile(
@@ -70,7 +72,9 @@ def test_no_data_file_is_tracked() -> None:
 
 def test_tests_are_unlike_packages() -> None:
     found = [
-        path for path in (ROOT / "tests").rglob("__init__.py") if path.parent != ROOT / "tests"
+        path
+        for path in (ROOT / "tests").rglob("__init__.py")
+        if path.parent != ROOT / "tests" and INSTALLED not in path.parents
     ]
     assert found == [], "importmode is importlib: test folders hold no __init__.py"
 

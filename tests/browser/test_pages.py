@@ -158,6 +158,24 @@ def test_a_table_is_copied_as_csv(browser: Browser, tmp_path: Path) -> None:
     rows = page.evaluate("navigator.clipboard.readText()").splitlines()
     assert rows[0].startswith('"Model","Group","ndcg@10"')
     assert rows[1].startswith('"their.parquet","a","0.1800 0.1728 to 0.1872"')
+    assert '"capped_recall@10"' in rows[0]
+    context.close()
+
+
+def test_a_copied_cell_is_never_a_formula(browser: Browser, tmp_path: Path) -> None:
+    data, path = write_goods(tmp_path / "goods"), tmp_path / "page.html"
+    levels = {'=HYPERLINK("x")': 0.3, "-1+1": 0.2, "@sum": 0.1, "-0.5": 0.05}
+    found = make_comparison(data, levels, [None] * 4, ["novel"])
+    path.write_text(report.render(found, data, []), encoding="utf-8")
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(path.as_uri())
+    page.locator("[data-copies='novel-table-caption']").click()
+    page.get_by_text("Copied").wait_for()
+    rows = page.evaluate("navigator.clipboard.readText()").splitlines()
+    first = [row.split('",')[0] for row in rows[1:]]
+    assert first == ['"\'=HYPERLINK(""x"") best', "\"'-1+1", "\"'@sum", '"-0.5']
+    assert '"0.3000 0.2' in rows[1]
     context.close()
 
 

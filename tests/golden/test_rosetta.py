@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from falconer.recsys.metrics import METRICS
-from falconer.recsys.metrics.translate import TRANSLATIONS, Translation, Values
+from falconer.recsys.metrics.conversions import Values
+from falconer.recsys.metrics.translate import TRANSLATIONS, Translation
 from tests.oracles import golden
 from tests.oracles.cases import N_RANDOM, Case, degenerate_cases, random_cases
 

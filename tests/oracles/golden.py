@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from falconer.recsys.metrics.conversions import Values
 from falconer.recsys.metrics.ranked import Ranked
-from falconer.recsys.metrics.translate import Translation, Values
+from falconer.recsys.metrics.translate import Translation
 from tests.oracles.cases import N_RANDOM, Case
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "rosetta"

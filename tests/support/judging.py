@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold, View
+from falconer.recsys import stages
 from falconer.recsys.judging.compare import compare
 from falconer.recsys.judging.config import ComparisonConfig, EvaluationConfig
 from falconer.recsys.judging.labels import judge as labels
@@ -29,6 +30,18 @@ from falconer.recsys.judging.reports import (
 from falconer.recsys.judging.slices import Slicing
 from falconer.recsys.judging.subject import Subject
 from falconer.recsys.lists.stored import Lists, StoredLists
+from falconer.recsys.stages import RecommendConfig
+from tests.support.datasets import label_signal
+
+QUICK = EvaluationConfig(k=(1, 10), resamples=100)
+FEW = EvaluationConfig(resamples=200)
+
+
+def judge_model(model: str, data: Dataset, root: Path) -> Path:
+    """A run that was trained, asked for lists and judged."""
+    run = stages.train(model, data.path, root / "runs")
+    stages.recommend(run, config=RecommendConfig(k=10))
+    return stages.evaluate(run, config=QUICK)
 
 
 def judge_lists(
@@ -81,3 +94,23 @@ def compare_labels(
 def comparison_of(judged: Sequence[JudgedLabels]) -> Comparison[LabelsReport]:
     """The same with what a page needs around it."""
     return compare([{"labels": one} for one in judged], LABELS)
+
+
+def true_probability(data: Dataset, fold: Any = "test") -> Any:
+    """The probability that each row's label was drawn with."""
+    tables = [
+        {name: table.column(name).to_numpy() for name in table.column_names[3:]}
+        for table in (data.users, data.items)
+    ]
+    pairs = data.pairs(fold)
+    columns = {
+        "user": pairs.queries.user,
+        "item": pairs.item,
+        "device": pairs.queries.features["device"],
+    }
+    return 1 / (1 + np.exp(-label_signal(tables[0], tables[1], columns)))
+
+
+def judged_clicks(data: Dataset, score: Any, label: str = "model", **facts: Any) -> JudgedLabels:
+    """Predictions of the test fold, with few resamples."""
+    return judge_labels(score, data, label=label, config=FEW, **facts)

@@ -47,7 +47,7 @@ def render(report: DetectionReport, data: Annotated, founds: Sequence[Found], ru
         "metrics": _metrics(report),
         "errors": _errors(report),
         "pictures": _shown(report, data, founds),
-        "colours": {name: colour_of(name) for name in report.classes},
+        "legend": [(name, _swatch(colour_of(name))) for name in report.classes],
         "threshold": None if report.threshold is None else page.decimal(report.threshold, digits=2),
         "curves": _curves(run),
         "set_aside": list(report.rejected.items()),
@@ -86,10 +86,9 @@ def _chart(report: DetectionReport) -> Markup:
 def _metrics(report: DetectionReport) -> Table:
     rows = tuple(
         (
-            name,
+            page.with_note(name, one.definition),
             page.decimal(one.mean),
             f"{page.decimal(one.low or 0)} to {page.decimal(one.high or 0)}",
-            one.definition,
         )
         for name, one in report.metrics.items()
     )
@@ -97,7 +96,6 @@ def _metrics(report: DetectionReport) -> Table:
         Column("Metric"),
         Column("Value", numeric=True),
         Column(f"{report.level:.0%} interval over pictures", numeric=True),
-        Column("What it is"),
     )
     return Table("metrics", "Every metric, with what it is", columns, rows)
 
@@ -133,7 +131,7 @@ def _shown(report: DetectionReport, data: Annotated, founds: Sequence[Found]) ->
         Shown(
             data.pictures[n].path.name,
             _drawing(data.pictures[n], founds[n], lowest, report.classes),
-            f"{wrong[n]} wrong of {int((founds[n].scores >= lowest).sum())} detections, "
+            f"{wrong[n]} errors: {int((founds[n].scores >= lowest).sum())} detections, "
             f"{len(data.pictures[n])} true boxes",
         )
         for n in dict.fromkeys(int(place) for place in chosen)
@@ -163,6 +161,13 @@ def _drawing(picture: Picture, found: Found, lowest: float, classes: Sequence[st
         int(kept.sum()),
         Markup("").join(shapes),
     )
+
+
+def _swatch(colour: str) -> Markup:
+    """A small square of a colour; decoration, hidden from screen readers."""
+    return Markup(
+        '<svg width="14" height="14" aria-hidden="true"><rect width="14" height="14" fill="{}"/></svg>'
+    ).format(colour)
 
 
 def _rectangle(box: Sequence[float], colour: str, more: str) -> Markup:

@@ -27,6 +27,7 @@ from falconer.pipelines.statistics.differences import Estimate
 from falconer.recsys.judging import slices
 from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.labels import slices as groups
+from falconer.recsys.judging.labels.calibration import error_by_chance
 from falconer.recsys.judging.reports import Bin, LabelsReport, Unit
 from falconer.recsys.judging.stored import (
     ANEW,
@@ -50,7 +51,8 @@ MAIN_METRIC: Mapping[Target, str] = {"binary": "roc_auc", "rating": "rmse"}
 MOST_UNITS = 20_000
 """Rows without users: where there are more, so many groups of them, by their number, are
 resampled."""
-OF_PROBABILITIES = ("log_loss", "expected_calibration_error")
+CALIBRATION = "expected_calibration_error"
+OF_PROBABILITIES = ("log_loss", CALIBRATION)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,10 @@ def judge(
     probable = target == "binary" and bool(((score >= 0) & (score <= 1)).all())
     columns = _columns(target, labels, score, codes if unit == "user" else None, probable=probable)
     table = {name: by_unit(values, codes, len(keys)) for name, values in columns.items()}
+    metrics = _estimates(table, config)
+    if CALIBRATION in metrics:
+        chance = error_by_chance(labels, score, codes, resamples=config.resamples, seed=config.seed)
+        metrics[CALIBRATION] = _lowered(metrics[CALIBRATION], chance)
     parts = list(groups.judged(MAIN_METRIC[target], data, fold, labels, score, codes))
     report = LabelsReport(
         label=subject.label,
@@ -114,7 +120,7 @@ def judge(
         mean_label=float(labels.mean()),
         unit=unit,
         n_units=len(keys),
-        metrics=_estimates(table, config),
+        metrics=metrics,
         bins=reliability(labels, score) if probable else (),
         slices=groups.estimates(parts, config),
         level=config.level,
@@ -187,14 +193,18 @@ def _estimates(table: Mapping[str, Float64], config: EvaluationConfig) -> dict[s
 
 
 def _estimate(name: str, mean: float, low: float, high: float) -> Estimate:
-    """With the interval cut at what the metric can be: a first-order change knows no bounds."""
+    """With the interval cut at what the metric can be."""
     definition: Definition[Any] = {**BINARY_METRICS, **RATING_METRICS}[name]
-    least, most = (
-        (-np.inf if definition.bounds[0] is None else definition.bounds[0]),
-        definition.bounds[1],
-    )
-    low, high = max(low, least), min(high, np.inf if most is None else most)
+    least, most = groups.bounds(name)
+    low, high = max(low, least), min(high, most)
     return Estimate(mean=mean, low=low, high=high, definition=definition.sentence(1))
+
+
+def _lowered(estimate: Estimate, chance: float) -> Estimate:
+    """The lower end less what chance gives to a calibrated model, so that the interval holds 0 for
+    one."""
+    assert estimate.low is not None
+    return estimate.model_copy(update={"low": max(0.0, estimate.low - chance)})
 
 
 def reliability(labels: Float64, score: Float64) -> tuple[Bin, ...]:

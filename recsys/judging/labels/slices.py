@@ -17,6 +17,7 @@ from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.labels.checks import Checked
 from falconer.recsys.judging.reports import SliceEstimate
 from falconer.recsys.judging.slices import Slicing
+from falconer.recsys.metrics import BINARY_METRICS, RATING_METRICS
 from falconer.recsys.metrics.linear import row_values
 
 Float64 = NDArray[np.float64]
@@ -93,11 +94,17 @@ def estimates(groups: Sequence[Group], config: EvaluationConfig) -> tuple[SliceE
             group=group.name,
             n=group.n_rows,
             mean=group.mean,
-            low=float(low[place]),
-            high=float(high[place]),
+            low=max(float(low[place]), bounds(group.metric)[0]),
+            high=min(float(high[place]), bounds(group.metric)[1]),
         )
         for place, group in enumerate(groups)
     )
+
+
+def bounds(metric: str) -> tuple[float, float]:
+    """What the metric can be: a first-order change knows no bounds."""
+    low, high = {**BINARY_METRICS, **RATING_METRICS}[metric].bounds
+    return -np.inf if low is None else low, np.inf if high is None else high
 
 
 def _by_unit(values: Float64, codes: Int64, n_units: int) -> Float64:

@@ -22,47 +22,13 @@ from falconer.recsys import stages
 from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.labels import judge as judging
 from falconer.recsys.judging.labels import predictions
-from falconer.recsys.judging.labels.judge import JudgedLabels
 from falconer.recsys.judging.stored import REPORT
-from falconer.recsys.reporting import labels_page as comparison_page
-from falconer.workflows import cli
-from tests.support.datasets import checkerboard, label_signal, write_labels_dataset
-from tests.support.judging import compare_labels, comparison_of, judge_labels
-
-FEW = EvaluationConfig(resamples=200)
-
-
-@pytest.fixture(scope="module")
-def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_labels_dataset(tmp_path_factory.mktemp("clicks") / "clicks", n_rows=4000)
-
-
-@pytest.fixture(scope="module")
-def run(clicks: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A label mean by category, with predictions and a report."""
-    root = tmp_path_factory.mktemp("runs")
-    path = stages.train("label_mean", clicks.path, root, overrides=["model.by=category"])
-    stages.predict(path)
-    return stages.evaluate(path, config=FEW)
-
-
-def true_probability(data: Dataset, fold: Any = "test") -> Any:
-    """The probability that each row's label was drawn with."""
-    tables = [
-        {name: table.column(name).to_numpy() for name in table.column_names[3:]}
-        for table in (data.users, data.items)
-    ]
-    pairs = data.pairs(fold)
-    columns = {
-        "user": pairs.queries.user,
-        "item": pairs.item,
-        "device": pairs.queries.features["device"],
-    }
-    return 1 / (1 + np.exp(-label_signal(tables[0], tables[1], columns)))
-
-
-def judged(data: Dataset, score: Any, label: str = "model", **facts: Any) -> JudgedLabels:
-    return judge_labels(score, data, label=label, config=FEW, **facts)
+from tests.support.datasets import checkerboard, write_labels_dataset
+from tests.support.judging import (
+    FEW,
+    judged_clicks,
+    true_probability,
+)
 
 
 def test_predictions_name_each_row_of_the_fold_with_its_user(run: Path, clicks: Dataset) -> None:
@@ -76,7 +42,7 @@ def test_predictions_name_each_row_of_the_fold_with_its_user(run: Path, clicks: 
 
 def test_a_report_has_scikit_learns_values_and_its_intervals_hold_them(clicks: Dataset) -> None:
     score, label = true_probability(clicks), clicks.labels("test")
-    report = judged(clicks, score).report
+    report = judged_clicks(clicks, score).report
     assert report.metrics["roc_auc"].mean == pytest.approx(roc_auc_score(label, score), abs=1e-9)
     assert report.metrics["log_loss"].mean == pytest.approx(log_loss(label, score), abs=1e-7)
     assert list(report.metrics) == [
@@ -103,7 +69,7 @@ def test_the_best_auc_of_the_planted_signal_lies_within_the_interval(tmp_path: P
     held = 0
     for seed in range(20):
         data = write_labels_dataset(tmp_path / str(seed), n_rows=4000, seed=50, draw=seed)
-        one = judged(data, true_probability(data)).report.metrics["roc_auc"]
+        one = judged_clicks(data, true_probability(data)).report.metrics["roc_auc"]
         assert one.low is not None
         assert one.high is not None
         held += one.low <= known <= one.high
@@ -116,10 +82,10 @@ def test_rows_are_resampled_where_there_are_no_users_and_groups_of_them_where_th
     data = write_labels_dataset(tmp_path / "rows", entities=False)
     label = data.labels("test")
     score = np.random.default_rng(0).random(len(label))
-    by_row = judged(data, score)
+    by_row = judged_clicks(data, score)
     assert (by_row.report.unit, by_row.report.n_units) == ("row", len(label))
     monkeypatch.setattr(judging, "MOST_UNITS", 100)
-    by_group = judged(data, score)
+    by_group = judged_clicks(data, score)
     assert by_group.report.unit == "group of rows"
     assert 80 < by_group.report.n_units <= 100
     for name in ("roc_auc", "log_loss"):
@@ -130,7 +96,7 @@ def test_rows_are_resampled_where_there_are_no_users_and_groups_of_them_where_th
 
 
 def test_scores_that_are_no_probabilities_have_no_log_loss(clicks: Dataset) -> None:
-    report = judged(clicks, 10 * true_probability(clicks) - 5).report
+    report = judged_clicks(clicks, 10 * true_probability(clicks) - 5).report
     assert set(report.metrics) == {"roc_auc", "gauc", "average_precision"}
     assert report.bins == ()
     assert any("no probabilities" in warning for warning in report.warnings)
@@ -138,7 +104,7 @@ def test_scores_that_are_no_probabilities_have_no_log_loss(clicks: Dataset) -> N
 
 def test_parts_of_the_rows_have_their_own_auc(clicks: Dataset) -> None:
     score, label = true_probability(clicks), clicks.labels("test")
-    found = {(one.slicing, one.group): one for one in judged(clicks, score).report.slices}
+    found = {(one.slicing, one.group): one for one in judged_clicks(clicks, score).report.slices}
     unknown = clicks.pairs("test").queries.user < 0
     device = clicks.pairs("test").queries.features["device"]
     assert found["user", "known user"].mean == pytest.approx(
@@ -153,7 +119,7 @@ def test_parts_of_the_rows_have_their_own_auc(clicks: Dataset) -> None:
 
 def test_ratings_are_judged_by_their_errors(tmp_path: Path) -> None:
     data = write_labels_dataset(tmp_path / "stars", target="rating")
-    report = judged(data, data.labels("test") + 0.5).report
+    report = judged_clicks(data, data.labels("test") + 0.5).report
     assert list(report.metrics) == ["rmse", "mae"]
     assert report.metrics["rmse"].mean == pytest.approx(0.5, abs=1e-6)
     assert report.bins == ()
@@ -272,131 +238,6 @@ def test_a_run_that_an_older_release_judged_says_what_to_do(run: Path, tmp_path:
     (old / "labels").rename(old / "ranking")
     with pytest.raises(ArtifactError, match="older release; judge anew with `falconer evaluate"):
         stages.compare([old], out=tmp_path / "page.html")
-
-
-def noisy(data: Dataset, scale: float, seed: int = 0) -> Any:
-    """The true probabilities, with so much noise in their logits."""
-    p = true_probability(data)
-    return 1 / (
-        1
-        + np.exp(
-            -np.log(p / (1 - p)) - np.random.default_rng(seed).normal(scale=scale, size=len(p))
-        )
-    )
-
-
-def test_a_clear_lead_is_a_lead_and_noise_is_not(clicks: Dataset) -> None:
-    best, near, far = (
-        judged(clicks, noisy(clicks, s), label)
-        for s, label in ((0, "best"), (0.01, "near"), (3, "far"))
-    )
-    found = compare_labels([far, near, best])
-    assert found.metric == "roc_auc"
-    assert found.reports[-1].label == "far"
-    assert found.verdict.startswith("No winner: ")
-    assert found.letters == {"best": "a", "near": "a", "far": "b"}
-    assert compare_labels([far, best]).verdict.startswith("best (roc_auc 0.")
-    assert "leads" in compare_labels([far, best]).verdict
-    assert "nothing to compare" in compare_labels([best]).verdict
-
-
-def test_a_metric_of_which_less_is_better_orders_the_other_way(clicks: Dataset) -> None:
-    best, far = judged(clicks, noisy(clicks, 0), "best"), judged(clicks, noisy(clicks, 3), "far")
-    found = compare_labels([far, best], metric="log_loss")
-    assert [report.label for report in found.reports] == ["best", "far"]
-    assert found.differences[0].difference < 0
-    assert "leads, 0." in found.verdict
-    with pytest.raises(ConfigError, match="no metric of the task `labels`"):
-        compare_labels([far, best], metric="ndcg@10")
-
-
-def test_the_plain_baseline_is_named_where_it_is_not_beaten(clicks: Dataset) -> None:
-    plain, model = (
-        judged(clicks, noisy(clicks, 0), "mean", model="label_mean"),
-        judged(clicks, noisy(clicks, 3), "deep"),
-    )
-    assert "The plain baseline mean beats deep." in compare_labels([plain, model]).verdict
-    turned = [
-        judged(clicks, noisy(clicks, 0), "deep"),
-        judged(clicks, noisy(clicks, 3), "mean", model="label_mean"),
-    ]
-    assert compare_labels(turned).verdict.endswith("deep beats every plain baseline here (mean).")
-
-
-def test_what_was_judged_otherwise_is_not_compared(clicks: Dataset, tmp_path: Path) -> None:
-    score = true_probability(clicks)
-    first = judged(clicks, score)
-    valid = judge_labels(
-        true_probability(clicks, "valid"), clicks, fold="valid", label="v", config=FEW
-    )
-    other = judge_labels(
-        score, clicks, fold="test", label="o", config=EvaluationConfig(resamples=100)
-    )
-    with pytest.raises(ArtifactError, match="same fold of the same dataset"):
-        compare_labels([first, valid])
-    with pytest.raises(
-        ArtifactError, match="evaluate both with the same level, resamples and seed"
-    ):
-        compare_labels([first, other])
-    with pytest.raises(ConfigError, match="nothing to compare"):
-        compare_labels([])
-
-
-def test_intervals_of_differences_are_paired(clicks: Dataset) -> None:
-    first, second = judged(clicks, noisy(clicks, 0), "a"), judged(clicks, noisy(clicks, 0.2), "b")
-    (gap,) = compare_labels([first, second]).differences
-    alone = first.report.metrics["roc_auc"]
-    assert gap.high - gap.low < 0.5 * (alone.high - alone.low)  # type: ignore[operator]
-
-
-def test_the_page_shows_the_verdict_the_values_and_the_calibration(
-    run: Path, clicks: Dataset, tmp_path: Path
-) -> None:
-    mean = judging.read(run / "labels")
-    found = comparison_of([mean, judged(clicks, true_probability(clicks), "best")])
-    html = comparison_page.render(found, clicks, [Run.open(run)])
-    for part in (
-        "2 models on clicks",
-        "best (roc_auc",
-        "expected_calibration_error",
-        "as given",
-        "The runs",
-    ):
-        assert part in html
-    assert html.count("<figure>") == 3
-
-
-def test_the_commands_from_training_to_the_page(
-    clicks: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    runs = tmp_path / "runs"
-    for by in ("item", "category"):
-        assert (
-            cli.run(
-                [
-                    "train",
-                    "label_mean",
-                    "--data",
-                    str(clicks.path),
-                    "--runs",
-                    str(runs),
-                    "--set",
-                    f"model.by={by}",
-                ]
-            )
-            == 0
-        )
-        path = capsys.readouterr().out.splitlines()[-1]
-        assert cli.run(["predict", path]) == 0
-        assert cli.run(["evaluate", path, "--set", "resamples=100"]) == 0
-        assert "roc_auc" in capsys.readouterr().out
-    page = tmp_path / "page.html"
-    assert (
-        cli.run(["compare", *map(str, runs.glob("2*")), "--out", str(page), "--metric", "log_loss"])
-        == 0
-    )
-    assert "log_loss" in capsys.readouterr().out
-    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 def test_a_damaged_report_is_refused(run: Path, tmp_path: Path) -> None:

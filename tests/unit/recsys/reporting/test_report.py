@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from falconer.pipelines.data.dataset import Dataset, write_table
 from falconer.pipelines.errors import ArtifactError
-from falconer.recsys.judging.reports import Comparison, ListsReport, ViewComparison
+from falconer.recsys.judging.config import ComparisonConfig
+from falconer.recsys.judging.reports import Comparison, ListsReport, SliceEstimate, ViewComparison
 from falconer.recsys.reporting import cards as report_cards
 from falconer.recsys.reporting import explorer, sections
 from falconer.recsys.reporting import lists_page as report
@@ -66,7 +67,7 @@ def test_report_says_what_it_rests_on(html: str, goods: Dataset) -> None:
         "test_days = 28",
         goods.card.dataset_id,
         escape(examples.RULE),
-        escape(examples.EXPLORER_RULE),
+        escape(examples.explorer_rule(200)),
         "had been judged on 7 times here, for 5 different lists",
         "personal_popularity has the best mean of all queries, and yet",
         "Accuracy against coverage and cost",
@@ -144,6 +145,47 @@ def test_letters_join_what_is_not_told_apart(goods: Dataset) -> None:
         view, Palette.of(Comparison[ListsReport](dataset_id="x", fold="test", views=(view,)))
     )
     assert [row[1] for row in table.rows] == ["a", "a", "b"]
+
+
+def test_users_can_be_left_out_or_be_numbers(goods: Dataset, tmp_path: Path, html: str) -> None:
+    runs = make_runs(tmp_path, goods, list(LEVELS), VIEWS)
+    comparison = make_comparison(goods, LEVELS, runs, VIEWS)
+    without = report.render(comparison, goods, runs, ComparisonConfig(users=0))
+    numbered = report.render(
+        comparison, goods, runs, ComparisonConfig(users=20, user_names="pseudonyms")
+    )
+    [*_, own] = re.findall(r"<summary><b><bdi>(.*?)</bdi>", html)
+    assert own not in without
+    assert 'id="users"' in html
+    assert "data-explorer hidden" in html
+    assert 'id="users"' not in without
+    assert "data-explorer hidden" not in without
+    assert re.findall(r"<summary><b><bdi>(.*?)</bdi>", numbered) == [
+        f"user {place}" for place in range(1, 11)
+    ]
+    explored = json.loads(
+        re.search(r"<template data-content>(.*?)</template>", numbered, re.S)[1]  # type: ignore[index]
+        .replace("&#34;", '"')
+        .replace("&amp;", "&")
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&#39;", "'")
+    )
+    assert [one["label"] for one in explored["users"]] == [f"user {n}" for n in range(1, 21)]
+
+
+def test_a_small_group_has_no_interval_and_no_interval_claims_to_be_exact(goods: Dataset) -> None:
+    view = view_of(goods, {"a": 0.3, "b": 0.2})
+    numbers = {"a": 0, "b": 1}
+    for n, low, shown in ((99, 0.1, "under 100"), (100, 0.1, "0.1000 to"), (100, 0.2, "no spread")):
+        one = SliceEstimate(
+            metric="ndcg@10", slicing="age", group="old", n=n, mean=0.2, low=low, high=0.2
+        )
+        reports = tuple(r.model_copy(update={"slices": (one,)}) for r in view.reports)
+        made = view.model_copy(update={"reports": reports, "slices": ()})
+        table = report_slices.slice_table(made, "All items", numbers)
+        assert table is not None
+        assert shown in str(table.rows[0][2])
 
 
 def test_the_slice_table_marks_who_beats_the_first_and_words_say_where(goods: Dataset) -> None:
