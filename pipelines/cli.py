@@ -52,3 +52,20 @@ def etl(
 
     loaded = stages.load_recipe(recipe, overrides or [])
     say_written(stages.append(loaded, append, out) if append else stages.etl(loaded, out))
+
+
+@app.command("data-card")
+def data_card(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="From `falconer etl`.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for card.json and card.html.")
+    ] = Path("data-card"),
+) -> None:
+    """Write a dataset's card, as JSON and as a page: columns, counts, ids, quarantine, origin.
+
+    Example: falconer data-card data/ml-1m/1f2e3d4c5b6a7988 --out card
+    """
+    from falconer.pipelines.console import say_written
+    from falconer.pipelines.data.card import write_page
+
+    say_written(write_page(dataset, out))

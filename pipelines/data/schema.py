@@ -20,6 +20,8 @@ data/<name>/<dataset_id>/
     vocab/{user,item}.parquet    id int32, value, generation int32, frequency int64
     encoder/                     encoder.json, vocab-<feature>.parquet: the fitted statistics
     events/{train,valid,test}.parquet  hash uint64: a sample of the part's events (`overlap`)
+    columns.json                 what the columns of the events hold, after cleaning
+    append/                      where days can be appended: `held.parquet`, `state.json`
     rejected/<table>.parquet     each refused row as it came, with `reason` and `row` (0-based in
                                  the source)
 
@@ -53,6 +55,9 @@ OURS = frozenset(
     }
 )
 """Every column of train, queries, pairs, users and items that is no feature's."""
+
+COLUMNS = "columns.json"
+"""Of the events, train and held-out together: types, nulls, distinct values, ranges."""
 
 Fold = Literal["valid", "test"]
 TaskName = Literal["top_n", "labels"]

@@ -22,15 +22,17 @@ from falconer.pipelines.data.dataset import (
     write_queries,
     write_table,
 )
-from falconer.pipelines.data.schema import FORMAT_VERSION, DatasetCard, Fold
+from falconer.pipelines.data.schema import COLUMNS, FORMAT_VERSION, DatasetCard, Fold
 from falconer.pipelines.errors import ArtifactError, DataError
 from falconer.pipelines.etl import held as kept
 from falconer.pipelines.etl import rows
 from falconer.pipelines.etl.catalogue import KINDS, keep_frequent, of_dataset
 from falconer.pipelines.etl.clean import clean
 from falconer.pipelines.etl.contract import Checked, check
+from falconer.pipelines.etl.describe import describe
 from falconer.pipelines.etl.encode import Encoded, Parent, encode
 from falconer.pipelines.etl.engines import engine_of
+from falconer.pipelines.etl.expectations import expect
 from falconer.pipelines.etl.features import Encoder
 from falconer.pipelines.etl.held import Held
 from falconer.pipelines.etl.identity import (
@@ -48,7 +50,7 @@ from falconer.pipelines.etl.split import Part, Split, split
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
 from falconer.pipelines.etl.target import Binary, with_label
-from falconer.pipelines.files import atomic_directory, identity_of, sweep
+from falconer.pipelines.files import atomic_directory, identity_of, sweep, write_json
 
 ROWS_PER_FILE = 10_000_000
 ATTEMPTS = 4
@@ -168,6 +170,7 @@ def _fill(
         linked = held.link_train(root) if held else {}
         _write(root, checked, encoded, first=len(linked))
         _write_sketches(root, divided, held)
+        write_json(root / COLUMNS, describe(divided.events))
         if isinstance(recipe.source, Files) and recipe.source.partition is not None:
             days = sources.days(recipe.source.partition)
             kept.write(root, divided, days, counts["rows_read"], held)
@@ -221,6 +224,8 @@ def _read_and_check(
             binary=_binary_columns(recipe),
             id_types=id_types,
         )
+        share = recipe.contract.max_rejected_share
+        checked = expect(raw, checked, recipe.expect, share)
     _say_counts("check", checked.counts)
     if recipe.contract.latest is None and FUTURE in checked.counts:
         last = checked.raw.events["time"].max()

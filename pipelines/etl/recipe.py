@@ -13,6 +13,7 @@ from falconer.pipelines.data.schema import FORMER_TASK, TaskName
 from falconer.pipelines.etl.catalogue import CatalogueConfig
 from falconer.pipelines.etl.clean import CleanConfig
 from falconer.pipelines.etl.contract import ContractConfig
+from falconer.pipelines.etl.expectations import Expectation
 from falconer.pipelines.etl.features import FeaturesConfig
 from falconer.pipelines.etl.sources import Files, Source
 from falconer.pipelines.etl.split.config import Random, Rolling, SplitConfig, Temporal
@@ -31,6 +32,8 @@ class EtlRecipe(Config):
     """What the label of the task `labels` is."""
     source: Source
     contract: ContractConfig = Field(default_factory=ContractConfig)
+    expect: dict[str, Expectation] = Field(default_factory=dict)
+    """Event column -> what is expected of it."""
     clean: CleanConfig = Field(default_factory=CleanConfig)
     split: SplitConfig
     catalogue: CatalogueConfig = Field(default_factory=CatalogueConfig)
