@@ -85,3 +85,22 @@ def numeric_knobs() -> list[tuple[type[ModelConfig], str]]:
 def test_every_number_has_bounds(config: type[ModelConfig], knob: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=knob):
         parse(config, {knob: value}, "recipe")
+
+
+def test_the_readme_says_which_model_has_which_backend() -> None:
+    text = (FOLDER.resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    table = text.partition("## Models and frameworks")[2].partition("\n\n")[2].partition("\n\n")[0]
+    heading, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()
+    ]
+    said = {
+        (name, backend)
+        for names, *cells in rows
+        for name in names.split(", ")
+        for backend, cell in zip(heading[1:], cells, strict=True)
+        if cell == "yes"
+    }
+    registered = {
+        (name, backend) for name, model in registry.MODELS.items() for backend in model.backends
+    }
+    assert said == registered
