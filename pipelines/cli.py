@@ -69,3 +69,18 @@ def data_card(
     from falconer.pipelines.data.card import write_page
 
     say_written(write_page(dataset, out))
+
+
+@app.command("export-schema")
+def export_schema(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="From `falconer etl`.")],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE")] = Path("schema.pbtxt"),
+) -> None:
+    """Write a Merlin schema of a dataset's train files.
+
+    Example: falconer export-schema data/ml-1m/1f2e3d4c5b6a7988 --out schema.pbtxt
+    """
+    from falconer.pipelines.console import say_written
+    from falconer.pipelines.data.merlin_schema import write_schema
+
+    say_written(write_schema(dataset, out))
