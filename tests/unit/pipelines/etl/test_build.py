@@ -348,6 +348,7 @@ def test_the_command_prints_where_the_time_went_and_the_path_last(
     file = tmp_path / "shop.toml"
     file.write_text(to_toml(shop.recipe(tables).model_dump(mode="json")))
     arguments = [
+        "etl",
         str(file),
         "--out",
         str(tmp_path / "data"),
