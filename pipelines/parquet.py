@@ -7,13 +7,16 @@ column of the table, so nothing in the project may call them (tests/architecture
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from falconer.pipelines.errors import DataError
 
 ROWS_AT_ONCE = 2**16
 
@@ -43,3 +46,17 @@ def _chosen(
 ) -> Iterator[pa.Table]:
     for batch in batches:
         yield pa.Table.from_batches([batch]).select(list(columns)).filter(condition)
+
+
+def facts_of(schema: pa.Schema, key: bytes, path: Path) -> dict[str, Any]:
+    """What the writer of a file noted under `key` of its metadata, as JSON; empty without it.
+
+    Raises `DataError` where it is no JSON object: the file was changed since.
+    """
+    try:
+        facts = json.loads((schema.metadata or {}).get(key, b"{}"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: its notes are damaged ({error}); write it anew") from error
+    if not isinstance(facts, dict):
+        raise DataError(f"{path}: its notes are damaged (no table of names); write it anew")
+    return facts

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from falconer.pipelines import parquet
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.exhaustion import named
 from falconer.pipelines.files import atomic_file
@@ -83,8 +84,7 @@ def about(path: Path) -> dict[str, Any]:
     """What `writer` was told about the file; empty for a file from elsewhere. Raises `DataError`
     for no parquet."""
     with _opened(path) as file:
-        text = (file.schema_arrow.metadata or {}).get(ABOUT_KEY, b"{}")
-        return dict(json.loads(text))
+        return parquet.facts_of(file.schema_arrow, ABOUT_KEY, path)
 
 
 @contextmanager

@@ -148,4 +148,10 @@ def history(places: Places) -> list[dict[str, Any]]:
         return []
     key = signing.key_of(places.registry)
     lines = path.read_text(encoding="utf-8").splitlines()
-    return [signing.verified(json.loads(line), key, path) for line in lines]
+    try:
+        changes = [json.loads(line) for line in lines]
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"{path}: damaged ({error}); take it from a backup: it cannot be made anew"
+        ) from error
+    return [signing.verified(change, key, path) for change in changes]

@@ -76,12 +76,12 @@ def about(path: Path) -> dict[str, Any]:
     if path.suffix == ".csv":
         return {}
     try:
-        text = (pq.read_schema(path).metadata or {}).get(ABOUT_KEY, b"{}")
+        schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{path}: not a parquet file ({str(error).splitlines()[0]}); predict anew"
         ) from error
-    return dict(json.loads(text))
+    return parquet.facts_of(schema, ABOUT_KEY, path)
 
 
 def read(path: Path, data: Dataset, fold: Fold) -> NDArray[np.float64]:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from falconer.pipelines import parquet
+from falconer.pipelines.errors import DataError
 
 TABLE = pa.table({"user": ["a", "b", "c"], "rank": [1, 2, 3]})
 ODD = ("user=u0", "rank=1", "id=7", "100% off", "what?", "a#b", "a b", "%20", "x=1/user=2", "ü")
@@ -38,3 +39,11 @@ def test_rows_that_no_condition_fits_keep_their_types(tmp_path: Path) -> None:
     none = parquet.read_where(tmp_path / "t.parquet", ["user"], pc.field("user") == "z")
     assert none.schema == TABLE.select(["user"]).schema
     assert none.num_rows == 0
+
+
+@pytest.mark.parametrize("notes", [b"{", b"[1]", b'"x"', b"\xff"])
+def test_damaged_notes_are_named_with_their_file(notes: bytes) -> None:
+    schema = pa.schema([("a", pa.int32())], metadata={b"notes": notes})
+    with pytest.raises(DataError, match=r"lists\.parquet: its notes are damaged"):
+        parquet.facts_of(schema, b"notes", Path("lists.parquet"))
+    assert parquet.facts_of(schema, b"others", Path("lists.parquet")) == {}
