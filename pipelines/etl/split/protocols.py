@@ -37,6 +37,12 @@ def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | 
         test_from = _from_share(events, config.test_share)
         valid_from = _from_share(events, config.test_share + config.valid_share)
         valid_from = valid_from if config.valid_share else test_from
+        if config.valid_share and valid_from >= test_from:
+            raise DataError(
+                f"split.valid_share = {config.valid_share}: no validation fold is left, since so "
+                "many events have the same time that they cannot be parted; raise it, or take days "
+                "(test_days, valid_days)"
+            )
         return _by_time(events, valid_from, test_from, until=last + 1)
     test_from = (
         last + 1 - _days(config.test_days)

@@ -345,6 +345,17 @@ def test_shares_of_global_time_are_never_exceeded(times: list[int], tenths: int)
     assert ("valid" in done.folds) == (tenths > 0)
 
 
+def test_a_validation_share_that_equal_times_swallow_is_refused() -> None:
+    events = frame([(0, row, min(row, 70)) for row in range(100)] + [(0, 200, 71)])
+    with pytest.raises(DataError, match="no validation fold is left"):
+        split(
+            events,
+            Temporal.model_validate(
+                {"protocol": "temporal", "test_share": 0.1, "valid_share": 0.1}
+            ),
+        )
+
+
 def test_shares_of_distinct_times_are_exact() -> None:
     events = frame([(row % 7, row, 10 * row) for row in range(100)])
     config = {"protocol": "temporal", "test_share": 0.1, "valid_share": 0.1}
