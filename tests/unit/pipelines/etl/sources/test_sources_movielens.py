@@ -52,9 +52,9 @@ def test_1m_titles_genres_and_users_are_readable(one_million: Raw) -> None:
     assert film == {
         "item": 1,
         "label": "Toy Story (1995)",
-        "genre": "Animation",
-        "genres": "Animation|Children's|Comedy",
-        "year": 1995,
+        "feature:genre": "Animation",
+        "feature:genres": "Animation|Children's|Comedy",
+        "feature:year": 1995,
     }
     assert "City of Lost Children, The (1995)" in one_million.items["label"]
     assert "Misérables, Les (1995)" in one_million.items["label"]
@@ -98,8 +98,8 @@ def test_100k_has_its_published_size(data_mirror: Path) -> None:
         "Animation|Children's|Comedy",
         1995,
     )
-    assert raw.items["genres"].null_count() == 0
-    assert (raw.items["genres"] == "").sum() == 0
+    assert raw.items["feature:genres"].null_count() == 0
+    assert (raw.items["feature:genres"] == "").sum() == 0
 
 
 def test_sequences_are_the_printed_ones(data_mirror: Path) -> None:
