@@ -63,11 +63,12 @@ def recommend(run: Path | str) -> pl.DataFrame:
     """
     import polars as pl
 
+    from falconer.pipelines import parquet
     from falconer.recsys import stages
 
     written = stages.recommend(Path(run))
     tables = [
-        pl.read_parquet(path, hive_partitioning=False).with_columns(view=pl.lit(path.parent.name))
+        pl.DataFrame(parquet.read(path)).with_columns(view=pl.lit(path.parent.name))
         for path in sorted(written.glob("*/recommendations.parquet"))
     ]
     return pl.concat(tables)

@@ -25,7 +25,7 @@ for name, model in registry.MODELS.items():
         try:
             registry.resolve(name, "tensorflow")
         except MissingExtraError as error:
-            print(name, "tensorflow" in str(error) and "falconer doctor" in str(error))
+            print(name, "tensorflow" in str(error) and "falconer[tensorflow]" in str(error))
 """
 
 
