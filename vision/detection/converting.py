@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from falconer.pipelines.errors import ConfigError
@@ -61,5 +62,5 @@ def _link(part: Annotated, folder: Path) -> Annotated:
     for picture in part.pictures:
         target = folder / picture.path.name
         os.link(picture.path.resolve(), target)
-        moved.append(picture.__class__(**{**picture.__dict__, "path": target}))
+        moved.append(replace(picture, path=target))
     return Annotated(part.classes, tuple(moved), part.rejected)
