@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 from torch import Tensor
 
+from falconer.pipelines.errors import DataError
 from falconer.pipelines.training.shard import Shard, current_shard
+from falconer.vision.data.decode import UnusableError, read_picture
 from falconer.vision.detection.annotations import Picture
 from falconer.vision.detection.augment import (
     AugmentConfig,
@@ -50,10 +51,11 @@ class DetectionBatch:
 
 @lru_cache(maxsize=KEPT_PICTURES)
 def pixels_of(path: Path) -> NDArray[np.uint8]:
-    """uint8[height, width, 3], turned as its EXIF orientation says."""
-    with Image.open(path) as image:
-        turned = ImageOps.exif_transpose(image) or image
-        return np.asarray(turned.convert("RGB"))
+    """uint8[height, width, 3], turned as its EXIF orientation says; `DataError` for what is no picture."""
+    try:
+        return read_picture(path)
+    except UnusableError as error:
+        raise DataError(f"{path}: {error}; take it out of the annotations, or mend it") from error
 
 
 def sample_of(picture: Picture) -> Sample:

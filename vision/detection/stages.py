@@ -16,11 +16,12 @@ from falconer.pipelines.console import say
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.files import atomic_file, read_json, write_json, write_text
 from falconer.pipelines.runs import Run
+from falconer.vision.data.decode import UnusableError
 from falconer.vision.detection import first_look
 from falconer.vision.detection.batches import pixels_of
 from falconer.vision.detection.data import DetectionData, open_data
 from falconer.vision.detection.detector import Detector
-from falconer.vision.detection.formats.pictures import UnusableError, size_of
+from falconer.vision.detection.formats.pictures import size_of
 from falconer.vision.detection.formats.yolo import ENDINGS
 from falconer.vision.detection.judging import store
 from falconer.vision.detection.judging.average_precision import AveragePrecision, Found
@@ -251,7 +252,7 @@ def _pictures(given: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
             size_of(path, declared=None)
             pixels_of(path)
             usable.append(path)
-        except (UnusableError, OSError, ValueError) as error:
+        except (UnusableError, DataError) as error:
             aside.append({"path": str(path), "reason": str(error)})
     return usable, aside
 

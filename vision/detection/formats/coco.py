@@ -9,6 +9,7 @@ from typing import Any
 
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.files import read_json, write_json
+from falconer.vision.data.decode import UnusableError
 from falconer.vision.detection.annotations import (
     Annotated,
     Picture,
@@ -17,7 +18,7 @@ from falconer.vision.detection.annotations import (
     annotated,
     within,
 )
-from falconer.vision.detection.formats.pictures import UnusableError, size_of
+from falconer.vision.detection.formats.pictures import size_of
 
 LISTS = ("images", "annotations", "categories")
 

@@ -6,14 +6,12 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
+from falconer.vision.data.decode import UnusableError
+
 MOST_PIXELS = 2**28
 TRANSPOSED = (5, 6, 7, 8)
 """EXIF orientations that exchange width and height."""
 ORIENTATION = 0x0112
-
-
-class UnusableError(Exception):
-    """Why one annotation, or one picture, is set aside."""
 
 
 def size_of(path: Path, *, declared: tuple[int, int] | None) -> tuple[int, int]:

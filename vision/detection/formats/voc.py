@@ -12,6 +12,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, TreeBuilder,
 from xml.parsers import expat
 
 from falconer.pipelines.errors import DataError
+from falconer.vision.data.decode import UnusableError
 from falconer.vision.detection.annotations import (
     Annotated,
     Picture,
@@ -20,7 +21,7 @@ from falconer.vision.detection.annotations import (
     annotated,
     within,
 )
-from falconer.vision.detection.formats.pictures import UnusableError, size_of
+from falconer.vision.detection.formats.pictures import size_of
 
 MOST_BYTES = 16 * 2**20
 PICTURES, ANNOTATIONS, SETS = "JPEGImages", "Annotations", "ImageSets/Main"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.files import write_text
+from falconer.vision.data.decode import UnusableError
 from falconer.vision.detection.annotations import (
     Annotated,
     Picture,
@@ -18,7 +19,7 @@ from falconer.vision.detection.annotations import (
     Rejected,
     annotated,
 )
-from falconer.vision.detection.formats.pictures import UnusableError, size_of
+from falconer.vision.detection.formats.pictures import size_of
 
 PICTURES, LABELS, NAMES = "images", "labels", "classes.txt"
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
