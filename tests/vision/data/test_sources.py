@@ -219,7 +219,11 @@ def test_mnist_files_are_read(tmp_path: Path) -> None:
     assert source.pictures[0].pixels.shape == (5, 6, 1)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03\0\0\0\x09", gzip.compress(b"x")[:9]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\0\0\x08\x03\0\0\0\x09", gzip.compress(b"x")[:9]],
+    ids=["empty", "header alone", "cut gzip"],
+)
 def test_damaged_mnist_files_are_named(tmp_path: Path, content: bytes) -> None:
     folder = idx_folder(tmp_path / "digits")
     (folder / "train-images-idx3-ubyte.gz").write_bytes(content)
