@@ -339,8 +339,14 @@ def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> Non
     for kind, entities in encoded.entities.items():
         write_table(root, f"{kind}s.parquet", _arrow(entities))
     for fold, tables in encoded.folds.items():
+        context = tables.context
         write_queries(
-            root, fold, tables.queries, _arrow(tables.keys.to_frame())["user"], tables.truth
+            root,
+            fold,
+            tables.queries,
+            _arrow(tables.keys.to_frame())["user"],
+            tables.truth,
+            {} if context is None else {name: context[name].to_numpy() for name in context.columns},
         )
     for fold, part in encoded.rows.items():
         write_pairs(root, fold, _arrow(part.pairs), part.labels)
