@@ -108,9 +108,9 @@ def write_dataset(
             protocol="made",
             parameters={},
             description="Made by a test.",
-            views=views,
+            views=views,  # type: ignore[arg-type]
             targets="all held-out events of a user",
-        ),  # type: ignore[arg-type]
+        ),
         counts={"train_events": len(user)},
         sources={},
         config={},
