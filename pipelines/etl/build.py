@@ -45,7 +45,7 @@ from falconer.pipelines.etl.identity import (
 from falconer.pipelines.etl.needs import refuse_too_large
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
-from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.sources import Files, read
 from falconer.pipelines.etl.split import Part, Split, split
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
@@ -218,7 +218,7 @@ def _read_and_check(
     recipe: EtlRecipe, id_types: Mapping[str, pl.DataType], watch: Stopwatch
 ) -> tuple[Checked, dict[str, int]]:
     with watch("read"):
-        raw = recipe.source.read()
+        raw = read(recipe.source)
     tables = {"events": raw.events, "users": raw.users, "items": raw.items}
     _say_counts("read", {name: len(table) for name, table in tables.items() if table is not None})
     with watch("check"):

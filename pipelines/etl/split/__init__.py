@@ -11,10 +11,11 @@ import polars as pl
 from falconer.pipelines.data.schema import Fold, SplitCard, TaskName, View
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import order_of
-from falconer.pipelines.etl.split.config import SplitBase, SplitConfig
+from falconer.pipelines.etl.split.config import SplitBase, SplitConfig, SplitPlugin
 from falconer.pipelines.etl.split.given import GIVEN
 from falconer.pipelines.etl.split.hashes import HASH, event_hashes
-from falconer.pipelines.etl.split.parts import FoldRule, Part
+from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part
+from falconer.pipelines.etl.split.plugin import by_plugin
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
 
 REPEATS_MATTER = 0.01
@@ -59,7 +60,7 @@ def split(
         )
     ordered = events.sort(order_of(events))
     ordered = ordered.with_columns(pl.Series(HASH, event_hashes(ordered)))
-    assigned = PROTOCOLS[type(config)](config, _with_given(ordered, parts), candidates)
+    assigned = _assigned(config, _with_given(ordered, parts), candidates)
     counts = {part.name.lower(): int((assigned.part == part).sum()) for part in Part}
     _refuse_empty(counts, assigned.folds, [name for name, _ in parts if name in FOLDS])
     parameters = config.model_dump(mode="json", exclude={"views"})
@@ -84,6 +85,14 @@ def _with_given(events: pl.DataFrame, parts: Sequence[tuple[str, int]]) -> pl.Da
     codes = np.array([Part[name.upper()] for name, _ in parts], np.int8)
     place = np.searchsorted(ends, events["ordinal"].to_numpy(), side="right")
     return events.with_columns(pl.Series(GIVEN, codes[place]))
+
+
+def _assigned(
+    config: SplitBase, events: pl.DataFrame, candidates: pl.DataFrame | None
+) -> Assignment:
+    if isinstance(config, SplitPlugin):
+        return by_plugin(config, events, candidates)
+    return PROTOCOLS[type(config)](config, events, candidates)
 
 
 def _refuse_empty(

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.split import Part, Split, split
-from falconer.pipelines.etl.split.config import Given, Temporal
+from falconer.pipelines.etl.split.config import OWN, Given, Temporal
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
 from tests.support.splits import ADAPTER, BY_TIME, CONFIGS, DAY, frame
 
@@ -59,7 +59,7 @@ def try_split(events: pl.DataFrame, config: Any) -> Split | None:
 
 
 def test_every_protocol_is_in_the_property_suite() -> None:
-    assert {type(config_of(name)) for name in CONFIGS} == set(PROTOCOLS)
+    assert {type(config_of(name)) for name in CONFIGS} == set(PROTOCOLS) == set(OWN)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
