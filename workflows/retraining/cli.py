@@ -18,10 +18,18 @@ Why = Annotated[str, typer.Option("--reason", help="Why; it is signed and kept."
 @app.command()
 def retrain(
     pipeline: File,
+    *,
     window: Annotated[
         str | None,
         typer.Option("--window", metavar="DAY", help="Its first day; the newest if left out."),
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Measure only how much the metric depends on the seed; no verdict."
+        ),
+    ] = False,
+    seeds: Annotated[int, typer.Option("--seeds", help="So many seeds, to calibrate.")] = 5,
 ) -> None:
     """Retrain on the newest window, judge, and promote or keep: one durable run.
 
@@ -35,6 +43,12 @@ def retrain(
 
     loaded = load_pipeline(pipeline)
     wanted = loaded.window(window) if window else loaded.newest(datetime.now(UTC).date())
+    if calibrate:
+        from falconer.workflows.retraining.calibrate import calibrate as measure
+
+        found = measure(loaded, wanted, seeds=seeds)
+        say(f"{found.metric} between {seeds} seeds: deviation {found.seed_deviation:.5f}")
+        return
     say(_sentence(run(loaded, wanted)))
 
 

@@ -12,6 +12,7 @@ DECISION = "decision.json"
 OBSERVED = "observed.json"
 EVIDENCE = "evidence.json"
 PAGE, STATUS_PAGE = "verdict.html", "status.html"
+CALIBRATION = "calibration.json"
 DATASET = "dataset.json"
 PROFILE = "profile.json"
 

@@ -17,6 +17,7 @@ from falconer.pipelines.runs import RUN_FILE, Run
 from falconer.recsys import stages as recsys
 from falconer.recsys.models.recipe import load_recipe
 from falconer.workflows.retraining import champions, decisions, drift, judging, verdict_page
+from falconer.workflows.retraining.calibration import calibrated
 from falconer.workflows.retraining.champions import Model
 from falconer.workflows.retraining.config import Pipeline, Window, label_of
 from falconer.workflows.retraining.estimates import gap
@@ -175,7 +176,7 @@ def gather(job: Job, seated: list[str], refused: dict[str, Any] | None) -> dict[
     champion = model_of(job, "champion").label if "champion" in seated else None
     named = [*labels["challengers"], *labels["baselines"], *seated] if whole else []
     evidence = {
-        "rule": job.pipeline.rule.model_dump(mode="json"),
+        "rule": calibrated(job.pipeline).model_dump(mode="json"),
         "models": labels,
         "hashes": {label: model_of(job, label).sha256 for label in named},
         "champion": champion,
