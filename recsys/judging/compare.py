@@ -84,8 +84,7 @@ def compare(
     """
     if not runs:
         raise ConfigError("nothing to compare: give at least one run that was evaluated")
-    reports = [one.report for run in runs for one in run.values()]
-    comparison.refuse_other_data(reports, same=_same_questions)
+    comparison.refuse_other_data([one.report for run in runs for one in run.values()])
     views = _common_views(runs)
     named = _with_own_labels(runs)
     first = named[0][views[0]].report
@@ -99,12 +98,6 @@ def compare(
         views=tuple(_view(view, [run[view] for run in named], task, decides) for view in views),
         warnings=tuple(dict.fromkeys(texts)),
     )
-
-
-def _same_questions(first: BaseReport, other: BaseReport) -> bool:
-    """One dataset, or two whose files are the same to the byte."""
-    equal = first.content is not None and first.content == other.content
-    return equal or comparison.same_dataset(first, other)
 
 
 def _common_views(runs: Sequence[Mapping[Part, Judged[R]]]) -> list[Part]:
