@@ -7,11 +7,21 @@ from pathlib import Path
 
 from falconer.pipelines.etl.append import append
 from falconer.pipelines.etl.build import build
+from falconer.pipelines.etl.everybody import everybody
 from falconer.pipelines.etl.profile import profile
 from falconer.pipelines.etl.recipe import EtlRecipe, load_recipe, recipe_names
 from falconer.pipelines.etl.split.config import Temporal
 
-__all__ = ["EtlRecipe", "append", "etl", "load_recipe", "profile", "recipe_names", "windowed"]
+__all__ = [
+    "EtlRecipe",
+    "append",
+    "etl",
+    "everybody",
+    "load_recipe",
+    "profile",
+    "recipe_names",
+    "windowed",
+]
 
 
 def etl(recipe: EtlRecipe, out: Path) -> Path:
