@@ -116,8 +116,8 @@ class Dataset:
         return any(f"{part}/{fold}.parquet" in self.card.content for part in ("queries", "pairs"))
 
     def queries(self, fold: Fold) -> Queries:
-        """The fold's queries, with the encoded features of known users joined on (-1 or NaN for
-        unknown users)."""
+        """The fold's queries, with the encoded features of their users beside them (-1 or NaN where
+        neither train nor the source's table of users has the user)."""
         return self._queries_of(self._fold_table("queries", fold))
 
     def query_blocks(self, fold: Fold, size: int) -> Iterator[tuple[pa.Array, Queries]]:
@@ -256,9 +256,10 @@ class Dataset:
     def _feature_of(
         self, feature: Feature, queries: pa.Table, user: NDArray[np.int32]
     ) -> NDArray[Any] | None:
+        if feature.column in queries.column_names:
+            return cast(NDArray[Any], queries.column(feature.column).to_numpy())
         if feature.table == "event":
-            there = feature.column in queries.column_names
-            return queries.column(feature.column).to_numpy() if there else None
+            return None
         values = self.users.column(feature.column).to_numpy()
         unknown = (
             values.dtype.type(-1)

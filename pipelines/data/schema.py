@@ -9,11 +9,11 @@ data/<name>/<dataset_id>/
                                  source's full resolution, then ordinal
     queries/{valid,test}.parquet user int32 (-1 unknown), user_key, history list<int32> [,
     history_times list<int64>,
-                                 time int64, context features, candidates list<int32>]
+                                 time int64, candidates list<int32>, user features where the
+                                 users table has users who are not in train]
     truth/{valid,test}.parquet   items list<int32>, n_outside int64; row by row beside queries
     pairs/{valid,test}.parquet   user int32, item int32 (-1 unknown), ordinal int64 [, user_key,
-                                 time int64,
-                                 event features]
+                                 time int64, event features, user features as in queries]
     labels/{valid,test}.parquet  label float32; row by row beside pairs
     users.parquet items.parquet  id int32 (0..n-1), key (the source's own id), label string, encoded
                                  features

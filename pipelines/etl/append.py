@@ -15,9 +15,9 @@ from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.features import Categorical
 from falconer.pipelines.etl.held import Days, Held, day_of
 from falconer.pipelines.etl.identity import canonical_recipe
+from falconer.pipelines.etl.operators import Categorical
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.split.config import Temporal

@@ -45,7 +45,7 @@ from falconer.pipelines.etl.identity import (
 from falconer.pipelines.etl.needs import refuse_too_large
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
-from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.sources import Files, read
 from falconer.pipelines.etl.split import Part, Split, split
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
@@ -212,7 +212,7 @@ def _read_and_check(
     recipe: EtlRecipe, id_types: Mapping[str, pl.DataType], watch: Stopwatch
 ) -> tuple[Checked, dict[str, int]]:
     with watch("read"):
-        raw = recipe.source.read()
+        raw = read(recipe.source)
     tables = {"events": raw.events, "users": raw.users, "items": raw.items}
     _say_counts("read", {name: len(table) for name, table in tables.items() if table is not None})
     with watch("check"):
@@ -333,8 +333,14 @@ def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> Non
     for kind, entities in encoded.entities.items():
         write_table(root, f"{kind}s.parquet", _arrow(entities))
     for fold, tables in encoded.folds.items():
+        context = tables.context
         write_queries(
-            root, fold, tables.queries, _arrow(tables.keys.to_frame())["user"], tables.truth
+            root,
+            fold,
+            tables.queries,
+            _arrow(tables.keys.to_frame())["user"],
+            tables.truth,
+            {} if context is None else {name: context[name].to_numpy() for name in context.columns},
         )
     for fold, part in encoded.rows.items():
         write_pairs(root, fold, _arrow(part.pairs), part.labels)

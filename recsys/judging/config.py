@@ -7,7 +7,9 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from falconer.pipelines.config import Config
+from falconer.pipelines.errors import ConfigError
 from falconer.recsys.metrics import known_metrics
+from falconer.recsys.metrics.tables import refuse_unknown
 
 
 class EvaluationConfig(Config):
@@ -34,11 +36,13 @@ class EvaluationConfig(Config):
     @field_validator("metrics")
     @classmethod
     def _metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            refuse_unknown(names)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         known = known_metrics()
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise ValueError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
-        return tuple(name for name in known if name in names)
+        others = dict.fromkeys(name for name in names if name not in known)
+        return (*(name for name in known if name in names), *others)
 
 
 UserNames = Literal["own", "pseudonyms"]

@@ -66,7 +66,8 @@ class Rule(Config):
     smallest_effect: float = Field(default=0.002, gt=0)
     """The smallest effect of interest: the least margin."""
     seed_deviation: float = Field(default=0.0, ge=0)
-    """Standard deviation of the metric between seeds, from `falconer retrain --calibrate`."""
+    """Standard deviation of the metric between seeds; 0 = as `falconer retrain --calibrate`
+    measured it."""
     seeds: int = Field(default=5, ge=2)
     """From how many seeds it was measured."""
     worthwhile: float = Field(default=0.05, gt=0)

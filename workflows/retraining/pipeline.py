@@ -72,6 +72,7 @@ def retrain_window(values: dict[str, Any], name: str) -> dict[str, Any]:
     _step("gather", steps.gather, job, seated, refused)
     decided: dict[str, Any] = _step("decide", steps.decide, job)
     _step("crown", steps.crown, job, decided)
+    _step("publish", steps.publish, job)
     return decided
 
 

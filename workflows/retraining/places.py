@@ -11,7 +11,8 @@ from falconer.workflows.retraining.config import Pipeline
 DECISION = "decision.json"
 OBSERVED = "observed.json"
 EVIDENCE = "evidence.json"
-PAGE = "verdict.html"
+PAGE, STATUS_PAGE = "verdict.html", "status.html"
+CALIBRATION = "calibration.json"
 DATASET = "dataset.json"
 PROFILE = "profile.json"
 

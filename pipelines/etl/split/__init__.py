@@ -10,9 +10,10 @@ import polars as pl
 from falconer.pipelines.data.schema import Fold, SplitCard, TaskName, View
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import order_of
-from falconer.pipelines.etl.split.config import SplitBase, SplitConfig
+from falconer.pipelines.etl.split.config import SplitBase, SplitConfig, SplitPlugin
 from falconer.pipelines.etl.split.hashes import HASH, event_hashes
-from falconer.pipelines.etl.split.parts import FoldRule, Part
+from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part
+from falconer.pipelines.etl.split.plugin import by_plugin
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
 
 REPEATS_MATTER = 0.01
@@ -55,7 +56,7 @@ def split(
         )
     ordered = events.sort(order_of(events))
     ordered = ordered.with_columns(pl.Series(HASH, event_hashes(ordered)))
-    assigned = PROTOCOLS[type(config)](config, ordered, candidates)
+    assigned = _assigned(config, ordered, candidates)
     counts = {part.name.lower(): int((assigned.part == part).sum()) for part in Part}
     _refuse_empty(counts, assigned.folds)
     parameters = config.model_dump(mode="json", exclude={"views"})
@@ -68,6 +69,14 @@ def split(
     )
     folds = {fold: assigned.folds[fold] for fold in FOLDS if fold in assigned.folds}
     return Split(ordered.with_columns(assigned.part), folds, card, counts)
+
+
+def _assigned(
+    config: SplitBase, events: pl.DataFrame, candidates: pl.DataFrame | None
+) -> Assignment:
+    if isinstance(config, SplitPlugin):
+        return by_plugin(config, events, candidates)
+    return PROTOCOLS[type(config)](config, events, candidates)
 
 
 def _refuse_empty(counts: Mapping[str, int], folds: Mapping[Fold, FoldRule]) -> None:

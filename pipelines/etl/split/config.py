@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+import polars as pl
+from pydantic import Field, SerializeAsAny, model_validator
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import View
+from falconer.pipelines.etl.split.parts import Assignment
+from falconer.pipelines.plugin_configs import PluginConfig, open_to
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 MOST_DAYS = 1_000_000
@@ -155,9 +159,31 @@ class GivenCandidates(SplitBase):
     """Keep each user's last remaining event for validation, ranked in the whole catalogue."""
 
 
+class SplitPlugin(SplitBase, PluginConfig):
+    """A protocol of another package: an entry point of the group "falconer.splits", or `protocol =
+    "mypackage.toy:SPLIT"` under [split].
+
+    Subclass it with a field for each key of [split]. Its datasets are of the task `top_n`.
+    """
+
+    protocol: str
+
+    @abstractmethod
+    def assign(self, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
+        """The part of each event, and how the folds' queries are made.
+
+        `events` are in order and have the columns of `Raw.events` after the check, and
+        `event_hash` uint64, which a protocol by chance should take its numbers from
+        (`falconer.pipelines.etl.split.parts.mixed`): then the order of the rows decides nothing.
+        """
+
+
+OWN = (Temporal, Rolling, LeaveLast, HeldOutUsers, Random, GivenCandidates)
 SplitConfig = Annotated[
     Temporal | Rolling | LeaveLast | HeldOutUsers | Random | GivenCandidates,
     Field(discriminator="protocol"),
+    open_to("falconer.splits", key="protocol", own=OWN, base=SplitPlugin),
+    SerializeAsAny(),
 ]
 
 

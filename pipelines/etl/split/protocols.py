@@ -22,6 +22,7 @@ from falconer.pipelines.etl.split.config import (
     seconds,
 )
 from falconer.pipelines.etl.split.hashes import HASH, text_hashes
+from falconer.pipelines.etl.split.lonely import refuse_lonely
 from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part, mixed, written
 
 SECONDS_PER_DAY = 86_400
@@ -55,6 +56,13 @@ def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | 
         else seconds(config.valid_from)
     )
     until = last + 1 if config.until is None else seconds(config.until)
+    if config.test_from is None:
+        refuse_lonely(events, test_from, until)
+    if config.valid_from is not None and valid_from >= test_from:
+        raise DataError(
+            f"split.valid_from = {config.valid_from}: no validation fold is left, since test begins "
+            f"on {written(test_from)}; take an earlier one, or valid_days = 0 for none"
+        )
     return _by_time(events, valid_from, test_from, until=until)
 
 
@@ -71,6 +79,7 @@ def rolling(config: Rolling, events: pl.DataFrame, candidates: pl.DataFrame | No
     """The rule of `temporal`, `window` spans of `days` earlier."""
     until = _last_time(events, "rolling") + 1 - config.window * _days(config.days)
     test_from = until - _days(config.days)
+    refuse_lonely(events, test_from, until)
     valid_from = test_from - _days(config.days if config.valid_days is None else config.valid_days)
     return _by_time(events, valid_from, test_from, until=until)
 
@@ -261,7 +270,8 @@ def _column(events: pl.DataFrame, part: pl.Expr) -> pl.Series:
 
 
 def _days(days: float) -> int:
-    return round(days * SECONDS_PER_DAY)
+    """Seconds; what is asked for is never rounded to nothing."""
+    return max(round(days * SECONDS_PER_DAY), 1) if days else 0
 
 
 def _end(events: pl.DataFrame) -> int | None:

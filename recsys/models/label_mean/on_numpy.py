@@ -102,8 +102,8 @@ class _Kinds:
         user = pairs.queries.user[pairs.query]
         if self._by in ("user", "item"):
             return user if self._by == "user" else pairs.item
-        if self._table in ("user", "item"):
-            return self._of_entity(user if self._table == "user" else pairs.item)
+        if self._table == "item":
+            return self._of_entity(pairs.item)
         return pairs.queries.features[name_of(self._by)][pairs.query].astype(np.int32)
 
     def _of_entity(self, ids: Int32) -> Int32:
