@@ -160,7 +160,13 @@ def _fill(
             parent, counts = replace(parent, earlier=earlier), dict(checked.counts)
     events = _clean(recipe, checked, counts, watch)
     with watch("split"):
-        divided = split(events, recipe.split, checked.raw.candidates, task=recipe.task)
+        divided = split(
+            events,
+            recipe.split,
+            checked.raw.candidates,
+            parts=checked.raw.parts,
+            task=recipe.task,
+        )
     _say_counts("split", {part: n for part, n in divided.counts.items() if n})
     say(f"{'':<7} {divided.card.description}")
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
