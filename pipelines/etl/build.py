@@ -45,7 +45,7 @@ from falconer.pipelines.etl.identity import (
 from falconer.pipelines.etl.needs import refuse_too_large
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
-from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.sources import Files, read
 from falconer.pipelines.etl.split import Part, Split, split
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
@@ -160,7 +160,13 @@ def _fill(
             parent, counts = replace(parent, earlier=earlier), dict(checked.counts)
     events = _clean(recipe, checked, counts, watch)
     with watch("split"):
-        divided = split(events, recipe.split, checked.raw.candidates, task=recipe.task)
+        divided = split(
+            events,
+            recipe.split,
+            checked.raw.candidates,
+            parts=checked.raw.parts,
+            task=recipe.task,
+        )
     _say_counts("split", {part: n for part, n in divided.counts.items() if n})
     say(f"{'':<7} {divided.card.description}")
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
@@ -212,7 +218,7 @@ def _read_and_check(
     recipe: EtlRecipe, id_types: Mapping[str, pl.DataType], watch: Stopwatch
 ) -> tuple[Checked, dict[str, int]]:
     with watch("read"):
-        raw = recipe.source.read()
+        raw = read(recipe.source)
     tables = {"events": raw.events, "users": raw.users, "items": raw.items}
     _say_counts("read", {name: len(table) for name, table in tables.items() if table is not None})
     with watch("check"):

@@ -12,9 +12,10 @@ from falconer.pipelines.etl import catalogue as catalogues
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
 from falconer.pipelines.etl.engines import Engine
-from falconer.pipelines.etl.features import Categorical, Encoder, Encoding
+from falconer.pipelines.etl.features import Encoder, Encoding
 from falconer.pipelines.etl.folds import FoldTables, fold_of
 from falconer.pipelines.etl.newcomers import UserFeatures
+from falconer.pipelines.etl.operators import Categorical
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import RowTables, rows_of

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from falconer.pipelines.data.schema import column_of
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.engines import Engine
-from falconer.pipelines.etl.features import AnyFeature, Encoding
+from falconer.pipelines.etl.features import Encoding
+from falconer.pipelines.etl.operators import AnyFeature
 
 UNKNOWN = -1
 
