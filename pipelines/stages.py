@@ -28,8 +28,6 @@ __all__ = [
     "recipe_names",
     "windowed",
 ]
-<<<<<<< HEAD
-=======
 
 OWN_NAMES: Mapping[str, Sequence[str]] = {
     "falconer.sources": names_of(SOURCES, "kind"),
@@ -37,7 +35,6 @@ OWN_NAMES: Mapping[str, Sequence[str]] = {
     "falconer.operators": names_of(OPERATORS, "kind"),
 }
 """Group of entry points -> names that are ours."""
->>>>>>> main
 
 
 def etl(recipe: EtlRecipe, out: Path) -> Path:
