@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel clean
+.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -83,8 +83,11 @@ ui: setup  ## every run in MLflow, on this machine only
 lock: setup  ## compile requirements.in into requirements.lock
 	@scripts/lock
 
-wheel: setup  ## dist/falconer-*.whl, for pip
-	.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+wheel: setup  ## dist/falconer-*.tar.gz and, built from it, dist/falconer-*.whl, for pip
+	.venv/bin/uv build --quiet --no-build-isolation --python .venv/bin/python --out-dir dist
+
+wheel-pythons: setup  ## the wheel on every Python of this machine, in empty environments (minutes)
+	.venv/bin/pytest tests/packaging/test_pythons.py -m slow -s
 
 clean:  ## remove caches and what was built; data/, runs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

@@ -57,7 +57,7 @@ NVTABULAR = (
 CUDF = "import cudf; assert cudf.Series([1, 2]).sum() == 3"
 PACKAGES = (
     Package("polars", "import polars", "tables of the ETL", needed=True),
-    Package("numba", "import numba", "ranking", needed=True),
+    Package("numba", "import numba", "ranking in machine code; without it, NumPy"),
     Package("nvtabular", NVTABULAR, "the ETL's engine; without it, Polars"),
     Package("implicit", "import implicit.als", "the recommenders als and bpr"),
     Package("mlflow", "import mlflow", "mirror of the runs"),

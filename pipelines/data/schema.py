@@ -140,6 +140,16 @@ class SplitCard(Config):
     description: str
     views: tuple[View, ...]
     sampled: bool = False
+    targets: str = ""
+    """Which of a user's held-out events are asked for; empty in datasets of earlier releases."""
+    validation: str = ""
+    """How validation is told apart."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Protocol, targets and validation, as far as they are known, in words."""
+        facts = {"split": self.protocol, "targets": self.targets, "validation": self.validation}
+        return {name: text for name, text in facts.items() if text}
 
 
 class DatasetCard(Config):

@@ -178,6 +178,12 @@ def _view(
 def _refuse_other_questions(judged: Sequence[Judged[R]], questions: str) -> None:
     first = judged[0]
     for other in judged[1:]:
+        mine, theirs = (one.report.protocol.get("outside") for one in (first, other))
+        if mine and theirs and mine != theirs:
+            raise ArtifactError(
+                f"{name_of(first.report)}: {mine}; {name_of(other.report)}: {theirs}. Evaluate "
+                "both with the same `outside`"
+            )
         if not other.keys.equals(first.keys):
             raise ArtifactError(
                 f"{name_of(other.report)} and {name_of(first.report)} were not judged on the same "

@@ -11,6 +11,8 @@ from falconer.pipelines.errors import ConfigError
 from falconer.recsys.metrics import known_metrics
 from falconer.recsys.metrics.tables import refuse_unknown
 
+Outside = Literal["left_out", "misses"]
+
 
 class EvaluationConfig(Config):
     """Where the lists are cut, which metrics are computed, and how intervals are made.
@@ -22,6 +24,9 @@ class EvaluationConfig(Config):
     k: tuple[int, ...] = (1, 5, 10, 20, 50, 100)
     metrics: tuple[str, ...] = ()
     category: str | None = None
+    outside: Outside = "left_out"
+    """Relevant items outside the catalogue, of lists: left out of every denominator, or counted as
+    items that no list found (in the views `all` and `novel`: none of them can be a repeat)."""
     resamples: int = Field(default=1000, ge=100)
     level: float = Field(default=0.95, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)

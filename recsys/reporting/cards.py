@@ -168,6 +168,7 @@ def protocol_card(
     common, definitions = _definitions(comparison)
     return {
         "description": data.card.split.description,
+        "facts": facts(first, data),
         "parameters": ", ".join(
             f"{key} = {value}" for key, value in data.card.split.parameters.items()
         ),
@@ -184,6 +185,13 @@ def protocol_card(
         ),
         "versions": version_table(runs),
     }
+
+
+def facts(report: BaseReport, data: Dataset) -> list[tuple[str, str]]:
+    """Targets, validation, and what becomes of items outside the catalogue, in words."""
+    named = {"targets": "Asked for", "validation": "Validation", "outside": "Unknown items"}
+    told = {**data.card.split.facts, **report.protocol}
+    return [(title, told[name]) for name, title in named.items() if name in told]
 
 
 def reads(reports: Sequence[BaseReport]) -> str:
@@ -222,9 +230,8 @@ def _denominators(comparison: Comparison[Any]) -> Table:
     )
     columns = (Column("View"), *(Column(name, numeric=True) for name in names))
     caption = (
-        "Denominators. Left out: no relevant item in the catalogue and the view. Without a list: "
-        "evaluated, and "
-        "counted as a miss"
+        "Denominators. Left out: no relevant item that counts in the view. Without a list: "
+        "evaluated, and counted as a miss"
     )
     return Table("denominators", caption, columns, tuple(rows))
 

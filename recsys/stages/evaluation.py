@@ -179,5 +179,8 @@ class _Evaluation(Generic[R]):
 
     def _show(self, report: R) -> None:
         self.answers.show(report)
+        facts = "; ".join(f"{name} {text}" for name, text in report.protocol.items())
+        if facts:
+            say(f"protocol: {facts}")
         for warning in report.warnings:
             say(f"note: {warning}")
