@@ -8,6 +8,7 @@ from pathlib import Path
 
 from falconer.pipelines.etl.append import append
 from falconer.pipelines.etl.build import build
+from falconer.pipelines.etl.everybody import everybody
 from falconer.pipelines.etl.operators import OWN as OPERATORS
 from falconer.pipelines.etl.profile import profile
 from falconer.pipelines.etl.recipe import EtlRecipe, load_recipe, recipe_names
@@ -21,6 +22,7 @@ __all__ = [
     "EtlRecipe",
     "append",
     "etl",
+    "everybody",
     "load_recipe",
     "profile",
     "recipe_names",

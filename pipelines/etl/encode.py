@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from falconer.pipelines.data.schema import Fold, IdSpace, column_of
+from falconer.pipelines.data.schema import Fold, IdSpace, View, column_of
 from falconer.pipelines.etl import catalogue as catalogues
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
@@ -38,6 +38,8 @@ class Parent:
     earlier: pl.DataFrame | None = None
     """Train events that are written already, where days are appended: `user`, `user_id`, `item_id`,
     `time` and `part`, before all others."""
+    views: tuple[View, ...] = ()
+    """The first one is what its models were selected on."""
 
 
 @dataclass(frozen=True)

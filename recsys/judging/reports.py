@@ -42,6 +42,8 @@ class BaseReport(Config):
     """The registered model behind it, if there is one."""
     dataset_name: str
     dataset_id: str
+    content: str | None = None
+    """A hash of the dataset's files: datasets of other ids may hold the same."""
     fold: Fold
     metrics: dict[str, Estimate]
     """Name -> estimate, in the order of the metric table."""

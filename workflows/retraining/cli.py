@@ -166,6 +166,23 @@ def rollback(pipeline: File, reason: Why) -> None:
     say(f"champion: {now.champion.label} of window {now.champion.window}")
 
 
+@app.command()
+def deliver(pipeline: File, window: Windows) -> None:
+    """Write the champion's lists for everybody as of a window's end, as each retrain does.
+
+    Example: falconer deliver shop.toml 2026-03-02
+    """
+    from falconer.pipelines.console import say
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.delivery import deliver as write
+    from falconer.workflows.retraining.places import Places
+
+    loaded = load_pipeline(pipeline)
+    for name, n in write(loaded, loaded.window(window))["counts"].items():
+        say(f"{name}: {n:,}")
+    say(str(Places.of(loaded).lists / "latest"))
+
+
 @verdict.command(name="list")
 def list_verdicts(pipeline: File) -> None:
     """Every window's outcome, oldest first.

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from falconer.pipelines.config import Config, parse, read_toml
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import ConfigError
+from falconer.recsys.recommending.business import BusinessRules
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,60}$")]
 
@@ -98,6 +99,14 @@ class Limits(Config):
     """Share of the window's events that another event repeats in every column."""
 
 
+class Recommend(Config):
+    """The champion's lists for everybody, after each verdict on believable data."""
+
+    k: int = Field(default=20, ge=1)
+    view: View = "all"
+    rules: BusinessRules = BusinessRules()
+
+
 class Notify(Config):
     """Who is told how a window ended: a program (the message on its standard input), a webhook."""
 
@@ -126,6 +135,8 @@ class Pipeline(Config):
     models: Models
     rule: Rule = Rule()
     limits: Limits = Limits()
+    recommend: Recommend | None = None
+    """None = no lists for everybody."""
     notify: Notify = Notify()
 
     @field_validator("cron")

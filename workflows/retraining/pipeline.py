@@ -72,6 +72,8 @@ def retrain_window(values: dict[str, Any], name: str) -> dict[str, Any]:
     _step("gather", steps.gather, job, seated, refused)
     decided: dict[str, Any] = _step("decide", steps.decide, job)
     _step("crown", steps.crown, job, decided)
+    if pipeline.recommend is not None:
+        _step("recommend", steps.recommend, job, decided)
     _step("publish", steps.publish, job)
     return decided
 

@@ -49,6 +49,15 @@ class Places:
         """The champion, the ledger, the key and the workflows' state."""
         return self.root / "registry" / self.name
 
+    @property
+    def lists(self) -> Path:
+        """The champion's lists for everybody; `latest` in it is what to serve."""
+        return self.root / "recommendations" / self.name
+
+    def everybody(self, name: str) -> Path:
+        """A query for each user, as of the end of the window."""
+        return self.window(name) / "everybody"
+
     def window(self, name: str) -> Path:
         """The folder of one window."""
         return self.windows / name

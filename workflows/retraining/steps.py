@@ -16,7 +16,14 @@ from falconer.pipelines.models.recipe import frozen
 from falconer.pipelines.runs import RUN_FILE, Run
 from falconer.recsys import stages as recsys
 from falconer.recsys.models.recipe import load_recipe
-from falconer.workflows.retraining import champions, decisions, drift, judging, verdict_page
+from falconer.workflows.retraining import (
+    champions,
+    decisions,
+    delivery,
+    drift,
+    judging,
+    verdict_page,
+)
 from falconer.workflows.retraining.calibration import calibrated
 from falconer.workflows.retraining.champions import Model
 from falconer.workflows.retraining.config import Pipeline, Window, label_of
@@ -251,6 +258,14 @@ def crown(job: Job, decided: dict[str, Any]) -> dict[str, Any]:
         )
     now = champions.current(job.places)
     return {"champion": now.champion.label if now else None}
+
+
+def recommend(job: Job, decided: dict[str, Any]) -> dict[str, Any]:
+    """Write the champion's lists for everybody; those of before stay where the window's data is not
+    believed."""
+    if decided["outcome"] in ("refused", "suspicious") or champions.current(job.places) is None:
+        return {"skipped": True, "kept": "the lists of before"}
+    return delivery.deliver(job.pipeline, job.window)
 
 
 def publish(job: Job) -> dict[str, Any]:
