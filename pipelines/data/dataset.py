@@ -26,7 +26,7 @@ from falconer.pipelines.data.schema import (
     name_of,
 )
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.files import read_json, sha256_of, write_json
+from falconer.pipelines.files import identity_of, read_json, sha256_of, write_json
 
 CARD = "dataset.json"
 
@@ -110,6 +110,11 @@ class Dataset:
     def items(self) -> pa.Table:
         """Item table: id, key, label, encoded features; row i is item id i."""
         return self.table("items.parquet")
+
+    @property
+    def content_id(self) -> str:
+        """A hash of what its files hold, whatever recipe and path they came from."""
+        return identity_of(self.card.content)
 
     def has_fold(self, fold: Fold) -> bool:
         """Whether the split has this fold."""

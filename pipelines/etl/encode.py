@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from falconer.pipelines.data.schema import Fold, IdSpace, column_of
+from falconer.pipelines.data.schema import Fold, IdSpace, View, column_of
 from falconer.pipelines.etl import catalogue as catalogues
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
@@ -38,6 +38,8 @@ class Parent:
     earlier: pl.DataFrame | None = None
     """Train events that are written already, where days are appended: `user`, `user_id`, `item_id`,
     `time` and `part`, before all others."""
+    views: tuple[View, ...] = ()
+    """The first one is what its models were selected on."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Encoded:
     entities: Mapping[Kind, pl.DataFrame]
     folds: Mapping[Fold, FoldTables]
     rows: Mapping[Fold, RowTables]
+    valid: pl.DataFrame | None
+    """The validation events of known users and items, as train has them; None without any."""
 
 
 def encode(
@@ -101,6 +105,7 @@ def encode(
             written,
             {} if of_labels else _folds(_whole(events, parent), divided, raw, catalogue, users),
             _rows(events, divided, recipe, engine, encodings["event"], users) if of_labels else {},
+            _valid(events, recipe, engine, encodings["event"]),
         )
 
 
@@ -215,6 +220,19 @@ def _folds(
         fold: replace(tables, context=users.of(tables.keys, tables.queries.user))
         for fold, tables in folds.items()
     }
+
+
+def _valid(
+    events: pl.DataFrame, recipe: EtlRecipe, engine: Engine, encodings: Mapping[str, Encoding]
+) -> pl.DataFrame | None:
+    """What a model that is fitted anew on train and validation learns from besides train."""
+    known = [pl.col(name) >= 0 for name in IDS.values() if name in events.columns]
+    valid = events.filter(pl.col("part").is_in([int(Part.VALID), int(Part.VALID_HISTORY)]), *known)
+    if valid.is_empty():
+        return None
+    frame = plans.canonical(valid, recipe.features.event, "event")
+    features = engine.apply(plans.continued(frame, encodings), encodings)
+    return _beside(_train_columns(valid, recipe), features)
 
 
 def _rows(

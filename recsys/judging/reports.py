@@ -42,6 +42,8 @@ class BaseReport(Config):
     """The registered model behind it, if there is one."""
     dataset_name: str
     dataset_id: str
+    content: str | None = None
+    """A hash of the dataset's files: datasets of other ids may hold the same."""
     fold: Fold
     metrics: dict[str, Estimate]
     """Name -> estimate, in the order of the metric table."""
@@ -66,7 +68,8 @@ class BaseReport(Config):
     the most popular items. None where that is not known."""
     protocol: dict[str, str] = Field(default_factory=dict)
     """`split`, `targets` (which held-out events are asked for), `validation` and, of lists,
-    `outside` (what becomes of relevant items outside the catalogue), in words."""
+    `outside` (what becomes of relevant items outside the catalogue), in words; `training` where a
+    model learned from validation too."""
     warnings: tuple[str, ...] = ()
 
 

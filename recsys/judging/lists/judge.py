@@ -22,6 +22,7 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.statistics import bounded
 from falconer.pipelines.statistics.bootstrap import Resampling, interval
 from falconer.pipelines.statistics.differences import Estimate
 from falconer.recsys.judging import slices
@@ -111,6 +112,7 @@ def judge(
         model=subject.model,
         dataset_name=data.card.name,
         dataset_id=data.card.dataset_id,
+        content=data.content_id,
         fold=scope.fold,
         view=scope.view,
         k=config.k,
@@ -131,7 +133,7 @@ def judge(
         cost=dict(subject.cost),
         answers=subject.answers,
         by_popularity=subject.by_popularity,
-        protocol={**data.card.split.facts, "outside": OUTSIDE[config.outside]},
+        protocol={**data.card.split.facts, "outside": OUTSIDE[config.outside], **subject.protocol},
         warnings=(*subject.warnings, *lists.warnings, *seen.warnings(scope.view, config)),
     )
     return JudgedLists(report, found)
@@ -280,7 +282,7 @@ def _with_groups(context: Context, names: Sequence[str], data: Dataset, fold: Fo
 def _estimates(
     found: PerQuery, n_evaluated: int, config: EvaluationConfig
 ) -> tuple[dict[str, Estimate], tuple[SliceEstimate, ...]]:
-    """Mean and interval of each column that has a value: of metrics, and of metrics in a group."""
+    """Mean and interval of each column that has a value: of metrics, and of ndcg in a group."""
     drawn = Resampling(n_evaluated, len(found.values), resamples=config.resamples, seed=config.seed)
     for values in found.blocks(found.values):
         drawn.add(values)
@@ -296,16 +298,20 @@ def _estimates(
             )
             continue
         metric, slicing, group = slices.parse(name)
-        estimate = SliceEstimate(
-            metric=metric,
-            slicing=slicing,
-            group=group,
-            n=int(present[i]),
-            mean=means[i],
-            low=low[i],
-            high=high[i],
+        mean, n, ends = float(means[i]), int(present[i]), (float(low[i]), float(high[i]))
+        if bounded.too_few(mean, n):
+            ends = bounded.share_interval(mean, n, level=config.level)
+        sliced.append(
+            SliceEstimate(
+                metric=metric,
+                slicing=slicing,
+                group=group,
+                n=n,
+                mean=mean,
+                low=ends[0],
+                high=ends[1],
+            )
         )
-        sliced.append(estimate)
     return metrics, tuple(sliced)
 
 
