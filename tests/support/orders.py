@@ -1,4 +1,5 @@
-"""Orders of a small shop as files, and a pipeline over them: what a real retrain of seconds needs."""
+"""Orders of a small shop as files, and a pipeline over them: what a real retrain of seconds
+needs."""
 
 from __future__ import annotations
 

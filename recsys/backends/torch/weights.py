@@ -1,4 +1,5 @@
-"""A network's weights: random ones that follow from a seed, and on disk beside the items' popularity."""
+"""A network's weights: random ones that follow from a seed, and on disk beside the items'
+popularity."""
 
 from __future__ import annotations
 

@@ -117,7 +117,8 @@ def train_sequences(
         raise DataError(
             f"{data.path}: the dataset has no times, and this model needs the order of events; "
             "where the source is "
-            'written in order, set model.order = "source", otherwise name the column of times in the ETL recipe'
+            'written in order, set model.order = "source", otherwise name the column of times in '
+            "the ETL recipe"
         )
     model = weights.seeded(lambda: make(data.n_items), config.seed).to(device_of(config.training))
     counts = item_counts(TrainEvents(data), data.n_items)

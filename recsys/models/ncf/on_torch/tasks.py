@@ -1,4 +1,5 @@
-"""What NCF minimises: cross-entropy against drawn negatives, or the softmax over a batch's items."""
+"""What NCF minimises: cross-entropy against drawn negatives, or the softmax over a batch's
+items."""
 
 from __future__ import annotations
 

@@ -4,7 +4,8 @@ With user vectors p, q and item vectors of GMF and of the MLP of their own, and 
 
     GMF    phi = p_u * p_i                                                  (equation 8)
     MLP    phi = a_L(W_L ... a_1(W_1 [q_u; q_i] + b_1) ... + b_L)            (equation 10)
-    score  = h_GMF . phi_GMF + h_MLP . phi_MLP + b          (equations 9, 11, 12, before the sigmoid)
+    score  = h_GMF . phi_GMF + h_MLP . phi_MLP + b          (equations 9, 11, 12, before the
+                                                            sigmoid)
 
 The loss is the binary cross-entropy of train events against drawn negatives (equation 7), its mean
 over all pairs. As in the authors' code the output has a bias b. Their L2 penalty on the vectors is
