@@ -7,6 +7,8 @@ data/<name>/<dataset_id>/
                                  float32, weight float32,
                                  label float32, event features]; ordered by time at the
                                  source's full resolution, then ordinal
+    refit/valid.parquet          the validation events of known users and items, with the columns
+                                 of train: for a model that is fitted anew on both
     queries/{valid,test}.parquet user int32 (-1 unknown), user_key, history list<int32> [,
     history_times list<int64>,
                                  time int64, candidates list<int32>, user features where the
@@ -56,6 +58,7 @@ OURS = frozenset(
 )
 """Every column of train, queries, pairs, users and items that is no feature's."""
 
+VALID_EVENTS = "refit/valid.parquet"
 COLUMNS = "columns.json"
 """Of the events, train and held-out together: types, nulls, distinct values, ranges."""
 

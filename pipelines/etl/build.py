@@ -22,7 +22,7 @@ from falconer.pipelines.data.dataset import (
     write_queries,
     write_table,
 )
-from falconer.pipelines.data.schema import COLUMNS, FORMAT_VERSION, DatasetCard, Fold
+from falconer.pipelines.data.schema import COLUMNS, FORMAT_VERSION, VALID_EVENTS, DatasetCard, Fold
 from falconer.pipelines.errors import ArtifactError, DataError
 from falconer.pipelines.etl import held as kept
 from falconer.pipelines.etl import rows
@@ -337,6 +337,8 @@ def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> Non
             f"train/part-{number:05}.parquet",
             _arrow(encoded.train[start : start + ROWS_PER_FILE]),
         )
+    if encoded.valid is not None:
+        write_table(root, VALID_EVENTS, _arrow(encoded.valid))
     write_table(root, "vocab/user.parquet", _arrow(encoded.catalogue.users.table))
     write_table(root, "vocab/item.parquet", _arrow(encoded.catalogue.items.table))
     for kind, entities in encoded.entities.items():

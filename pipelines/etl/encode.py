@@ -55,6 +55,8 @@ class Encoded:
     entities: Mapping[Kind, pl.DataFrame]
     folds: Mapping[Fold, FoldTables]
     rows: Mapping[Fold, RowTables]
+    valid: pl.DataFrame | None
+    """The validation events of known users and items, as train has them; None without any."""
 
 
 def encode(
@@ -103,6 +105,7 @@ def encode(
             written,
             {} if of_labels else _folds(_whole(events, parent), divided, raw, catalogue, users),
             _rows(events, divided, recipe, engine, encodings["event"], users) if of_labels else {},
+            _valid(events, recipe, engine, encodings["event"]),
         )
 
 
@@ -217,6 +220,19 @@ def _folds(
         fold: replace(tables, context=users.of(tables.keys, tables.queries.user))
         for fold, tables in folds.items()
     }
+
+
+def _valid(
+    events: pl.DataFrame, recipe: EtlRecipe, engine: Engine, encodings: Mapping[str, Encoding]
+) -> pl.DataFrame | None:
+    """What a model that is fitted anew on train and validation learns from besides train."""
+    known = [pl.col(name) >= 0 for name in IDS.values() if name in events.columns]
+    valid = events.filter(pl.col("part").is_in([int(Part.VALID), int(Part.VALID_HISTORY)]), *known)
+    if valid.is_empty():
+        return None
+    frame = plans.canonical(valid, recipe.features.event, "event")
+    features = engine.apply(plans.continued(frame, encodings), encodings)
+    return _beside(_train_columns(valid, recipe), features)
 
 
 def _rows(

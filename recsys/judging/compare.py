@@ -128,6 +128,12 @@ def _other_settings(reports: Sequence[R]) -> Iterator[str]:
         found = [
             part for part in (_other_cut_offs(other, first), *_other_metrics(other, first)) if part
         ]
+        trained = [one.protocol.get("training", "on train") for one in (other, first)]
+        if trained[0] != trained[1]:
+            yield (
+                f"{other.label} was trained {trained[0]}, {first.label} {trained[1]}: part of the "
+                "difference may be the data and not the model"
+            )
         if found:
             yield (
                 f"{other.label} was judged with other settings than {first.label}: "

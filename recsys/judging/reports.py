@@ -68,7 +68,8 @@ class BaseReport(Config):
     the most popular items. None where that is not known."""
     protocol: dict[str, str] = Field(default_factory=dict)
     """`split`, `targets` (which held-out events are asked for), `validation` and, of lists,
-    `outside` (what becomes of relevant items outside the catalogue), in words."""
+    `outside` (what becomes of relevant items outside the catalogue), in words; `training` where a
+    model learned from validation too."""
     warnings: tuple[str, ...] = ()
 
 

@@ -267,8 +267,9 @@ def run_table(labels: Mapping[str | None, str], runs: Sequence[Run]) -> Table | 
         info = run.info
         facts = (str(info.get(fact, ABSENT)) for fact in ("seed", "threads", "git", "python"))
         started = str(info.get("started", ABSENT)).replace("T", " ").removesuffix("+00:00")
-        rows.append((labels.get(run.name, run.name), run.name, started, *facts))
-    names = ("Model", "Run", "Started (UTC)", "Seed", "Threads", "Revision", "Python")
+        trained = "train and validation" if info.get("refit_of") else "train"
+        rows.append((labels.get(run.name, run.name), run.name, started, trained, *facts))
+    names = ("Model", "Run", "Started (UTC)", "Trained on", "Seed", "Threads", "Revision", "Python")
     return (
         Table("runs", "The runs", tuple(Column(name) for name in names), tuple(rows))
         if rows

@@ -131,7 +131,7 @@ def judge(
         test_lists=subject.reads.lists if subject.reads else None,
         cost=dict(subject.cost),
         answers=subject.answers,
-        protocol=data.card.split.facts,
+        protocol={**data.card.split.facts, **subject.protocol},
         warnings=(*subject.warnings, *_score_warnings(target, probable=probable)),
     )
     columns = {UNIT: keys, **table, **{part.column: part.by_unit for part in parts}}

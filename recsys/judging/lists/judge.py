@@ -133,7 +133,7 @@ def judge(
         cost=dict(subject.cost),
         answers=subject.answers,
         by_popularity=subject.by_popularity,
-        protocol={**data.card.split.facts, "outside": OUTSIDE[config.outside]},
+        protocol={**data.card.split.facts, "outside": OUTSIDE[config.outside], **subject.protocol},
         warnings=(*subject.warnings, *lists.warnings, *seen.warnings(scope.view, config)),
     )
     return JudgedLists(report, found)
