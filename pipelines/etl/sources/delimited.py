@@ -243,7 +243,8 @@ def _check_quotes(path: Path, form: Delimited) -> None:
             raise DataError(
                 f"{path}: line {start}: a quote ({form.quote}) opens there that does not close "
                 "where its field ends "
-                f'({error}); mend the line, or set quote = "" under [source] where the character is an ordinary one'
+                f'({error}); mend the line, or set quote = "" under [source] where the '
+                "character is an ordinary one"
             ) from error
 
 
