@@ -49,8 +49,8 @@ def _refuse_past(places: Places, window: Window) -> None:
     now = champions.current(places)
     if now is not None and now.champion.window > window.name:
         raise ConfigError(
-            f"{window.name}: the champion {now.champion.label} was judged on {now.champion.window}, "
-            "and has seen what happened here; there is no fair comparison"
+            f"{window.name}: the champion {now.champion.label} was judged on "
+            f"{now.champion.window}, and has seen what happened here; there is no fair comparison"
         )
 
 

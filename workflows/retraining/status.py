@@ -87,8 +87,8 @@ def _clock(pipeline: Pipeline, places: Places, today: date) -> list[str]:
     if not later:
         return []
     return [
-        f"window {later[-1]} is decided, and by the clock ({today}) it is not over: was the clock set "
-        "back? Nothing is retrained before that day is over"
+        f"window {later[-1]} is decided, and by the clock ({today}) it is not over: was the clock "
+        "set back? Nothing is retrained before that day is over"
     ]
 
 

@@ -121,8 +121,8 @@ def refuse_silent(pipeline: Pipeline) -> None:
     except (OSError, sqlite3.Error) as error:
         where = urlsplit(pipeline.database).hostname if pipeline.database else path
         raise StoreError(
-            f"{where}: the state of the workflows cannot be reached ({error}); what serves is as it "
-            "was; end what holds it, or bring it back, and give the same command again"
+            f"{where}: the state of the workflows cannot be reached ({error}); what serves is as "
+            "it was; end what holds it, or bring it back, and give the same command again"
         ) from error
 
 
