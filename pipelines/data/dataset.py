@@ -91,7 +91,7 @@ class Dataset:
         names = sorted(name for name in self.card.content if name.startswith("train/"))
         if not names:
             raise ArtifactError(
-                f"{self.path / CARD}: damaged: it names no train file; rebuild it with `falconer etl`"
+                f"{self.path / CARD}: damaged: it names no train file; run `falconer etl`"
             )
         return names
 
