@@ -88,7 +88,12 @@ class Dataset:
         return [self._checked(name) for name in self._train_names()]
 
     def _train_names(self) -> list[str]:
-        return sorted(name for name in self.card.content if name.startswith("train/"))
+        names = sorted(name for name in self.card.content if name.startswith("train/"))
+        if not names:
+            raise ArtifactError(
+                f"{self.path / CARD}: damaged: it names no train file; run `falconer etl`"
+            )
+        return names
 
     def train_column(self, name: str) -> NDArray[Any]:
         """One column of the train events as an array: ours of that name (`schema`), else the event

@@ -70,7 +70,11 @@ def serve(
 def _run_newest(pipeline: Pipeline, today: date) -> None:
     try:
         window = pipeline.newest(today)
-        if (Places.of(pipeline).window(window.name) / DECISION).exists():
+        decided = Places.of(pipeline).decided()
+        if decided and decided[-1] > window.name:
+            warn(f"warning: {decided[-1]} is decided, and the clock says {today}: was it set back?")
+            return
+        if window.name in decided:
             say(f"{window.name}: decided already")
             return
         decision = told(pipeline, window)

@@ -105,8 +105,9 @@ class Files(Config):
     appended then. It is no column."""
     users: EntityTable | None = None
     items: EntityTable | None = None
-    separator: str | None = Field(default=None, pattern=r"^[\t -~]$")
-    """Of text files; None means comma for .csv and tab for .tsv and .txt."""
+    separator: str | None = Field(default=None, pattern=r"^([\t -~]|[!-~]{2,4})$")
+    """Of text files, one character or a few such as "::"; None means comma for .csv and tab for
+    .tsv, .txt, .dat and .inter."""
     quote: str = Field(default='"', pattern=r"^[!-~]?$")
     """Of text files; empty means that no character quotes."""
 
