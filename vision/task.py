@@ -21,8 +21,8 @@ from falconer.vision.networks.classifier import Classifier
 
 
 def loss_of(logits: Tensor, targets: Tensor, *, tags: bool, smoothing: float = 0.0) -> Tensor:
-    """The mean loss of logits float[B, n_classes] against shares of classes, or against tags (binary
-    cross entropy, summed over the tags of a picture)."""
+    """The mean loss of logits float[B, n_classes] against shares of classes, or against tags
+    (binary cross entropy, summed over the tags of a picture)."""
     if tags:
         each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return each.sum(1).mean()
@@ -47,7 +47,7 @@ class ClassifierTask(Task[PictureBatch]):
         first_part: str | None = None,
     ) -> None:
         device = device_of(config.training)
-        self.model = network.to(device)
+        self.model = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network, self._config, self._prepared = network, config, prepared
         self._valid, self._device = valid, device
         self._batches = PictureBatches(prepared, train, config, device=device)

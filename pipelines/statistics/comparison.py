@@ -66,10 +66,14 @@ def standing(judged: Sequence[J], metric: Metric, *, baselines: Sequence[str] = 
 
 
 def refuse_other_data(reports: Sequence[ReportFacts]) -> None:
-    """`ArtifactError` where reports differ in dataset, fold or the making of their intervals."""
+    """`ArtifactError` where reports differ in dataset, fold or the making of their intervals.
+
+    Two datasets whose files are the same to the byte are one, whatever their ids.
+    """
     first = reports[0]
     for other in reports[1:]:
-        if (other.dataset_id, other.fold) != (first.dataset_id, first.fold):
+        equal = other.content is not None and other.content == first.content
+        if other.fold != first.fold or not (equal or other.dataset_id == first.dataset_id):
             raise ArtifactError(
                 f"{name_of(other)} was judged on fold {other.fold} of dataset {other.dataset_id}, "
                 f"{name_of(first)} on fold {first.fold} of {first.dataset_id}: evaluate both on "
@@ -120,7 +124,10 @@ def verdict(
     baselines stand."""
     leader, *rest = reports
     if not rest:
-        return f"Only {_with_value(leader, metric)} was judged, so there is nothing to compare it with."
+        return (
+            f"Only {_with_value(leader, metric)} was judged, so there is nothing to "
+            "compare it with."
+        )
     apart = _apart(differences)
     equals = [report for report in rest if not apart[leader.label, report.label]]
     gaps = {(gap.first, gap.second): gap for gap in differences}
@@ -163,7 +170,8 @@ def _on_baselines(
     sentences = [_stands(one.label, others, place, apart) for one in plain]
     verb = "beats" if len(others) == 1 else "beat"
     return " ".join(filter(None, sentences)) or (
-        f"{listed(others)} {verb} every plain baseline here ({listed([one.label for one in plain])})."
+        f"{listed(others)} {verb} every plain baseline here "
+        f"({listed([one.label for one in plain])})."
     )
 
 

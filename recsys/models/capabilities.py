@@ -5,17 +5,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from falconer.pipelines import plugins
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import PipelineError
 from falconer.pipelines.models.registry import Model
 from falconer.recsys.configs.model import ModelConfig
-from falconer.recsys.models.registry import REGISTRY
+from falconer.recsys.models.registry import GROUP, MODELS, REGISTRY
 
 LEGEND = """\
 task          what it trains on: top_n (lists of items) or labels (a label for each row)
 personalised  lists differ with the history
 discovers     items outside the history are ranked personally too
-folds in      answers for users who came after training, from their history; the others answer them by popularity
+folds in      answers for users who came after training,
+from their history; others answer by popularity
 order         the order of the history counts
 needs         what a dataset must have
 repeats       training again gives the same bytes on a CPU, with the default knobs
@@ -32,7 +34,8 @@ def table() -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
-    return "\n".join([*text, "", LEGEND])
+    notes = [f"note: {clash}" for clash in plugins.clashes(GROUP, MODELS)]
+    return "\n".join([*text, "", *notes, LEGEND])
 
 
 def _row_or_note(name: str) -> Mapping[str, str]:

@@ -16,15 +16,20 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.reporting import labels_page as comparison_page
 from falconer.recsys.reporting import lists_page as report
+from falconer.workflows.retraining import champions, status_page, verdict_page
+from falconer.workflows.retraining.places import Places
+from falconer.workflows.retraining.status import status
 from tests.support.comparisons import HOSTILE, LEVELS, make_comparison, make_runs, write_goods
 from tests.support.datasets import write_labels_dataset
 from tests.support.judging import comparison_of, judge_labels
+from tests.support.verdicts import START, document, pipeline_of, write_windows
 
 Scheme: TypeAlias = Literal["light", "dark"]
 
 PHONE, DESK = 390, 1280
 FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
@@ -46,8 +51,8 @@ def comparison_of_one(root: Path) -> str:
 
 
 def comparison_of_rows(root: Path) -> str:
-    """Three models of the task `labels`, one of them from elsewhere with a label that tries to break
-    the page."""
+    """Three models of the task `labels`, one of them from elsewhere with a label that tries to
+    break the page."""
     data = write_labels_dataset(root / "clicks")
     score = np.linspace(0, 1, len(data.labels("test")))
     config = EvaluationConfig(resamples=100)
@@ -58,16 +63,35 @@ def comparison_of_rows(root: Path) -> str:
     return comparison_page.render(comparison_of(found), data, [])
 
 
+def verdict(root: Path) -> str:
+    """A verdict with names that try to break the page."""
+    steps = [{"step": "build", "seconds": 3.2, "skipped": False}]
+    return verdict_page.render(
+        {**document("keep"), "sha256": "2" * 64, "signature": "3" * 64}, steps
+    )
+
+
+def retraining_status(root: Path) -> str:
+    """A pipeline with windows of every outcome."""
+    places = Places(root, "shop")
+    write_windows(places, ["promote", "keep", "suspicious", "promote", "undecidable", "refused"])
+    shop = pipeline_of(root)
+    return status_page.render(status(shop, START), champions.history(places))
+
+
 PAGES: dict[str, Callable[[Path], str]] = {
     "comparison of six": comparison_of_six,
     "comparison of one": comparison_of_one,
     "comparison of rows": comparison_of_rows,
+    "verdict": verdict,
+    "retraining": retraining_status,
 }
 """Every page that the project writes, by name: a new one is added here."""
 
 BAD_PAGE = """<!doctype html><html lang="en"><head><title>Bad</title></head><body><main><h1>Bad</h1>
 <p style="color:#ccc;background:#fff">Hard to read</p><div style="width:2000px">Wide</div>
-<img src="https://example.org/a.png" alt="from elsewhere"><script>undefinedFunction()</script></main></body></html>"""
+<img src="https://example.org/a.png" alt="from elsewhere">
+<script>undefinedFunction()</script></main></body></html>"""
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,13 @@ from dbos import DBOS, SetWorkflowID
 
 from falconer.pipelines.config import parse
 from falconer.pipelines.console import say, warn
-from falconer.pipelines.errors import ExhaustedError, PipelineError
-from falconer.workflows.retraining import decisions, judging, steps, store
+from falconer.pipelines.errors import (
+    ConfigError,
+    ExhaustedError,
+    MissingExtraError,
+    PipelineError,
+)
+from falconer.workflows.retraining import champions, decisions, failures, judging, steps, store
 from falconer.workflows.retraining.config import Pipeline, Window
 from falconer.workflows.retraining.places import DECISION, Places
 from falconer.workflows.retraining.steps import Job
@@ -29,11 +34,24 @@ def retrain(pipeline: Pipeline, window: Window) -> dict[str, Any]:
     places = Places.of(pipeline)
     decision = places.window(window.name) / DECISION
     if not decision.exists():
-        with store.locked(pipeline), store.launched(pipeline):
-            _finish_others()
-            if not decision.exists():
-                _start(pipeline, window)
+        with failures.noted(places, window.name), store.locked(pipeline):
+            _refuse_past(places, window)
+            with store.launched(pipeline):
+                _finish_others()
+                if not decision.exists():
+                    _start(pipeline, window)
     return decisions.read(places, window.name)
+
+
+def _refuse_past(places: Places, window: Window) -> None:
+    """A champion from a later window has seen what happened in this one: its figures there would be
+    those of a leak."""
+    now = champions.current(places)
+    if now is not None and now.champion.window > window.name:
+        raise ConfigError(
+            f"{window.name}: the champion {now.champion.label} was judged on "
+            f"{now.champion.window}, and has seen what happened here; there is no fair comparison"
+        )
 
 
 def _start(pipeline: Pipeline, window: Window) -> None:
@@ -72,6 +90,9 @@ def retrain_window(values: dict[str, Any], name: str) -> dict[str, Any]:
     _step("gather", steps.gather, job, seated, refused)
     decided: dict[str, Any] = _step("decide", steps.decide, job)
     _step("crown", steps.crown, job, decided)
+    if pipeline.recommend is not None:
+        _step("recommend", steps.recommend, job, decided)
+    _step("publish", steps.publish, job)
     return decided
 
 
@@ -112,12 +133,12 @@ def _step(name: str, step: Callable[..., dict[str, Any]], job: Job, *arguments: 
 
 def _blaming_input(step: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """The step, whose failure refuses the window instead of failing the workflow; a full disk or
-    memory says nothing about the input."""
+    memory, a wrong recipe and an absent package say nothing about the input."""
 
     def run(job: Job, *arguments: Any) -> dict[str, Any]:
         try:
             return step(job, *arguments)
-        except ExhaustedError:
+        except (ConfigError, ExhaustedError, MissingExtraError):
             raise
         except PipelineError as error:
             return {"damage": [f"{type(error).__name__}: {error}"]}

@@ -9,9 +9,11 @@ from falconer.pipelines.files import read_json
 from falconer.workflows.retraining.config import Pipeline
 
 DECISION = "decision.json"
+FAILED = "failed.json"
 OBSERVED = "observed.json"
 EVIDENCE = "evidence.json"
-PAGE = "verdict.html"
+PAGE, STATUS_PAGE = "verdict.html", "status.html"
+CALIBRATION = "calibration.json"
 DATASET = "dataset.json"
 PROFILE = "profile.json"
 
@@ -48,6 +50,15 @@ class Places:
         """The champion, the ledger, the key and the workflows' state."""
         return self.root / "registry" / self.name
 
+    @property
+    def lists(self) -> Path:
+        """The champion's lists for everybody; `latest` in it is what to serve."""
+        return self.root / "recommendations" / self.name
+
+    def everybody(self, name: str) -> Path:
+        """A query for each user, as of the end of the window."""
+        return self.window(name) / "everybody"
+
     def window(self, name: str) -> Path:
         """The folder of one window."""
         return self.windows / name
@@ -59,6 +70,11 @@ class Places:
     def decided(self) -> list[str]:
         """The windows that have a decision, oldest first."""
         return sorted(path.parent.name for path in self.windows.glob(f"*/{DECISION}"))
+
+    def failed(self) -> list[str]:
+        """The windows whose last run ended in an error, oldest first."""
+        found = {path.parent.name for path in self.windows.glob(f"*/{FAILED}")}
+        return sorted(found - set(self.decided()))
 
     def dataset_before(self, name: str) -> Path | None:
         """The dataset of the last window before `name` that has one."""

@@ -1,4 +1,5 @@
-"""Checks of the protocol of the task `labels`: what a reader must know before believing the figures.
+"""Checks of the protocol of the task `labels`: what a reader must know before believing the
+figures.
 
 As in `falconer.recsys.judging.lists.checks`: a check looks at the dataset as it was written, and
 says nothing where it finds nothing.
@@ -26,8 +27,8 @@ TELLING = 0.999
 label."""
 SUSPECT, LEFT = 0.85, 0.5
 """A feature that reaches so much, and leaves less than this share of the error that all features
-below that leave together, is asked about: a label copied with 10 % of it flipped has an AUC of 0.90,
-whatever the share of positives."""
+below that leave together, is asked about: a label copied with 10 % of it flipped has an AUC of
+0.90, whatever the share of positives."""
 CUTS = np.linspace(0, 1, 1001)[1:-1]
 MORE_THAN_CHANCE = 4.0
 """Standard deviations above what train itself shows."""
@@ -55,12 +56,15 @@ class Checked:
     def values(self, feature: Feature) -> tuple[NDArray[Any], NDArray[Any]]:
         """A feature's values beside the rows of train and of the fold; -1 or NaN for unknown users
         and items."""
+        asked = self.pairs.queries.features
         if feature.table == "event":
-            return self.data.train_column(feature.column), self.pairs.queries.features[feature.name]
+            return self.data.train_column(feature.column), asked[feature.name]
         table = self.data.users if feature.table == "user" else self.data.items
         column = table.column(feature.column).to_numpy()
-        ids = self.pairs.queries.user if feature.table == "user" else self.pairs.item
-        return _looked_up(column, self.data.train_column(feature.table)), _looked_up(column, ids)
+        in_train = _looked_up(column, self.data.train_column(feature.table))
+        if feature.table == "user":
+            return in_train, asked[feature.name]
+        return in_train, _looked_up(column, self.pairs.item)
 
 
 def _looked_up(column: NDArray[Any], ids: NDArray[np.int32]) -> NDArray[Any]:

@@ -27,7 +27,8 @@ from falconer.recsys.backends.torch.pairs.training import FieldTask
 from falconer.recsys.models.ncf import on_torch
 from falconer.recsys.models.ncf.config import NcfConfig
 from falconer.recsys.models.ncf.on_torch import network as torch_network
-from falconer.recsys.models.ncf.on_torch.training import NcfScorer, SoftmaxTask
+from falconer.recsys.models.ncf.on_torch.scorer import NcfScorer
+from falconer.recsys.models.ncf.on_torch.tasks import SoftmaxTask
 
 load = on_torch.load
 
@@ -138,7 +139,7 @@ class NcfNetwork:
         """Equation 7, and the penalty."""
         labels = tf.reshape(batch["labels"], [-1])
         entropy = cross_entropy(self.scores(batch, noise), labels, self._config.label_smoothing)
-        l2 = self._config.embedding_l2
+        l2 = self._config.l2
         if not l2:
             return entropy
         items = tf.reshape(batch["items"], [-1])
@@ -177,7 +178,7 @@ class SoftmaxNetwork:
         again = items == tf.gather(items, place)[:, None]
         others = tf.where(again, -math.inf, scores - chance)
         loss = tf.reduce_mean(tf.reduce_logsumexp(tf.concat([own[:, None], others], 1), 1) - own)
-        l2 = self._config.embedding_l2
+        l2 = self._config.l2
         if not l2:
             return loss
         return loss + l2 * self._scores.squared_length(batch["users"], tf.gather(items, place))
