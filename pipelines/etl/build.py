@@ -49,7 +49,7 @@ from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.split import Part, Split, split
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
-from falconer.pipelines.etl.target import Binary, with_label
+from falconer.pipelines.etl.target import Binary, refuse_constant, with_label
 from falconer.pipelines.files import atomic_directory, identity_of, sweep, write_json
 
 ROWS_PER_FILE = 10_000_000
@@ -256,6 +256,7 @@ def _clean(
         events, drops = clean(checked.raw.events, recipe.clean)
         if recipe.target is not None:
             events, more = with_label(events, recipe.target)
+            refuse_constant(events["label"].n_unique(), recipe.target)
             drops |= more
         if recipe.catalogue.counted_on == "all":
             before = len(events)

@@ -11,8 +11,9 @@ from falconer.pipelines.data.schema import Fold, SplitCard, TaskName, View
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.split.config import SplitBase, SplitConfig
+from falconer.pipelines.etl.split.facts import Facts, facts_of
 from falconer.pipelines.etl.split.hashes import HASH, event_hashes
-from falconer.pipelines.etl.split.parts import FoldRule, Part
+from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
 
 REPEATS_MATTER = 0.01
@@ -53,24 +54,55 @@ def split(
             "no events are left to split; see the counts above, and loosen the contract or the "
             "cleaning"
         )
+    ordered = hashed(events)
+    assigned = assign(config, ordered, facts_of(config, ordered), candidates)
+    counts = counts_of(assigned)
+    refuse_empty(counts, assigned.folds)
+    repeats = 0.0 if task == "labels" or config.views else repeat_share(events)
+    card = card_of(config, assigned, task, repeats)
+    return Split(ordered.with_columns(assigned.part), in_order(assigned.folds), card, counts)
+
+
+def hashed(events: pl.DataFrame) -> pl.DataFrame:
+    """The events in order, with `event_hash`."""
     ordered = events.sort(order_of(events))
-    ordered = ordered.with_columns(pl.Series(HASH, event_hashes(ordered)))
-    assigned = PROTOCOLS[type(config)](config, ordered, candidates)
-    counts = {part.name.lower(): int((assigned.part == part).sum()) for part in Part}
-    _refuse_empty(counts, assigned.folds)
+    return ordered.with_columns(pl.Series(HASH, event_hashes(ordered)))
+
+
+def assign(
+    config: SplitBase, ordered: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None = None
+) -> Assignment:
+    """The protocol's assignment of these events, or of all of some users' events."""
+    return PROTOCOLS[type(config)](config, ordered, facts, candidates)
+
+
+def counts_of(assigned: Assignment) -> dict[str, int]:
+    """Part -> events."""
+    return {part.name.lower(): int((assigned.part == part).sum()) for part in Part}
+
+
+def in_order(folds: Mapping[Fold, FoldRule]) -> dict[Fold, FoldRule]:
+    """Validation before test."""
+    return {fold: folds[fold] for fold in FOLDS if fold in folds}
+
+
+def card_of(config: SplitBase, assigned: Assignment, task: TaskName, repeats: float) -> SplitCard:
+    """The split's card; `repeats`: the share of events whose user had the item before."""
     parameters = config.model_dump(mode="json", exclude={"views"})
-    card = SplitCard(
+    views: tuple[View, ...] = (
+        ("all", "repeat", "novel") if repeats >= REPEATS_MATTER else ("novel",)
+    )
+    return SplitCard(
         protocol=parameters.pop("protocol"),
         parameters=parameters,
         description=assigned.description,
-        views=() if task == "labels" else config.views or _views_of(events),
+        views=() if task == "labels" else config.views or views,
         sampled=assigned.sampled,
     )
-    folds = {fold: assigned.folds[fold] for fold in FOLDS if fold in assigned.folds}
-    return Split(ordered.with_columns(assigned.part), folds, card, counts)
 
 
-def _refuse_empty(counts: Mapping[str, int], folds: Mapping[Fold, FoldRule]) -> None:
+def refuse_empty(counts: Mapping[str, int], folds: Mapping[Fold, FoldRule]) -> None:
+    """Raise `DataError` where train or a fold's truth has no event."""
     wanted = [Part.TRAIN, *(rule.truth for rule in folds.values())]
     empty = [part.name.lower() for part in wanted if not counts[part.name.lower()]]
     if empty:
@@ -78,10 +110,6 @@ def _refuse_empty(counts: Mapping[str, int], folds: Mapping[Fold, FoldRule]) -> 
         raise DataError(
             f"the split leaves {' and '.join(empty)} without events ({found}); change [split]"
         )
-
-
-def _views_of(events: pl.DataFrame) -> tuple[View, ...]:
-    return ("all", "repeat", "novel") if repeat_share(events) >= REPEATS_MATTER else ("novel",)
 
 
 def repeat_share(events: pl.DataFrame) -> float:

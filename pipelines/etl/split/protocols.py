@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from falconer.pipelines.data.schema import Fold
@@ -21,21 +20,24 @@ from falconer.pipelines.etl.split.config import (
     Temporal,
     seconds,
 )
-from falconer.pipelines.etl.split.hashes import HASH, text_hashes
+from falconer.pipelines.etl.split.facts import Facts, from_share
+from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part, mixed, written
 
 SECONDS_PER_DAY = 86_400
 
-Protocol = Callable[[Any, pl.DataFrame, pl.DataFrame | None], Assignment]
-"""(config, events in order, candidates that the source gave) -> assignment."""
+Protocol = Callable[[Any, pl.DataFrame, Facts, pl.DataFrame | None], Assignment]
+"""(config, events in order, facts of all events, candidates that the source gave) -> assignment."""
 
 
-def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
+def temporal(
+    config: Temporal, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
+) -> Assignment:
     """Test from `test_from`, or the last `test_days` or `test_share`; validation just before it."""
-    last = _last_time(events, "temporal")
+    last = _last_time(facts, "temporal")
     if config.test_share is not None and config.valid_share is not None:
-        test_from = _from_share(events, config.test_share)
-        valid_from = _from_share(events, config.test_share + config.valid_share)
+        test_from = from_share(facts, config.test_share)
+        valid_from = from_share(facts, config.test_share + config.valid_share)
         valid_from = valid_from if config.valid_share else test_from
         if config.valid_share and valid_from >= test_from:
             raise DataError(
@@ -58,18 +60,11 @@ def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | 
     return _by_time(events, valid_from, test_from, until=until)
 
 
-def _from_share(events: pl.DataFrame, share: float) -> int:
-    """The first time after which at most this share of the events lies, that time included."""
-    times = events["time"].sort()
-    place = len(times) - round(share * len(times))
-    later = times.filter(times >= times[place])
-    first = times[place] if len(later) <= round(share * len(times)) else times[place] + 1
-    return int(first)
-
-
-def rolling(config: Rolling, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
+def rolling(
+    config: Rolling, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
+) -> Assignment:
     """The rule of `temporal`, `window` spans of `days` earlier."""
-    until = _last_time(events, "rolling") + 1 - config.window * _days(config.days)
+    until = _last_time(facts, "rolling") + 1 - config.window * _days(config.days)
     test_from = until - _days(config.days)
     valid_from = test_from - _days(config.days if config.valid_days is None else config.valid_days)
     return _by_time(events, valid_from, test_from, until=until)
@@ -98,7 +93,7 @@ def _by_time(events: pl.DataFrame, valid_from: int, test_from: int, *, until: in
 
 
 def leave_last(
-    config: LeaveLast, events: pl.DataFrame, candidates: pl.DataFrame | None
+    config: LeaveLast, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
 ) -> Assignment:
     """Each user's last event is test, the last but one validation."""
     from_end = pl.len().over("user") - 1 - pl.int_range(pl.len()).over("user")
@@ -124,19 +119,18 @@ def leave_last(
 
 
 def held_out_users(
-    config: HeldOutUsers, events: pl.DataFrame, candidates: pl.DataFrame | None
+    config: HeldOutUsers, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
 ) -> Assignment:
     """Of the users with two events or more, in the order of a hash of their ids and `seed`, the
     first are test users, the next validation users: a user who comes or goes moves one other."""
-    users = events.group_by("user").len().filter(pl.col("len") >= 2)["user"].sort()
     wanted = config.test_users + config.valid_users
-    if wanted > len(users):
+    if facts.users is None or wanted > facts.n_users:
         raise DataError(
             f"split held_out_users asks for {config.test_users} test and {config.valid_users} "
             "validation users, and "
-            f"{len(users)} users have two events or more; lower test_users and valid_users"
+            f"{facts.n_users} users have two events or more; lower test_users and valid_users"
         )
-    permuted = users.gather(np.argsort(mixed(text_hashes(users), config.seed), kind="stable"))
+    permuted = facts.users["user"]
     marked = events.select(
         in_test=pl.col("user").is_in(permuted[: config.test_users].implode()),
         in_valid=pl.col("user").is_in(permuted[config.test_users : wanted].implode()),
@@ -149,7 +143,7 @@ def held_out_users(
         .when("in_valid").then(int(Part.VALID))
         .otherwise(int(Part.TRAIN))
     )  # fmt: skip
-    asked_at = None if config.given_by == "time" else _end(events)
+    asked_at = None if config.given_by == "time" else facts.last
     folds: dict[Fold, FoldRule] = {"test": FoldRule(Part.TEST, (Part.TEST_HISTORY,), asked_at)}
     if config.valid_users:
         folds["valid"] = FoldRule(Part.VALID, (Part.VALID_HISTORY,), asked_at)
@@ -180,7 +174,9 @@ def _given(config: HeldOutUsers, events: pl.DataFrame) -> pl.Series:
     return placed.select(given=pl.col("place") < n_given.clip(1, pl.col("n") - 1))["given"]
 
 
-def random(config: Random, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
+def random(
+    config: Random, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
+) -> Assignment:
     """An event's number in [0, 1), from its content and the seed, decides."""
     number = pl.lit(pl.Series(mixed(events[HASH].to_numpy(), config.seed) / 2**64))
     part = (
@@ -189,10 +185,10 @@ def random(config: Random, events: pl.DataFrame, candidates: pl.DataFrame | None
         .otherwise(int(Part.TRAIN))
     )  # fmt: skip
     folds: dict[Fold, FoldRule] = {
-        "test": FoldRule(Part.TEST, (Part.TRAIN, Part.VALID), _end(events))
+        "test": FoldRule(Part.TEST, (Part.TRAIN, Part.VALID), facts.last)
     }
     if config.valid_share:
-        folds["valid"] = FoldRule(Part.VALID, (Part.TRAIN,), _end(events))
+        folds["valid"] = FoldRule(Part.VALID, (Part.TRAIN,), facts.last)
     return Assignment(
         _column(events, part),
         folds,
@@ -203,7 +199,7 @@ def random(config: Random, events: pl.DataFrame, candidates: pl.DataFrame | None
 
 
 def given_candidates(
-    config: GivenCandidates, events: pl.DataFrame, candidates: pl.DataFrame | None
+    config: GivenCandidates, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
 ) -> Assignment:
     """The event that the source names is test; what its user did later is dropped, what is at the
     same time stays."""
@@ -264,19 +260,14 @@ def _days(days: float) -> int:
     return round(days * SECONDS_PER_DAY)
 
 
-def _end(events: pl.DataFrame) -> int | None:
-    """When everything has happened; None where there are no times."""
-    return _last_time(events, "") if "time" in events.columns else None
-
-
-def _last_time(events: pl.DataFrame, protocol: str) -> int:
-    if "time" not in events.columns:
+def _last_time(facts: Facts, protocol: str) -> int:
+    if facts.last is None:
         raise DataError(
             f"split {protocol} needs times, and the source has none; name its time column, or use "
             "leave_last, "
             "held_out_users or random"
         )
-    return int(events.select(pl.col("time").max()).item())
+    return facts.last
 
 
 PROTOCOLS: Mapping[type[Any], Protocol] = {
