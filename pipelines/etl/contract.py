@@ -322,7 +322,8 @@ def unlisted(raw: Raw) -> dict[str, int]:
 def _look_alike_notes(raw: Raw) -> Iterator[str]:
     for kind in ("user", "item"):
         if kind in raw.events.columns and raw.events.schema[kind] == pl.String:
-            yield from look_alike_note(kind, *look_alikes(raw.events[kind]))
+            alike = look_alikes(raw.events[kind])
+            yield from look_alike_note(kind, len(alike), alike["value"].head(2).to_list())
 
 
 def look_alike_note(kind: str, n: int, pair: Sequence[str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -110,7 +110,7 @@ def _smallest(hashes: Hashes) -> Hashes:
     if len(hashes) > 8 * COUNTED:
         low = np.unique(hashes[hashes < np.uint64(2**64 * 2 * COUNTED // len(hashes))])
         if len(low) >= COUNTED:
-            return low[:COUNTED]
+            return cast(Hashes, low[:COUNTED])
     return np.unique(hashes)[:COUNTED]
 
 

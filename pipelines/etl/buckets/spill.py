@@ -17,7 +17,7 @@ class Spill:
         folder.mkdir(parents=True)
         self.folder, self.n = folder, n
         self.rows = [0] * n
-        self._writers: dict[int, pa.RecordBatchStreamWriter] = {}
+        self._writers: dict[int, tuple[pa.NativeFile, pa.RecordBatchStreamWriter]] = {}
         self._empty = pl.DataFrame()
 
     def add(self, bucket: int, frame: pl.DataFrame) -> None:
@@ -28,8 +28,8 @@ class Spill:
         table = frame.to_arrow(compat_level=OLDEST)
         if bucket not in self._writers:
             sink = pa.OSFile(str(self._path(bucket)), "wb")
-            self._writers[bucket] = pa.ipc.new_stream(sink, table.schema)
-        self._writers[bucket].write_table(table)
+            self._writers[bucket] = sink, pa.ipc.new_stream(sink, table.schema)
+        self._writers[bucket][1].write_table(table)
         self.rows[bucket] += len(frame)
 
     def scatter(self, frame: pl.DataFrame, buckets: pl.Series) -> None:
@@ -43,10 +43,11 @@ class Spill:
             self.add(bucket, sorted_rows[start:end])
 
     def close(self) -> None:
-        """Bring what was added to its files; nothing can be added to them afterwards."""
-        for bucket, writer in self._writers.items():
+        """Bring what was added to its files: nothing more comes."""
+        for sink, writer in self._writers.values():
             writer.close()
-        self._writers = {bucket: writer for bucket, writer in self._writers.items() if False}
+            sink.close()
+        self._writers.clear()
 
     def read(self, bucket: int) -> pl.DataFrame:
         """All rows of one bucket, in the order in which they were added."""

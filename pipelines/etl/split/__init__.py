@@ -50,10 +50,7 @@ def split(
     promises is empty.
     """
     if events.is_empty():
-        raise DataError(
-            "no events are left to split; see the counts above, and loosen the contract or the "
-            "cleaning"
-        )
+        raise nothing_left()
     ordered = hashed(events)
     assigned = assign(config, ordered, facts_of(config, ordered), candidates)
     counts = counts_of(assigned)
@@ -61,6 +58,13 @@ def split(
     repeats = 0.0 if task == "labels" or config.views else repeat_share(events)
     card = card_of(config, assigned, task, repeats)
     return Split(ordered.with_columns(assigned.part), in_order(assigned.folds), card, counts)
+
+
+def nothing_left() -> DataError:
+    """The refusal where there is no event."""
+    return DataError(
+        "no events are left to split; see the counts above, and loosen the contract or the cleaning"
+    )
 
 
 def hashed(events: pl.DataFrame) -> pl.DataFrame:
