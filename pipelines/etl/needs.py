@@ -93,7 +93,7 @@ def buckets_for(recipe: EtlRecipe, out: Path) -> Buckets:
     free = shutil.disk_usage(_there(out)).free
     say(
         f"needs   about {needs.rows:,} rows, {_shown(needs.memory)} of memory in one piece "
-        f"({_shown(allowed)} allowed: {buckets.n} buckets), at most {_shown(disk)} of disk "
+        f"({_shown(allowed)} allowed), {_told(buckets)}, at most {_shown(disk)} of disk "
         f"({_shown(free)} free)"
     )
     if buckets.n > 1 and (reasons := not_in_buckets(recipe)):
@@ -114,6 +114,10 @@ def buckets_for(recipe: EtlRecipe, out: Path) -> Buckets:
             "some space, or name another folder with --out"
         )
     return buckets
+
+
+def _told(buckets: Buckets) -> str:
+    return "in memory" if buckets.n == 1 else f"in {buckets.n} buckets"
 
 
 def _parted(needs: Needs, allowed: int) -> Buckets:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -189,3 +192,37 @@ def refusal_or_dataset(recipe: EtlRecipe, out: Path, buckets: Buckets) -> Path |
         return build(recipe, out, buckets=buckets)
     except DataError as error:
         return str(error).splitlines()[0]
+
+
+KILLED_AFTER = {
+    "scatter": "buckets.build.scatter",
+    "clean": "buckets.build.clean_buckets",
+    "fit": "buckets.build.vocabularies.fit",
+    "encode": "buckets.build.Encoder.events",
+}
+KILL = """
+import os, signal, sys
+from pathlib import Path
+from unittest.mock import patch
+from falconer.pipelines.etl.build import build
+from falconer.pipelines.etl.needs import Buckets
+from tests.support import shop
+
+def killed(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+with patch("falconer.pipelines.etl." + sys.argv[3], killed):
+    build(shop.recipe(Path(sys.argv[1])), Path(sys.argv[2]), buckets=Buckets(7, 11, 900))
+"""
+
+
+@pytest.mark.parametrize("step", KILLED_AFTER)
+def test_a_kill_in_between_leaves_nothing_behind(
+    tables: Path, tmp_path: Path, data: Dataset, step: str
+) -> None:
+    command = [sys.executable, "-c", KILL, str(tables), str(tmp_path), KILLED_AFTER[step]]
+    killed = subprocess.run(command, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    again = build(shop.recipe(tables), tmp_path, buckets=SEVEN)
+    assert_equal(again, data.path)
+    assert [path.name for path in again.parent.iterdir()] == [again.name]
