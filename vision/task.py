@@ -47,7 +47,7 @@ class ClassifierTask(Task[PictureBatch]):
         first_part: str | None = None,
     ) -> None:
         device = device_of(config.training)
-        self.model = network.to(device)
+        self.model = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network, self._config, self._prepared = network, config, prepared
         self._valid, self._device = valid, device
         self._batches = PictureBatches(prepared, train, config, device=device)

@@ -89,7 +89,8 @@ def _parent(recipe: EtlRecipe) -> Parent | None:
         return None
     data = Dataset.open(recipe.extends)
     entities = {"user": pl.DataFrame(data.users), "item": pl.DataFrame(data.items)}
-    return Parent(data.card.dataset_id, of_dataset(data), Encoder.of_dataset(data), entities)  # type: ignore[arg-type]
+    known, views = (of_dataset(data), Encoder.of_dataset(data)), data.card.split.views
+    return Parent(data.card.dataset_id, *known, entities, views=views)  # type: ignore[arg-type]
 
 
 def _is_whole(target: Path) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from falconer.pipelines.console import say
 from falconer.pipelines.data import overlap
 from falconer.pipelines.data.dataset import write_pairs, write_queries, write_table
-from falconer.pipelines.data.schema import COLUMNS, Fold
+from falconer.pipelines.data.schema import COLUMNS, VALID_EVENTS, Fold
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl import held as kept
 from falconer.pipelines.etl.catalogue import KINDS, keep_frequent
@@ -36,7 +36,8 @@ from falconer.pipelines.etl.outcome import (
     stated_id_types,
 )
 from falconer.pipelines.etl.recipe import EtlRecipe
-from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.selection import say_selection
+from falconer.pipelines.etl.sources import Files, read
 from falconer.pipelines.etl.split import Part, Split, split
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
@@ -65,9 +66,16 @@ def fill(
             parent, counts = replace(parent, earlier=earlier), dict(checked.counts)
     events = _clean(recipe, checked, counts, watch)
     with watch("split"):
-        divided = split(events, recipe.split, checked.raw.candidates, task=recipe.task)
+        divided = split(
+            events,
+            recipe.split,
+            checked.raw.candidates,
+            parts=checked.raw.parts,
+            task=recipe.task,
+        )
     say_counts("split", {part: n for part, n in divided.counts.items() if n})
     say(f"{'':<7} {divided.card.description}")
+    selection = tuple(say_selection(divided.card.views, parent.views if parent else ()))
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
     counts |= _counts_of(divided, encoded, held)
     _say_encoded(encoded, engine.name)
@@ -92,6 +100,7 @@ def fill(
             *checked.raw.notes,
             *_lineage_notes(parent, held),
             *fold_notes(recipe, counts, encoded.folds, row_counts),
+            *selection,
         ),
         linked=linked,
     )
@@ -110,7 +119,7 @@ def _read_and_check(
     recipe: EtlRecipe, id_types: Mapping[str, pl.DataType], watch: Stopwatch
 ) -> tuple[Checked, dict[str, int]]:
     with watch("read"):
-        raw = recipe.source.read()
+        raw = read(recipe.source)
     tables = {"events": raw.events, "users": raw.users, "items": raw.items}
     say_counts("read", {name: len(table) for name, table in tables.items() if table is not None})
     with watch("check"):
@@ -188,13 +197,21 @@ def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> Non
             f"train/part-{number:05}.parquet",
             _arrow(encoded.train[start : start + ROWS_PER_FILE]),
         )
+    if encoded.valid is not None:
+        write_table(root, VALID_EVENTS, _arrow(encoded.valid))
     write_table(root, "vocab/user.parquet", _arrow(encoded.catalogue.users.table))
     write_table(root, "vocab/item.parquet", _arrow(encoded.catalogue.items.table))
     for kind, entities in encoded.entities.items():
         write_table(root, f"{kind}s.parquet", _arrow(entities))
     for fold, tables in encoded.folds.items():
+        context = tables.context
         write_queries(
-            root, fold, tables.queries, _arrow(tables.keys.to_frame())["user"], tables.truth
+            root,
+            fold,
+            tables.queries,
+            _arrow(tables.keys.to_frame())["user"],
+            tables.truth,
+            {} if context is None else {name: context[name].to_numpy() for name in context.columns},
         )
     for fold, part in encoded.rows.items():
         write_pairs(root, fold, _arrow(part.pairs), part.labels)

@@ -14,13 +14,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import ConfigError, ExhaustedError
+from falconer.pipelines.etl.operators import OperatorPlugin
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.sources.tables import PARQUET
+from falconer.pipelines.etl.split.config import Given, GivenCandidates, SplitPlugin
 
 SHARE = 0.6
 """Of the machine's or container's memory that a build may take by default."""
@@ -132,9 +135,14 @@ def not_in_buckets(recipe: EtlRecipe) -> list[str]:
     """What the recipe has that needs all rows at once, by name."""
     source = recipe.source
     shares = [n for n, one in recipe.expect.items() if one.unique or 0 < one.nulls < 1]
+    others = [n for _, n, one in recipe.features.each() if isinstance(one, OperatorPlugin)]
     reasons = {
         f"source.kind = {source.kind!r}": not isinstance(source, Files),
         "source.partition": isinstance(source, Files) and source.partition is not None,
+        f"split.protocol = {recipe.split.protocol!r}": isinstance(
+            recipe.split, Given | GivenCandidates | SplitPlugin
+        ),
+        f"features of other packages ({', '.join(others)})": others,
         "extends": recipe.extends is not None,
         f"expect.unique or a share of nulls ({', '.join(shares)})": shares,
     }
@@ -158,7 +166,7 @@ def _of_parquet(path: Path, wanted: set[str]) -> tuple[int, int]:
     reader refuses it by name."""
     try:
         file = pq.read_metadata(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, pa.ArrowException):
         return 0, 0
     width = 0.0
     for number in range(file.num_columns):

@@ -5,14 +5,16 @@ from __future__ import annotations
 import gzip
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from falconer.pipelines.errors import DataError
+from falconer.vision.data import cifar10
 from falconer.vision.data.cells import read_cells, unpacked
+from falconer.vision.data.digits import read_digits
 from falconer.vision.data.folder import read_folder
 from falconer.vision.data.source import Fold, Picture, Source
 from falconer.vision.data.table import read_table
@@ -45,25 +47,42 @@ def open_source(data: str) -> Source:
     )
 
 
-def _place_of(name: str, remedy: str) -> Path:
-    """The folder of a published collection, from the mirror or the system."""
-    roots = [Path(os.environ[MIRROR])] if os.environ.get(MIRROR) else []
-    for root in (*roots, DEBIAN, Path("data")):
-        if (root / name).exists():
-            return root / name
-    raise DataError(
-        f"{name}: not found in {', '.join(map(str, [*roots, DEBIAN, 'data']))}; {remedy}"
-    )
+def _roots() -> list[Path]:
+    """Where published collections lie: the mirror, the system's folder, and `data`."""
+    mirror = [Path(os.environ[MIRROR])] if os.environ.get(MIRROR) else []
+    return [*mirror, DEBIAN, Path("data")]
+
+
+def _place_of(names: Sequence[str], remedy: str) -> Path:
+    """The first of `names` that is there, as a folder or file of a published collection."""
+    for root in _roots():
+        for name in names:
+            if (root / name).exists():
+                return root / name
+    raise DataError(f"{' or '.join(names)}: not found in {', '.join(map(str, _roots()))}; {remedy}")
 
 
 def _fashion_mnist() -> Source:
     remedy = "install the Debian package dataset-fashion-mnist"
-    return read_idx(_place_of("fashion-mnist", remedy), FASHION)
+    return read_idx(_place_of(["fashion-mnist"], remedy), FASHION)
+
+
+def _mnist() -> Source:
+    remedy = "put the four files of MNIST (train-images-idx3-ubyte.gz, ...) into one of these"
+    return read_idx(_place_of(["mnist"], remedy), None)
+
+
+def _cifar10() -> Source:
+    pickles = next((r / cifar10.PICKLES for r in _roots() if (r / cifar10.PICKLES).exists()), None)
+    remedy = cifar10.WHERE_FROM
+    if pickles is not None:
+        remedy = f"{pickles} holds pickles, which are never opened; {remedy}"
+    return cifar10.read_cifar10(_place_of([cifar10.ARCHIVE, cifar10.FOLDER], remedy))
 
 
 def _bccd_cells() -> Source:
     remedy = f"set {MIRROR} to the folder that holds it"
-    archive = _place_of("bccd.tar.gz", remedy)
+    archive = _place_of(["bccd.tar.gz"], remedy)
     return read_cells(unpacked(archive, Path("data") / "bccd"))
 
 
@@ -105,6 +124,9 @@ def _idx(folder: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
 
 
 NAMED: Mapping[str, Callable[[], Source]] = {
+    "digits": read_digits,
+    "mnist": _mnist,
     "fashion-mnist": _fashion_mnist,
+    "cifar10": _cifar10,
     "bccd-cells": _bccd_cells,
 }

@@ -18,6 +18,7 @@ from falconer.pipelines.etl.buckets import vocabularies
 from falconer.pipelines.etl.buckets.check import check_entities, typed
 from falconer.pipelines.etl.buckets.clean import Whole, clean_buckets
 from falconer.pipelines.etl.buckets.encode import Encoder
+from falconer.pipelines.etl.buckets.features import Features
 from falconer.pipelines.etl.buckets.scatter import scatter
 from falconer.pipelines.etl.buckets.spill import OLDEST, Spill
 from falconer.pipelines.etl.contract import REQUIRED_NUMBERS, Rules
@@ -33,6 +34,7 @@ from falconer.pipelines.etl.outcome import (
     say_counts,
 )
 from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.selection import say_selection
 from falconer.pipelines.etl.split import (
     FoldRule,
     Part,
@@ -80,14 +82,17 @@ def fill(
         divided = _split(spill, folder, root, recipe, whole)
     say_counts("split", {part: n for part, n in divided.counts.items() if n})
     say(f"{'':<7} {divided.card.description}")
+    selection = tuple(say_selection(divided.card.views, ()))
     with watch("fit"):
         fitted = vocabularies.fit(divided.spill, folder, root, recipe.catalogue, buckets.size)
     encoder = Encoder(recipe, engine, fitted, root, folder, buckets.size)
     with watch("encode and write"):
-        encodings = {"event": encoder.fit_events(divided.spill)}
-        encodings |= {"user": encoder.entities("user", raw.users)}
-        encodings |= {"item": encoder.entities("item", raw.items)}
-        n_train, fold_counts = encoder.events(divided.spill, encodings["event"], divided.rules)
+        encodings: dict[plans.Table, Features] = {
+            "event": encoder.fit_events(divided.spill),
+            "user": encoder.entities("user", raw.users),
+            "item": encoder.entities("item", raw.items),
+        }
+        n_train, fold_counts = encoder.events(divided.spill, encodings, divided.rules, raw.users)
         plan = plans.Encoder({table: encodings[table].encodings for table in plans.TABLES})
         plan.save(root)
         write_json(root / COLUMNS, [column.described() for column in whole.columns])
@@ -105,7 +110,7 @@ def fill(
         features=plan.features(),
         split=divided.card,
         counts=counts,
-        notes=(*whole.notes, *_notes(recipe, counts, fold_counts)),
+        notes=(*whole.notes, *_notes(recipe, counts, fold_counts), *selection),
         linked={},
     )
 

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from falconer.pipelines.data.queries import Ragged
-from falconer.pipelines.data.schema import FEATURE, Fold
+from falconer.pipelines.data.schema import FEATURE, VALID_EVENTS, Fold
 from falconer.pipelines.data.table_files import TableFile
 from falconer.pipelines.etl import raw
 from falconer.pipelines.etl.buckets import features
@@ -19,10 +19,19 @@ from falconer.pipelines.etl.buckets.runs import Runs
 from falconer.pipelines.etl.buckets.spill import OLDEST, Spill
 from falconer.pipelines.etl.buckets.vocabularies import Vocabularies
 from falconer.pipelines.etl.catalogue import Kind
-from falconer.pipelines.etl.encode import IDS, beside, entities_of, train_columns, with_ids
+from falconer.pipelines.etl.encode import (
+    IDS,
+    beside,
+    entities_of,
+    known_validation,
+    train_columns,
+    with_ids,
+)
 from falconer.pipelines.etl.engines import Engine
+from falconer.pipelines.etl.features import Table
 from falconer.pipelines.etl.folds import FoldTables, fold_of
 from falconer.pipelines.etl.in_memory import ROWS_PER_FILE
+from falconer.pipelines.etl.newcomers import UserFeatures
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import rows_of
@@ -96,29 +105,46 @@ class Encoder:
         return train.filter(*(pl.col(name) >= 0 for name in IDS.values()))
 
     def events(
-        self, spill: Spill, fitted: Features, rules: Mapping[Fold, FoldRule]
+        self,
+        spill: Spill,
+        fitted: Mapping[Table, Features],
+        rules: Mapping[Fold, FoldRule],
+        users: pl.DataFrame | None,
     ) -> tuple[int, dict[Fold, dict[str, int]]]:
-        """Write train and the folds; the number of train rows, and each fold's counts."""
+        """Write train, validation's events and the folds; the number of train rows, and each fold's
+        counts. `users` is the source's table."""
         of_labels = self.recipe.task == "labels"
         by = [FRACTION if name == raw.FRACTION else name for name in order_of(spill.read(0))]
-        train = Runs(self.folder / "train", by)
+        train, valid = Runs(self.folder / "train", by), Runs(self.folder / "validation", by)
         folds = {
             fold: _FoldRuns(Runs(self.folder / fold, by if of_labels else ("user_key",)))
             for fold in rules
         }
         for bucket in range(spill.n):
             events = self._with_ids(spill, bucket)
-            train.add(self._train_rows(self._train(events), fitted))
+            train.add(self._train_rows(self._train(events), fitted["event"]))
+            valid.add(self._train_rows(known_validation(events), fitted["event"]))
+            of_users = self._user_features(bucket, fitted["user"], users)
             for fold, rule in rules.items():
                 if of_labels:
-                    folds[fold].add(*self._labelled(events, rule, fitted))
+                    folds[fold].add(*self._labelled(events, rule, fitted["event"], of_users))
                 else:
-                    folds[fold].add(*self._queries(events, rule))
+                    folds[fold].add(*self._queries(events, rule, of_users))
         self._write_train(train)
+        self._write_validation(valid)
         for fold, runs in folds.items():
             write = self._write_rows if of_labels else self._write_queries
-            write(fold, runs.runs)
+            write(fold, runs)
         return len(train), {fold: runs.counts for fold, runs in folds.items()}
+
+    def _user_features(
+        self, bucket: int, fitted: Features, users: pl.DataFrame | None
+    ) -> UserFeatures:
+        """What is known of the users of a bucket."""
+        values = self.vocabularies.users.read(bucket)["value"]
+        entities = entities_of(values, users, "user")
+        known = beside(entities.select("key"), fitted.of(entities))
+        return UserFeatures(known, users, self.engine, fitted.wanted, fitted.encodings)
 
     def _train_rows(self, train: pl.DataFrame, fitted: Features) -> pl.DataFrame:
         rows = beside(train_columns(train, self.recipe), fitted.of(train))
@@ -139,50 +165,88 @@ class Encoder:
         with file:
             runs.remove()
 
+    def _write_validation(self, runs: Runs) -> None:
+        if len(runs):
+            with TableFile(self.root, VALID_EVENTS) as file:
+                for piece in runs.merged(self.size):
+                    file.add(_without_fraction(piece).to_arrow(compat_level=OLDEST))
+        runs.remove()
+
     def _labelled(
-        self, events: pl.DataFrame, rule: FoldRule, fitted: Features
-    ) -> tuple[pl.DataFrame, dict[str, int]]:
+        self, events: pl.DataFrame, rule: FoldRule, fitted: Features, users: UserFeatures
+    ) -> tuple[pl.DataFrame, dict[str, int], _Context]:
         assert self.recipe.target is not None
         rows = events.filter(pl.col("part") == int(rule.truth))
         found = rows_of(rows, fitted.of(rows), self.recipe.target.kind)
-        pairs = found.pairs.with_columns(pl.Series(LABEL, found.labels))
-        return _with_fraction(pairs, rows), found.counts
+        context = _Context()
+        if "user" in rows.columns:
+            context = _context(users, rows["user"], rows[IDS["user"]])
+        pairs = found.pairs.with_columns(context.columns)
+        pairs = pairs.with_columns(pl.Series(LABEL, found.labels))
+        return _with_fraction(pairs, rows), found.counts, context
 
-    def _write_rows(self, fold: Fold, runs: Runs) -> None:
+    def _write_rows(self, fold: Fold, found: _FoldRuns) -> None:
         with (
             TableFile(self.root, f"pairs/{fold}.parquet") as pairs,
             TableFile(self.root, f"labels/{fold}.parquet") as labels,
         ):
-            for piece in runs.merged(self.size):
-                rows = _without_fraction(piece)
+            for piece in found.runs.merged(self.size):
+                rows = _without_fraction(piece).drop(found.dropped())
                 pairs.add(rows.drop(LABEL).to_arrow(compat_level=OLDEST))
                 labels.add(pa.table({"label": rows[LABEL].to_arrow()}))
-        runs.remove()
+        found.runs.remove()
 
-    def _queries(self, events: pl.DataFrame, rule: FoldRule) -> tuple[pl.DataFrame, dict[str, int]]:
+    def _queries(
+        self, events: pl.DataFrame, rule: FoldRule, users: UserFeatures
+    ) -> tuple[pl.DataFrame, dict[str, int], _Context]:
         found = fold_of(events, rule, items=self.vocabularies.items)
-        return _query_rows(found), found.counts
+        context = _context(users, found.keys, pl.Series(found.queries.user))
+        return _query_rows(found).with_columns(context.columns), found.counts, context
 
-    def _write_queries(self, fold: Fold, runs: Runs) -> None:
+    def _write_queries(self, fold: Fold, found: _FoldRuns) -> None:
         with (
             TableFile(self.root, f"queries/{fold}.parquet") as queries,
             TableFile(self.root, f"truth/{fold}.parquet") as truth,
         ):
-            for piece in runs.merged(self.size):
-                queries.add(_listed(piece.select(n for n in QUERY if n in piece.columns)))
+            for piece in found.runs.merged(self.size):
+                own = [name for name in QUERY if name in piece.columns]
+                beside_them = [] if found.dropped() else found.names
+                queries.add(_listed(piece.select(*own, *beside_them)))
                 truth.add(_listed(piece.select(TRUTH)))
-        runs.remove()
+        found.runs.remove()
+
+
+@dataclass(frozen=True)
+class _Context:
+    """The users' features beside the rows of a fold, and whether the users' ids tell them too."""
+
+    columns: list[pl.Series] = field(default_factory=list)
+    is_told: bool = True
+
+
+def _context(users: UserFeatures, keys: pl.Series, ids: pl.Series) -> _Context:
+    columns, is_told = users.of_a_part(keys, ids.to_numpy())
+    return _Context([] if columns is None else columns.get_columns(), is_told)
 
 
 @dataclass
 class _FoldRuns:
     runs: Runs
     counts: dict[str, int] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
+    """Of the users' features beside the rows."""
+    is_told: bool = True
 
-    def add(self, rows: pl.DataFrame, counts: Mapping[str, int]) -> None:
+    def add(self, rows: pl.DataFrame, counts: Mapping[str, int], context: _Context) -> None:
         self.runs.add(rows)
+        self.names = [column.name for column in context.columns]
+        self.is_told = self.is_told and context.is_told
         for name, n in counts.items():
             self.counts[name] = self.counts.get(name, 0) + n
+
+    def dropped(self) -> list[str]:
+        """The columns that say nothing which the users' ids do not tell."""
+        return self.names if self.is_told else []
 
 
 def _part(number: int) -> str:

@@ -9,7 +9,8 @@ import polars as pl
 
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.engines import Engine, together
-from falconer.pipelines.etl.features import AnyFeature, Encoding, Statistics, Table
+from falconer.pipelines.etl.features import Encoding, Statistics, Table
+from falconer.pipelines.etl.operators import AnyFeature
 
 
 @dataclass(frozen=True)

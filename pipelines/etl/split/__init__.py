@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from falconer.pipelines.data.schema import Fold, SplitCard, TaskName, View
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import order_of
-from falconer.pipelines.etl.split.config import SplitBase, SplitConfig
+from falconer.pipelines.etl.split.config import SplitBase, SplitConfig, SplitPlugin
 from falconer.pipelines.etl.split.facts import Facts, facts_of
+from falconer.pipelines.etl.split.given import GIVEN
 from falconer.pipelines.etl.split.hashes import HASH, event_hashes
 from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part
+from falconer.pipelines.etl.split.plugin import by_plugin
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
 
 REPEATS_MATTER = 0.01
@@ -39,12 +42,14 @@ def split(
     config: SplitBase,
     candidates: pl.DataFrame | None = None,
     *,
+    parts: Sequence[tuple[str, int]] = (),
     task: TaskName = "top_n",
 ) -> Split:
     """Assign every event to one part by the configured protocol; the order of the rows does not
     matter.
 
-    The task `labels` has no views.
+    `parts` are names of `Part` and numbers of rows in the source, in order, where the source tells
+    them. The task `labels` has no views.
 
     Raises `DataError` where the events lack what the protocol needs, or where a part that it
     promises is empty.
@@ -52,9 +57,10 @@ def split(
     if events.is_empty():
         raise nothing_left()
     ordered = hashed(events)
-    assigned = assign(config, ordered, facts_of(config, ordered), candidates)
+    facts = facts_of(config, ordered)
+    assigned = assign(config, _with_given(ordered, parts), facts, candidates)
     counts = counts_of(assigned)
-    refuse_empty(counts, assigned.folds)
+    refuse_empty(counts, assigned.folds, [name for name, _ in parts if name in FOLDS])
     repeats = 0.0 if task == "labels" or config.views else repeat_share(events)
     card = card_of(config, assigned, task, repeats)
     return Split(ordered.with_columns(assigned.part), in_order(assigned.folds), card, counts)
@@ -77,6 +83,8 @@ def assign(
     config: SplitBase, ordered: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None = None
 ) -> Assignment:
     """The protocol's assignment of these events, or of all of some users' events."""
+    if isinstance(config, SplitPlugin):
+        return by_plugin(config, ordered, candidates)
     return PROTOCOLS[type(config)](config, ordered, facts, candidates)
 
 
@@ -102,13 +110,27 @@ def card_of(config: SplitBase, assigned: Assignment, task: TaskName, repeats: fl
         description=assigned.description,
         views=() if task == "labels" else config.views or views,
         sampled=assigned.sampled,
+        targets=assigned.targets,
+        validation=assigned.validation,
     )
 
 
-def refuse_empty(counts: Mapping[str, int], folds: Mapping[Fold, FoldRule]) -> None:
-    """Raise `DataError` where train or a fold's truth has no event."""
-    wanted = [Part.TRAIN, *(rule.truth for rule in folds.values())]
-    empty = [part.name.lower() for part in wanted if not counts[part.name.lower()]]
+def _with_given(events: pl.DataFrame, parts: Sequence[tuple[str, int]]) -> pl.DataFrame:
+    """The events with the part that their place in the source tells."""
+    if not parts:
+        return events
+    ends = np.cumsum([height for _, height in parts])
+    codes = np.array([Part[name.upper()] for name, _ in parts], np.int8)
+    place = np.searchsorted(ends, events["ordinal"].to_numpy(), side="right")
+    return events.with_columns(pl.Series(GIVEN, codes[place]))
+
+
+def refuse_empty(
+    counts: Mapping[str, int], folds: Mapping[Fold, FoldRule], named: Sequence[str] = ()
+) -> None:
+    """Raise `DataError` where train, a fold's truth or one of the `named` parts has no event."""
+    truths = [rule.truth.name.lower() for rule in folds.values()]
+    empty = [part for part in dict.fromkeys(["train", *truths, *named]) if not counts[part]]
     if empty:
         found = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         raise DataError(

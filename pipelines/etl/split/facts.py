@@ -9,15 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from falconer.pipelines.etl.split.config import HeldOutUsers, SplitBase, Temporal
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.split.config import ByTime, HeldOutUsers, SplitBase
 from falconer.pipelines.etl.split.hashes import text_hashes
 from falconer.pipelines.etl.split.parts import mixed
 
 
 @dataclass(frozen=True)
 class Facts:
-    """`last` time in seconds (None without times); `times` with their number of events `n`, for
-    shares; the `users` who may be held out, in the order of `chance`, and how many there are."""
+    """`last` time in seconds (None without times); the `times` with their number of events `n`,
+    where the protocol parts by time; the `users` who may be held out, in the order of `chance`, and
+    how many there are."""
 
     last: int | None = None
     times: pl.DataFrame | None = None
@@ -30,7 +32,7 @@ def facts_of(config: SplitBase, events: pl.DataFrame) -> Facts:
     last = events["time"].to_numpy().max() if "time" in events.columns and len(events) else None
     times = users = None
     n_users = 0
-    if isinstance(config, Temporal) and config.test_share is not None and last is not None:
+    if isinstance(config, ByTime) and last is not None:
         times = events.group_by("time").agg(n=pl.len())
     if isinstance(config, HeldOutUsers):
         enough = events.group_by("user").len().filter(pl.col("len") >= 2)["user"]
@@ -55,7 +57,30 @@ def together(config: SplitBase, parts: Iterable[Facts]) -> Facts:
 
 
 def _first(users: pl.DataFrame, config: HeldOutUsers) -> pl.DataFrame:
-    return users.sort("chance", "user").head(config.test_users + config.valid_users)
+    """As many as can be held out; all where shares of their number are wanted."""
+    ordered = users.sort("chance", "user")
+    if config.test_users is None or config.valid_users is None:
+        return ordered
+    return ordered.head(config.test_users + config.valid_users)
+
+
+def numbers_of(config: HeldOutUsers, n_users: int) -> tuple[int, int]:
+    """Test and validation users."""
+    if config.test_users is not None and config.valid_users is not None:
+        return config.test_users, config.valid_users
+    shares = (config.test_users_share or 0.0, config.valid_users_share or 0.0)
+    n_test, n_valid = (max(round(share * n_users), int(share > 0)) for share in shares)
+    return n_test, n_valid
+
+
+def last_time(facts: Facts, protocol: str) -> int:
+    """Time of the last event; raises `DataError` where the source has no times."""
+    if facts.last is None:
+        raise DataError(
+            f"split {protocol} needs times, and the source has none; name its time column, or use "
+            "leave_last, user_share, held_out_users or random"
+        )
+    return facts.last
 
 
 def from_share(facts: Facts, share: float) -> int:
