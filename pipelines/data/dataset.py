@@ -176,8 +176,8 @@ class Dataset:
                 yield _truth_of(pa.Table.from_batches([batch]))
 
     def pairs(self, fold: Fold) -> Pairs:
-        """The fold's rows of the task `labels`, a query each (see `Pairs`); -1 where a source has no
-        users or items."""
+        """The fold's rows of the task `labels`, a query each (see `Pairs`); -1 where a source has
+        no users or items."""
         table = self._fold_table("pairs", fold)
         n = table.num_rows
         user = _ids_or_unknown(table, "user")

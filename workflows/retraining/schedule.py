@@ -55,8 +55,8 @@ def serve(
 ) -> None:
     """Run the newest window whenever the cron expression says so; `times` None = for ever.
 
-    Windows that were missed are not made up for, except the newest: it is run at the start. A window
-    that failed is tried again at the next time.
+    Windows that were missed are not made up for, except the newest: it is run at the start. A
+    window that failed is tried again at the next time.
     """
     done = 0
     while True:

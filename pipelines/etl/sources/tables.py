@@ -20,6 +20,7 @@ from falconer.pipelines.etl.sources.delimited import (
     Delimited,
     Misfits,
     delimited_batches,
+    malformed_of,
     read_delimited,
     read_header,
 )
@@ -95,7 +96,7 @@ def table_pieces(
             )
         indented = found if rows.height else indented
         yield Table(rows.with_columns(_without_indent(rows[ours]) for ours in columns), none)
-    yield Table(pl.DataFrame(schema=rows.schema), misfits.frame())
+    yield Table(pl.DataFrame(schema=rows.schema), malformed_of(misfits, form))
 
 
 def _text_form(
