@@ -124,7 +124,8 @@ def check(
 
 @dataclass(frozen=True)
 class Part:
-    """One table, or a piece of it, told apart into what is kept and what is rejected; `advice` by reason."""
+    """One table, or a piece of it, told apart into what is kept and what is rejected; `advice` by
+    reason."""
 
     name: str
     n_read: int
@@ -338,7 +339,7 @@ def _look_alike_notes(raw: Raw) -> Iterator[str]:
 
 
 def look_alike_note(kind: str, n: int, pair: Sequence[str]) -> Iterator[str]:
-    """What a reader must know of `n` ids that look like another one; nothing where there is none."""
+    """What a reader must know of `n` ids that look like another one; nothing if there are none."""
     if n:
         yield (
             f"{n:,} {kind} ids differ from another only by blanks, a point and zeros, "

@@ -147,8 +147,8 @@ def with_ids(
 def entities_of(
     values: pl.Series, table: pl.DataFrame | None, kind: Kind, first: int = 0
 ) -> pl.DataFrame:
-    """One row an id from `first` on: `id`, `key`, `label` (the source's, else the key as text), and the source's
-    other columns."""
+    """One row an id from `first` on: `id`, `key`, `label` (the source's, else the key as text), and
+    the source's other columns."""
     entities = pl.DataFrame({"key": values}).with_row_index("id", first).cast({"id": pl.Int32})
     if table is not None:
         entities = entities.join(

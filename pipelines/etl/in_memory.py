@@ -107,7 +107,8 @@ def fill(
 
 
 def _id_types(recipe: EtlRecipe, parent: Parent | None) -> dict[str, pl.DataType]:
-    """The types that ids must have: those of the dataset that this one extends, else the recipe's."""
+    """The types that ids must have: those of the dataset that this one extends, else the
+    recipe's."""
     types = stated_id_types(recipe)
     if parent is not None:
         known = {kind: parent.catalogue.of(kind).values for kind in KINDS}

@@ -77,8 +77,8 @@ def memory_of_machine() -> int:
 
 @dataclass(frozen=True)
 class Buckets:
-    """How a build is parted so that it fits: `n` buckets, `rows` read at once, and `size` bytes of a
-    sorted table at once."""
+    """How a build is parted so that it fits: `n` buckets, `rows` read at once, and `size` bytes of
+    a sorted table at once."""
 
     n: int
     rows: int
