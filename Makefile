@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel clean
+.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -50,6 +50,13 @@ creep: setup  ## a year of models that are each slightly worse
 faults: setup  ## ten planted faults: from which severity on the verdict stops them
 	@.venv/bin/python -m tests.support.retrains faults
 
+.PHONY: month crash-month
+month: setup  ## four weeks of real purchases retrained, one after the other: seconds, steps skipped, disk
+	@.venv/bin/python -m tests.support.month
+
+crash-month: setup  ## a small such month, killed at 50 random moments: the same champion, decisions and lists
+	@.venv/bin/python -m tests.support.month --small --kills 50
+
 lint: setup  ## style, types and the import rules
 	.venv/bin/ruff check --quiet .
 	.venv/bin/ruff format --check .
@@ -83,8 +90,11 @@ ui: setup  ## every run in MLflow, on this machine only
 lock: setup  ## compile requirements.in into requirements.lock
 	@scripts/lock
 
-wheel: setup  ## dist/falconer-*.whl, for pip
-	.venv/bin/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+wheel: setup  ## dist/falconer-*.tar.gz and, built from it, dist/falconer-*.whl, for pip
+	.venv/bin/uv build --quiet --no-build-isolation --python .venv/bin/python --out-dir dist
+
+wheel-pythons: setup  ## the wheel on every Python of this machine, in empty environments (minutes)
+	.venv/bin/pytest tests/packaging/test_pythons.py -m slow -s
 
 clean:  ## remove caches and what was built; data/, runs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

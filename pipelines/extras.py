@@ -14,6 +14,7 @@ EXTRAS: Mapping[str, str] = {
     "implicit": "implicit",
     "keras": "tensorflow",
     "mlflow": "tracking",
+    "numba": "fast",
     "onnx": "export",
     "onnxruntime": "export",
     "optuna": "tune",

@@ -10,15 +10,16 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from falconer.pipelines.errors import ConfigError, MissingExtraError
 from falconer.pipelines.extras import missing
 
+T = TypeVar("T")
 REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 """What names an attribute of a module: "mypackage.toy:MODEL"."""
 
@@ -42,24 +43,68 @@ def installed(group: str) -> Mapping[str, metadata.EntryPoint]:
     A name that two packages bring is left out: which one is meant nobody can tell. Each of them is
     still there as "module:attribute".
     """
-    found = sorted(metadata.entry_points(group=group), key=lambda point: (point.name, point.value))
-    distinct: dict[str, set[str]] = {}
-    for point in found:
-        distinct.setdefault(point.name, set()).add(point.value)
-    return {point.name: point for point in found if len(distinct[point.name]) == 1}
+    return {name: points[0] for name, points in _offered(group).items() if len(points) == 1}
+
+
+def clashes(group: str, own: Collection[str]) -> list[str]:
+    """What is wrong with names of a group, in words: those that ours hide, and those that two
+    packages bring."""
+    return [
+        f"{name}: {_bringers(points)} brings this name and falconer has its own; "
+        f'write "{points[0].value}" for that one'
+        if name in own
+        else _ambiguous(name, points)
+        for name, points in _offered(group).items()
+        if name in own or len(points) > 1
+    ]
 
 
 def load(name: str, group: str) -> Plugin | None:
     """The thing of this name: a reference's attribute, or what an installed package brings; None
     where there is no such thing.
 
-    Raises `ConfigError` where the module cannot be imported or has no such attribute, and
-    `MissingExtraError` where a package that it needs is absent.
+    Raises `ConfigError` where two packages bring the name, where the module cannot be imported or
+    has no such attribute, and `MissingExtraError` where a package that it needs is absent.
     """
     if is_reference(name):
         return Plugin(_attribute(name), _package_of(name.partition(":")[0]))
-    point = installed(group).get(name)
-    return None if point is None else Plugin(_attribute(point.value), _distribution(point))
+    points = _offered(group).get(name)
+    if points is None:
+        return None
+    if len(points) > 1:
+        raise ConfigError(_ambiguous(name, points))
+    return Plugin(_attribute(points[0].value), _distribution(points[0]))
+
+
+def of_type(plugin: Plugin, name: str, base: type[T]) -> type[T]:
+    """The plugin's value, which must be a subclass of `base`; else `ConfigError`."""
+    if isinstance(plugin.value, type) and issubclass(plugin.value, base):
+        return plugin.value
+    is_now = (
+        plugin.value.__name__ if isinstance(plugin.value, type) else type(plugin.value).__name__
+    )
+    raise ConfigError(
+        f"{name} of {plugin.package}: is {is_now}, and a subclass of "
+        f"{base.__module__}.{base.__name__} is wanted"
+    )
+
+
+def _offered(group: str) -> dict[str, list[metadata.EntryPoint]]:
+    """Name -> what is brought under it, each value once, by the order of the alphabet."""
+    found = sorted(metadata.entry_points(group=group), key=lambda point: (point.name, point.value))
+    offered: dict[str, dict[str, metadata.EntryPoint]] = {}
+    for point in found:
+        offered.setdefault(point.name, {}).setdefault(point.value, point)
+    return {name: list(points.values()) for name, points in offered.items()}
+
+
+def _ambiguous(name: str, points: Sequence[metadata.EntryPoint]) -> str:
+    values = " or ".join(f'"{point.value}"' for point in points)
+    return f"{name}: {_bringers(points)} bring this name; write {values} for the one you mean"
+
+
+def _bringers(points: Sequence[metadata.EntryPoint]) -> str:
+    return " and ".join(_distribution(point) for point in points)
 
 
 def import_module(name: str, wanted_by: str) -> Any:

@@ -2,16 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
 from falconer.pipelines.etl.append import append
 from falconer.pipelines.etl.build import build
+from falconer.pipelines.etl.everybody import everybody
+from falconer.pipelines.etl.operators import OWN as OPERATORS
 from falconer.pipelines.etl.profile import profile
 from falconer.pipelines.etl.recipe import EtlRecipe, load_recipe, recipe_names
+from falconer.pipelines.etl.sources import OWN as SOURCES
+from falconer.pipelines.etl.split.config import OWN as PROTOCOLS
 from falconer.pipelines.etl.split.config import Temporal
+from falconer.pipelines.plugin_configs import names_of
 
-__all__ = ["EtlRecipe", "append", "etl", "load_recipe", "profile", "recipe_names", "windowed"]
+__all__ = [
+    "OWN_NAMES",
+    "EtlRecipe",
+    "append",
+    "etl",
+    "everybody",
+    "load_recipe",
+    "profile",
+    "recipe_names",
+    "windowed",
+]
+
+OWN_NAMES: Mapping[str, Sequence[str]] = {
+    "falconer.sources": names_of(SOURCES, "kind"),
+    "falconer.splits": names_of(PROTOCOLS, "protocol"),
+    "falconer.operators": names_of(OPERATORS, "kind"),
+}
+"""Group of entry points -> names that are ours."""
 
 
 def etl(recipe: EtlRecipe, out: Path) -> Path:

@@ -63,11 +63,18 @@ def train(
         Path | None,
         typer.Option("--resume", metavar="RUN", help="Go on with this run, instead of a new one."),
     ] = None,
+    refit: Annotated[
+        Path | None,
+        typer.Option(
+            "--refit", metavar="RUN", help="Train this run's model anew, on validation too."
+        ),
+    ] = None,
 ) -> None:
     """Train a recommender on a dataset; the last line printed is the run directory.
 
     A run that was killed or interrupted goes on from its last checkpoint with --resume, as if
-    nothing had happened.
+    nothing had happened. --refit trains a finished run's model anew on train and validation, with its
+    knobs and as many epochs as it chose.
 
     Example: falconer train ease --data data/shop/1f2e3d4c5b6a7988 --set model.l2=500
     """
@@ -75,12 +82,17 @@ def train(
     from falconer.pipelines.errors import ConfigError
     from falconer.recsys import stages
 
-    if resume is not None:
-        if recipe is not None or sets:
+    if resume is not None or refit is not None:
+        if recipe is not None or sets or (resume and refit):
             raise ConfigError(
-                "--resume goes on with a run's own recipe: leave out the recipe and --set"
+                "--resume and --refit take a run's own recipe: leave out the recipe and --set, and "
+                "give one of the two"
             )
-        say_written(stages.resume(resume, data_path=data))
+        say_written(
+            stages.resume(resume, data_path=data)
+            if resume
+            else stages.refit(Path(str(refit)), runs, data_path=data)
+        )
     elif recipe is None or data is None:
         raise ConfigError(
             "say what to train on what: falconer train RECIPE --data DIR, or falconer train "

@@ -57,7 +57,7 @@ NVTABULAR = (
 CUDF = "import cudf; assert cudf.Series([1, 2]).sum() == 3"
 PACKAGES = (
     Package("polars", "import polars", "tables of the ETL", needed=True),
-    Package("numba", "import numba", "ranking", needed=True),
+    Package("numba", "import numba", "ranking in machine code; without it, NumPy"),
     Package("nvtabular", NVTABULAR, "the ETL's engine; without it, Polars"),
     Package("implicit", "import implicit.als", "the recommenders als and bpr"),
     Package("mlflow", "import mlflow", "mirror of the runs"),
@@ -110,6 +110,26 @@ def _findings() -> Iterator[Finding]:
     yield find_disk(Path.cwd())
     yield find_memory()
     yield find_browser()
+    yield from find_plugins()
+
+
+def find_plugins() -> Iterator[Finding]:
+    """What installed packages bring by entry points, and names that clash; nothing of it is
+    imported."""
+    from falconer.pipelines import plugins
+    from falconer.pipelines.stages import OWN_NAMES
+    from falconer.recsys.metrics import known_metrics
+    from falconer.recsys.metrics.plugins import GROUP as METRICS
+    from falconer.recsys.models.registry import GROUP as MODELS_GROUP
+    from falconer.recsys.models.registry import MODELS
+
+    own = {MODELS_GROUP: tuple(MODELS), METRICS: known_metrics(), **OWN_NAMES}
+    for group, names in own.items():
+        found = [name for name in plugins.installed(group) if name not in names]
+        if found:
+            yield Finding("ok", f"{group}: {', '.join(found)}")
+        for clash in plugins.clashes(group, names):
+            yield Finding("absent", f"{group}: {clash}")
 
 
 def _try_packages(*, gpu: bool) -> Iterator[Finding]:

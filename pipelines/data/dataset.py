@@ -26,7 +26,7 @@ from falconer.pipelines.data.schema import (
     name_of,
 )
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.files import read_json, sha256_of, write_json
+from falconer.pipelines.files import identity_of, read_json, sha256_of, write_json
 
 CARD = "dataset.json"
 
@@ -111,19 +111,28 @@ class Dataset:
         """Item table: id, key, label, encoded features; row i is item id i."""
         return self.table("items.parquet")
 
+    @property
+    def content_id(self) -> str:
+        """A hash of what its files hold, whatever recipe and path they came from."""
+        return identity_of(self.card.content)
+
     def has_fold(self, fold: Fold) -> bool:
         """Whether the split has this fold."""
         return any(f"{part}/{fold}.parquet" in self.card.content for part in ("queries", "pairs"))
 
     def queries(self, fold: Fold) -> Queries:
-        """The fold's queries, with the encoded features of known users joined on (-1 or NaN for
-        unknown users)."""
+        """The fold's queries, with the encoded features of their users beside them (-1 or NaN where
+        neither train nor the source's table of users has the user)."""
         return self._queries_of(self._fold_table("queries", fold))
 
     def query_blocks(self, fold: Fold, size: int) -> Iterator[tuple[pa.Array, Queries]]:
         """Keys and queries as `query_keys` and `queries` give them, `size` at a time, in bounded
         memory."""
-        with pq.ParquetFile(self._fold_file("queries", fold)) as file:
+        return self.query_blocks_of(self._fold_file("queries", fold), size)
+
+    def query_blocks_of(self, path: Path, size: int) -> Iterator[tuple[pa.Array, Queries]]:
+        """As `query_blocks`, of any file with the columns of `query_columns`."""
+        with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=size, use_threads=False):
                 table = pa.Table.from_batches([batch])
                 yield table.column("user_key").combine_chunks(), self._queries_of(table)
@@ -256,9 +265,10 @@ class Dataset:
     def _feature_of(
         self, feature: Feature, queries: pa.Table, user: NDArray[np.int32]
     ) -> NDArray[Any] | None:
+        if feature.column in queries.column_names:
+            return cast(NDArray[Any], queries.column(feature.column).to_numpy())
         if feature.table == "event":
-            there = feature.column in queries.column_names
-            return queries.column(feature.column).to_numpy() if there else None
+            return None
         values = self.users.column(feature.column).to_numpy()
         unknown = (
             values.dtype.type(-1)
@@ -313,6 +323,17 @@ def write_queries(
 ) -> None:
     """Write `queries/<fold>.parquet` and `truth/<fold>.parquet`; `keys` are the users' own ids, row
     by row."""
+    columns = query_columns(queries, keys)
+    write_table(root, f"queries/{fold}.parquet", columns | dict(context or {}))
+    write_table(
+        root,
+        f"truth/{fold}.parquet",
+        {"items": ragged_column(truth.items), "n_outside": truth.n_outside},
+    )
+
+
+def query_columns(queries: Queries, keys: pa.Array) -> dict[str, Any]:
+    """The columns of a table of queries; `keys` are the users' own ids, row by row."""
     columns: dict[str, Any] = {
         "user": queries.user,
         "user_key": keys,
@@ -324,12 +345,7 @@ def write_queries(
         columns["time"] = queries.time
     if queries.candidates is not None:
         columns["candidates"] = ragged_column(queries.candidates)
-    write_table(root, f"queries/{fold}.parquet", columns | dict(context or {}))
-    write_table(
-        root,
-        f"truth/{fold}.parquet",
-        {"items": ragged_column(truth.items), "n_outside": truth.n_outside},
-    )
+    return columns
 
 
 def write_pairs(

@@ -7,13 +7,15 @@ data/<name>/<dataset_id>/
                                  float32, weight float32,
                                  label float32, event features]; ordered by time at the
                                  source's full resolution, then ordinal
+    refit/valid.parquet          the validation events of known users and items, with the columns
+                                 of train: for a model that is fitted anew on both
     queries/{valid,test}.parquet user int32 (-1 unknown), user_key, history list<int32> [,
     history_times list<int64>,
-                                 time int64, context features, candidates list<int32>]
+                                 time int64, candidates list<int32>, user features where the
+                                 users table has users who are not in train]
     truth/{valid,test}.parquet   items list<int32>, n_outside int64; row by row beside queries
     pairs/{valid,test}.parquet   user int32, item int32 (-1 unknown), ordinal int64 [, user_key,
-                                 time int64,
-                                 event features]
+                                 time int64, event features, user features as in queries]
     labels/{valid,test}.parquet  label float32; row by row beside pairs
     users.parquet items.parquet  id int32 (0..n-1), key (the source's own id), label string, encoded
                                  features
@@ -56,6 +58,7 @@ OURS = frozenset(
 )
 """Every column of train, queries, pairs, users and items that is no feature's."""
 
+VALID_EVENTS = "refit/valid.parquet"
 COLUMNS = "columns.json"
 """Of the events, train and held-out together: types, nulls, distinct values, ranges."""
 
@@ -140,6 +143,16 @@ class SplitCard(Config):
     description: str
     views: tuple[View, ...]
     sampled: bool = False
+    targets: str = ""
+    """Which of a user's held-out events are asked for; empty in datasets of earlier releases."""
+    validation: str = ""
+    """How validation is told apart."""
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """Protocol, targets and validation, as far as they are known, in words."""
+        facts = {"split": self.protocol, "targets": self.targets, "validation": self.validation}
+        return {name: text for name, text in facts.items() if text}
 
 
 class DatasetCard(Config):

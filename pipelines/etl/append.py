@@ -15,9 +15,9 @@ from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.features import Categorical
 from falconer.pipelines.etl.held import Days, Held, day_of
 from falconer.pipelines.etl.identity import canonical_recipe
+from falconer.pipelines.etl.operators import Categorical
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.split.config import Temporal
@@ -62,6 +62,8 @@ def _appendable(recipe: EtlRecipe) -> Files:
         'task = "labels"': recipe.task != "top_n",
         "a split that is not temporal": not isinstance(split, Temporal),
         "a split with fixed boundaries": fixed,
+        "split.targets or split.valid_by": isinstance(split, Temporal)
+        and (split.targets, split.valid_by) != ("all", "time"),
         "catalogue.min_item_users or min_user_items above 1": (
             recipe.catalogue.min_item_users > 1 or recipe.catalogue.min_user_items > 1
         ),

@@ -22,7 +22,7 @@ from falconer.pipelines.data.dataset import (
     write_queries,
     write_table,
 )
-from falconer.pipelines.data.schema import COLUMNS, FORMAT_VERSION, DatasetCard, Fold
+from falconer.pipelines.data.schema import COLUMNS, FORMAT_VERSION, VALID_EVENTS, DatasetCard, Fold
 from falconer.pipelines.errors import ArtifactError, DataError
 from falconer.pipelines.etl import held as kept
 from falconer.pipelines.etl import rows
@@ -45,7 +45,8 @@ from falconer.pipelines.etl.identity import (
 from falconer.pipelines.etl.needs import refuse_too_large
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
-from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.selection import say_selection
+from falconer.pipelines.etl.sources import Files, read
 from falconer.pipelines.etl.split import Part, Split, split
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
@@ -112,7 +113,8 @@ def _parent(recipe: EtlRecipe) -> Parent | None:
         return None
     data = Dataset.open(recipe.extends)
     entities = {"user": pl.DataFrame(data.users), "item": pl.DataFrame(data.items)}
-    return Parent(data.card.dataset_id, of_dataset(data), Encoder.of_dataset(data), entities)  # type: ignore[arg-type]
+    known, views = (of_dataset(data), Encoder.of_dataset(data)), data.card.split.views
+    return Parent(data.card.dataset_id, *known, entities, views=views)  # type: ignore[arg-type]
 
 
 def _is_whole(target: Path) -> bool:
@@ -160,9 +162,16 @@ def _fill(
             parent, counts = replace(parent, earlier=earlier), dict(checked.counts)
     events = _clean(recipe, checked, counts, watch)
     with watch("split"):
-        divided = split(events, recipe.split, checked.raw.candidates, task=recipe.task)
+        divided = split(
+            events,
+            recipe.split,
+            checked.raw.candidates,
+            parts=checked.raw.parts,
+            task=recipe.task,
+        )
     _say_counts("split", {part: n for part, n in divided.counts.items() if n})
     say(f"{'':<7} {divided.card.description}")
+    selection = tuple(say_selection(divided.card.views, parent.views if parent else ()))
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
     counts |= _counts_of(divided, encoded, held)
     _say_encoded(encoded, engine.name)
@@ -191,7 +200,7 @@ def _fill(
             versions=versions(recipe),
             config=canonical_recipe(recipe, parent.dataset_id if parent else None),
             content=checksums(root, linked),
-            notes=(*checked.raw.notes, *_notes(recipe, counts, encoded, parent, held)),
+            notes=(*checked.raw.notes, *_notes(recipe, counts, encoded, parent, held), *selection),
         )
         write_card(root, card)
 
@@ -212,7 +221,7 @@ def _read_and_check(
     recipe: EtlRecipe, id_types: Mapping[str, pl.DataType], watch: Stopwatch
 ) -> tuple[Checked, dict[str, int]]:
     with watch("read"):
-        raw = recipe.source.read()
+        raw = read(recipe.source)
     tables = {"events": raw.events, "users": raw.users, "items": raw.items}
     _say_counts("read", {name: len(table) for name, table in tables.items() if table is not None})
     with watch("check"):
@@ -328,13 +337,21 @@ def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> Non
             f"train/part-{number:05}.parquet",
             _arrow(encoded.train[start : start + ROWS_PER_FILE]),
         )
+    if encoded.valid is not None:
+        write_table(root, VALID_EVENTS, _arrow(encoded.valid))
     write_table(root, "vocab/user.parquet", _arrow(encoded.catalogue.users.table))
     write_table(root, "vocab/item.parquet", _arrow(encoded.catalogue.items.table))
     for kind, entities in encoded.entities.items():
         write_table(root, f"{kind}s.parquet", _arrow(entities))
     for fold, tables in encoded.folds.items():
+        context = tables.context
         write_queries(
-            root, fold, tables.queries, _arrow(tables.keys.to_frame())["user"], tables.truth
+            root,
+            fold,
+            tables.queries,
+            _arrow(tables.keys.to_frame())["user"],
+            tables.truth,
+            {} if context is None else {name: context[name].to_numpy() for name in context.columns},
         )
     for fold, part in encoded.rows.items():
         write_pairs(root, fold, _arrow(part.pairs), part.labels)

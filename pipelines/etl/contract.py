@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import polars as pl
 from pydantic import AfterValidator, Field
@@ -51,6 +51,9 @@ class ContractConfig(Config):
     """An event before this is rejected: seconds read as milliseconds land in January 1970."""
     latest: Moment | None = None
     """An event after this is rejected; None means the moment of the check."""
+    repeated_keys: Literal["first", "last", "refuse"] = "first"
+    """Of several rows for one user or item in their table: which one counts, `last` being the newest
+    where rows were appended; the others are set aside and counted. `refuse` stops the build."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def _check_table(
     n_faulty = n_read - frame.height + int((code > 0).sum())
     if name != "events":
         key = converted[{"users": "user", "items": "item"}[name]]
-        faults.append(_repeated(key, code))
+        faults.append(_repeated(name, key, code, config.repeated_keys))
         code = _first_fault(faults, frame.height)
     rejected = _rejected_rows(frame, code, faults, malformed)
     kept = converted.filter(code == 0) if rejected.height else converted
@@ -231,13 +234,19 @@ def _first_fault(faults: Sequence[Fault], height: int) -> pl.Series:
     return code
 
 
-def _repeated(key: pl.Series, code: pl.Series) -> Fault:
-    """Rows whose key an earlier sound row has; rows with a fault do not count."""
-    sound = pl.select(pl.when(code == 0).then(key)).to_series()
-    return Fault(
-        f"{key.name} is a duplicate of an earlier row",
-        sound.is_not_null() & ~sound.is_first_distinct(),
-    )
+def _repeated(name: str, key: pl.Series, code: pl.Series, rule: str) -> Fault:
+    """Rows of table `name` whose key another sound row has; rows with a fault do not count."""
+    sound = pl.select(pl.when(code == 0).then(key)).to_series().alias(key.name)
+    counts = sound.is_last_distinct() if rule == "last" else sound.is_first_distinct()
+    repeated = sound.is_not_null() & ~counts
+    if rule == "refuse" and repeated.any():
+        raise DataError(
+            f"{name}: {int(repeated.sum()):,} rows repeat the {key.name} of an earlier row, first "
+            f'{sound.filter(repeated)[0]!r}; keep one each, or set contract.repeated_keys = "first" '
+            'or "last"'
+        )
+    other = "a later" if rule == "last" else "an earlier"
+    return Fault(f"{key.name} is a duplicate of {other} row", repeated)
 
 
 def _rejected_rows(

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from falconer.pipelines.data.schema import Fold, IdSpace, column_of
+from falconer.pipelines.data.schema import Fold, IdSpace, View, column_of
 from falconer.pipelines.etl import catalogue as catalogues
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
 from falconer.pipelines.etl.engines import Engine
-from falconer.pipelines.etl.features import Categorical, Encoder, Encoding
+from falconer.pipelines.etl.features import Encoder, Encoding
 from falconer.pipelines.etl.folds import FoldTables, fold_of
+from falconer.pipelines.etl.newcomers import UserFeatures
+from falconer.pipelines.etl.operators import Categorical
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import RowTables, rows_of
@@ -36,6 +38,8 @@ class Parent:
     earlier: pl.DataFrame | None = None
     """Train events that are written already, where days are appended: `user`, `user_id`, `item_id`,
     `time` and `part`, before all others."""
+    views: tuple[View, ...] = ()
+    """The first one is what its models were selected on."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Encoded:
     entities: Mapping[Kind, pl.DataFrame]
     folds: Mapping[Fold, FoldTables]
     rows: Mapping[Fold, RowTables]
+    valid: pl.DataFrame | None
+    """The validation events of known users and items, as train has them; None without any."""
 
 
 def encode(
@@ -80,21 +86,26 @@ def encode(
     encodings, encoded = _features(recipe, engine, {"event": train, **entities}, parent, watch)
     with watch("encode"):
         of_labels = recipe.task == "labels"
+        written = {
+            kind: _inherited(
+                _beside(entities[kind].select("id", "key", "label"), encoded[kind]),
+                raw.users if kind == "user" else raw.items,
+                kind,
+                parent,
+            )
+            for kind in KINDS
+        }
+        users = UserFeatures(
+            written["user"], raw.users, engine, recipe.features.user, encodings["user"]
+        )
         return Encoded(
             _with_lineage(catalogue, Encoder(encodings), parent),
             Encoder(encodings),
             _beside(_train_columns(train, recipe), encoded["event"]),
-            {
-                kind: _inherited(
-                    _beside(entities[kind].select("id", "key", "label"), encoded[kind]),
-                    raw.users if kind == "user" else raw.items,
-                    kind,
-                    parent,
-                )
-                for kind in KINDS
-            },
-            {} if of_labels else _folds(_whole(events, parent), divided, raw, catalogue),
-            _rows(events, divided, recipe, engine, encodings["event"]) if of_labels else {},
+            written,
+            {} if of_labels else _folds(_whole(events, parent), divided, raw, catalogue, users),
+            _rows(events, divided, recipe, engine, encodings["event"], users) if of_labels else {},
+            _valid(events, recipe, engine, encodings["event"]),
         )
 
 
@@ -194,17 +205,34 @@ def _whole(events: pl.DataFrame, parent: Parent | None) -> pl.DataFrame:
 
 
 def _folds(
-    events: pl.DataFrame, divided: Split, raw: Raw, catalogue: Catalogue
+    events: pl.DataFrame, divided: Split, raw: Raw, catalogue: Catalogue, users: UserFeatures
 ) -> dict[Fold, FoldTables]:
     """The folds' queries and truth; given candidates are for the test fold of a protocol that ranks
     among them."""
     given = raw.candidates if divided.card.sampled else None
-    return {
+    folds = {
         fold: fold_of(
             events, rule, candidates=given if fold == "test" else None, items=catalogue.items.values
         )
         for fold, rule in divided.folds.items()
     }
+    return {
+        fold: replace(tables, context=users.of(tables.keys, tables.queries.user))
+        for fold, tables in folds.items()
+    }
+
+
+def _valid(
+    events: pl.DataFrame, recipe: EtlRecipe, engine: Engine, encodings: Mapping[str, Encoding]
+) -> pl.DataFrame | None:
+    """What a model that is fitted anew on train and validation learns from besides train."""
+    known = [pl.col(name) >= 0 for name in IDS.values() if name in events.columns]
+    valid = events.filter(pl.col("part").is_in([int(Part.VALID), int(Part.VALID_HISTORY)]), *known)
+    if valid.is_empty():
+        return None
+    frame = plans.canonical(valid, recipe.features.event, "event")
+    features = engine.apply(plans.continued(frame, encodings), encodings)
+    return _beside(_train_columns(valid, recipe), features)
 
 
 def _rows(
@@ -213,6 +241,7 @@ def _rows(
     recipe: EtlRecipe,
     engine: Engine,
     encodings: Mapping[str, Encoding],
+    users: UserFeatures,
 ) -> dict[Fold, RowTables]:
     """The folds' rows and labels, with the event features as they were fitted on train."""
     assert recipe.target is not None
@@ -221,5 +250,9 @@ def _rows(
         rows = events.filter(pl.col("part") == int(rule.truth))
         frame = plans.canonical(rows, recipe.features.event, "event")
         features = engine.apply(plans.continued(frame, encodings), encodings)
-        tables[fold] = rows_of(rows, features, recipe.target.kind)
+        found = rows_of(rows, features, recipe.target.kind)
+        if "user" in rows.columns:
+            of_users = users.of(rows["user"], rows[IDS["user"]].to_numpy())
+            found = found if of_users is None else found.beside(of_users)
+        tables[fold] = found
     return tables

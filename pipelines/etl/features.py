@@ -9,70 +9,38 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import polars as pl
-from pydantic import Field, FiniteFloat, TypeAdapter, field_validator, model_validator
+from pydantic import (
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset, write_table
 from falconer.pipelines.data.schema import FEATURE, Feature, name_of, vocabulary_file
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.etl.columns import categories, like
+from falconer.pipelines.etl.operators import (
+    AnyFeature,
+    Bucketize,
+    Categorical,
+    FeatureConfig,
+    OperatorPlugin,
+    needs_numbers,
+)
 from falconer.pipelines.etl.raw import feature_column
 from falconer.pipelines.files import identity_of, read_json, write_json
 
 Table = Literal["event", "user", "item"]
 TABLES: tuple[Table, ...] = ("event", "user", "item")
 ENCODER = "encoder/encoder.json"
-
-
-class Categorical(Config):
-    """Ids by train frequency descending, then value ascending; -1 for null, unseen and rarer than
-    `min_count`."""
-
-    kind: Literal["categorical"]
-    min_count: int = Field(default=1, ge=1)
-
-
-class Continuous(Config):
-    """Null becomes `fill`, then clip, then ln(1 + x), then (x - mean) / std of train, each as
-    configured."""
-
-    kind: Literal["continuous"]
-    fill: FiniteFloat = 0.0
-    clip: tuple[FiniteFloat, FiniteFloat] | None = None
-    log: bool = False
-    normalize: bool = True
-
-    @model_validator(mode="after")
-    def _has_a_logarithm(self) -> Continuous:
-        if self.clip and self.clip[0] > self.clip[1]:
-            raise ValueError("clip = [low, high] must not fall")
-        if self.log and not (self.clip and self.clip[0] > -1):
-            raise ValueError(
-                "log = true needs clip = [low, high] with low above -1, as ln(1 + x) has no other "
-                "values"
-            )
-        return self
-
-
-class Bucketize(Config):
-    """The number of boundaries at or below the value, as a category; -1 for null."""
-
-    kind: Literal["bucketize"]
-    boundaries: tuple[FiniteFloat, ...] = Field(min_length=1)
-
-    @field_validator("boundaries")
-    @classmethod
-    def _ascending(cls, boundaries: tuple[float, ...]) -> tuple[float, ...]:
-        if any(low >= high for low, high in pairwise(boundaries)):
-            raise ValueError("boundaries must rise")
-        return boundaries
 
 
 EngineName = Literal["nvtabular", "polars"]
@@ -83,8 +51,6 @@ def usual_engine() -> EngineName:
     return "polars" if find_spec("nvtabular") is None else "nvtabular"
 
 
-AnyFeature = Categorical | Continuous | Bucketize
-FeatureConfig = Annotated[AnyFeature, Field(discriminator="kind")]
 _ADAPTER: TypeAdapter[AnyFeature] = TypeAdapter(FeatureConfig)
 
 
@@ -126,7 +92,7 @@ class FeaturesConfig(Config):
             f"{table}s": [
                 feature_column(name)
                 for name, config in self.of(table).items()
-                if config.kind != "categorical"
+                if needs_numbers(config)
             ]
             for table in TABLES
         }
@@ -152,10 +118,11 @@ class Moments:
 @dataclass(frozen=True)
 class Statistics:
     """What an engine counts: `counts` name -> frame of `value` and `frequency` int64 in any order,
-    and `moments`."""
+    and `moments`; `states` are what other packages' operators learnt."""
 
     counts: Mapping[str, pl.DataFrame]
     moments: Mapping[str, Moments]
+    states: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,6 +133,8 @@ class Encoding:
     config: AnyFeature
     values: pl.Series | None = None
     moments: Moments | None = None
+    state: Any = None
+    """What another package's operator learnt."""
     ancestry: tuple[str, ...] = ()
     """The hashes of the encodings that this one continues."""
 
@@ -177,13 +146,20 @@ class Encoding:
                 "config": self.config.model_dump(mode="json"),
                 "values": None if self.values is None else self.values.to_list(),
                 "moments": None if self.moments is None else self.moments.rounded(),
+                **self.learnt(),
             }
         )
         return self.ancestry if self.ancestry[-1:] == (own,) else (*self.ancestry, own)
 
+    def learnt(self) -> dict[str, Any]:
+        """The state, where there is one: what has none keeps the identity that it had."""
+        return {} if self.state is None else {"state": self.state}
+
     @property
     def cardinality(self) -> int | None:
         """Number of ids; None for a continuous column."""
+        if isinstance(self.config, OperatorPlugin):
+            return self.config.cardinality(self.state)
         if isinstance(self.config, Bucketize):
             return len(self.config.boundaries) + 1
         return None if self.values is None else len(self.values)
@@ -216,6 +192,7 @@ class Encoder:
                 f"{table}.{name}": [
                     encoding.config.model_dump(mode="json"),
                     None if encoding.values is None else encoding.values.to_list(),
+                    *([] if encoding.state is None else [encoding.state]),
                 ]
                 for table, encodings in self.encodings.items()
                 for name, encoding in encodings.items()
@@ -230,6 +207,7 @@ class Encoder:
                 described[table][name] = {
                     "config": encoding.config.model_dump(mode="json"),
                     "moments": vars(encoding.moments) if encoding.moments else None,
+                    **encoding.learnt(),
                 }
                 if encoding.values is not None:
                     vocabulary = pl.DataFrame({"value": encoding.values}).with_row_index("id")
@@ -256,14 +234,22 @@ class Encoder:
 
 def _encoding_of(data: Dataset, name: str, described: Mapping[str, Any]) -> Encoding:
     ancestry = next(feature.lineage for feature in data.card.features if feature.name == name)
-    config = _ADAPTER.validate_python(described["config"])
+    try:
+        config = _ADAPTER.validate_python(described["config"])
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise ConfigError(f"{data.path}: feature {name} cannot be read: {reason}") from error
     values = (
         pl.DataFrame(data.table(vocabulary_file(name)))["value"]
         if isinstance(config, Categorical)
         else None
     )
     return Encoding(
-        config, values, Moments(**described["moments"]) if described["moments"] else None, ancestry
+        config,
+        values,
+        Moments(**described["moments"]) if described["moments"] else None,
+        described.get("state"),
+        ancestry,
     )
 
 
@@ -310,7 +296,7 @@ def _continued(name: str, column: pl.Series, known: Encoding | None) -> pl.Serie
 
 
 def _canonical(column: pl.Series, config: AnyFeature) -> pl.Series:
-    if isinstance(config, Categorical):
+    if not needs_numbers(config):
         return categories(column)
     number = column.cast(pl.Float64)
     return number.set(~number.is_finite().fill_null(value=True), None)
@@ -347,7 +333,7 @@ def _fit(
         return Encoding(config, values, ancestry=parent.ancestry if parent else ())
     if parent is not None:
         return parent
-    return Encoding(config, moments=statistics.moments.get(name))
+    return Encoding(config, moments=statistics.moments.get(name), state=statistics.states.get(name))
 
 
 def _ordered(counts: pl.DataFrame, min_count: int, parent: Encoding | None) -> pl.Series:

@@ -18,12 +18,13 @@ OUTSIDE = -1
 @dataclass(frozen=True)
 class FoldTables:
     """One fold: queries by ascending user key, the keys, and the truth, row by row; counts for the
-    card."""
+    card; features beside the queries, where their users' ids do not tell them."""
 
     queries: Queries
     keys: pl.Series
     truth: Truth
     counts: dict[str, int]
+    context: pl.DataFrame | None = None
 
 
 def fold_of(

@@ -11,6 +11,7 @@ from falconer.pipelines.data.schema import FORMAT_VERSION
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.held import Days, day_of
 from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.files import identity_of, sha256_of
 
 PACKAGES = ("falconer", "polars", "pyarrow")
@@ -77,8 +78,11 @@ def _signatures(files: Mapping[str, Path]) -> dict[str, Signature]:
 def canonical_recipe(recipe: EtlRecipe, parent: str | None) -> dict[str, Any]:
     """The whole recipe, all defaults frozen in, without paths: what was read is told by checksums,
     and what is extended by its dataset_id."""
-    values = recipe.model_dump(mode="json", exclude={"memory_limit"})
-    return {**_without_paths(values), "extends": parent}
+    values = _without_paths(recipe.model_dump(mode="json", exclude={"memory_limit"}))
+    if isinstance(recipe.source, Files) and recipe.source.parts is not None:
+        files = {part: len(paths) for part, paths in recipe.source.part_paths().items()}
+        values["source"]["parts"] = files
+    return {**values, "extends": parent}
 
 
 def _without_paths(values: dict[str, Any]) -> dict[str, Any]:

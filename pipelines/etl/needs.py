@@ -13,6 +13,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from falconer.pipelines.console import say
@@ -103,7 +104,7 @@ def _of_parquet(path: Path, wanted: set[str]) -> tuple[int, int]:
     reader refuses it by name."""
     try:
         file = pq.read_metadata(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, pa.ArrowException):
         return 0, 0
     width = 0.0
     for number in range(file.num_columns):

@@ -10,6 +10,7 @@ import polars as pl
 from falconer.pipelines.etl.contract import check
 from falconer.pipelines.etl.raw import feature_column
 from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.sources import read
 from falconer.pipelines.etl.split.config import seconds
 
 MOST_VALUES = 1000
@@ -24,7 +25,7 @@ def profile(recipe: EtlRecipe, first: date, end: date) -> dict[str, Any]:
     their power of two. `doubled` events repeat another one in every column; `new_items` are events
     of items that no earlier event has. Raises `DataError` where the contract refuses the source.
     """
-    checked = check(recipe.source.read(), recipe.contract, numeric=recipe.features.numeric())
+    checked = check(read(recipe.source), recipe.contract, numeric=recipe.features.numeric())
     events = checked.raw.events
     start, stop = seconds(first), seconds(end)
     window = events.filter(pl.col("time") >= start, pl.col("time") < stop)

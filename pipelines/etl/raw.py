@@ -56,6 +56,8 @@ class Raw:
                 "iso" for ISO 8601, or a strptime format such as "%d/%m/%Y %H:%M"
     files       (name, rows) of each event file in reading order, so that a message can name file
                 and row
+    parts       (name of a `Part`, rows) in reading order, where the source tells train, validation
+                and test apart
     malformed   "events", "users" or "items" -> rows of a text file that do not fit its header:
                 `row`, `source_text`,
                 `reason`.
@@ -69,4 +71,5 @@ class Raw:
     notes: tuple[str, ...] = ()
     time_unit: str = "s"
     files: tuple[tuple[str, int], ...] = ()
+    parts: tuple[tuple[str, int], ...] = ()
     malformed: Mapping[str, pl.DataFrame] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from falconer.pipelines.etl.contract import ContractConfig
 from falconer.pipelines.etl.expectations import Expectation
 from falconer.pipelines.etl.features import FeaturesConfig
 from falconer.pipelines.etl.sources import Files, Source
-from falconer.pipelines.etl.split.config import Random, Rolling, SplitConfig, Temporal
+from falconer.pipelines.etl.split.config import ByTime, Given, Random, SplitConfig
 from falconer.pipelines.etl.target import TargetConfig
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
@@ -75,6 +75,22 @@ class EtlRecipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _knows_its_parts(self) -> EtlRecipe:
+        parts = self.source.parts if isinstance(self.source, Files) else None
+        if isinstance(self.split, Given) and parts is None:
+            raise ValueError(
+                'split.protocol = "given" needs files of your own, with source.parts.test and, '
+                "where there is one, source.parts.valid; source.events are the train files then"
+            )
+        if parts is not None and not isinstance(self.split, Given):
+            raise ValueError(
+                'source.parts tells train, validation and test apart: set split.protocol = "given"'
+            )
+        if self.task == "labels" and parts and (parts.valid_history or parts.test_history):
+            raise ValueError('task = "labels" has no histories: leave out source.parts.*_history')
+        return self
+
+    @model_validator(mode="after")
     def _fits_its_task(self) -> EtlRecipe:
         if self.task == "top_n" and self.target is not None:
             raise ValueError('[target] is for task = "labels"')
@@ -87,9 +103,18 @@ class EtlRecipe(Config):
             raise ValueError(
                 'task = "labels" needs a [target]: kind = "binary" or "rating", and a column'
             )
-        if not isinstance(self.split, Random | Temporal | Rolling):
+        if not isinstance(self.split, Random | ByTime | Given):
             raise ValueError(
-                'task = "labels" is split by random, temporal or rolling: its rows are judged one by one'
+                'task = "labels" is split by random, temporal, rolling or given: its rows are '
+                "judged one by one"
+            )
+        if isinstance(self.split, ByTime) and (self.split.targets, self.split.valid_by) != (
+            "all",
+            "time",
+        ):
+            raise ValueError(
+                'split.targets and valid_by pick events of a user, and task = "labels" asks for '
+                "each row"
             )
         if self.split.views is not None:
             raise ValueError('split.views are of lists, and task = "labels" has none')

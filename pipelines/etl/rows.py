@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,10 @@ class RowTables:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def beside(self, features: pl.DataFrame) -> RowTables:
+        """With more columns, row by row."""
+        return replace(self, pairs=self.pairs.with_columns(features.get_columns()))
 
 
 def rows_of(events: pl.DataFrame, features: pl.DataFrame, target: Target) -> RowTables:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr, stdtrit
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -126,8 +127,19 @@ def resampled_means(values: Float64, *, resamples: int, seed: int) -> Float64:
     return drawn.means()
 
 
-def interval(means: Float64, *, level: float) -> tuple[Float64, Float64]:
-    """Percentile interval of each column of resampled means: low float64[M], high float64[M]."""
+def interval(means: Float64, *, level: float, n: Int64 | None = None) -> tuple[Float64, Float64]:
+    """Percentile interval of each column of resampled means: low float64[M], high float64[M].
+
+    With `n` int64[M], of how many rows each column's means are, percentiles further out are taken
+    where those are few, as t's quantiles lie further out than the normal's (Hesterberg 2015,
+    section 3.5, the expanded percentile interval).
+    """
     outside = (1 - level) / 2
-    low, high = np.quantile(means, [outside, 1 - outside], axis=0)
+    if n is None:
+        low, high = np.quantile(means, [outside, 1 - outside], axis=0)
+        return low, high
+    freedom = np.maximum(n - 1, 1)
+    further = ndtr(np.sqrt(n / freedom) * stdtrit(freedom, outside))
+    ends = [np.quantile(means[:, one], [q, 1 - q]) for one, q in enumerate(further)]
+    low, high = np.stack(ends, axis=1)
     return low, high

@@ -66,10 +66,14 @@ def standing(judged: Sequence[J], metric: Metric, *, baselines: Sequence[str] = 
 
 
 def refuse_other_data(reports: Sequence[ReportFacts]) -> None:
-    """`ArtifactError` where reports differ in dataset, fold or the making of their intervals."""
+    """`ArtifactError` where reports differ in dataset, fold or the making of their intervals.
+
+    Two datasets whose files are the same to the byte are one, whatever their ids.
+    """
     first = reports[0]
     for other in reports[1:]:
-        if (other.dataset_id, other.fold) != (first.dataset_id, first.fold):
+        equal = other.content is not None and other.content == first.content
+        if other.fold != first.fold or not (equal or other.dataset_id == first.dataset_id):
             raise ArtifactError(
                 f"{name_of(other)} was judged on fold {other.fold} of dataset {other.dataset_id}, "
                 f"{name_of(first)} on fold {first.fold} of {first.dataset_id}: evaluate both on "

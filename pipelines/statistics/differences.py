@@ -51,6 +51,10 @@ class ReportFacts(Protocol):
         """The data that the questions are of."""
 
     @property
+    def content(self) -> str | None:
+        """A hash of what that data holds, if it is known."""
+
+    @property
     def fold(self) -> str:
         """The part of the data."""
 

@@ -30,6 +30,7 @@ from falconer.pipelines.training.losses import (
 )
 from falconer.pipelines.training.optimizers import Optimizers, clip
 from falconer.pipelines.training.progress import Meter
+from falconer.pipelines.training.refit import keep_chosen, total_steps
 from falconer.pipelines.training.result import FitResult, State
 from falconer.pipelines.training.row_shards import RowShards
 from falconer.pipelines.training.shard import current_shard
@@ -74,7 +75,7 @@ class _Loop(Generic[B]):
         )
         self._batches, self._model = task.batches, task.model
         self._steps_per_epoch = math.ceil(len(self._batches) / config.accumulate)
-        self._total = config.epochs * self._steps_per_epoch
+        self._total = total_steps(config, run, name, self._steps_per_epoch)
         self._validation_steps = max(1, round(config.validate_every * self._steps_per_epoch))
         self._team = Team(current_shard(), device)
         self._shard = self._team.shard
@@ -99,6 +100,7 @@ class _Loop(Generic[B]):
                 raise self._explained(error) from error
         self._model.eval()
         self._choose()
+        keep_chosen(self._run, self._name, self._state.best_step / self._steps_per_epoch)
         return self._result()
 
     # Begin and resume

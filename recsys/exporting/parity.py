@@ -48,11 +48,12 @@ class Questions:
             if isinstance(scorer, CatalogScorer)
             else np.ones(data.n_items, np.bool_)
         )
-        self._queries, self._item = (
+        queries, self._item = (
             self._of_rows(data, n, seed)
             if data.card.task == "labels"
             else self._of_lists(data, n, seed)
         )
+        self._queries = as_known_by_id(queries, data)
 
     def example(self) -> Arrays:
         """The graph's inputs for a few rows with histories, to trace it with."""
@@ -143,6 +144,16 @@ def with_edge_cases(queries: Queries) -> Queries:
         history=_emptied(asked.history, silent > 0),
         history_times=None if times is None else _emptied(times, silent > 0),
     )
+
+
+def as_known_by_id(queries: Queries, data: Dataset) -> Queries:
+    """Without features of users who have no id: a graph reads users by their ids."""
+    new, features = queries.user < 0, dict(queries.features)
+    for name in (feature.name for feature in data.card.features if feature.table == "user"):
+        column = features[name]
+        nothing = -1 if np.issubdtype(column.dtype, np.integer) else np.nan
+        features[name] = np.where(new, column.dtype.type(nothing), column)
+    return replace(queries, features=features)
 
 
 def _emptied(rows: Ragged, emptied: NDArray[np.bool_]) -> Ragged:

@@ -128,6 +128,12 @@ def _other_settings(reports: Sequence[R]) -> Iterator[str]:
         found = [
             part for part in (_other_cut_offs(other, first), *_other_metrics(other, first)) if part
         ]
+        trained = [one.protocol.get("training", "on train") for one in (other, first)]
+        if trained[0] != trained[1]:
+            yield (
+                f"{other.label} was trained {trained[0]}, {first.label} {trained[1]}: part of the "
+                "difference may be the data and not the model"
+            )
         if found:
             yield (
                 f"{other.label} was judged with other settings than {first.label}: "
@@ -178,6 +184,12 @@ def _view(
 def _refuse_other_questions(judged: Sequence[Judged[R]], questions: str) -> None:
     first = judged[0]
     for other in judged[1:]:
+        mine, theirs = (one.report.protocol.get("outside") for one in (first, other))
+        if mine and theirs and mine != theirs:
+            raise ArtifactError(
+                f"{name_of(first.report)}: {mine}; {name_of(other.report)}: {theirs}. Evaluate "
+                "both with the same `outside`"
+            )
         if not other.keys.equals(first.keys):
             raise ArtifactError(
                 f"{name_of(other.report)} and {name_of(first.report)} were not judged on the same "

@@ -7,7 +7,11 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from falconer.pipelines.config import Config
+from falconer.pipelines.errors import ConfigError
 from falconer.recsys.metrics import known_metrics
+from falconer.recsys.metrics.tables import refuse_unknown
+
+Outside = Literal["left_out", "misses"]
 
 
 class EvaluationConfig(Config):
@@ -20,6 +24,9 @@ class EvaluationConfig(Config):
     k: tuple[int, ...] = (1, 5, 10, 20, 50, 100)
     metrics: tuple[str, ...] = ()
     category: str | None = None
+    outside: Outside = "left_out"
+    """Relevant items outside the catalogue, of lists: left out of every denominator, or counted as
+    items that no list found (in the views `all` and `novel`: none of them can be a repeat)."""
     resamples: int = Field(default=1000, ge=100)
     level: float = Field(default=0.95, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
@@ -34,11 +41,13 @@ class EvaluationConfig(Config):
     @field_validator("metrics")
     @classmethod
     def _metrics(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            refuse_unknown(names)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
         known = known_metrics()
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise ValueError(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}")
-        return tuple(name for name in known if name in names)
+        others = dict.fromkeys(name for name in names if name not in known)
+        return (*(name for name in known if name in names), *others)
 
 
 UserNames = Literal["own", "pseudonyms"]

@@ -42,6 +42,8 @@ class BaseReport(Config):
     """The registered model behind it, if there is one."""
     dataset_name: str
     dataset_id: str
+    content: str | None = None
+    """A hash of the dataset's files: datasets of other ids may hold the same."""
     fold: Fold
     metrics: dict[str, Estimate]
     """Name -> estimate, in the order of the metric table."""
@@ -64,6 +66,10 @@ class BaseReport(Config):
     by_popularity: int | None = None
     """Questions that the model did not answer itself, since it does not know their users: it gave
     the most popular items. None where that is not known."""
+    protocol: dict[str, str] = Field(default_factory=dict)
+    """`split`, `targets` (which held-out events are asked for), `validation` and, of lists,
+    `outside` (what becomes of relevant items outside the catalogue), in words; `training` where a
+    model learned from validation too."""
     warnings: tuple[str, ...] = ()
 
 
@@ -76,14 +82,14 @@ class ListsReport(BaseReport):
     k: tuple[int, ...]
     n_queries: int
     n_evaluated: int
-    """Queries with at least one relevant item in the catalogue and the view: the denominator of
-    every mean."""
+    """Queries with at least one relevant item that counts, in the view: the denominator of every
+    mean."""
     n_without_list: int
     """Evaluated queries for which no list was given: they count as misses."""
     n_relevant: int
     n_outside: int
-    """Relevant items outside the catalogue, which no list can hold: not counted as misses. The same
-    in every view, since whether they are repeats is not known."""
+    """Relevant items outside the catalogue, which no list can hold: not counted as misses, unless
+    `protocol` says so. The same in every view, since whether they are repeats is not known."""
 
 
 class Bin(Config):

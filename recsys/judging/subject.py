@@ -15,7 +15,8 @@ class Subject:
     `cost` holds the seconds that are known; `warnings` what a reader must know of the data and the
     run; `reads` how often the test fold was looked at, None on another fold; `answers` is the
     sha256 of the file of lists or predictions; `by_popularity` the number of questions that the
-    model could not answer itself, where that is known.
+    model could not answer itself, where that is known; `protocol` what is particular to how it was
+    trained, in words.
     """
 
     label: str
@@ -26,6 +27,7 @@ class Subject:
     reads: Reads | None = None
     answers: str | None = None
     by_popularity: int | None = None
+    protocol: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

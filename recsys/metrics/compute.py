@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconer.pipelines.errors import ConfigError
-from falconer.recsys.metrics.accuracy import METRICS
-from falconer.recsys.metrics.beyond import BEYOND_METRICS, NEED_CATEGORIES
+from falconer.recsys.metrics.beyond import NEED_CATEGORIES
 from falconer.recsys.metrics.context import Context
 from falconer.recsys.metrics.exposure import LIST_METRICS, Exposure, counts_of
 from falconer.recsys.metrics.ranked import Ranked
+from falconer.recsys.metrics.tables import metric_of
 
 Float64 = NDArray[np.float64]
 
@@ -48,10 +48,10 @@ def per_query(
     columns: dict[str, Float64] = {}
     for name in names:
         for k in cut_offs:
-            if name in METRICS:
-                columns[f"{name}@{k}"] = METRICS[name].function(ranked, k)
-            elif name in BEYOND_METRICS:
-                columns[f"{name}@{k}"] = BEYOND_METRICS[name].function(ranked, context, k)
+            if metric := metric_of("query", name):
+                columns[f"{name}@{k}"] = metric.function(ranked, k)
+            elif metric := metric_of("list", name):
+                columns[f"{name}@{k}"] = metric.function(ranked, context, k)
     return columns
 
 
@@ -60,9 +60,13 @@ def exposures(
 ) -> dict[int, Exposure]:
     """What the lists show at each cut-off, as far as the named metrics need it. Those of several
     blocks add up."""
-    if not any(name in LIST_METRICS for name in names):
+    wanted = [name for name in names if metric_of("all lists", name)]
+    if not wanted:
         return {}
-    popularity = any(name.startswith("popularity_lift") for name in names)
+    # Only these of ours look at popularity; what another package's metric looks at is not known.
+    popularity = any(
+        name.startswith("popularity_lift") or name not in LIST_METRICS for name in wanted
+    )
     shown: dict[int, Exposure] = {}
     counts, start = np.zeros(context.n_items, np.int64), 0
     for k in sorted(cut_offs):  # each cut-off adds its own places to the counts of the one before
@@ -74,8 +78,11 @@ def exposures(
 def of_all_lists(shown: Mapping[int, Exposure], names: Sequence[str]) -> dict[str, float]:
     """`coverage@10` and so on, of those of the names that have one value for all lists, where there
     is a value."""
-    wanted = [name for name in names if name in LIST_METRICS]
+    found = {name: metric_of("all lists", name) for name in names}
     values = {
-        f"{name}@{k}": LIST_METRICS[name].function(shown[k]) for name in wanted for k in shown
+        f"{name}@{k}": metric.function(shown[k])
+        for name, metric in found.items()
+        if metric
+        for k in shown
     }
     return {name: value for name, value in values.items() if not np.isnan(value)}

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from falconer.pipelines import plugins
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import PipelineError
 from falconer.pipelines.models.registry import Model
 from falconer.recsys.configs.model import ModelConfig
-from falconer.recsys.models.registry import REGISTRY
+from falconer.recsys.models.registry import GROUP, MODELS, REGISTRY
 
 LEGEND = """\
 task          what it trains on: top_n (lists of items) or labels (a label for each row)
@@ -32,7 +33,8 @@ def table() -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     ]
-    return "\n".join([*text, "", LEGEND])
+    notes = [f"note: {clash}" for clash in plugins.clashes(GROUP, MODELS)]
+    return "\n".join([*text, "", *notes, LEGEND])
 
 
 def _row_or_note(name: str) -> Mapping[str, str]:

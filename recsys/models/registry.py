@@ -29,6 +29,8 @@ from falconer.recsys.models.tifu_knn.config import TifuKnnConfig
 from falconer.recsys.models.vae_cf.config import VaeCfConfig
 from falconer.recsys.models.wide_deep.config import WideDeepConfig
 
+GROUP = "falconer.models"
+"""Of entry points: models of other packages."""
 Implementation = models.Implementation[ModelConfig, Trainer, Loader]
 
 
@@ -56,9 +58,7 @@ MODELS: Mapping[str, Model[ModelConfig]] = {
     "bert4rec": Model(Bert4RecConfig, _on("bert4rec", "torch", "tensorflow")),
 }
 
-REGISTRY: Registry[ModelConfig, Trainer, Loader] = Registry(
-    MODELS, group="falconer.models", config=ModelConfig
-)
+REGISTRY: Registry[ModelConfig, Trainer, Loader] = Registry(MODELS, group=GROUP, config=ModelConfig)
 
 
 def resolve(name: str, backend: str | None = None) -> Implementation:

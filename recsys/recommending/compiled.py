@@ -1,10 +1,6 @@
 """The k best of scores that come part by part, compiled: what `falconer.recsys.recommending.top_k`
-ranks with.
-
-A score and its item make one 64-bit key: above, the bits of the score as an integer that falls
-while the score rises; below, the item's id. Keys in rising order are items by falling score and
-then by rising id, and no two are equal, so partitioning and sorting them knows no ties. -0.0 and
-0.0 are the same score.
+ranks with where Numba is installed. Keys of scores and items, and the lists, are those of
+`falconer.recsys.recommending.plain`.
 
 All but a few items are dismissed by the greatest score of their chunk alone. A group is `GROUP`
 items in a row, and its chunk `lane` is the items lane, lane + LANES, ...: so the greatest scores of
@@ -20,6 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from falconer.recsys.recommending.plain import BELOW_SIGN, NO_KEY, unpacked
+
 F = TypeVar("F", bound=Callable[..., Any])
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -30,10 +28,7 @@ GROUP = LANES * LANES
 SPARE = 256
 """Keys beyond the k best that are gathered before the worst are dropped, at least; as many as k
 where k is greater."""
-NO_KEY = np.int64(2**63 - 1)
 
-_BELOW_SIGN = np.int32(0x7FFFFFFF)
-_ID_MASK = np.int64(0xFFFFFFFF)
 _LEAST_NORMAL = np.finfo(np.float32).tiny
 _LOWEST = np.float32(-np.inf)
 _LOWEST_ORDER = ~np.float32(np.inf).view(np.int32)
@@ -66,12 +61,7 @@ def finished(best: Best, k: int) -> tuple[NDArray[np.int32], Float32]:
     behind the last."""
     width = max(k, int(best.counts.max(initial=0)))
     _fill(best, width)
-    keys = np.sort(best.keys[:, :width], axis=1)[:, :k]
-    falling = (keys >> 32).astype(np.int32)
-    bits = np.where(falling >= 0, ~falling ^ _BELOW_SIGN, ~falling)
-    absent = keys == NO_KEY
-    items = np.where(absent, -1, keys & _ID_MASK).astype(np.int32)
-    return items, np.where(absent, np.float32(-np.inf), bits.view(np.float32))
+    return unpacked(np.sort(best.keys[:, :width], axis=1)[:, :k])
 
 
 def _compiled(function: F) -> F:
@@ -88,7 +78,7 @@ def _key(score: Any, item: Any) -> Any:
     bits = np.float32(score + np.float32(0)).view(np.int32)
     bits ^= (
         bits >> np.int32(31)
-    ) & _BELOW_SIGN  # a branch on the sign would be guessed wrong half of the time
+    ) & BELOW_SIGN  # a branch on the sign would be guessed wrong half of the time
     return (np.int64(~bits) << 32) | np.int64(item)
 
 
@@ -96,7 +86,7 @@ def _key(score: Any, item: Any) -> Any:
 def _score(key: Any) -> Any:
     bits = ~np.int32(key >> 32)
     if bits < 0:
-        bits = bits ^ _BELOW_SIGN
+        bits = bits ^ BELOW_SIGN
     return np.int32(bits).view(np.float32)
 
 
@@ -160,7 +150,7 @@ def _floor(greatest: Float32, k: int) -> Any:
     vector a lane.
     """
     order = greatest.view(np.int32)
-    order = order ^ ((order >> np.int32(31)) & _BELOW_SIGN)
+    order = order ^ ((order >> np.int32(31)) & BELOW_SIGN)
     low, high = np.int64(_LOWEST_ORDER), np.int64(order.max())
     while high - low > 1:
         middle = np.int32((low + high) >> 1)
@@ -174,7 +164,7 @@ def _floor(greatest: Float32, k: int) -> Any:
         if above <= k + (k >> 3):
             break
     bits = np.int32(low)
-    floor = np.int32(bits ^ ((bits >> np.int32(31)) & _BELOW_SIGN)).view(np.float32)
+    floor = np.int32(bits ^ ((bits >> np.int32(31)) & BELOW_SIGN)).view(np.float32)
     # Zero has two signs, and some machines are set to take denormal numbers for it.
     return -2 * _LEAST_NORMAL if abs(floor) <= _LEAST_NORMAL else floor
 

@@ -8,10 +8,12 @@ the next part is computed.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -314,10 +316,7 @@ def _rank_tile(
     users: Int32,
     first_query: int,
 ) -> dict[View, tuple[Int32, Float32]]:
-    from falconer.recsys.recommending import (
-        compiled as selection,  # here, since its compiler takes a while to load and judging needs none
-    )
-
+    selection = _selection()
     best = {view: selection.nothing_yet(len(rows), k) for view in wanted}
     hiding_last = sorted(wanted, key=lambda view: wanted[view].without is not None)
     for first, scores, bias in pieces:
@@ -337,6 +336,15 @@ def _rank_tile(
         if not rankable:
             raise _not_rankable(scores + bias, first, users, rows.start, first_query)
     return {view: selection.finished(best[view], k) for view in wanted}
+
+
+def _selection() -> ModuleType:
+    """What selects the best. Imported here, since a compiler takes a while to load and judging
+    needs none; `falconer doctor` says where Numba is there and cannot be imported."""
+    try:
+        return importlib.import_module("falconer.recsys.recommending.compiled")
+    except ImportError:
+        return importlib.import_module("falconer.recsys.recommending.plain")
 
 
 def _rows_of(items: Ragged, rows: range) -> tuple[NDArray[np.int64], Int32]:

@@ -168,6 +168,7 @@ def protocol_card(
     common, definitions = _definitions(comparison)
     return {
         "description": data.card.split.description,
+        "facts": facts(first, data),
         "parameters": ", ".join(
             f"{key} = {value}" for key, value in data.card.split.parameters.items()
         ),
@@ -184,6 +185,13 @@ def protocol_card(
         ),
         "versions": version_table(runs),
     }
+
+
+def facts(report: BaseReport, data: Dataset) -> list[tuple[str, str]]:
+    """Targets, validation, and what becomes of items outside the catalogue, in words."""
+    named = {"targets": "Asked for", "validation": "Validation", "outside": "Unknown items"}
+    told = {**data.card.split.facts, **report.protocol}
+    return [(title, told[name]) for name, title in named.items() if name in told]
 
 
 def reads(reports: Sequence[BaseReport]) -> str:
@@ -222,9 +230,8 @@ def _denominators(comparison: Comparison[Any]) -> Table:
     )
     columns = (Column("View"), *(Column(name, numeric=True) for name in names))
     caption = (
-        "Denominators. Left out: no relevant item in the catalogue and the view. Without a list: "
-        "evaluated, and "
-        "counted as a miss"
+        "Denominators. Left out: no relevant item that counts in the view. Without a list: "
+        "evaluated, and counted as a miss"
     )
     return Table("denominators", caption, columns, tuple(rows))
 
@@ -260,8 +267,9 @@ def run_table(labels: Mapping[str | None, str], runs: Sequence[Run]) -> Table | 
         info = run.info
         facts = (str(info.get(fact, ABSENT)) for fact in ("seed", "threads", "git", "python"))
         started = str(info.get("started", ABSENT)).replace("T", " ").removesuffix("+00:00")
-        rows.append((labels.get(run.name, run.name), run.name, started, *facts))
-    names = ("Model", "Run", "Started (UTC)", "Seed", "Threads", "Revision", "Python")
+        trained = "train and validation" if info.get("refit_of") else "train"
+        rows.append((labels.get(run.name, run.name), run.name, started, trained, *facts))
+    names = ("Model", "Run", "Started (UTC)", "Trained on", "Seed", "Threads", "Revision", "Python")
     return (
         Table("runs", "The runs", tuple(Column(name) for name in names), tuple(rows))
         if rows

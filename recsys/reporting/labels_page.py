@@ -110,6 +110,7 @@ def _protocol_card(
     }
     return {
         "description": data.card.split.description,
+        "facts": report_cards.facts(first, data),
         "parameters": ", ".join(
             f"{key} = {value}" for key, value in data.card.split.parameters.items()
         ),

@@ -12,9 +12,8 @@ from falconer.pipelines import charts, page
 from falconer.pipelines.page import Column, Table
 from falconer.recsys.judging.reports import SliceDifference, SliceEstimate, ViewComparison
 
-FEW = 100
-"""Questions of a group below which a percentile interval covers too seldom (85 to 89 % in place of
-95) to be shown."""
+FEW_ROWS = 100
+"""Rows of labels of a group below which no interval is shown: percentiles hold too seldom there."""
 
 
 def slice_table(view: ViewComparison[Any], title: str, numbers: Mapping[str, int]) -> Table | None:
@@ -30,7 +29,11 @@ def slice_table(view: ViewComparison[Any], title: str, numbers: Mapping[str, int
     rows = []
     for (slicing, group), found in by_group.items():
         cells = [
-            _cell(found.get(report.label), marked=(slicing, group, report.label) in better)
+            _cell(
+                found.get(report.label),
+                fewest=FEW_ROWS if view.view == "labels" else 0,
+                marked=(slicing, group, report.label) in better,
+            )
             for report in view.reports
         ]
         rows.append(
@@ -50,12 +53,13 @@ def slice_table(view: ViewComparison[Any], title: str, numbers: Mapping[str, int
     )
 
 
-def _cell(estimate: SliceEstimate | None, *, marked: bool) -> Markup | str:
+def _cell(estimate: SliceEstimate | None, *, fewest: int, marked: bool) -> Markup | str:
     if estimate is None:
         return "\u2013"
     mean = page.decimal(estimate.mean)
-    if estimate.n < FEW:
-        cell = page.with_note(Markup('<span class="soft">{}</span>').format(mean), f"under {FEW}")
+    if estimate.n < fewest:
+        soft = Markup('<span class="soft">{}</span>').format(mean)
+        cell = page.with_note(soft, f"under {fewest}")
     else:
         cell = page.with_note(mean, page.span(estimate.low, estimate.high))
     return (

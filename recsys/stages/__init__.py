@@ -3,6 +3,15 @@
 from falconer.recsys.stages.answering import RecommendConfig, predict, recommend
 from falconer.recsys.stages.comparison import compare
 from falconer.recsys.stages.evaluation import evaluate
-from falconer.recsys.stages.training import resume, train
+from falconer.recsys.stages.training import refit, resume, train
 
-__all__ = ["RecommendConfig", "compare", "evaluate", "predict", "recommend", "resume", "train"]
+__all__ = [
+    "RecommendConfig",
+    "compare",
+    "evaluate",
+    "predict",
+    "recommend",
+    "refit",
+    "resume",
+    "train",
+]

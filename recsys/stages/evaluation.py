@@ -26,7 +26,13 @@ from falconer.recsys.lists.held import held
 from falconer.recsys.lists.sealed import checked_sha256
 from falconer.recsys.recommending.job import BY_POPULARITY
 from falconer.recsys.stages.answers import Answers, Judging
-from falconer.recsys.stages.finished import ANSWERS, dataset_of, mirror_apart
+from falconer.recsys.stages.finished import (
+    ANSWERS,
+    REFIT_OF,
+    TRAIN_AND_VALID,
+    dataset_of,
+    mirror_apart,
+)
 
 R = TypeVar("R", bound=BaseReport)
 
@@ -83,6 +89,7 @@ def _subject_of(run: Run) -> Subject:
         run=run.name,
         model=run.info["model"],
         cost={key: timing[key] for key in wanted if key in timing},
+        protocol={"training": f"on {TRAIN_AND_VALID}"} if run.info.get(REFIT_OF) else {},
     )
 
 
@@ -179,5 +186,8 @@ class _Evaluation(Generic[R]):
 
     def _show(self, report: R) -> None:
         self.answers.show(report)
+        facts = "; ".join(f"{name} {text}" for name, text in report.protocol.items())
+        if facts:
+            say(f"protocol: {facts}")
         for warning in report.warnings:
             say(f"note: {warning}")

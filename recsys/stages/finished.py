@@ -20,6 +20,9 @@ from falconer.recsys.stages.answers import Answers
 from falconer.recsys.stages.of_labels import LabelAnswers
 from falconer.recsys.stages.of_lists import ListAnswers
 
+REFIT_OF = "refit_of"
+"""In `run.json` of a run that fits anew on train and validation: the run that chose its knobs."""
+TRAIN_AND_VALID = "train and validation, with knobs and epoch chosen before"
 ANSWERS: Mapping[TaskName, Answers[Any]] = {"top_n": ListAnswers(), "labels": LabelAnswers()}
 """What a run of each task is judged by."""
 

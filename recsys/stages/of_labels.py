@@ -37,7 +37,7 @@ class LabelAnswers:
     def refuse_settings(self, views: Sequence[View], config: EvaluationConfig) -> None:
         """Refuse what is of lists."""
         given = [
-            *sorted({"k", "metrics", "category"} & config.model_fields_set),
+            *sorted({"k", "metrics", "category", "outside"} & config.model_fields_set),
             *(["view"] if views else []),
         ]
         if given:

@@ -13,9 +13,10 @@ from typing import Any
 from falconer.pipelines import runs, tracking
 from falconer.pipelines.config import read_toml
 from falconer.pipelines.data import overlap
+from falconer.pipelines.data import refit as refits
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold
-from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.models.recipe import frozen, thaw
 from falconer.pipelines.runs import Run, Watch
 from falconer.recsys.configs.model import ModelConfig
@@ -25,7 +26,7 @@ from falconer.recsys.models.registry import Implementation
 from falconer.recsys.models.saved import save_model
 from falconer.recsys.models.train_checks import refuse_or_note
 from falconer.recsys.recommending.top_k import threads
-from falconer.recsys.stages.finished import dataset_of
+from falconer.recsys.stages.finished import REFIT_OF, dataset_of, finished_run
 
 
 def train(
@@ -81,14 +82,85 @@ def resume(run_path: Path, *, data_path: Path | None = None) -> Path:
     those that it was started with.
     """
     run = Run.open(run_path)
-    recipe = run.path / runs.CONFIG_FILE
-    implementation, config = thaw(registry.REGISTRY, read_toml(recipe), str(recipe))
+    implementation, config = _thawed(run)
     data = dataset_of(run, data_path)
     with runs.resume(run_path, **_conditions(implementation, config, data)) as run:
         if not (run.path / "checkpoints").exists():
             run.cut("metrics.jsonl", 0)
         _train_into(run, implementation, config, data)
     return _mirrored(run)
+
+
+def refit(run_path: Path, runs_root: Path, *, data_path: Path | None = None) -> Path:
+    """Train the model of a finished run anew on train and validation together, with its knobs and
+    as many epochs as it chose; returns the new run's directory.
+
+    There is no validation any more: nothing is chosen. Raises `ArtifactError` for a run that is not
+    finished, is a refit itself or is of an earlier release, and for a dataset without validation
+    events; `ConfigError` for a schedule that follows the validation.
+    """
+    chosen = finished_run(run_path)
+    implementation, config = _thawed(chosen)
+    data = dataset_of(chosen, data_path)
+    conditions = _conditions(implementation, config, data)
+    epochs = _epochs_to_repeat(chosen, config, data)
+    about = {
+        "label": f"{chosen.info.get('label', implementation.name)} refit",
+        "dataset_path": str(data.path.resolve()),
+        **conditions,
+        "selected_on": chosen.info.get("selected_on"),
+        REFIT_OF: chosen.name,
+        **epochs,
+    }
+    with runs.start(
+        runs_root,
+        model=implementation.name,
+        backend=implementation.backend,
+        config=frozen(implementation, config),
+        **about,
+    ) as run:
+        shown = ", ".join(f"{name or 'model'} {n:g}" for name, n in chosen_epochs(run).items())
+        run.log(
+            f"fitting {chosen.name} anew on train and validation, without validation"
+            + (f"; epochs: {shown}" if shown else "")
+        )
+        _train_into(run, implementation, config, data)
+    return _mirrored(run)
+
+
+def chosen_epochs(run: Run) -> Mapping[str, float]:
+    """Fit's name -> epochs, of a run that fits anew; empty for a model without epochs."""
+    return dict(run.info.get("refit_epochs", {}))
+
+
+def _epochs_to_repeat(chosen: Run, config: ModelConfig, data: Dataset) -> dict[str, Any]:
+    """What the loop is told of how long to train; nothing for a model without epochs."""
+    if chosen.info.get(REFIT_OF):
+        raise ArtifactError(f"{chosen.path}: is fitted on train and validation already")
+    if chosen.info["dataset_id"] != data.card.dataset_id:
+        raise ArtifactError(
+            f"{data.path}: is not the dataset of {chosen.name} ({chosen.info['dataset_id']}), on "
+            "which its epoch was chosen; train on it first"
+        )
+    training = getattr(config, "training", None)
+    if getattr(getattr(training, "schedule", None), "kind", None) == "plateau":
+        raise ConfigError(
+            f"{chosen.path}: training.schedule is plateau, which follows the validation; train with "
+            "another schedule, and fit that run anew"
+        )
+    if training is None:
+        return {}
+    if "chosen_epochs" not in chosen.info:
+        raise ArtifactError(
+            f"{chosen.path}: does not say which epoch it chose (an earlier release wrote it); train "
+            "it again, and fit that run anew"
+        )
+    return {"refit_epochs": chosen.info["chosen_epochs"]}
+
+
+def _thawed(run: Run) -> tuple[Implementation, ModelConfig]:
+    recipe = run.path / runs.CONFIG_FILE
+    return thaw(registry.REGISTRY, read_toml(recipe), str(recipe))
 
 
 def refuse_other_task(implementation: Implementation, data: Dataset) -> None:
@@ -134,9 +206,14 @@ def _train_into(
         f"training {implementation.name} on {data.card.name}: {data.n_users} users, {data.n_items} "
         "items"
     )
-    overlap.keep_train(data, run.path)
     before, started = run.info["seconds"], time.perf_counter()
-    scorer = implementation.train(config, data, run)
+    if run.info.get(REFIT_OF):
+        refits.keep_both(data, run.path)
+        with refits.with_validation(data) as both:
+            scorer = implementation.train(config, both, run)
+    else:
+        overlap.keep_train(data, run.path)
+        scorer = implementation.train(config, data, run)
     seconds = before + time.perf_counter() - started
     if run.leads:
         save_model(

@@ -104,7 +104,13 @@ def write_dataset(
         n_items=n_items,
         has_time=has_time,
         features=tuple(features),
-        split=SplitCard(protocol="made", parameters={}, description="Made by a test.", views=views),  # type: ignore[arg-type]
+        split=SplitCard(
+            protocol="made",
+            parameters={},
+            description="Made by a test.",
+            views=views,  # type: ignore[arg-type]
+            targets="all held-out events of a user",
+        ),
         counts={"train_events": len(user)},
         sources={},
         config={},

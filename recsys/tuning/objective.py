@@ -13,7 +13,9 @@ from falconer.recsys.contracts import CatalogScorer, PairScorer
 from falconer.recsys.judging.lists.relevance import found_in, relevant
 from falconer.recsys.judging.lists.validation import LabelValidation
 from falconer.recsys.metrics import BINARY_METRICS, METRICS, explain
-from falconer.recsys.metrics.ranked import Ranked
+from falconer.recsys.metrics.definition import Definition
+from falconer.recsys.metrics.ranked import Metric, Ranked
+from falconer.recsys.metrics.tables import metric_of
 from falconer.recsys.recommending.top_k import top_k
 
 DEFAULT_METRIC = "ndcg@10"
@@ -23,11 +25,13 @@ class Objective(Protocol):
     """What decides between trials."""
 
     metric: str
-    view: View | None
-    """None in the task `labels`, which has no views."""
     more_is_better: bool
     is_validated: bool
     """Whether a training validates by this metric, if it does by one of this name."""
+
+    @property
+    def view(self) -> View | None:
+        """The view of the truth; None in the task `labels`, which has no views."""
 
     def of(self, scorer: CatalogScorer | PairScorer) -> float:
         """The scorer's value."""
@@ -47,24 +51,24 @@ def objective_of(data: Dataset, metric: str | None = None, view: View | None = N
             "dataset with a validation part ([split] of its recipe)"
         )
     return (
-        _OfRows(data, metric, view) if data.card.task == "labels" else _OfLists(data, metric, view)
+        _LabelsObjective(data, metric, view)
+        if data.card.task == "labels"
+        else _ListsObjective(data, metric, view)
     )
 
 
-class _OfLists:
+class _ListsObjective:
     """The mean over the queries that have a relevant item in the view."""
 
     def __init__(self, data: Dataset, metric: str | None, view: View | None) -> None:
         self.metric = metric or DEFAULT_METRIC
-        self.view: View | None = view or data.card.split.views[0]
-        self._name, self._k = _name_and_cut_off(self.metric)
-        self._definition = METRICS[self._name]
+        self.view: View = view or data.card.split.views[0]
+        self._definition, self._k = _definition_and_cut_off(self.metric)
         self.more_is_better = self._definition.better == "higher"
         self.is_validated = self.view == data.card.split.views[0]
-        self._view: View = self.view
         self._n_items = data.n_items
         queries = data.queries("valid")
-        wanted = relevant(queries, data.truth("valid"), self._view, data.n_items)
+        wanted = relevant(queries, data.truth("valid"), self.view, data.n_items)
         rows = np.flatnonzero(wanted.lengths)
         if not len(rows):
             raise DataError(
@@ -74,7 +78,7 @@ class _OfLists:
 
     def of(self, scorer: CatalogScorer | PairScorer) -> float:
         """The scorer's value."""
-        lists = top_k(scorer, self._queries, n_items=self._n_items, k=self._k, view=self._view)
+        lists = top_k(scorer, self._queries, n_items=self._n_items, k=self._k, view=self.view)
         found = found_in(lists.items, self._relevant, self._n_items)
         values = self._definition.function(
             Ranked(lists.items, found, self._relevant.lengths), self._k
@@ -82,7 +86,7 @@ class _OfLists:
         return float(np.nanmean(values))
 
 
-class _OfRows:
+class _LabelsObjective:
     """One value for all rows."""
 
     def __init__(self, data: Dataset, metric: str | None, view: View | None) -> None:
@@ -100,7 +104,7 @@ class _OfRows:
                 f"{self.metric!r} cannot choose knobs here: name one of "
                 f"{', '.join(self._validation.names)}"
             )
-        self.view: View | None = None
+        self.view = None
         self.more_is_better = (
             self.metric in BINARY_METRICS and BINARY_METRICS[self.metric].better == "higher"
         )
@@ -112,12 +116,13 @@ class _OfRows:
         return self._validation(scorer)[self.metric]
 
 
-def _name_and_cut_off(metric: str) -> tuple[str, int]:
+def _definition_and_cut_off(metric: str) -> tuple[Definition[Metric], int]:
     explain(metric)  # refuses what is no metric
     name, _, cut_off = metric.partition("@")
-    if name not in METRICS or not cut_off:
+    definition = metric_of("query", name)
+    if definition is None or not cut_off:
         raise ConfigError(
             f"{metric!r} cannot choose knobs: name one of {', '.join(METRICS)}, with a cut-off: "
             "ndcg@10"
         )
-    return name, int(cut_off)
+    return definition, int(cut_off)

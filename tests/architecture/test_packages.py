@@ -33,6 +33,7 @@ OWNERS = {
     "jinja2": r"pipelines/page\.py",
     "keras": r"recsys/backends/tensorflow/(__init__|layers)\.py",
     "markupsafe": r"pipelines/(page|charts|drawing)\.py|(recsys|vision)/reporting/\w+\.py|"
+    r"workflows/retraining/\w+_page\.py|"
     r"vision/detection/page\.py",
     "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py|"
     r"recsys/backends/tensorflow/merlin\.py",

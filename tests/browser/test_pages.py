@@ -16,9 +16,13 @@ from playwright.sync_api import Browser, Page, Route, sync_playwright
 from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.reporting import labels_page as comparison_page
 from falconer.recsys.reporting import lists_page as report
+from falconer.workflows.retraining import champions, status_page, verdict_page
+from falconer.workflows.retraining.places import Places
+from falconer.workflows.retraining.status import status
 from tests.support.comparisons import HOSTILE, LEVELS, make_comparison, make_runs, write_goods
 from tests.support.datasets import write_labels_dataset
 from tests.support.judging import comparison_of, judge_labels
+from tests.support.verdicts import START, document, pipeline_of, write_windows
 
 Scheme: TypeAlias = Literal["light", "dark"]
 
@@ -58,10 +62,28 @@ def comparison_of_rows(root: Path) -> str:
     return comparison_page.render(comparison_of(found), data, [])
 
 
+def verdict(root: Path) -> str:
+    """A verdict with names that try to break the page."""
+    steps = [{"step": "build", "seconds": 3.2, "skipped": False}]
+    return verdict_page.render(
+        {**document("keep"), "sha256": "2" * 64, "signature": "3" * 64}, steps
+    )
+
+
+def retraining_status(root: Path) -> str:
+    """A pipeline with windows of every outcome."""
+    places = Places(root, "shop")
+    write_windows(places, ["promote", "keep", "suspicious", "promote", "undecidable", "refused"])
+    shop = pipeline_of(root)
+    return status_page.render(status(shop, START), champions.history(places))
+
+
 PAGES: dict[str, Callable[[Path], str]] = {
     "comparison of six": comparison_of_six,
     "comparison of one": comparison_of_one,
     "comparison of rows": comparison_of_rows,
+    "verdict": verdict,
+    "retraining": retraining_status,
 }
 """Every page that the project writes, by name: a new one is added here."""
 

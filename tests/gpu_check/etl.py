@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from falconer.pipelines.etl.engines import engine_of
-from falconer.pipelines.etl.features import AnyFeature, Categorical, Continuous, fit
+from falconer.pipelines.etl.features import fit
+from falconer.pipelines.etl.operators import AnyFeature, Categorical, Continuous
 from tests.gpu_check.figures import AbsentError, Figure, Figures, Place
 
 PLAN: dict[str, AnyFeature] = {

@@ -4,7 +4,8 @@ What is executed:
   ```sh        the whole block, by `bash -eu`
   ```console   the lines that begin with "$ "; other lines are the expected output (`...` =
                anything)
-  ```python    the whole block, in a process of its own
+  ```python    the whole block, in a process of its own; written to the file that its first line names
+               (`# toy.py`), if it does
   ```toml      written to the file that its first line names (`# my-shop.toml`); without such a line
                it is only parsed
   ```csv       written to the file that its first line names (`# purchases.csv`; the line is left
@@ -28,7 +29,7 @@ from pathlib import Path
 EXECUTED = ("sh", "console", "python", "toml", "csv")
 FENCE = re.compile(r"^(?P<before>[^\n]*)\n```(?P<kind>[a-z]+)\n(?P<text>.*?)^```\s*$", re.M | re.S)
 NOT_EXECUTED = re.compile(r"^<!-- not executed: \S.* -->$")
-FILE_NAME = re.compile(r"^# (?P<name>[\w.-]+\.(toml|csv))$")
+FILE_NAME = re.compile(r"^# (?P<name>[\w.-]+\.(toml|csv|py))$")
 SECONDS_A_COMMAND = 120
 
 
@@ -64,7 +65,7 @@ def execute(path: Path, folder: Path) -> int:
 def _execute(block: Block, folder: Path) -> None:
     if block.kind == "sh":
         _run(["bash", "-euc", block.text], folder)
-    elif block.kind == "python":
+    elif block.kind == "python" and not FILE_NAME.match(block.text.partition("\n")[0]):
         _run([sys.executable, "-c", block.text], folder)
     elif block.kind == "console":
         for command, expected in _commands(block.text):

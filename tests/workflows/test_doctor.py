@@ -55,6 +55,7 @@ def test_a_package_that_is_not_installed(gpu: bool) -> None:
     ("name", "remedy"),
     [
         ("torch", 'make setup, or pip install "falconer[torch]"'),
+        ("numba", 'make setup, or pip install "falconer[fast]"'),
         ("mlflow", 'make setup, or pip install "falconer[tracking]"'),
         ("nvtabular", doctor.MEND_LOCKED),
         ("merlin-models", doctor.MEND_LOCKED),
@@ -68,7 +69,7 @@ def test_the_line_that_adds_a_package(name: str, remedy: str) -> None:
 
 def test_the_packages_that_this_release_needs_import() -> None:
     needed = [package for package in doctor.PACKAGES if package.needed]
-    assert {package.distribution for package in needed} == {"polars", "numba"}
+    assert {package.distribution for package in needed} == {"polars"}
     assert [
         found for package in needed if (found := try_package(package, gpu=False)).state != "ok"
     ] == []

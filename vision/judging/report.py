@@ -55,6 +55,8 @@ class VisionReport(Config):
     model: str | None
     task: Task
     dataset_id: str
+    content: str | None = None
+    """Not told: pictures are known by the dataset's id alone."""
     fold: str
     n: int
     """Pictures; of clips, clips."""

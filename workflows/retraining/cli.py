@@ -18,10 +18,18 @@ Why = Annotated[str, typer.Option("--reason", help="Why; it is signed and kept."
 @app.command()
 def retrain(
     pipeline: File,
+    *,
     window: Annotated[
         str | None,
         typer.Option("--window", metavar="DAY", help="Its first day; the newest if left out."),
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate", help="Measure only how much the metric depends on the seed; no verdict."
+        ),
+    ] = False,
+    seeds: Annotated[int, typer.Option("--seeds", help="So many seeds, to calibrate.")] = 5,
 ) -> None:
     """Retrain on the newest window, judge, and promote or keep: one durable run.
 
@@ -35,6 +43,12 @@ def retrain(
 
     loaded = load_pipeline(pipeline)
     wanted = loaded.window(window) if window else loaded.newest(datetime.now(UTC).date())
+    if calibrate:
+        from falconer.workflows.retraining.calibrate import calibrate as measure
+
+        found = measure(loaded, wanted, seeds=seeds)
+        say(f"{found.metric} between {seeds} seeds: deviation {found.seed_deviation:.5f}")
+        return
     say(_sentence(run(loaded, wanted)))
 
 
@@ -80,6 +94,9 @@ def status(
     pipeline: File,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_html: Annotated[
+        bool, typer.Option("--html", help="As a page in the registry; prints where.")
+    ] = False,
 ) -> None:
     """The champion, each window's outcome, and what is wrong, if something is.
 
@@ -91,9 +108,16 @@ def status(
     from falconer.workflows.retraining.config import load_pipeline
     from falconer.workflows.retraining.status import status as read
 
-    found = read(load_pipeline(pipeline), datetime.now(UTC).date())
+    loaded = load_pipeline(pipeline)
+    found = read(loaded, datetime.now(UTC).date())
     if as_json:
         say(json.dumps(found, indent=2, allow_nan=False))
+        return
+    if as_html:
+        from falconer.workflows.retraining import status_page
+        from falconer.workflows.retraining.places import Places
+
+        say(str(status_page.write(Places.of(loaded), found)))
         return
     champion = found["champion"]
     now = champion["champion"] if champion else {"label": "none", "window": "-"}
@@ -142,6 +166,23 @@ def rollback(pipeline: File, reason: Why) -> None:
     say(f"champion: {now.champion.label} of window {now.champion.window}")
 
 
+@app.command()
+def deliver(pipeline: File, window: Windows) -> None:
+    """Write the champion's lists for everybody as of a window's end, as each retrain does.
+
+    Example: falconer deliver shop.toml 2026-03-02
+    """
+    from falconer.pipelines.console import say
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.delivery import deliver as write
+    from falconer.workflows.retraining.places import Places
+
+    loaded = load_pipeline(pipeline)
+    for name, n in write(loaded, loaded.window(window))["counts"].items():
+        say(f"{name}: {n:,}")
+    say(str(Places.of(loaded).lists / "latest"))
+
+
 @verdict.command(name="list")
 def list_verdicts(pipeline: File) -> None:
     """Every window's outcome, oldest first.
@@ -159,17 +200,28 @@ def list_verdicts(pipeline: File) -> None:
 
 
 @verdict.command()
-def show(pipeline: File, window: Windows) -> None:
+def show(
+    pipeline: File,
+    window: Windows,
+    *,
+    as_html: Annotated[
+        bool, typer.Option("--html", help="As a page beside the decision; prints where.")
+    ] = False,
+) -> None:
     """One verdict: each rule with its answer and figures.
 
-    Example: falconer verdict show shop.toml 2026-03-02
+    Example: falconer verdict show shop.toml 2026-03-02 --html
     """
     from falconer.pipelines.console import say
-    from falconer.workflows.retraining import decisions
+    from falconer.workflows.retraining import decisions, verdict_page
     from falconer.workflows.retraining.config import load_pipeline
     from falconer.workflows.retraining.places import Places
 
-    decision = decisions.read(Places.of(load_pipeline(pipeline)), window)
+    places = Places.of(load_pipeline(pipeline))
+    if as_html:
+        say(str(verdict_page.write(places, window)))
+        return
+    decision = decisions.read(places, window)
     say(_sentence(decision))
     for one in decision["rules"]:
         say(f"  {one['holds']:<8} {one['rule']}: {one['text']}")

@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from falconer.pipelines.config import Config, parse, read_toml
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import ConfigError
+from falconer.recsys.recommending.business import BusinessRules
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,60}$")]
 
@@ -66,7 +67,8 @@ class Rule(Config):
     smallest_effect: float = Field(default=0.002, gt=0)
     """The smallest effect of interest: the least margin."""
     seed_deviation: float = Field(default=0.0, ge=0)
-    """Standard deviation of the metric between seeds, from `falconer retrain --calibrate`."""
+    """Standard deviation of the metric between seeds; 0 = as `falconer retrain --calibrate`
+    measured it."""
     seeds: int = Field(default=5, ge=2)
     """From how many seeds it was measured."""
     worthwhile: float = Field(default=0.05, gt=0)
@@ -97,6 +99,14 @@ class Limits(Config):
     """Share of the window's events that another event repeats in every column."""
 
 
+class Recommend(Config):
+    """The champion's lists for everybody, after each verdict on believable data."""
+
+    k: int = Field(default=20, ge=1)
+    view: View = "all"
+    rules: BusinessRules = BusinessRules()
+
+
 class Notify(Config):
     """Who is told how a window ended: a program (the message on its standard input), a webhook."""
 
@@ -125,6 +135,8 @@ class Pipeline(Config):
     models: Models
     rule: Rule = Rule()
     limits: Limits = Limits()
+    recommend: Recommend | None = None
+    """None = no lists for everybody."""
     notify: Notify = Notify()
 
     @field_validator("cron")

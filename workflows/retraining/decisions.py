@@ -50,8 +50,8 @@ def make(places: Places, window: str) -> dict[str, Any]:
         "models": evidence["models"],
         "rule": evidence["rule"],
         "tests_before": evidence["tests"],
-        "means": _means(measured),
-        **_facts(verdict),
+        "means": means_of(measured),
+        **facts_of(verdict),
     }
     return signing.signed(document, signing.key_of(places.registry))
 
@@ -110,7 +110,8 @@ def _evidence(places: Places, window: str, stored: Mapping[str, Any], rule: Rule
     )
 
 
-def _means(evidence: Evidence) -> dict[str, float]:
+def means_of(evidence: Evidence) -> dict[str, float]:
+    """Label -> the metric, of every model that was judged."""
     named = [*evidence.challengers, *evidence.baselines, evidence.champion, evidence.anchor]
     return {one.label: _short(one.mean) for one in named if one is not None}
 
@@ -157,7 +158,8 @@ def read_measured(folder: Path, label: str, rule: Rule) -> Measured:
     )
 
 
-def _facts(verdict: Verdict) -> dict[str, Any]:
+def facts_of(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as JSON has it."""
     return {
         "outcome": verdict.outcome,
         "reason": verdict.reason,

@@ -11,7 +11,8 @@ from falconer.workflows.retraining.config import Pipeline
 DECISION = "decision.json"
 OBSERVED = "observed.json"
 EVIDENCE = "evidence.json"
-PAGE = "verdict.html"
+PAGE, STATUS_PAGE = "verdict.html", "status.html"
+CALIBRATION = "calibration.json"
 DATASET = "dataset.json"
 PROFILE = "profile.json"
 
@@ -47,6 +48,15 @@ class Places:
     def registry(self) -> Path:
         """The champion, the ledger, the key and the workflows' state."""
         return self.root / "registry" / self.name
+
+    @property
+    def lists(self) -> Path:
+        """The champion's lists for everybody; `latest` in it is what to serve."""
+        return self.root / "recommendations" / self.name
+
+    def everybody(self, name: str) -> Path:
+        """A query for each user, as of the end of the window."""
+        return self.window(name) / "everybody"
 
     def window(self, name: str) -> Path:
         """The folder of one window."""

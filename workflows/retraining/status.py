@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json
-from falconer.workflows.retraining import champions, store
+from falconer.workflows.retraining import champions, store, words
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import DECISION, OBSERVED, Places
 
@@ -45,10 +46,22 @@ def _window(places: Places, name: str) -> dict[str, Any]:
         "outcome": decision["outcome"],
         "challenger": decision["challenger"],
         "reason": decision["reason"],
+        "failures": words.failures(decision),
+        "meaning": words.meaning(decision),
         "means": decision["means"],
+        "health": _health(decision),
         "seconds": round(sum(one["seconds"] for one in done), 1),
         "steps": len(done),
         "skipped": sum(bool(one["skipped"]) for one in done),
+    }
+
+
+def _health(decision: Mapping[str, Any]) -> dict[str, float]:
+    """Figures of the window's data: name of a check -> value."""
+    return {
+        one["rule"].removeprefix("data: "): one["figures"]["value"]
+        for one in decision["rules"]
+        if one["rule"].startswith("data: ")
     }
 
 

@@ -16,7 +16,15 @@ from falconer.pipelines.models.recipe import frozen
 from falconer.pipelines.runs import RUN_FILE, Run
 from falconer.recsys import stages as recsys
 from falconer.recsys.models.recipe import load_recipe
-from falconer.workflows.retraining import champions, decisions, drift, judging
+from falconer.workflows.retraining import (
+    champions,
+    decisions,
+    delivery,
+    drift,
+    judging,
+    verdict_page,
+)
+from falconer.workflows.retraining.calibration import calibrated
 from falconer.workflows.retraining.champions import Model
 from falconer.workflows.retraining.config import Pipeline, Window, label_of
 from falconer.workflows.retraining.estimates import gap
@@ -175,7 +183,7 @@ def gather(job: Job, seated: list[str], refused: dict[str, Any] | None) -> dict[
     champion = model_of(job, "champion").label if "champion" in seated else None
     named = [*labels["challengers"], *labels["baselines"], *seated] if whole else []
     evidence = {
-        "rule": job.pipeline.rule.model_dump(mode="json"),
+        "rule": calibrated(job.pipeline).model_dump(mode="json"),
         "models": labels,
         "hashes": {label: model_of(job, label).sha256 for label in named},
         "champion": champion,
@@ -250,6 +258,19 @@ def crown(job: Job, decided: dict[str, Any]) -> dict[str, Any]:
         )
     now = champions.current(job.places)
     return {"champion": now.champion.label if now else None}
+
+
+def recommend(job: Job, decided: dict[str, Any]) -> dict[str, Any]:
+    """Write the champion's lists for everybody; those of before stay where the window's data is not
+    believed."""
+    if decided["outcome"] in ("refused", "suspicious") or champions.current(job.places) is None:
+        return {"skipped": True, "kept": "the lists of before"}
+    return delivery.deliver(job.pipeline, job.window)
+
+
+def publish(job: Job) -> dict[str, Any]:
+    """Write the verdict's page."""
+    return {"page": verdict_page.write(job.places, job.window.name).name}
 
 
 def note(job: Job, name: str, seconds: float, result: dict[str, Any]) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import polars as pl
 
 from falconer.pipelines.errors import MissingExtraError
-from falconer.pipelines.etl.features import AnyFeature, Encoding, Moments, Statistics
+from falconer.pipelines.etl.features import Encoding, Moments, Statistics
+from falconer.pipelines.etl.operators import AnyFeature, OperatorPlugin, applied
 
 MODULES: Mapping[str, str] = {
     "nvtabular": "falconer.pipelines.etl.engines.nvtabular",
@@ -33,12 +35,39 @@ class Engine(Protocol):
 def engine_of(name: str) -> Engine:
     """Import an engine by name; `MissingExtraError` where its package is absent."""
     try:
-        return NeutralNames(importlib.import_module(MODULES[name]).ENGINE)
+        return WithPlugins(NeutralNames(importlib.import_module(MODULES[name]).ENGINE))
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"the ETL engine {name} needs the package {error.name!r}, which is not installed; "
             '`falconer doctor` says how to install it, or choose features.engine = "polars"'
         ) from error
+
+
+class WithPlugins:
+    """An engine beside which the operators of other packages work, so that these are the same on
+    every engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.name = engine, engine.name
+
+    def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
+        """As in `Engine`."""
+        ours = {n: c for n, c in features.items() if not isinstance(c, OperatorPlugin)}
+        states = {
+            name: config.fit(frame[name])
+            for name, config in features.items()
+            if isinstance(config, OperatorPlugin)
+        }
+        return replace(self._engine.fit(frame.select(ours.keys()), ours), states=states)
+
+    def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
+        """As in `Engine`."""
+        ours = {n: e for n, e in encodings.items() if not isinstance(e.config, OperatorPlugin)}
+        columns = dict(self._engine.apply(frame.select(ours.keys()), ours).to_dict())
+        for name, encoding in encodings.items():
+            if isinstance(encoding.config, OperatorPlugin):
+                columns[name] = applied(name, encoding.config, frame[name], encoding.state)
+        return pl.DataFrame({name: columns[name] for name in encodings})
 
 
 class NeutralNames:

@@ -21,15 +21,8 @@ import polars as pl
 from falconer.pipelines import parquet
 from falconer.pipelines.compat import importing_nvtabular, quiet
 from falconer.pipelines.etl.engines import moments_of
-from falconer.pipelines.etl.features import (
-    AnyFeature,
-    Bucketize,
-    Categorical,
-    Continuous,
-    Encoding,
-    Moments,
-    Statistics,
-)
+from falconer.pipelines.etl.features import Encoding, Moments, Statistics
+from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Categorical, Continuous
 from falconer.pipelines.files import scratch_folder
 
 with importing_nvtabular():

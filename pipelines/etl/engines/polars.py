@@ -9,15 +9,8 @@ import numpy as np
 import polars as pl
 
 from falconer.pipelines.etl.engines import moments_of
-from falconer.pipelines.etl.features import (
-    AnyFeature,
-    Bucketize,
-    Categorical,
-    Continuous,
-    Encoding,
-    Moments,
-    Statistics,
-)
+from falconer.pipelines.etl.features import Encoding, Moments, Statistics
+from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Categorical, Continuous
 
 
 class PolarsEngine:

@@ -5,6 +5,7 @@
     events = "purchases/*.csv"                       # one path, a glob, or a list of them
     columns = { user = "customer", item = "sku", time = "bought_at", weight = "quantity" }
     time_unit = "iso"
+    parts = { valid = "v.csv", test = "t.csv" }      # for the split "given": `events` is train then
     items = { path = "products.csv", key = "sku", label = "name", features = ["brand"] }
 
 The columns that the recipe names under [features] are read too; `features` here keeps others.
@@ -62,11 +63,33 @@ class EntityTable(Config):
     features: Features = ()
 
 
+Paths = str | tuple[str, ...]
+"""One path, a glob, or a list of them."""
+
+
+class PartFiles(Config):
+    """Event files of validation and test, beside `events`, which is then train; and of what is known
+    of the users who are asked for, where that is not in train (fold-in)."""
+
+    valid: Paths | None = None
+    test: Paths
+    valid_history: Paths | None = None
+    test_history: Paths | None = None
+
+    @model_validator(mode="after")
+    def _history_of_something(self) -> PartFiles:
+        if self.valid_history is not None and self.valid is None:
+            raise ValueError("valid_history needs a valid, the events that are asked for")
+        return self
+
+
 class Files(Config):
     """Event files, and optional tables of users and items."""
 
     kind: Literal["files"]
-    events: str | tuple[str, ...]
+    events: Paths
+    parts: PartFiles | None = None
+    """For the split `given`: `events` are the train files, and these the others."""
     columns: Columns
     features: Features = ()
     time_unit: str = "s"
@@ -108,6 +131,12 @@ class Files(Config):
         return self
 
     @model_validator(mode="after")
+    def _days_have_no_parts(self) -> Files:
+        if self.partition is not None and self.parts is not None:
+            raise ValueError("partition and parts do not go together: name one of them")
+        return self
+
+    @model_validator(mode="after")
     def _tables_have_a_key(self) -> Files:
         for kind, table, key in (
             ("user", self.users, self.columns.user),
@@ -145,8 +174,8 @@ class Files(Config):
         reject."""
         names = {name: column for name, column in self.columns if column is not None}
         paths = self.event_paths()
-        parts = [self._table(path, {**names, **_feature_columns(self.features)}) for path in paths]
-        events = stack(paths, parts)
+        each = [self._table(path, {**names, **_feature_columns(self.features)}) for path in paths]
+        events = stack(paths, each)
         users, items = (
             self._entities(table, kind)
             for table, kind in ((self.users, "user"), (self.items, "item"))
@@ -158,8 +187,9 @@ class Files(Config):
             items=items.rows if items else None,
             time_unit=self.time_unit,
             files=tuple(
-                (path.as_posix(), part.height) for path, part in zip(paths, parts, strict=True)
+                (path.as_posix(), part.height) for path, part in zip(paths, each, strict=True)
             ),
+            parts=self._parts([table.height for table in each]),
             malformed={
                 name: table.malformed
                 for name, table in tables.items()
@@ -169,11 +199,27 @@ class Files(Config):
 
     def event_paths(self) -> list[Path]:
         """The event files in the order in which they are read."""
-        patterns = [self.events] if isinstance(self.events, str) else list(self.events)
-        paths = list(dict.fromkeys(path for pattern in patterns for path in expand(pattern)))
-        if not paths:
-            raise DataError("source.events names no file")
+        by_part = self.part_paths()
+        paths = [path for part in by_part.values() for path in part]
+        twice = [path for path in paths if paths.count(path) > 1]
+        if twice:
+            parts = " and ".join(part for part, found in by_part.items() if twice[0] in found)
+            raise DataError(f"{twice[0]}: is named as {parts}; an event file is of one part")
         return paths
+
+    def part_paths(self) -> dict[str, list[Path]]:
+        """Name of a `Part` -> its event files; all are train where the source tells no parts."""
+        named = {"train": self.events, **(dict(self.parts) if self.parts else {})}
+        return {part: _paths_of(part, paths) for part, paths in named.items() if paths is not None}
+
+    def _parts(self, heights: list[int]) -> tuple[tuple[str, int], ...]:
+        """Rows by part, from those of each file."""
+        if self.parts is None:
+            return ()
+        left = iter(heights)
+        return tuple(
+            (part, sum(next(left) for _ in paths)) for part, paths in self.part_paths().items()
+        )
 
     def _entities(self, table: EntityTable | None, kind: str) -> Table | None:
         if table is None:
@@ -187,6 +233,15 @@ class Files(Config):
         return read_table(
             path, columns, separator=self.separator, quote=self.quote, header=self.header
         )
+
+
+def _paths_of(part: str, paths: Paths) -> list[Path]:
+    patterns = [paths] if isinstance(paths, str) else list(paths)
+    found = list(dict.fromkeys(path for pattern in patterns for path in expand(pattern)))
+    if not found:
+        name = "source.events" if part == "train" else f"source.parts.{part}"
+        raise DataError(f"{name} names no file")
+    return found
 
 
 def _with_features(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+import polars as pl
+from pydantic import Field, SerializeAsAny, model_validator
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import View
+from falconer.pipelines.etl.split.parts import Assignment
+from falconer.pipelines.plugin_configs import PluginConfig, open_to
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 MOST_DAYS = 1_000_000
@@ -23,7 +27,21 @@ class SplitBase(Config):
     user's item, else all three. The first one is what models are selected on."""
 
 
-class Temporal(SplitBase):
+Targets = Literal["all", "first", "last"]
+
+
+class ByTime(SplitBase):
+    """What the protocols of global time share."""
+
+    targets: Targets = "all"
+    """Which events of a user in a fold's span are asked for: all; the first, and what follows is
+    dropped; the last, and what precedes it is history."""
+    valid_by: Literal["time", "last_event"] = "time"
+    """time: the span before test. last_event: each user's last event before test, of users who have
+    two or more."""
+
+
+class Temporal(ByTime):
     """Global time: test is what happened last, validation what happened just before, train all that
     is earlier.
 
@@ -70,6 +88,16 @@ class Temporal(SplitBase):
         return self
 
     @model_validator(mode="after")
+    def _one_validation(self) -> Temporal:
+        spans = {name for name in ("valid_days", "valid_from") if name in self.model_fields_set}
+        if self.valid_by == "last_event" and (spans or self.valid_share):
+            raise ValueError(
+                "valid_by = 'last_event' needs no span: leave out valid_days and valid_from, and "
+                "set valid_share = 0 beside a test_share"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _in_order(self) -> Temporal:
         if (
             self.valid_from is not None
@@ -80,7 +108,7 @@ class Temporal(SplitBase):
         return self
 
 
-class Rolling(SplitBase):
+class Rolling(ByTime):
     """The rule of `temporal` with moved boundaries: `windows` test spans of `days` each, one
     dataset for one of them.
 
@@ -106,10 +134,45 @@ class Rolling(SplitBase):
 
 
 class LeaveLast(SplitBase):
-    """Leave one out: a user's last event is test, the last but one validation; users with under 3
-    stay in train."""
+    """Leave one out, or leave k out: a user's last events are test, those before validation; users
+    with too few for one in train as well stay in train."""
 
     protocol: Literal["leave_last"]
+    test_events: int = Field(default=1, ge=1)
+    """Of each user."""
+    valid_events: int = Field(default=1, ge=0)
+    """Of each user; 0 = no validation fold."""
+
+
+class UserShare(SplitBase):
+    """A share of each user's own events is test, another one validation."""
+
+    protocol: Literal["user_share"]
+    test_share: Share = 0.2
+    valid_share: float = Field(default=0.1, ge=0, lt=1)
+    """0 = no validation fold."""
+    by: Literal["time", "random"] = "time"
+    """Which events are test: the user's last ones, validation those before; or a choice by
+    `seed`."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _leaves_train(self) -> UserShare:
+        if self.test_share + self.valid_share >= 1:
+            raise ValueError("test_share and valid_share leave nothing for train")
+        return self
+
+
+class LastSessions(SplitBase):
+    """A user's last sessions are test, those before validation. A session ends where the user does
+    nothing for `gap_minutes`."""
+
+    protocol: Literal["last_sessions"]
+    gap_minutes: float = Field(default=30, gt=0, le=MOST_DAYS * 24 * 60)
+    test_sessions: int = Field(default=1, ge=1)
+    """Of each user."""
+    valid_sessions: int = Field(default=1, ge=0)
+    """Of each user; 0 = no validation fold."""
 
 
 class HeldOutUsers(SplitBase):
@@ -121,13 +184,29 @@ class HeldOutUsers(SplitBase):
     """
 
     protocol: Literal["held_out_users"]
-    valid_users: int = Field(ge=0)
+    valid_users: int | None = Field(default=None, ge=0)
     """0 = no validation fold."""
-    test_users: int = Field(ge=1)
+    test_users: int | None = Field(default=None, ge=1)
+    valid_users_share: float | None = Field(default=None, ge=0, lt=1)
+    """Instead of a number: of the users with two events or more; 0 = no validation fold."""
+    test_users_share: Share | None = None
     given_share: Share = 0.8
     given_by: Literal["random", "time"] = "random"
     """Which events are given: a random choice by `seed`, or the earliest."""
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> HeldOutUsers:
+        numbers = (self.test_users, self.valid_users)
+        shares = (self.test_users_share, self.valid_users_share)
+        if sorted(one.count(None) for one in (numbers, shares)) != [0, 2]:
+            raise ValueError(
+                "test_users and valid_users are wanted, or else test_users_share and "
+                "valid_users_share"
+            )
+        if sum(one for one in shares if one is not None) >= 1:
+            raise ValueError("test_users_share and valid_users_share leave nobody for train")
+        return self
 
 
 class Random(SplitBase):
@@ -146,6 +225,18 @@ class Random(SplitBase):
         return self
 
 
+class Given(SplitBase):
+    """The source names files for each part (`source.parts`): nothing is drawn or cut here.
+
+    A history is what the user has in train and in the part's own history file; that of test holds
+    the user's validation events too.
+    """
+
+    protocol: Literal["given"]
+    shared_events: Literal["refuse", "keep"] = "refuse"
+    """What to do where an event (user, item, time) of test or validation is in another part too."""
+
+
 class GivenCandidates(SplitBase):
     """The source names each user's held-out item and the items it is ranked among: metrics are
     sampled metrics."""
@@ -155,9 +246,42 @@ class GivenCandidates(SplitBase):
     """Keep each user's last remaining event for validation, ranked in the whole catalogue."""
 
 
+class SplitPlugin(SplitBase, PluginConfig):
+    """A protocol of another package: an entry point of the group "falconer.splits", or `protocol =
+    "mypackage.toy:SPLIT"` under [split].
+
+    Subclass it with a field for each key of [split]. Its datasets are of the task `top_n`.
+    """
+
+    protocol: str
+
+    @abstractmethod
+    def assign(self, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
+        """The part of each event, and how the folds' queries are made.
+
+        `events` are in order and have the columns of `Raw.events` after the check, and
+        `event_hash` uint64, which a protocol by chance should take its numbers from
+        (`falconer.pipelines.etl.split.parts.mixed`): then the order of the rows decides nothing.
+        """
+
+
+OWN = (
+    *(Temporal, Rolling, LeaveLast, UserShare, LastSessions, HeldOutUsers, Random),
+    *(Given, GivenCandidates),
+)
 SplitConfig = Annotated[
-    Temporal | Rolling | LeaveLast | HeldOutUsers | Random | GivenCandidates,
+    Temporal
+    | Rolling
+    | LeaveLast
+    | UserShare
+    | LastSessions
+    | HeldOutUsers
+    | Random
+    | Given
+    | GivenCandidates,
     Field(discriminator="protocol"),
+    open_to("falconer.splits", key="protocol", own=OWN, base=SplitPlugin),
+    SerializeAsAny(),
 ]
 
 

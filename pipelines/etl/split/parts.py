@@ -13,6 +13,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from falconer.pipelines.data.schema import Fold
+from falconer.pipelines.errors import DataError
+
+NO_VALIDATION = "none"
+"""What a split card says of a split without a validation fold."""
 
 
 class Part(IntEnum):
@@ -42,12 +46,15 @@ class FoldRule:
 @dataclass(frozen=True)
 class Assignment:
     """A protocol's answer: `part` int8 beside the events, the folds' rules, and the protocol in one
-    sentence."""
+    sentence; which of a user's held-out events are asked for, and how validation is told apart, in
+    words."""
 
     part: pl.Series
     folds: Mapping[Fold, FoldRule]
     description: str
     sampled: bool = False
+    targets: str = "all held-out events of a user"
+    validation: str = ""
 
 
 def mixed(numbers: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
@@ -63,3 +70,38 @@ def mixed(numbers: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
 def written(moment: int) -> str:
     """Seconds since 1970 UTC as a person reads them."""
     return datetime.fromtimestamp(moment, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def part_column(events: pl.DataFrame, part: pl.Expr) -> pl.Series:
+    """int8[n]: the part that the expression names for each event."""
+    return events.select(part.cast(pl.Int8).alias("part"))["part"]
+
+
+def last_to_valid(events: pl.DataFrame) -> pl.Series:
+    """int8[n]: `part`, with the last train event of each `user` who has two or more moved to
+    validation; the events are in order."""
+    in_train = pl.col("part") == int(Part.TRAIN)
+    row = pl.int_range(pl.len())
+    counted = events.with_columns(row=row).select(
+        "part",
+        "row",
+        last=pl.when(in_train).then("row").max().over("user"),
+        n=in_train.sum().over("user"),
+    )
+    chosen = in_train & (pl.col("row") == pl.col("last")) & (pl.col("n") >= 2)
+    return part_column(counted, pl.when(chosen).then(int(Part.VALID)).otherwise("part"))
+
+
+def end_of(events: pl.DataFrame) -> int | None:
+    """When everything has happened; None where there are no times."""
+    return last_time(events, "") if "time" in events.columns else None
+
+
+def last_time(events: pl.DataFrame, protocol: str) -> int:
+    """Time of the last event; raises `DataError` where the source has no times."""
+    if "time" not in events.columns:
+        raise DataError(
+            f"split {protocol} needs times, and the source has none; name its time column, or use "
+            "leave_last, user_share, held_out_users or random"
+        )
+    return int(events.select(pl.col("time").max()).item())

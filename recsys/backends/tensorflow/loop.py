@@ -27,6 +27,7 @@ from falconer.pipelines.training.checkpoints import Checkpoint, Checkpoints, ref
 from falconer.pipelines.training.config import TrainingConfig
 from falconer.pipelines.training.losses import NotFiniteError, refuse_metrics_not_finite
 from falconer.pipelines.training.progress import Meter
+from falconer.pipelines.training.refit import keep_chosen, total_steps
 from falconer.pipelines.training.result import FitResult, State
 from falconer.pipelines.training.task import Fit, Task
 from falconer.pipelines.training.weights import copy_into, tensors_of
@@ -81,7 +82,7 @@ class _Loop:
         self._run, self._name = run, name
         self._batches = task.batches
         self._steps_per_epoch = math.ceil(len(self._batches) / config.accumulate)
-        self._total = config.epochs * self._steps_per_epoch
+        self._total = total_steps(config, run, name, self._steps_per_epoch)
         self._validation_steps = max(1, round(config.validate_every * self._steps_per_epoch))
         self._checkpoints = Checkpoints(run.path / "checkpoints" / name)
         self._state, self._losses = State(), list[tuple[Any, int]]()
@@ -104,6 +105,7 @@ class _Loop:
         best = self._checkpoints.load_best(self._state.best_step)
         copy_into(tensors_of(self._task.model), best, str(self._checkpoints.directory))
         self._task.model.eval()
+        keep_chosen(self._run, self._name, self._state.best_step / self._steps_per_epoch)
         return self._result()
 
     # Begin and resume

@@ -114,6 +114,7 @@ def judge(
         model=subject.model,
         dataset_name=data.card.name,
         dataset_id=data.card.dataset_id,
+        content=data.content_id,
         fold=fold,
         target=target,
         n_rows=len(labels),
@@ -130,6 +131,7 @@ def judge(
         test_lists=subject.reads.lists if subject.reads else None,
         cost=dict(subject.cost),
         answers=subject.answers,
+        protocol={**data.card.split.facts, **subject.protocol},
         warnings=(*subject.warnings, *_score_warnings(target, probable=probable)),
     )
     columns = {UNIT: keys, **table, **{part.column: part.by_unit for part in parts}}
@@ -185,7 +187,7 @@ def _estimates(table: Mapping[str, Float64], config: EvaluationConfig) -> dict[s
         return {}
     stacked = np.stack(list(table.values()), axis=1)
     means = resampled_means(stacked, resamples=config.resamples, seed=config.seed)
-    low, high = interval(means, level=config.level)
+    low, high = interval(means, level=config.level, n=np.count_nonzero(~np.isnan(stacked), axis=0))
     return {
         name: _estimate(name, float(values.mean()), float(low[place]), float(high[place]))
         for place, (name, values) in enumerate(table.items())

@@ -86,7 +86,7 @@ def estimates(groups: Sequence[Group], config: EvaluationConfig) -> tuple[SliceE
         return ()
     columns = np.stack([group.by_unit for group in groups], axis=1)
     means = resampled_means(columns, resamples=config.resamples, seed=config.seed)
-    low, high = interval(means, level=config.level)
+    low, high = interval(means, level=config.level, n=np.count_nonzero(~np.isnan(columns), axis=0))
     return tuple(
         SliceEstimate(
             metric=group.metric,

@@ -26,9 +26,9 @@ Int64 = NDArray[np.int64]
 
 GLOBAL_TIME = ("temporal", "rolling")
 """Protocols that claim: nothing in train is from the time of a query or later."""
-OWN_TIME = (*GLOBAL_TIME, "leave_last")
-"""Protocols that claim so of the user's own events; those of one second are ordered by their place
-in the source."""
+PER_USER = ("leave_last", "user_share", "last_sessions")
+"""Protocols that claim so of the user's own events, unless these are drawn by chance; those of one
+second are ordered by their place in the source."""
 QUERIES_AT_ONCE = 2**14
 PAIRS_AT_ONCE = 2**24
 NEVER = np.iinfo(np.int64).max
@@ -46,6 +46,19 @@ class Checked:
     def protocol(self) -> str:
         """The split's name."""
         return self.data.card.split.protocol
+
+    @property
+    def by_global_time(self) -> bool:
+        """Whether no train event may be from the time of a query of the fold, or later."""
+        own_last = self.data.card.split.parameters.get("valid_by") == "last_event"
+        return self.protocol in GLOBAL_TIME and not (own_last and self.fold == "valid")
+
+    @property
+    def by_own_time(self) -> bool:
+        """Whether no train event of the user may be later than the query."""
+        by_chance = self.data.card.split.parameters.get("by") == "random"
+        own_last = self.protocol in GLOBAL_TIME and not self.by_global_time
+        return own_last or (self.protocol in PER_USER and not by_chance)
 
     def blocks(self) -> Iterator[tuple[Queries, Truth]]:
         """The fold's queries and truths, some at a time."""
@@ -127,7 +140,7 @@ def warnings_of(data: Dataset, fold: Fold, k: Sequence[int]) -> tuple[str, ...]:
 
 def train_after_queries(checked: Checked) -> Iterator[str]:
     """Global time: train events of the time at which the first query is asked, or later."""
-    if checked.protocol not in GLOBAL_TIME or not checked.has_time or checked.time is None:
+    if not checked.by_global_time or not checked.has_time or checked.time is None:
         return
     first = int(checked.time.min())
     late = sum(int((time >= first).sum()) for (time,) in checked.train("time"))
@@ -141,7 +154,7 @@ def train_after_queries(checked: Checked) -> Iterator[str]:
 
 def own_future_in_train(checked: Checked) -> Iterator[str]:
     """Train events of a user from after that user's query."""
-    if checked.protocol != "leave_last" or not checked.has_time:
+    if not checked.by_own_time or not checked.has_time:
         return
     late = sum(
         int((time > checked.asked[user]).sum()) for user, time in checked.train("user", "time")
@@ -154,18 +167,22 @@ def future_in_history(checked: Checked) -> Iterator[str]:
     """Events in a query's history from after it was asked."""
     if checked.protocol == "given_candidates":
         return
-    late = sum(_late(queries, checked.protocol) for queries, _ in checked.blocks())
+    asked_at_boundary = (
+        checked.by_global_time and checked.data.card.split.parameters.get("targets") != "last"
+    )
+    late = sum(_late(queries, at_boundary=asked_at_boundary) for queries, _ in checked.blocks())
     if late:
         yield f"leakage: {late:,} events in the histories of {checked.fold} queries are later than the query"
 
 
-def _late(queries: Queries, protocol: str) -> int:
-    """Number of events in the histories from after the query."""
+def _late(queries: Queries, *, at_boundary: bool) -> int:
+    """Number of events in the histories from after the query, or from its time where it is asked at
+    a boundary between times."""
     if queries.time is None or queries.history_times is None:
         return 0
     asked = queries.time[queries.history_times.rows]
     given = queries.history_times.values.astype(np.int64)
-    return int((given >= asked if protocol in GLOBAL_TIME else given > asked).sum())
+    return int((given >= asked if at_boundary else given > asked).sum())
 
 
 def same_event_in_train(checked: Checked) -> Iterator[str]:
@@ -176,7 +193,7 @@ def same_event_in_train(checked: Checked) -> Iterator[str]:
         both = _shared(
             checked, lambda columns: np.ones(len(columns[0]), np.bool_), ("user", "item")
         )
-    elif checked.has_time and checked.protocol in OWN_TIME:
+    elif checked.has_time and (checked.by_global_time or checked.by_own_time):
         asked = checked.asked
         both = _shared(
             checked, lambda columns: columns[2] >= asked[columns[0]], ("user", "item", "time")
@@ -231,7 +248,7 @@ def held_out_users_in_train(checked: Checked) -> Iterator[str]:
 def others_future_in_train(checked: Checked) -> Iterator[str]:
     """Without a global boundary train knows the future of other users (Ji et al. 2023): true by
     design, and said."""
-    if not checked.has_time or checked.protocol in GLOBAL_TIME or checked.time is None:
+    if not checked.has_time or checked.by_global_time or checked.time is None:
         return
     last = max((int(time.max()) for (time,) in checked.train("time") if len(time)), default=0)
     share = float((checked.time < last).mean())

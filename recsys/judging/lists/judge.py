@@ -3,13 +3,14 @@ intervals.
 
 A query's relevant items depend on the view: `all` of its truth, `repeat` = truth that is in its
 history, `novel` = truth that is not. A query without a relevant item in the view has no value and
-is left out of the means, counted. A query without a list counts with its misses.
+is left out of the means, counted. Relevant items outside the catalogue are left out too, or count
+as misses where `EvaluationConfig.outside` says so. A query without a list counts with its misses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.data.schema import Fold, View
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.statistics import bounded
 from falconer.pipelines.statistics.bootstrap import Resampling, interval
 from falconer.pipelines.statistics.differences import Estimate
 from falconer.recsys.judging import slices
-from falconer.recsys.judging.config import EvaluationConfig
+from falconer.recsys.judging.config import EvaluationConfig, Outside
 from falconer.recsys.judging.lists.per_query import (
     JudgedLists,
     PerQuery,
@@ -52,6 +54,10 @@ from falconer.recsys.metrics.ranked import Ranked
 Float64 = NDArray[np.float64]
 
 PER_QUERY = "per_query.parquet"
+OUTSIDE: Mapping[Outside, str] = {
+    "left_out": "items outside the catalogue are left out",
+    "misses": "items outside the catalogue count as misses",
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,8 @@ class Scope:
     fold: Fold
     view: View
     slicings: tuple[Slicing, ...] = ()
+    outside_counts: bool = False
+    """Whether relevant items outside the catalogue count, as misses."""
 
 
 def judge(
@@ -82,6 +90,7 @@ def judge(
     """
     context = _context(data, config)
     names = chosen_metrics(config.metrics, context)
+    scope = replace(scope, outside_counts=config.outside == "misses" and scope.view != "repeat")
     blocks = _blocks(lists, data, scope, _with_groups(context, names, data, scope.fold))
     sink = table or pa.BufferOutputStream()
     with per_query_writer(sink, answers=subject.answers) as write_block:
@@ -103,6 +112,7 @@ def judge(
         model=subject.model,
         dataset_name=data.card.name,
         dataset_id=data.card.dataset_id,
+        content=data.content_id,
         fold=scope.fold,
         view=scope.view,
         k=config.k,
@@ -112,7 +122,7 @@ def judge(
         n_relevant=seen.n_relevant,
         n_outside=seen.n_outside,
         metrics={
-            name: _naming_the_feature(name, estimate, context) for name, estimate in metrics.items()
+            name: _defined(name, estimate, context, scope) for name, estimate in metrics.items()
         },
         slices=sliced,
         level=config.level,
@@ -123,6 +133,7 @@ def judge(
         cost=dict(subject.cost),
         answers=subject.answers,
         by_popularity=subject.by_popularity,
+        protocol={**data.card.split.facts, "outside": OUTSIDE[config.outside], **subject.protocol},
         warnings=(*subject.warnings, *lists.warnings, *seen.warnings(scope.view, config)),
     )
     return JudgedLists(report, found)
@@ -179,7 +190,11 @@ def _blocks(
             relevant=in_view,
             n_outside=truth.n_outside,
             listed=lists.listed[rows],
-            ranked=Ranked(items, found_in(items, in_view, data.n_items), in_view.lengths),
+            ranked=Ranked(
+                items,
+                found_in(items, in_view, data.n_items),
+                in_view.lengths + (truth.n_outside if scope.outside_counts else 0),
+            ),
             context=context.of(
                 queries.history, None if context.groups is None else context.groups[rows]
             ),
@@ -267,7 +282,7 @@ def _with_groups(context: Context, names: Sequence[str], data: Dataset, fold: Fo
 def _estimates(
     found: PerQuery, n_evaluated: int, config: EvaluationConfig
 ) -> tuple[dict[str, Estimate], tuple[SliceEstimate, ...]]:
-    """Mean and interval of each column that has a value: of metrics, and of metrics in a group."""
+    """Mean and interval of each column that has a value: of metrics, and of ndcg in a group."""
     drawn = Resampling(n_evaluated, len(found.values), resamples=config.resamples, seed=config.seed)
     for values in found.blocks(found.values):
         drawn.add(values)
@@ -283,26 +298,32 @@ def _estimates(
             )
             continue
         metric, slicing, group = slices.parse(name)
-        estimate = SliceEstimate(
-            metric=metric,
-            slicing=slicing,
-            group=group,
-            n=int(present[i]),
-            mean=means[i],
-            low=low[i],
-            high=high[i],
+        mean, n, ends = float(means[i]), int(present[i]), (float(low[i]), float(high[i]))
+        if bounded.too_few(mean, n):
+            ends = bounded.share_interval(mean, n, level=config.level)
+        sliced.append(
+            SliceEstimate(
+                metric=metric,
+                slicing=slicing,
+                group=group,
+                n=n,
+                mean=mean,
+                low=ends[0],
+                high=ends[1],
+            )
         )
-        sliced.append(estimate)
     return metrics, tuple(sliced)
 
 
-def _naming_the_feature(name: str, estimate: Estimate, context: Context) -> Estimate:
-    """A definition that speaks of categories says whose they are."""
-    if not name.startswith("miscalibration"):
-        return estimate
-    return estimate.model_copy(
-        update={"definition": f"{estimate.definition} Item feature: {context.category}."}
-    )
+def _defined(name: str, estimate: Estimate, context: Context, scope: Scope) -> Estimate:
+    """A definition that speaks of categories says whose they are; and one of relevant items, which
+    count."""
+    text = estimate.definition
+    if name.startswith("miscalibration"):
+        text = f"{text} Item feature: {context.category}."
+    if scope.outside_counts:
+        text = text.replace("in the catalogue and the view", "in the view, in the catalogue or not")
+    return estimate.model_copy(update={"definition": text})
 
 
 def _definition(metric: str) -> str:

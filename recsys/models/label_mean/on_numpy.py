@@ -102,8 +102,8 @@ class _Kinds:
         user = pairs.queries.user[pairs.query]
         if self._by in ("user", "item"):
             return user if self._by == "user" else pairs.item
-        if self._table in ("user", "item"):
-            return self._of_entity(user if self._table == "user" else pairs.item)
+        if self._table == "item":
+            return self._of_entity(pairs.item)
         return pairs.queries.features[name_of(self._by)][pairs.query].astype(np.int32)
 
     def _of_entity(self, ids: Int32) -> Int32:
@@ -124,9 +124,9 @@ def train(config: LabelMeanConfig, data: Dataset, run: Run) -> LabelMeanScorer:
     rows = np.bincount(kind[known], minlength=kinds.n)
     sums = np.bincount(kind[known], weights=label[known], minlength=kinds.n)
     overall = label.mean()
-    weight = rows + config.smoothing
+    weight = rows + config.shrinkage
     means = np.divide(
-        sums + config.smoothing * overall, weight, out=np.full(kinds.n, overall), where=weight > 0
+        sums + config.shrinkage * overall, weight, out=np.full(kinds.n, overall), where=weight > 0
     )
     run.log_metrics(0, {"rows_of_a_kind": float(known.sum()), "mean_label": float(overall)})
     return LabelMeanScorer(means.astype(np.float32), np.float32(overall), kinds)

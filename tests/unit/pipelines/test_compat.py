@@ -98,7 +98,7 @@ def test_every_known_warning_still_comes() -> None:
         warnings.simplefilter("always")
         import polars as pl, re
         from falconer.pipelines.etl.engines import engine_of
-        from falconer.pipelines.etl.features import Continuous
+        from falconer.pipelines.etl.operators import (Continuous)
         table = pl.DataFrame({"x": [0.1] * 100})
         engine_of("nvtabular").fit(table, {"x": Continuous(kind="continuous")})
         for category, pattern in compat.KNOWN_WARNINGS:

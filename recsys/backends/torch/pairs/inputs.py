@@ -228,12 +228,21 @@ class FieldEncoder:
         return torch.where(items < len(self.items) - 1, items, -1) + 1
 
     def query_of(self, queries: Queries) -> Inputs:
-        """The same of a dataset's queries, with the context's features where the model has any."""
-        users = torch.tensor(queries.user, device=self.device)
+        """The same of a dataset's queries, with the context's features where the model has any; of
+        a user who is not in train as far as the queries tell features of them."""
+        of_users = self.query(torch.tensor(queries.user, device=self.device))
+        columns, n = _by_input(queries.features), len(queries)
+        own = self.fields.of("user")
+        new = torch.tensor(queries.user < 0, device=self.device)[:, None]
+        if new.any() and set(own.names) - {"user"} <= columns.keys():
+            told = self._inputs(*_encoded(own, {**columns, "user": np.full(n, -1)}, n))
+            of_users = Inputs(
+                torch.where(new, told.ids, of_users.ids),
+                torch.where(new, told.numbers, of_users.numbers),
+            )
         if self.fields.target is None:
-            return self.query(users)
-        ids, numbers = self.context(_by_input(queries.features), len(queries))
-        return self.query(users, self._inputs(ids, numbers))
+            return of_users
+        return of_users.beside(self._inputs(*self.context(columns, n)))
 
     def context(self, columns: Columns, n: int) -> Encoded:
         """Ids int32[n, F] and numbers float32[n, C] of n events."""

@@ -12,6 +12,7 @@ import pytest
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.clean import CleanConfig, clean
 from falconer.pipelines.etl.contract import Checked, ContractConfig, check
+from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.sources.files import Files
 
 COLUMNS = {"user": "user", "item": "item", "time": "time", "weight": "weight"}
@@ -246,3 +247,26 @@ def test_a_row_too_long_to_read_is_one_error(
     assert "cannot be read as text" in message_of(
         write(tmp_path, SOUND + "u," + "x" * 5000 + ",1700000000,1\n")
     )
+
+
+@pytest.mark.parametrize(("rule", "label"), [("first", "old"), ("last", "new")])
+def test_of_two_rows_for_one_item_the_one_counts_that_is_asked_for(rule: str, label: str) -> None:
+    items = pl.DataFrame({"item": ["a", "b", "a"], "label": ["old", "other", "new"]})
+    events = pl.DataFrame({"ordinal": [0], "user": ["u"], "item": ["a"], "time": [1_700_000_000]})
+    config = ContractConfig.model_validate({"repeated_keys": rule})
+    checked = check(Raw(events=events, items=items, time_unit="s"), config)
+    assert checked.raw.items is not None
+    assert dict(checked.raw.items.sort("item").iter_rows()) == {"a": label, "b": "other"}
+    assert checked.rejected["items"].height == 1
+    other = {"first": "an earlier", "last": "a later"}[rule]
+    assert checked.counts[f"items rejected: item is a duplicate of {other} row"] == 1
+
+
+def test_two_rows_for_one_item_can_be_refused() -> None:
+    items = pl.DataFrame({"item": ["a", "b", "a"], "label": ["old", "other", "new"]})
+    events = pl.DataFrame({"ordinal": [0], "user": ["u"], "item": ["a"], "time": [1_700_000_000]})
+    config = ContractConfig.model_validate({"repeated_keys": "refuse"})
+    with pytest.raises(
+        DataError, match="items: 1 rows repeat the item of an earlier row, first 'a'"
+    ):
+        check(Raw(events=events, items=items, time_unit="s"), config)

@@ -14,16 +14,8 @@ from hypothesis import strategies as st
 from falconer.pipelines.errors import MissingExtraError
 from falconer.pipelines.etl import engines
 from falconer.pipelines.etl.engines import Engine, engine_of
-from falconer.pipelines.etl.features import (
-    AnyFeature,
-    Bucketize,
-    Categorical,
-    Continuous,
-    Encoding,
-    Moments,
-    Statistics,
-    fit,
-)
+from falconer.pipelines.etl.features import Encoding, Moments, Statistics, fit
+from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Categorical, Continuous
 
 CATEGORICAL = Categorical(kind="categorical")
 PLAN: dict[str, AnyFeature] = {

@@ -120,3 +120,27 @@ def test_whole_numbers_that_a_null_made_floats_are_the_same_categories(tmp_path:
     values = [one.table("encoder/vocab-store.parquet")["value"].to_pylist() for one in made]
     assert values[0] == values[1]
     assert (made[1].train_column("store") >= 0).mean() > 0.8
+
+
+def test_another_view_to_select_on_is_said(
+    tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The shop repeats itself; a day of new pairs only does not, and models would be chosen by
+    another figure than yesterday's."""
+    first = build(shop.recipe(tables), tmp_path)
+    assert "models are selected on all\n" in capsys.readouterr().out
+    same = Dataset.open(build(shop.recipe(tables, extends=str(first)), tmp_path))
+    assert not [note for note in same.card.notes if "selected" in note]
+    rows = [
+        (user, f"i{item}", shop.START + 9_000 * (30 * user + item))
+        for user in range(20)
+        for item in range(30)
+    ]
+    once = pl.DataFrame(rows, schema=["customer", "sku", "at"], orient="row").with_columns(
+        price=1.0, store=pl.lit("s1"), discount=0.7
+    )
+    day = shop.write(tmp_path / "day", once)
+    capsys.readouterr()
+    later = Dataset.open(build(shop.recipe(day, extends=str(first)), tmp_path))
+    assert "note: Models are selected on view novel here, and on all in" in capsys.readouterr().out
+    assert [note for note in later.card.notes if 'split.views = ["all"]' in note]

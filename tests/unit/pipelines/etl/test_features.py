@@ -12,10 +12,6 @@ import pytest
 from falconer.pipelines.config import parse
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.etl.features import (
-    AnyFeature,
-    Bucketize,
-    Categorical,
-    Continuous,
     Encoder,
     Encoding,
     FeaturesConfig,
@@ -24,6 +20,7 @@ from falconer.pipelines.etl.features import (
     canonical,
     fit,
 )
+from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Categorical, Continuous
 from tests.support.features import prefixed
 
 CATEGORICAL = Categorical(kind="categorical")

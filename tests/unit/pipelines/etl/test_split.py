@@ -10,50 +10,18 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import order_of
-from falconer.pipelines.etl.split import Part, Split, SplitConfig, split
-from falconer.pipelines.etl.split.config import Temporal
+from falconer.pipelines.etl.split import Part, Split, split
+from falconer.pipelines.etl.split.config import OWN, Given, Temporal
 from falconer.pipelines.etl.split.protocols import PROTOCOLS
-
-DAY = 86_400
-CONFIGS: dict[str, dict[str, Any]] = {
-    "temporal": {"protocol": "temporal", "test_days": 3, "valid_days": 2},
-    "temporal without validation": {"protocol": "temporal", "test_days": 3, "valid_days": 0},
-    "rolling": {"protocol": "rolling", "days": 2, "windows": 3, "window": 1},
-    "leave_last": {"protocol": "leave_last"},
-    "held_out_users": {
-        "protocol": "held_out_users",
-        "valid_users": 1,
-        "test_users": 2,
-        "given_share": 0.5,
-    },
-    "held_out_users by time": {
-        "protocol": "held_out_users",
-        "valid_users": 1,
-        "test_users": 1,
-        "given_by": "time",
-    },
-    "random": {"protocol": "random", "test_share": 0.3, "valid_share": 0.2, "seed": 5},
-    "given_candidates": {"protocol": "given_candidates"},
-}
-BY_TIME = [name for name in CONFIGS if name not in ("held_out_users", "random")]
-"""Protocols that promise that a history is no later than its truth."""
-ADAPTER: TypeAdapter[Any] = TypeAdapter(SplitConfig)
+from tests.support.splits import ADAPTER, BY_TIME, CONFIGS, DAY, frame
 
 
 def config_of(name: str) -> Any:
     return ADAPTER.validate_python(CONFIGS[name])
-
-
-def frame(rows: list[tuple[int, int, int]], *, times: bool = True) -> pl.DataFrame:
-    user, item, time = zip(*rows, strict=True)
-    columns = {"ordinal": range(len(rows)), "user": user, "item": item} | (
-        {"time": time} if times else {}
-    )
-    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.Int64))
 
 
 def candidates_of(events: pl.DataFrame) -> pl.DataFrame:
@@ -74,21 +42,29 @@ def event_frames(draw: st.DrawFn) -> pl.DataFrame:
     return frame(rows)
 
 
+def parts_of(config: Any, n: int) -> list[tuple[str, int]]:
+    """Files of five parts, where the protocol wants them."""
+    if not isinstance(config, Given):
+        return []
+    heights = {"train": n // 2, "valid": n // 8, "test": n // 8, "valid_history": n // 8}
+    return [*heights.items(), ("test_history", n - sum(heights.values()))]
+
+
 def try_split(events: pl.DataFrame, config: Any) -> Split | None:
     """The split, or None where the data leaves a promised part empty, which is refused."""
     try:
-        return split(events, config, candidates_of(events))
+        return split(events, config, candidates_of(events), parts=parts_of(config, len(events)))
     except DataError:
         return None
 
 
 def test_every_protocol_is_in_the_property_suite() -> None:
-    assert {type(config_of(name)) for name in CONFIGS} == set(PROTOCOLS)
+    assert {type(config_of(name)) for name in CONFIGS} == set(PROTOCOLS) == set(OWN)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 @given(events=event_frames())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_parts_partition_the_events(name: str, events: pl.DataFrame) -> None:
     done = try_split(events, config_of(name))
     if done is None:
@@ -103,7 +79,7 @@ def test_parts_partition_the_events(name: str, events: pl.DataFrame) -> None:
 
 @pytest.mark.parametrize("name", CONFIGS)
 @given(events=event_frames(), seed=st.integers(0, 9))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_row_order_does_not_matter(name: str, events: pl.DataFrame, seed: int) -> None:
     done = try_split(events, config_of(name))
     shuffled = try_split(events.sample(fraction=1.0, shuffle=True, seed=seed), config_of(name))
@@ -113,7 +89,7 @@ def test_row_order_does_not_matter(name: str, events: pl.DataFrame, seed: int) -
 
 @pytest.mark.parametrize("name", CONFIGS)
 @given(events=event_frames())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_truth_is_in_no_history_and_no_query_is_asked_before_its_history(
     name: str, events: pl.DataFrame
 ) -> None:
@@ -131,7 +107,7 @@ def test_truth_is_in_no_history_and_no_query_is_asked_before_its_history(
 
 @pytest.mark.parametrize("name", BY_TIME)
 @given(events=event_frames())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_history_is_not_later_than_truth(name: str, events: pl.DataFrame) -> None:
     done = try_split(events, config_of(name))
     if done is None:
@@ -148,7 +124,7 @@ def test_history_is_not_later_than_truth(name: str, events: pl.DataFrame) -> Non
 
 @pytest.mark.parametrize("name", ["temporal", "temporal without validation", "rolling"])
 @given(events=event_frames())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_nothing_in_train_is_later_than_the_boundary_of_any_user(
     name: str, events: pl.DataFrame
 ) -> None:
@@ -162,9 +138,11 @@ def test_nothing_in_train_is_later_than_the_boundary_of_any_user(
         assert train.max() < rule.asked_at <= truth.min()  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("name", ["held_out_users", "held_out_users by time"])
+@pytest.mark.parametrize(
+    "name", ["held_out_users", "held_out_users by time", "held_out_users by share"]
+)
 @given(events=event_frames())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_held_out_users_are_not_in_train(name: str, events: pl.DataFrame) -> None:
     done = try_split(events, config_of(name))
     if done is None:
@@ -176,7 +154,7 @@ def test_held_out_users_are_not_in_train(name: str, events: pl.DataFrame) -> Non
     assert all(found in allowed for found in parts)
 
 
-@pytest.mark.parametrize("name", ["held_out_users", "random"])
+@pytest.mark.parametrize("name", ["held_out_users", "random", "user_share by chance"])
 def test_a_seed_changes_the_choice_and_repeats_it(name: str) -> None:
     rng = np.random.default_rng(0)
     events = frame([(int(u), int(i), int(t)) for u, i, t in rng.integers(0, 50, (400, 3))])

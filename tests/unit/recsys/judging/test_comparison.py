@@ -302,6 +302,14 @@ WRONG = {
         ArtifactError,
         "run-2 was judged on fold test of dataset d2, run-1 on fold test of d1",
     ),
+    "other content": (
+        several(
+            {"all": judged("a", 0, seed=1, content="same")},
+            {"all": judged("b", 0, seed=2, dataset_id="d2", content="another")},
+        ),
+        ArtifactError,
+        "run-2 was judged on fold test of dataset d2",
+    ),
     "other intervals": (
         several({"all": judged("a", 0, seed=1)}, {"all": judged("b", 0, seed=2, resamples=500)}),
         ArtifactError,
@@ -331,6 +339,14 @@ def test_what_cannot_be_compared_is_refused(case: str) -> None:
     runs, error, message = WRONG[case]
     with pytest.raises(error, match=message):
         compare(runs, CONFIG)
+
+
+def test_datasets_of_other_ids_that_hold_the_same_are_compared() -> None:
+    runs = several(
+        {"all": judged("a", 0.1, seed=1, content="same")},
+        {"all": judged("b", 0, seed=2, dataset_id="d2", content="same")},
+    )
+    assert compare(runs, CONFIG).dataset_id == "d1"
 
 
 def test_another_metric_decides_where_it_was_judged() -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.statistics import bounded
 from falconer.pipelines.statistics.bootstrap import interval, resampled_means
+from falconer.pipelines.statistics.bounded import FEW
 from falconer.pipelines.statistics.differences import Estimate
 from falconer.recsys.judging.labels.calibration import error_by_chance
-from falconer.recsys.reporting.slices import FEW
 from tests.support.datasets import write_labels_dataset
 from tests.support.judging import judged_clicks, true_probability
 
@@ -37,8 +38,43 @@ def test_intervals_of_groups_that_show_one_hold(n: int, chance: float) -> None:
 
 @pytest.mark.parametrize(("n", "chance"), [(30, 0.1), (50, 0.1), (FEW, 0.05)])
 def test_too_few_queries_and_too_few_hits_do_not(n: int, chance: float) -> None:
-    """Why groups of under 100 queries show none, and what docs/judging.md says of rare hits."""
+    """Why such groups have another interval."""
     assert share_that_holds(n, chance) < 0.91
+
+
+@pytest.mark.parametrize("worth", [DISCOUNT, np.ones(1)], ids=["ndcg", "hit rate"])
+@pytest.mark.parametrize(
+    ("n", "chance"),
+    [(2, 0.5), (10, 0.1), (30, 0.1), (50, 0.1), (99, 0.9), (FEW, 0.02), (500, 0.008)],
+)
+def test_the_interval_of_few_queries_and_few_hits_holds(
+    n: int, chance: float, worth: np.ndarray[Any, Any]
+) -> None:
+    random = np.random.default_rng(n)
+    means = ((random.random((n, 3000)) < chance) * random.choice(worth, (n, 3000))).mean(axis=0)
+    ends = [bounded.share_interval(mean, n, level=0.95) for mean in means]
+    truth = chance * worth.mean()
+    assert np.mean([low <= truth <= high for low, high in ends]) > 0.94
+    assert all(0 <= low <= mean <= high <= 1 for mean, (low, high) in zip(means, ends, strict=True))
+    assert bounded.too_few(truth, n)
+
+
+def test_a_group_without_a_hit_has_an_interval_all_the_same() -> None:
+    assert bounded.share_interval(0.0, 30, level=0.95) == pytest.approx((0, 1 - 0.025 ** (1 / 30)))
+    assert bounded.share_interval(1.0, 30, level=0.95) == pytest.approx((0.025 ** (1 / 30), 1))
+    assert not bounded.too_few(0.1, FEW)
+    assert bounded.too_few(0.99, FEW)
+
+
+def test_percentiles_of_few_users_are_taken_further_out() -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(8, 500))
+    means = resampled_means(values, resamples=1000, seed=0)
+    plain, further = (interval(means, level=0.95, n=n) for n in (None, np.full(500, 8, np.int64)))
+    held = [np.mean((low <= 0) & (high >= 0)) for low, high in (plain, further)]
+    assert held[0] < 0.91 < 0.93 < held[1]
+    many = interval(means, level=0.95, n=np.full(500, 10**6, np.int64))
+    np.testing.assert_allclose(many, plain, atol=1e-3)
 
 
 @pytest.mark.parametrize("n_rows", [3000, 30_000])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 import tracemalloc
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,17 @@ from falconer.pipelines.errors import PipelineError
 from falconer.recsys.contracts import Pairs
 from falconer.recsys.recommending import top_k as ranking
 from falconer.recsys.recommending.top_k import ROWS, TILE, block_rows, ranked_blocks, top_k
+
+
+@pytest.fixture(params=["compiled", "plain"], autouse=True, scope="module")
+def selection(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every test of this file holds with Numba and without it."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "plain":
+            patch.setitem(sys.modules, "falconer.recsys.recommending.compiled", None)
+        assert ranking._selection().__name__.endswith(request.param)
+        yield request.param
+
 
 VIEWS: tuple[View, ...] = ("all", "repeat", "novel")
 
@@ -360,7 +373,7 @@ def test_memory_does_not_grow_with_the_number_of_queries() -> None:
         tracemalloc.stop()
         return highest
 
-    few, many = peak(2 * TILE), peak(40 * TILE)
+    few, many = peak(2 * TILE), peak(12 * TILE)
     assert many < 1.5 * few
 
 

@@ -174,18 +174,28 @@ def test_users_can_be_left_out_or_be_numbers(goods: Dataset, tmp_path: Path, htm
     assert [one["label"] for one in explored["users"]] == [f"user {n}" for n in range(1, 21)]
 
 
-def test_a_small_group_has_no_interval_and_no_interval_claims_to_be_exact(goods: Dataset) -> None:
+@pytest.mark.parametrize(
+    ("part", "n", "low", "shown"),
+    [
+        ("labels", 99, 0.1, "under 100"),
+        ("labels", 100, 0.1, "0.1000 to"),
+        ("all", 9, 0.1, "0.1000 to"),
+        ("all", 100, 0.2, "no spread"),
+    ],
+)
+def test_a_small_group_of_rows_has_no_interval_and_no_interval_claims_to_be_exact(
+    goods: Dataset, part: str, n: int, low: float, shown: str
+) -> None:
     view = view_of(goods, {"a": 0.3, "b": 0.2})
     numbers = {"a": 0, "b": 1}
-    for n, low, shown in ((99, 0.1, "under 100"), (100, 0.1, "0.1000 to"), (100, 0.2, "no spread")):
-        one = SliceEstimate(
-            metric="ndcg@10", slicing="age", group="old", n=n, mean=0.2, low=low, high=0.2
-        )
-        reports = tuple(r.model_copy(update={"slices": (one,)}) for r in view.reports)
-        made = view.model_copy(update={"reports": reports, "slices": ()})
-        table = report_slices.slice_table(made, "All items", numbers)
-        assert table is not None
-        assert shown in str(table.rows[0][2])
+    one = SliceEstimate(
+        metric="ndcg@10", slicing="age", group="old", n=n, mean=0.2, low=low, high=0.2
+    )
+    reports = tuple(r.model_copy(update={"slices": (one,)}) for r in view.reports)
+    made = view.model_copy(update={"reports": reports, "slices": (), "view": part})
+    table = report_slices.slice_table(made, "All items", numbers)
+    assert table is not None
+    assert shown in str(table.rows[0][2])
 
 
 def test_the_slice_table_marks_who_beats_the_first_and_words_say_where(goods: Dataset) -> None:

@@ -1,0 +1,64 @@
+"""Features of users who are not in train: the users table may know them all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from falconer.pipelines.data.schema import column_of
+from falconer.pipelines.etl import features as plans
+from falconer.pipelines.etl.engines import Engine
+from falconer.pipelines.etl.features import Encoding
+from falconer.pipelines.etl.operators import AnyFeature
+
+UNKNOWN = -1
+
+
+class UserFeatures:
+    """What is known of users by their own ids: `users` has the encoded features of those with an
+    id, `table` the source's users. As `encodings` were fitted on train, nothing is fitted here."""
+
+    def __init__(
+        self,
+        users: pl.DataFrame,
+        table: pl.DataFrame | None,
+        engine: Engine,
+        features: Mapping[str, AnyFeature],
+        encodings: Mapping[str, Encoding],
+    ) -> None:
+        self._known = users.select("key", *map(column_of, features))
+        self._table = table
+        self._engine = engine
+        self._features = features
+        self._encodings = encodings
+
+    def of(self, keys: pl.Series, ids: NDArray[np.int32]) -> pl.DataFrame | None:
+        """The features row by row beside `keys`, by column; None where no row's user is new and in
+        the table, so that the ids (-1 = new) say everything."""
+        if self._table is None or not self._features:
+            return None
+        asked = keys.filter(pl.Series(ids == UNKNOWN)).unique()
+        new = self._table.filter(pl.col("user").is_in(asked.implode()))
+        if new.is_empty():
+            return None
+        frame = plans.canonical(new, self._features, "user")
+        encoded = self._engine.apply(
+            plans.continued(frame, self._encodings), self._encodings
+        ).rename(column_of)
+        all_known = pl.concat(
+            [self._known, encoded.select(new["user"].alias("key"), pl.all())],
+            how="vertical_relaxed",
+        )
+        found = (
+            keys.alias("key")
+            .to_frame()
+            .join(all_known, on="key", how="left", maintain_order="left")
+        )
+        return found.select(
+            pl.col(name).fill_null(UNKNOWN if dtype.is_integer() else float("nan"))
+            for name, dtype in self._known.schema.items()
+            if name != "key"
+        )

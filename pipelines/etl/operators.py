@@ -1,0 +1,121 @@
+"""Feature operators: how a column becomes a feature. Ours are Categorical, Continuous and Bucketize,
+which the engines compute; another package brings one by an entry point of the group
+"falconer.operators", or as `kind = "mypackage.toy:OPERATOR"` in a table of [features]."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal
+
+import polars as pl
+from pydantic import Field, FiniteFloat, SerializeAsAny, field_validator, model_validator
+
+from falconer.pipelines.config import Config
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.plugin_configs import PluginConfig, open_to
+
+
+class Categorical(Config):
+    """Ids by train frequency descending, then value ascending; -1 for null, unseen and rarer than
+    `min_count`."""
+
+    kind: Literal["categorical"]
+    min_count: int = Field(default=1, ge=1)
+
+
+class Continuous(Config):
+    """Null becomes `fill`, then clip, then ln(1 + x), then (x - mean) / std of train, each as
+    configured."""
+
+    kind: Literal["continuous"]
+    fill: FiniteFloat = 0.0
+    clip: tuple[FiniteFloat, FiniteFloat] | None = None
+    log: bool = False
+    normalize: bool = True
+
+    @model_validator(mode="after")
+    def _has_a_logarithm(self) -> Continuous:
+        if self.clip and self.clip[0] > self.clip[1]:
+            raise ValueError("clip = [low, high] must not fall")
+        if self.log and not (self.clip and self.clip[0] > -1):
+            raise ValueError(
+                "log = true needs clip = [low, high] with low above -1, as ln(1 + x) has no other "
+                "values"
+            )
+        return self
+
+
+class Bucketize(Config):
+    """The number of boundaries at or below the value, as a category; -1 for null."""
+
+    kind: Literal["bucketize"]
+    boundaries: tuple[FiniteFloat, ...] = Field(min_length=1)
+
+    @field_validator("boundaries")
+    @classmethod
+    def _ascending(cls, boundaries: tuple[float, ...]) -> tuple[float, ...]:
+        if any(low >= high for low, high in pairwise(boundaries)):
+            raise ValueError("boundaries must rise")
+        return boundaries
+
+
+class OperatorPlugin(PluginConfig):
+    """Subclass it with a field for each key of the feature's table.
+
+    It works on Polars columns whatever the engine of the recipe is, and is fitted on train alone.
+    """
+
+    kind: str
+
+    needs_numbers: ClassVar[bool] = False
+    """The column must hold numbers and comes as float64, null where a value is not finite. Else it
+    comes as int64 where all values are whole numbers, and as text where not."""
+
+    @abstractmethod
+    def fit(self, column: pl.Series) -> Any:
+        """What is learnt from the rows of train, as JSON can hold it; None where nothing is."""
+
+    @abstractmethod
+    def cardinality(self, state: Any) -> int | None:
+        """Number of categories; None where `apply` gives numbers."""
+
+    @abstractmethod
+    def apply(self, column: pl.Series, state: Any) -> pl.Series:
+        """Row by row beside `column`: ids from 0 to below the cardinality, -1 where there is none;
+        or finite numbers."""
+
+
+OWN = (Categorical, Continuous, Bucketize)
+OwnFeature = Categorical | Continuous | Bucketize
+AnyFeature = OwnFeature | OperatorPlugin
+FeatureConfig = Annotated[
+    OwnFeature,
+    Field(discriminator="kind"),
+    open_to("falconer.operators", key="kind", own=OWN, base=OperatorPlugin),
+    SerializeAsAny(),
+]
+
+
+def needs_numbers(config: AnyFeature) -> bool:
+    """Whether the column must hold numbers."""
+    if isinstance(config, OperatorPlugin):
+        return config.needs_numbers
+    return not isinstance(config, Categorical)
+
+
+def applied(name: str, config: OperatorPlugin, column: pl.Series, state: Any) -> pl.Series:
+    """The encoded column, int32 or float32; `DataError` where the operator gave anything else."""
+    size = config.cardinality(state)
+    found = config.apply(column, state)
+    at_fault = f"feature {name}: operator {config.kind} of {config.package}"
+    if not isinstance(found, pl.Series) or len(found) != len(column):
+        raise DataError(f"{at_fault}: must give a Polars series of {len(column):,} rows")
+    encoded = found.cast(pl.Float32 if size is None else pl.Int32, strict=False)
+    right = encoded.is_finite() if size is None else (encoded >= -1) & (encoded < size)
+    right = right.fill_null(value=False)
+    if not right.all():
+        wanted = "finite numbers" if size is None else f"ids from -1 to {size - 1}"
+        row = int((~right).arg_true()[0])
+        raise DataError(f"{at_fault}: must give {wanted}, and row {row} has {found[row]!r}")
+    return encoded

@@ -1,0 +1,111 @@
+"""Splits by chance: of users, or of events."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from falconer.pipelines.data.schema import Fold
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.split.config import HeldOutUsers, Random
+from falconer.pipelines.etl.split.hashes import HASH, text_hashes
+from falconer.pipelines.etl.split.parts import (
+    NO_VALIDATION,
+    Assignment,
+    FoldRule,
+    Part,
+    end_of,
+    mixed,
+    part_column,
+)
+
+
+def held_out_users(
+    config: HeldOutUsers, events: pl.DataFrame, candidates: pl.DataFrame | None
+) -> Assignment:
+    """Of the users with two events or more, in the order of a hash of their ids and `seed`, the
+    first are test users, the next validation users: a user who comes or goes moves one other."""
+    users = events.group_by("user").len().filter(pl.col("len") >= 2)["user"].sort()
+    n_test, n_valid = _numbers(config, len(users))
+    wanted = n_test + n_valid
+    if wanted > len(users):
+        raise DataError(
+            f"split held_out_users asks for {n_test} test and {n_valid} validation users, and "
+            f"{len(users)} users have two events or more; lower test_users and valid_users"
+        )
+    permuted = users.gather(np.argsort(mixed(text_hashes(users), config.seed), kind="stable"))
+    marked = events.select(
+        in_test=pl.col("user").is_in(permuted[:n_test].implode()),
+        in_valid=pl.col("user").is_in(permuted[n_test:wanted].implode()),
+        given=_given(config, events),
+    )
+    part = (
+        pl.when(pl.col("in_test") & pl.col("given")).then(int(Part.TEST_HISTORY))
+        .when("in_test").then(int(Part.TEST))
+        .when(pl.col("in_valid") & pl.col("given")).then(int(Part.VALID_HISTORY))
+        .when("in_valid").then(int(Part.VALID))
+        .otherwise(int(Part.TRAIN))
+    )  # fmt: skip
+    asked_at = None if config.given_by == "time" else end_of(events)
+    folds: dict[Fold, FoldRule] = {"test": FoldRule(Part.TEST, (Part.TEST_HISTORY,), asked_at)}
+    if n_valid:
+        folds["valid"] = FoldRule(Part.VALID, (Part.VALID_HISTORY,), asked_at)
+    how = "chosen at random" if config.given_by == "random" else "the earliest"
+    return Assignment(
+        part_column(marked, part),
+        folds,
+        f"Held-out users: {n_test} test and {n_valid} validation users are not in train; "
+        f"{config.given_share:.0%} of each one's events, {how}, are given as history (seed "
+        f"{config.seed}).",
+        targets="all events of a held-out user that are not given",
+        validation="other held-out users" if n_valid else NO_VALIDATION,
+    )
+
+
+def _numbers(config: HeldOutUsers, n_users: int) -> tuple[int, int]:
+    """Test and validation users."""
+    if config.test_users is not None and config.valid_users is not None:
+        return config.test_users, config.valid_users
+    shares = (config.test_users_share or 0.0, config.valid_users_share or 0.0)
+    n_test, n_valid = (max(round(share * n_users), int(share > 0)) for share in shares)
+    return n_test, n_valid
+
+
+def _given(config: HeldOutUsers, events: pl.DataFrame) -> pl.Series:
+    """Whether an event of a held-out user is given as history: at least one is, and at least one is
+    not."""
+    place = (
+        pl.int_range(pl.len())
+        if config.given_by == "time"
+        else pl.col("chance").rank("ordinal").cast(pl.Int64) - 1
+    )
+    n = pl.len().cast(pl.Int64)
+    placed = events.select(
+        "user", chance=pl.Series(mixed(events[HASH].to_numpy(), config.seed))
+    ).select(place=place.over("user"), n=n.over("user"))
+    n_given = (pl.col("n") * config.given_share).round().cast(pl.Int64)
+    return placed.select(given=pl.col("place") < n_given.clip(1, pl.col("n") - 1))["given"]
+
+
+def random(config: Random, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
+    """An event's number in [0, 1), from its content and the seed, decides."""
+    number = pl.lit(pl.Series(mixed(events[HASH].to_numpy(), config.seed) / 2**64))
+    part = (
+        pl.when(number < config.test_share).then(int(Part.TEST))
+        .when(number < config.test_share + config.valid_share).then(int(Part.VALID))
+        .otherwise(int(Part.TRAIN))
+    )  # fmt: skip
+    folds: dict[Fold, FoldRule] = {
+        "test": FoldRule(Part.TEST, (Part.TRAIN, Part.VALID), end_of(events))
+    }
+    if config.valid_share:
+        folds["valid"] = FoldRule(Part.VALID, (Part.TRAIN,), end_of(events))
+    return Assignment(
+        part_column(events, part),
+        folds,
+        f"Random: {config.test_share:.0%} of the events are test and {config.valid_share:.0%} "
+        "validation, whatever "
+        f"their time (seed {config.seed}).",
+        targets="all events of a user that were drawn",
+        validation="events drawn by chance" if config.valid_share else NO_VALIDATION,
+    )

@@ -1,0 +1,77 @@
+"""Folds that a wrong time or a wrong recipe would make, or make vanish."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+from pydantic import TypeAdapter
+
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.split import Split, SplitConfig, split
+
+DAY = 86_400
+START = 1_700_006_400
+ADAPTER: TypeAdapter[Any] = TypeAdapter(SplitConfig)
+
+
+def events(*later: int, n: int = 1000) -> pl.DataFrame:
+    """Four events an hour, then one at each of `later` days after the last of them."""
+    times = [START + 900 * place for place in range(n)]
+    times += [times[-1] + days * DAY for days in later]
+    columns = {
+        "ordinal": range(len(times)),
+        "user": [place % 20 for place in range(len(times))],
+        "item": [place % 30 for place in range(len(times))],
+        "time": times,
+    }
+    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.Int64))
+
+
+def divided(table: pl.DataFrame, **values: Any) -> Split:
+    return split(table, ADAPTER.validate_python(values))
+
+
+LAST_DAYS = {
+    "temporal": {"protocol": "temporal", "test_days": 2, "valid_days": 0},
+    "rolling": {"protocol": "rolling", "days": 2, "valid_days": 0},
+}
+
+
+@pytest.mark.parametrize("name", LAST_DAYS)
+@pytest.mark.parametrize("later", [(40,), (300, 301)], ids=["one", "two"])
+def test_a_test_fold_that_wrong_times_made_is_refused(name: str, later: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match=rf"test would be {len(later)} of 1,00\d events.*latest"):
+        divided(events(*later), **LAST_DAYS[name])
+
+
+@pytest.mark.parametrize("name", LAST_DAYS)
+def test_a_test_fold_of_the_last_days_is_not(name: str) -> None:
+    assert divided(events(), **LAST_DAYS[name]).counts["test"] == 192
+    assert divided(events(1), **LAST_DAYS[name]).counts["test"] == 97
+
+
+def test_a_boundary_that_is_stated_is_kept() -> None:
+    stated = {"protocol": "temporal", "test_from": "2023-12-01", "valid_days": 0}
+    assert divided(events(40), **stated).counts["test"] == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"protocol": "temporal", "test_days": 2.003, "valid_days": 1e-9}, "leaves valid without"),
+        ({"protocol": "rolling", "days": 2.003, "valid_days": 1e-9}, "leaves valid without"),
+        (
+            {"protocol": "temporal", "test_days": 5, "valid_from": "2023-11-24"},
+            r"split\.valid_from.*no validation fold is left.*test begins on 2023-11-20",
+        ),
+        ({"protocol": "random", "valid_share": 1e-9}, "leaves valid without"),
+    ],
+    ids=["temporal", "rolling", "stated", "random"],
+)
+def test_a_validation_fold_that_is_asked_for_does_not_vanish(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        divided(events(), **values)

@@ -1,0 +1,215 @@
+"""The page on one verdict: what was decided, by which rules, and from which files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from falconer.pipelines import charts, page
+from falconer.pipelines.files import read_json, write_text
+from falconer.pipelines.page import Column, Table
+from falconer.workflows.retraining import decisions, words
+from falconer.workflows.retraining.places import OBSERVED, PAGE, Places
+
+PACKAGE = "falconer.workflows.retraining"
+BADGES = {"promote": "badge good", "keep": "badge"}
+"""Outcome -> style; all others warn."""
+HIDDEN = 12
+"""Hex digits of a hash that are shown where its whole would only take room."""
+
+
+def write(places: Places, window: str) -> Path:
+    """Write the window's page beside its decision; returns its path.
+
+    Raises `ArtifactError` where the decision is not the one that was signed.
+    """
+    path = places.window(window) / PAGE
+    observed = places.window(window) / OBSERVED
+    steps = read_json(observed)["steps"] if observed.exists() else []
+    write_text(path, render(decisions.read(places, window), steps))
+    return path
+
+
+def render(decision: Mapping[str, Any], steps: list[dict[str, Any]]) -> str:
+    """The page's HTML: `decision` as it is stored, `steps` as `observed.json` has them."""
+    differences, means = _differences(decision), _means(decision)
+    context = {
+        "title": f"{decision['pipeline']}, window {decision['window']}: {decision['outcome']}",
+        "badge": badge(decision["outcome"]),
+        "facts": _facts(decision),
+        "sections": _contents(has_figures=bool(differences or means)),
+        "meaning": words.meaning(decision),
+        "failed": words.failures(decision),
+        "differences": differences,
+        "means": means,
+        "metric": decision["rule"]["metric"],
+        "rules": _rules(decision),
+        "ledger": _ledger(decision),
+        "settings": _settings(decision["rule"]),
+        "inputs": _inputs(decision),
+        "steps": _steps(steps),
+    }
+    return page.render(PACKAGE, "verdict.html", context)
+
+
+def badge(outcome: str) -> Markup:
+    """The outcome as a coloured word."""
+    return Markup('<span class="{}">{}</span>').format(BADGES.get(outcome, "badge warn"), outcome)
+
+
+def _contents(*, has_figures: bool) -> list[tuple[str, str]]:
+    figures = [("figures", "Figures")] if has_figures else []
+    return [
+        ("summary", "Why"),
+        *figures,
+        ("rules", "Rules"),
+        ("protocol", "Protocol"),
+        ("files", "Files"),
+        ("observed", "Observed"),
+    ]
+
+
+def _facts(decision: Mapping[str, Any]) -> list[tuple[str, str]]:
+    main = [one["figures"] for one in decision["rules"] if "users" in one["figures"]]
+    return [
+        ("Outcome", decision["outcome"]),
+        ("Challenger", decision["challenger"] or "none"),
+        ("Champion then", decision["champion"] or "none"),
+        ("Metric", decision["rule"]["metric"]),
+        ("Users judged", page.count(main[0]["users"]) if main else "none"),
+    ]
+
+
+def _differences(decision: Mapping[str, Any]) -> Markup | None:
+    """Each paired comparison of the challenger with its interval."""
+    rows = [
+        charts.Dot(
+            _compared_with(one["rule"], decision["rule"]["guards"]),
+            one["figures"]["difference"],
+            one["figures"]["lower"],
+            one["figures"]["upper"],
+            series=0 if one["holds"] == "yes" else 1,
+        )
+        for one in decision["rules"]
+        if "difference" in one["figures"]
+    ]
+    if not rows:
+        return None
+    spoken = "; ".join(
+        f"{row.label} {page.decimal(row.value, signed=True)}, "
+        f"{page.span(row.low or 0.0, row.high or 0.0)}"
+        for row in rows
+    )
+    return charts.dot_chart(
+        "differences",
+        rows,
+        title="The challenger's metric less that of what it was compared with",
+        description=f"Paired differences with their one-sided bounds: {spoken}.",
+        axis=f"difference of {decision['rule']['metric']}",
+        signed=True,
+    )
+
+
+def _compared_with(rule: str, guards: Sequence[Mapping[str, Any]]) -> str:
+    """What a rule compares with, short enough for a chart."""
+    text = rule.removeprefix("better than ").removeprefix("as good as ").removeprefix("guard: ")
+    for guard in guards:
+        text = text.removeprefix(f"{guard['slicing']} ")
+    return text
+
+
+def _means(decision: Mapping[str, Any]) -> Markup | None:
+    means = decision["means"]
+    rows = [charts.Dot(name, mean) for name, mean in sorted(means.items(), key=lambda one: -one[1])]
+    if not rows:
+        return None
+    spoken = "; ".join(f"{row.label} {page.decimal(row.value)}" for row in rows)
+    return charts.dot_chart(
+        "means",
+        rows,
+        title=f"{decision['rule']['metric']} of every model on this window",
+        description=f"Means over the judged users: {spoken}.",
+        axis=str(decision["rule"]["metric"]),
+    )
+
+
+def _rules(decision: Mapping[str, Any]) -> Table:
+    rows = [
+        (one["rule"], _found(one))
+        for one in [
+            *words.failed(decision),
+            *(one for one in decision["rules"] if one["holds"] == "yes"),
+        ]
+    ]
+    columns = (Column("Rule"), Column("What was found"))
+    return Table("rules-table", "Every rule, those that do not hold first", columns, tuple(rows))
+
+
+def _found(rule: Mapping[str, Any]) -> Markup:
+    style = "badge good" if rule["holds"] == "yes" else "badge warn"
+    answer = Markup('<span class="{}">{}</span>').format(style, words.ANSWERS[rule["holds"]])
+    return (
+        answer
+        + " "
+        + page.with_note(rule["text"].removeprefix(f"{rule['rule']}: "), _figures(rule["figures"]))
+    )
+
+
+def _figures(figures: Mapping[str, Any]) -> str:
+    named = {name.replace("_", " "): value for name, value in figures.items() if value is not None}
+    return ", ".join(f"{name} {value:.4g}" for name, value in named.items())
+
+
+def _ledger(decision: Mapping[str, Any]) -> str:
+    before = decision["tests_before"]
+    if decision["alpha"] is None:
+        return "No test was made, so that nothing was spent."
+    return (
+        f"Of {len(before)} tests before this one, {sum(before)} promoted. That leaves a level of "
+        f"{decision['alpha']:.2g} for this test; its p-value is {decision['p']:.2g}."
+    )
+
+
+def _settings(rule: Mapping[str, Any]) -> Table:
+    guards = "; ".join(
+        f"{one['slicing']}{' ' + one['group'] if one['group'] else ''} at most {one['limit']} less"
+        for one in rule["guards"]
+    )
+    plain = [
+        (name.replace("_", " "), "none" if value is None else str(value))
+        for name, value in sorted(rule.items())
+        if name != "guards"
+    ]
+    columns = (Column("Setting"), Column("Value"))
+    rows = (*plain, ("guards", guards or "none"))
+    return Table("settings", "The rule's settings", columns, rows)
+
+
+def _inputs(decision: Mapping[str, Any]) -> Table:
+    named = {
+        "evidence.json": decision["evidence"],
+        **decision["inputs"],
+        "this decision": decision["sha256"],
+        "its signature": decision["signature"],
+    }
+    rows = tuple(
+        (name, Markup("<code>{}</code>").format(_short(value))) for name, value in named.items()
+    )
+    columns = (Column("File"), Column("sha256, first digits"))
+    return Table("inputs", "What the decision was made from", columns, rows)
+
+
+def _short(digest: str) -> str:
+    return digest[:HIDDEN]
+
+
+def _steps(steps: list[dict[str, Any]]) -> Table:
+    rows = tuple(
+        (one["step"], page.seconds(one["seconds"]), "was done already" if one["skipped"] else "run")
+        for one in steps
+    )
+    columns = (Column("Step"), Column("Time", numeric=True), Column("Work"))
+    return Table("steps", "Steps of the last run", columns, rows)
