@@ -66,9 +66,10 @@ def detections_of(
     allowed = _rank_in_class(labels, scores.shape[1]) < most_a_class
     best = Detections(boxes[allowed], found[allowed], labels[allowed])
     kept = torch.zeros(0, dtype=torch.int64, device=boxes.device)
-    for block in torch.arange(len(best.scores), device=boxes.device).split(BLOCK):
+    for start in range(0, len(best.scores), BLOCK):
         if len(kept) >= most:
             break
+        block = torch.arange(start, min(start + BLOCK, len(best.scores)), device=boxes.device)
         block = block[~_excluded(best, block, kept, overlap).any(dim=1)]
         kept = torch.cat([kept, block[~suppressed(_excluded(best, block, block, overlap))]])
     kept = kept[:most]
