@@ -50,6 +50,13 @@ creep: setup  ## a year of models that are each slightly worse
 faults: setup  ## ten planted faults: from which severity on the verdict stops them
 	@.venv/bin/python -m tests.support.retrains faults
 
+.PHONY: month crash-month
+month: setup  ## four weeks of real purchases retrained, one after the other: seconds, steps skipped, disk
+	@.venv/bin/python -m tests.support.month
+
+crash-month: setup  ## a small such month, killed at 50 random moments: the same champion, decisions and lists
+	@.venv/bin/python -m tests.support.month --small --kills 50
+
 lint: setup  ## style, types and the import rules
 	.venv/bin/ruff check --quiet .
 	.venv/bin/ruff format --check .

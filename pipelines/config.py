@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, Union
+from typing import Any, ClassVar, TypeVar, Union
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,6 +21,9 @@ class Config(BaseModel):
     """Base of every configuration: frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former name of a key -> what it is called now: said where the former is given."""
 
 
 C = TypeVar("C", bound=Config)
@@ -110,6 +113,9 @@ def _explain(cls: type[BaseModel], detail: Any) -> str:
     keys, models = _walk(cls, [str(part) for part in detail["loc"]])
     path = ".".join(keys) or "(the whole)"
     if detail["type"] == "extra_forbidden":
+        renamed = {old: new for model in models for old, new in _renamed(model).items()}
+        if keys[-1] in renamed:
+            return f"{path}: is called {renamed[keys[-1]]!r} now"
         known = sorted({name for model in models for name in model.model_fields})
         near = difflib.get_close_matches(keys[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
@@ -123,6 +129,10 @@ def _explain(cls: type[BaseModel], detail: Any) -> str:
     near = difflib.get_close_matches(str(detail["input"]), expected, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"{path}: {reason[0].lower()}{reason[1:]} (given: {_shown(detail['input'])}){hint}"
+
+
+def _renamed(model: type[BaseModel]) -> Mapping[str, str]:
+    return model.renamed if issubclass(model, Config) else {}
 
 
 def _shown(value: Any) -> str:

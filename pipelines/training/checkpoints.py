@@ -3,6 +3,7 @@ in the header, and no pickle.
 
 last.safetensors              model.*, ema.*, optimizer.* and the whole state: what a resumed
                               training starts from
+earlier.safetensors           the one before it, for where the last one is damaged
 best-<step>.safetensors       the weights that the model takes at the end; `last` says which step's
 """
 
@@ -55,6 +56,10 @@ class Checkpoints:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.last = directory / "last.safetensors"
+        self.earlier = directory / "earlier.safetensors"
+        self.passed_over: str | None = None
+        """Why `load_last` took the earlier checkpoint, if it did: the damaged one is not to take its
+        place."""
 
     def best(self, step: int) -> Path:
         """The file of the weights after `step`."""
@@ -69,37 +74,68 @@ class Checkpoints:
         return _read(self.best(step))[0]
 
     def save_last(self, checkpoint: Checkpoint) -> None:
-        """Replace the last checkpoint, then remove best weights that it does not name."""
+        """Replace the last checkpoint, which becomes the earlier one; then remove best weights that
+        neither names."""
         header = {
             "state": asdict(checkpoint.state),
             "facts": checkpoint.facts,
             "numbers": checkpoint.numbers,
         }
-        _write(self.last, checkpoint.tensors, header)
-        kept = self.best(checkpoint.state.best_step)
+        with atomic_file(self.last) as partial:
+            _save(partial, checkpoint.tensors, header)
+            if self.last.exists() and self.passed_over is None:
+                self.last.replace(self.earlier)
+        self.passed_over = None
+        kept = {self.best(checkpoint.state.best_step), self.best(self._best_step_of_earlier())}
         for path in self.directory.glob("best-*.safetensors"):
-            if path != kept:
+            if path not in kept:
                 path.unlink()
 
-    def load_last(self) -> Checkpoint | None:
-        """The last checkpoint, None where there is none yet; `ArtifactError` where it is
-        damaged."""
-        if not self.last.exists():
-            return None
-        tensors, header = _read(self.last)
+    def _best_step_of_earlier(self) -> int:
         try:
-            return Checkpoint(State(**header["state"]), header["facts"], tensors, header["numbers"])
-        except (KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"{self.last}: not a checkpoint of this release ({error}); train anew"
-            ) from error
+            with safe_open(self.earlier, framework="pt") as file:
+                return int(json.loads(file.metadata()[HEADER])["state"]["best_step"])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
+            return 0
+
+    def load_last(self) -> Checkpoint | None:
+        """The last checkpoint, or the earlier one where that is damaged; None where there is none
+        yet. Raises `ArtifactError` where neither can be read."""
+        there = [path for path in (self.last, self.earlier) if path.exists()]
+        if not there:
+            return None
+        try:
+            return _checkpoint(there[0])
+        except ArtifactError as error:
+            if len(there) == 1:
+                raise
+            found = _checkpoint(there[1])
+            self.passed_over = (
+                f"warning: {self.last}: missing or damaged, so the training goes on from the "
+                f"checkpoint before it, of step {found.state.step} ({error.__cause__})"
+            )
+            return found
+
+
+def _checkpoint(path: Path) -> Checkpoint:
+    tensors, header = _read(path)
+    try:
+        return Checkpoint(State(**header["state"]), header["facts"], tensors, header["numbers"])
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path}: not a checkpoint of this release ({error}); train anew"
+        ) from error
 
 
 def _write(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
+    with atomic_file(path) as partial:
+        _save(partial, tensors, header)
+
+
+def _save(path: Path, tensors: Mapping[str, torch.Tensor], header: Mapping[str, Any]) -> None:
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(header, sort_keys=True)
-    with atomic_file(path) as partial:
-        save_file(whole, partial, metadata={HEADER: text, DIGEST: _digest(whole, text)})
+    save_file(whole, path, metadata={HEADER: text, DIGEST: _digest(whole, text)})
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -112,6 +112,8 @@ class _Loop(Generic[B]):
                 "empty?"
             )
         last = self._checkpoints.load_last()
+        if self._checkpoints.passed_over is not None:
+            self._say(self._checkpoints.passed_over)
         if last is not None:
             self._resume(last)
         else:

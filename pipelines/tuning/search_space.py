@@ -2,7 +2,7 @@
 
 [search]
 "model.l2" = { low = 10.0, high = 5000.0, log = true }
-"model.factors" = { choices = [32, 64, 128] }
+"model.dim" = { choices = [32, 64, 128] }
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from falconer.recsys.testing import check_model
 
 def test_my_model(tmp_path):
-    check_model("mypackage.config:MODEL", tmp_path, knobs={"factors": 8})
+    check_model("mypackage.config:MODEL", tmp_path, knobs={"dim": 8})
 """
 
 from falconer.recsys.testing.checks import CHECKS, Case, check_model

@@ -43,19 +43,19 @@ Knobs = Mapping[str, Mapping[str, Any]]
 SEQUENCES = {"dim": 256, "feed_forward": 1024, "max_length": 200, "batch_size": 256}
 LARGE: Knobs = {
     "ncf": {
-        "factors": 64,
-        "mlp_factors": 128,
-        "layers": (256, 256, 128, 64),
+        "dim": 64,
+        "mlp_dim": 128,
+        "hidden": (256, 256, 128, 64),
         "batch_size": 209_715,
     },
-    "vae_cf": {"layers": (600,), "latent": 200, "batch_size": 8192},
+    "vae_cf": {"hidden": (600,), "dim": 200, "batch_size": 8192},
     "dlrm": {
         "dim": 128,
-        "bottom_layers": (512, 256),
-        "top_layers": (1024, 1024, 512, 256),
+        "bottom_hidden": (512, 256),
+        "hidden": (1024, 1024, 512, 256),
         "batch_size": 65_536,
     },
-    "wide_deep": {"dim": 32, "layers": (1024,) * 5, "batch_size": 131_072},
+    "wide_deep": {"dim": 32, "hidden": (1024,) * 5, "batch_size": 131_072},
     "sasrec": SEQUENCES,
     "bert4rec": SEQUENCES,
 }

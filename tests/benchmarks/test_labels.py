@@ -59,8 +59,8 @@ def config_of(model: str, optimizer: str) -> PairsConfig:
         "training": training,
     }
     if model == "dlrm":
-        return DlrmConfig(bottom_layers=BOTTOM, top_layers=TOP, **common)
-    return WideDeepConfig(layers=TOP, **common)
+        return DlrmConfig(bottom_hidden=BOTTOM, hidden=TOP, **common)
+    return WideDeepConfig(hidden=TOP, **common)
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 BATCHES, ROUNDS = 100, 5
 OURS = NcfConfig(
-    factors=64,
-    mlp_factors=64,
-    layers=(64, 32, 16),
+    dim=64,
+    mlp_dim=64,
+    hidden=(64, 32, 16),
     batch_size=1024,
     n_negatives=4,
     training=NcfTraining(epochs=1, monitor=None, patience=None, device="cpu"),
@@ -52,9 +52,9 @@ RECBOLE = {
         "candidate_num": 0,
     },
     "train_batch_size": PAIRS,  # RecBole counts the negatives in
-    "mf_embedding_size": OURS.factors,
-    "mlp_embedding_size": OURS.mlp_factors,
-    "mlp_hidden_size": list(OURS.layers),
+    "mf_embedding_size": OURS.dim,
+    "mlp_embedding_size": OURS.mlp_dim,
+    "mlp_hidden_size": list(OURS.hidden),
     "dropout_prob": 0.0,
     "mf_train": True,
     "mlp_train": True,

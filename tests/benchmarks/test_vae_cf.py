@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
 
 ROUNDS = 5
 OURS = VaeCfConfig(
-    layers=(600,),
-    latent=64,
+    hidden=(600,),
+    dim=64,
     dropout=0.5,
     batch_size=500,
     training=VaeCfTraining(epochs=1, monitor=None, patience=None, device="cpu"),
@@ -34,8 +34,8 @@ RECBOLE = {
     "batches": 10**6,  # a round is an epoch
     "train_batch_size": OURS.batch_size,
     "train_neg_sample_args": None,
-    "mlp_hidden_size": list(OURS.layers),
-    "latent_dimension": 2 * OURS.latent,  # RecBole counts means and variances
+    "mlp_hidden_size": list(OURS.hidden),
+    "latent_dimension": 2 * OURS.dim,  # RecBole counts means and variances
     "dropout_prob": OURS.dropout,
     "anneal_cap": OURS.anneal_cap,
     "total_anneal_steps": OURS.anneal_steps,
@@ -77,7 +77,7 @@ class Ours:
 def gemm_flops(users: int, n_items: int) -> float:
     """Multiplications and additions of a step in the layers after the first: three products a
     layer, of which the first gives the values and the others the gradients."""
-    hidden = 600 * 2 * OURS.latent + OURS.latent * 600
+    hidden = 600 * 2 * OURS.dim + OURS.dim * 600
     return 3 * 2 * users * (hidden + 600 * n_items)
 
 
@@ -116,7 +116,7 @@ def test_users_per_second_beside_recbole(
     )
     with capsys.disabled():
         print(
-            f"\nMult-VAE {data.n_items}-600-{OURS.latent}-600 on ML-1M, {threads} threads each, "
+            f"\nMult-VAE {data.n_items}-600-{OURS.dim}-600 on ML-1M, {threads} threads each, "
             "users a second\n"
             f"  rounds of an epoch of {data.n_users} users in batches of {OURS.batch_size}, after "
             "one to warm up\n"

@@ -22,12 +22,18 @@ protocol = "temporal"
 """
 
 
-def write(folder: Path, *, n_users: int = 200, n: int = 6000) -> None:
-    """`orders.csv` and `orders.toml` in `folder`; users of even and odd number like other items."""
+SECONDS = 3_000_000
+"""From the first order to the last."""
+END = 1_700_000_000 + SECONDS
+
+
+def write(folder: Path, *, n_users: int = 200, n: int = 6000, end: int = END) -> None:
+    """`orders.csv` and `orders.toml` in `folder`; users of even and odd number like other items.
+    The last order is just before the second `end`."""
     rng = np.random.default_rng(0)
     users = rng.integers(0, n_users, n)
     items = (rng.random(n) ** 2 * 25).astype(int) * 2 + users % 2
-    times = 1_700_000_000 + 3_000_000 // n * np.arange(n)
+    times = end - SECONDS + SECONDS // n * np.arange(n)
     lines = [f"c{u},s{i},{t}" for u, i, t in zip(users, items, times, strict=True)]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "orders.csv").write_text("customer,sku,bought_at\n" + "\n".join(lines) + "\n")
@@ -44,3 +50,40 @@ def pipeline(folder: Path, **changes: Any) -> Pipeline:
         "models": {"challengers": ["personal_popularity"]},
     }
     return parse(Pipeline, values | changes, "a test's pipeline")
+
+
+PIPELINE = """name = "shop"
+start = {start}
+cron = "* * * * *"
+[data]
+recipe = "{folder}/orders.toml"
+valid_days = 3
+[models]
+challengers = ["{folder}/waiting.toml"]
+"""
+WAITING = """from pathlib import Path
+import time
+
+from falconer.pipelines.models.registry import Model
+from falconer.recsys.models.personal_popularity.config import PersonalPopularityConfig
+from falconer.recsys.models.personal_popularity.on_numpy import load
+from falconer.recsys.models.personal_popularity.on_numpy import train as trained
+
+MODEL = Model(PersonalPopularityConfig, {"numpy": "waiting"})
+
+
+def train(config, data, run):
+    with Path("trainings").open("a") as stream:
+        stream.write("x")
+    while not Path("go").exists():
+        time.sleep(0.05)
+    return trained(config, data, run)
+"""
+
+
+def write_waiting(folder: Path, start: str) -> None:
+    """Beside `write`'s files: the pipeline file `shop.toml`, whose challenger's training notes that it
+    began (one letter in the file `trainings`) and then waits for the file `go`."""
+    (folder / "waiting.py").write_text(WAITING)
+    (folder / "waiting.toml").write_text('name = "waiting:MODEL"\n')
+    (folder / "shop.toml").write_text(PIPELINE.format(folder=folder, start=start))

@@ -32,7 +32,7 @@ decay = 0.9
 [search]
 "model.l2" = { low = 1.0, high = 9.0 }
 """
-KNOBS = ("model.training.epochs=2", "model.factors=4", "model.layers=[8]", "model.mlp_factors=4")
+KNOBS = ("model.training.epochs=2", "model.dim=4", "model.hidden=[8]", "model.mlp_dim=4")
 SMALL = tuple(part for knob in KNOBS for part in ("--set", knob))
 
 

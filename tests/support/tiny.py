@@ -40,11 +40,11 @@ TINY: Mapping[str, Mapping[str, Any]] = {
     "label_mean": {"by": "device"},
     "item_knn": {"decay": 0.7},
     "ease": {"decay": 0.7, "l2": 10.0},
-    "als": {"factors": 8},
+    "als": {"dim": 8},
     "ncf": {
-        "factors": 8,
-        "mlp_factors": 8,
-        "layers": (16, 8),
+        "dim": 8,
+        "mlp_dim": 8,
+        "hidden": (16, 8),
         "batch_size": 128,
         "training": NcfTraining(
             epochs=8, learning_rate=0.02, threads=1, monitor=None, patience=None
@@ -52,7 +52,7 @@ TINY: Mapping[str, Mapping[str, Any]] = {
     },
     "wide_deep": {
         "dim": 8,
-        "layers": (16, 8),
+        "hidden": (16, 8),
         "fields": None,
         "crosses": (("segment", "category"),),
         "batch_size": 128,
@@ -62,19 +62,19 @@ TINY: Mapping[str, Mapping[str, Any]] = {
     },
     "dlrm": {
         "dim": 8,
-        "bottom_layers": (8,),
-        "top_layers": (16, 8),
+        "bottom_hidden": (8,),
+        "hidden": (16, 8),
         "fields": None,
         "batch_size": 128,
         "training": PairsTraining(
             epochs=12, learning_rate=0.01, weight_decay=1e-4, threads=1, monitor=None, patience=None
         ),
     },
-    "bpr": {"factors": 8, "iterations": 100, "learning_rate": 0.05},
+    "bpr": {"dim": 8, "epochs": 100, "learning_rate": 0.05},
     "vae_cf": {
-        "layers": (32,),
+        "hidden": (32,),
         "decay": 0.7,
-        "latent": 8,
+        "dim": 8,
         "batch_size": 24,
         "training": VaeCfTraining(
             epochs=40, learning_rate=0.01, threads=1, monitor=None, patience=None
@@ -96,7 +96,7 @@ TINY: Mapping[str, Mapping[str, Any]] = {
 }
 """Knobs of the tiny form, where the defaults are too large or leave a capability unused."""
 
-BUDGET = {"batch_size", "iterations", "learning_rate", "training", "fields", "crosses", "by"}
+BUDGET = {"batch_size", "epochs", "learning_rate", "training", "fields", "crosses", "by"}
 """Knobs of the tiny form that replace a recipe's own: what it may cost, and the names of a
 dataset's features."""
 

@@ -42,12 +42,12 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("wide_deep", "labels", {"crosses": [["user", "item"]], "cross_buckets": 50, **MIXED}),
     ("dlrm", "top_n", {}),
     ("dlrm", "labels", MIXED),
-    ("ncf", "top_n", {"embedding_l2": 0.1}),
-    ("ncf", "top_n", {"variant": "gmf", "loss": "in_batch", "embedding_l2": 0.1}),
-    ("ncf", "top_n", {"variant": "mlp", "layers": [8]}),
+    ("ncf", "top_n", {"l2": 0.1}),
+    ("ncf", "top_n", {"variant": "gmf", "loss": "in_batch", "l2": 0.1}),
+    ("ncf", "top_n", {"variant": "mlp", "hidden": [8]}),
     ("ncf", "labels", {}),
     ("vae_cf", "top_n", {"anneal_steps": 0}),
-    ("vae_cf", "top_n", {"variant": "dae", "layers": [16, 8]}),
+    ("vae_cf", "top_n", {"variant": "dae", "hidden": [16, 8]}),
     *[
         ("sasrec", "top_n", {"loss": loss})
         for loss in ("softmax", "sampled_softmax", "gbce", "bce")

@@ -256,6 +256,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_named(file: str, content: bytes | None, tmp_path: Path) -> None:
     run = new_run(tmp_path)
     fit(Regression(), config(epochs=1), run)
+    (run.path / "checkpoints" / "earlier.safetensors").unlink()
     path = run.path / "checkpoints" / file
     path.write_bytes(path.read_bytes()[:-9] if content is None else content)
     with pytest.raises(ArtifactError, match=f"{re.escape(file)}: missing or damaged"):

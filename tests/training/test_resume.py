@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.runs import Run
+from falconer.pipelines.training.checkpoints import Checkpoint, Checkpoints
+from falconer.pipelines.training.result import State
 from falconer.pipelines.training.torch import fit
 from tests.support.small_training import (
     FORKS,
@@ -164,7 +167,50 @@ def test_what_a_kill_left_behind_is_removed(tmp_path: Path) -> None:
     path = new_run(tmp_path).path
     lives(path, config(), [{"kill_in_sync": 3}])
     left = sorted(file.name for file in (path / "checkpoints").iterdir())
-    assert left == ["best-000000020.safetensors", "last.safetensors"]
+    best = [f"best-{step:09d}.safetensors" for step in (18, 20)]
+    assert left == [*best, "earlier.safetensors", "last.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+@pytest.mark.parametrize("call", [7, 30], ids=["early", "late"])
+def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(
+    undisturbed: tuple[bytes, bytes], tmp_path: Path, call: int, damage: str
+) -> None:
+    """The training goes on from the earlier one, says so, and ends in the same bytes."""
+    path = new_run(tmp_path).path
+    killed = FORKS.Process(target=live, args=(path, config()), kwargs={"kill_at": call})
+    killed.start()
+    killed.join()
+    last = path / "checkpoints" / "last.safetensors"
+    content = last.read_bytes()
+    if damage == "gone":
+        last.unlink()
+    else:
+        flipped = bytes([*content[:-5], content[-5] ^ 1, *content[-4:]])
+        last.write_bytes(content[:-9] if damage == "cut" else flipped)
+    lives(path, config(), [])
+    assert outcome(path) == undisturbed
+    said = "goes on from the checkpoint before it" in (path / "log.txt").read_text()
+    assert said == (damage != "gone")
+
+
+def test_a_damaged_checkpoint_does_not_take_the_place_of_the_one_before(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path)
+    made = [Checkpoint(State(step=step), {}, {"w": torch.full((3,), step)}) for step in range(3)]
+    for one in made[:2]:
+        checkpoints.save_last(one)
+    checkpoints.last.write_bytes(b"")
+    found = checkpoints.load_last()
+    assert found is not None
+    assert found.state.step == 0
+    checkpoints.save_last(made[2])
+    checkpoints.last.write_bytes(b"")
+    found = checkpoints.load_last()
+    assert found is not None
+    assert found.state.step == 0
+    checkpoints.earlier.write_bytes(b"")
+    with pytest.raises(ArtifactError, match=r"earlier\.safetensors: missing or damaged"):
+        checkpoints.load_last()
 
 
 def test_metrics_that_lost_their_end_are_not_continued(tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from tests.support.small_training import FORKS, die
 RECIPE = """
 name = "ncf"
 [model]
-factors = 4
-mlp_factors = 4
-layers = [8, 4]
+dim = 4
+mlp_dim = 4
+hidden = [8, 4]
 dropout = 0.1
 batch_size = 128
 pretraining = { epochs = 2, threads = 1 }

@@ -11,7 +11,12 @@ from dbos import DBOS, SetWorkflowID
 
 from falconer.pipelines.config import parse
 from falconer.pipelines.console import say, warn
-from falconer.pipelines.errors import ExhaustedError, PipelineError
+from falconer.pipelines.errors import (
+    ConfigError,
+    ExhaustedError,
+    MissingExtraError,
+    PipelineError,
+)
 from falconer.workflows.retraining import decisions, judging, steps, store
 from falconer.workflows.retraining.config import Pipeline, Window
 from falconer.workflows.retraining.places import DECISION, Places
@@ -115,12 +120,12 @@ def _step(name: str, step: Callable[..., dict[str, Any]], job: Job, *arguments: 
 
 def _blaming_input(step: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
     """The step, whose failure refuses the window instead of failing the workflow; a full disk or
-    memory says nothing about the input."""
+    memory, a wrong recipe and an absent package say nothing about the input."""
 
     def run(job: Job, *arguments: Any) -> dict[str, Any]:
         try:
             return step(job, *arguments)
-        except ExhaustedError:
+        except (ConfigError, ExhaustedError, MissingExtraError):
             raise
         except PipelineError as error:
             return {"damage": [f"{type(error).__name__}: {error}"]}

@@ -114,6 +114,8 @@ class _Loop:
         if not len(self._batches):
             raise TrainingError(f"{self._run.path}: there is no batch to train on")
         last = self._checkpoints.load_last()
+        if self._checkpoints.passed_over is not None:
+            self._say(self._checkpoints.passed_over)
         if last is None:
             self._save()
             return

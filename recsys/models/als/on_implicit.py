@@ -10,7 +10,7 @@ with epsilon 1; base 2, so that a single event counts 1):
 A query's vector is equation 4 on its own history, whatever its order, with C the diagonal matrix of
 its c_i:
 
-    x = (Y'Y + Y'(C - I)Y + regularization I)^-1 Y'C p,      score(q, i) = x . y_i
+    x = (Y'Y + Y'(C - I)Y + l2 I)^-1 Y'C p,      score(q, i) = x . y_i
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class AlsScorer:
         self._config = config
         self.items_known = known_items(len(item_factors), n_items)
         items = item_factors.astype(np.float64)
-        self._common = items.T @ items + config.regularization * np.eye(items.shape[1])
+        self._common = items.T @ items + config.l2 * np.eye(items.shape[1])
 
     def factors(
         self, queries: Queries
@@ -129,7 +129,7 @@ def train(config: AlsConfig, data: Dataset, run: Run) -> AlsScorer:
 def load(directory: Path, config: AlsConfig, data: Dataset) -> AlsScorer:
     """Read `arrays.npz`; needs no `implicit`."""
     item_factors = load_arrays(directory, "item_factors")["item_factors"]
-    if item_factors.ndim != 2 or item_factors.shape[1] != config.factors:
+    if item_factors.ndim != 2 or item_factors.shape[1] != config.dim:
         raise ArtifactError(
             f"{directory}: damaged (vectors of shape {item_factors.shape}); train the model anew"
         )
@@ -146,10 +146,10 @@ def _fit(config: AlsConfig, confidence: Any) -> NDArray[np.float32]:
     # warns of it.
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
-            factors=config.factors,
-            regularization=config.regularization,
+            factors=config.dim,
+            regularization=config.l2,
             alpha=1.0,  # implicit takes the values of the matrix as c, and ours holds that
-            iterations=config.iterations,
+            iterations=config.epochs,
             random_state=config.seed,
         )
         model.fit(confidence, show_progress=False)

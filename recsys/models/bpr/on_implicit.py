@@ -7,7 +7,7 @@ one (so in proportion to its number of users), and by stochastic gradient ascent
 
     score(u, i) = x_u . y_i + b_i
     maximise     ln sigmoid(score(u, i) - score(u, j))
-                 - regularization / 2 |parameters of the triple|^2          (section 4)
+                 - l2 / 2 |parameters of the triple|^2          (section 4)
 """
 
 from __future__ import annotations
@@ -92,8 +92,7 @@ def train(config: BprConfig, data: Dataset, run: Run) -> BprScorer:
     users, items = _fit(config, binary)
     if not (np.isfinite(users).all() and np.isfinite(items).all()):
         raise TrainingError(
-            "BPR: the vectors are not finite; lower model.learning_rate or raise "
-            "model.regularization"
+            "BPR: the vectors are not finite; lower model.learning_rate or raise model.l2"
         )
     run.log_metrics(0, {"pairs": float(binary.nnz)})
     popularity = np.bincount(data.train_column("item"), minlength=data.n_items).astype(np.float32)
@@ -105,7 +104,7 @@ def load(directory: Path, config: BprConfig, data: Dataset) -> BprScorer:
     arrays = load_arrays(directory, "users", "items", "popularity")
     users, items, popularity = arrays["users"], arrays["items"], arrays["popularity"]
     shapes = (users.shape[1:], items.shape)
-    if shapes != ((config.factors + 1,), (len(popularity), config.factors + 1)):
+    if shapes != ((config.dim + 1,), (len(popularity), config.dim + 1)):
         raise ArtifactError(
             f"{directory}: damaged (vectors of shape {items.shape}); train the model anew"
         )
@@ -121,10 +120,10 @@ def _fit(config: BprConfig, binary: Any) -> tuple[Float32, Float32]:
     # implicit runs threads of its own; it warns of a BLAS with threads beside them.
     with threadpool_limits(1, "blas"):
         model = BayesianPersonalizedRanking(
-            factors=config.factors,
+            factors=config.dim,
             learning_rate=config.learning_rate,
-            regularization=config.regularization,
-            iterations=config.iterations,
+            regularization=config.l2,
+            iterations=config.epochs,
             num_threads=config.threads,
             random_state=config.seed,
         )

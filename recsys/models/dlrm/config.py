@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from pydantic import Field
 
 from falconer.recsys.configs.features import FieldsConfig
@@ -15,8 +18,12 @@ class DlrmConfig(FieldsConfig):
     own; a side without continuous features has no such vector.
     """
 
-    bottom_layers: tuple[Width, ...] = (64,)
+    renamed: ClassVar[Mapping[str, str]] = {
+        "bottom_layers": "bottom_hidden",
+        "top_layers": "hidden",
+    }
+    bottom_hidden: tuple[Width, ...] = (64,)
     """Widths of the layers between the continuous features and their vector, which has `dim`
     numbers."""
-    top_layers: tuple[Width, ...] = Field(default=(128, 64), min_length=1)
+    hidden: tuple[Width, ...] = Field(default=(128, 64), min_length=1)
     """Widths of the hidden layers above the dot products."""

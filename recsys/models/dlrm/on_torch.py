@@ -59,7 +59,7 @@ class Side(nn.Module):
         super().__init__()
         self.dim, n_numbers = config.dim, len(fields.numeric)
         self.tables = tables_of(fields.sizes, config.dim, config.tables, std=config.embedding_std)
-        self.bottom = Bottom([n_numbers, *config.bottom_layers, config.dim]) if n_numbers else None
+        self.bottom = Bottom([n_numbers, *config.bottom_hidden, config.dim]) if n_numbers else None
         self.n_vectors = len(fields.sizes) + bool(n_numbers)
         self.products = PairwiseProducts(self.n_vectors)
 
@@ -95,7 +95,7 @@ class Dlrm(TwoSided):
                 f"{', '.join(fields.names)} give only one"
             )
         self.top = SplitMlp(
-            [self.query.width, self.item.width, n_products], config.top_layers, config.dropout
+            [self.query.width, self.item.width, n_products], config.hidden, config.dropout
         )
 
     def query_side(self, query: Inputs) -> Parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic import Field
@@ -14,10 +15,11 @@ class LabelMeanConfig(ModelConfig):
     """The mean label in train of the rows of one kind, such as an item's click-through rate: the
     plain baseline.
 
-    (sum of the kind's labels + smoothing * mean of all) / (its rows + smoothing); the mean of all
+    (sum of the kind's labels + shrinkage * mean of all) / (its rows + shrinkage); the mean of all
     for unknown kinds.
     """
 
+    renamed: ClassVar[Mapping[str, str]] = {"smoothing": "shrinkage"}
     tasks: ClassVar[tuple[TaskName, ...]] = ("labels",)
     personalised: ClassVar[bool] = False
     discovers: ClassVar[bool] = False
@@ -26,5 +28,5 @@ class LabelMeanConfig(ModelConfig):
     by: str = "item"
     """What a kind is: "item", "user", the name of a categorical feature, or "none": one mean for
     all rows."""
-    smoothing: float = Field(default=10.0, ge=0)
+    shrinkage: float = Field(default=10.0, ge=0)
     """Rows' worth of the mean of all that each kind's mean is drawn towards."""

@@ -124,9 +124,9 @@ def train(config: LabelMeanConfig, data: Dataset, run: Run) -> LabelMeanScorer:
     rows = np.bincount(kind[known], minlength=kinds.n)
     sums = np.bincount(kind[known], weights=label[known], minlength=kinds.n)
     overall = label.mean()
-    weight = rows + config.smoothing
+    weight = rows + config.shrinkage
     means = np.divide(
-        sums + config.smoothing * overall, weight, out=np.full(kinds.n, overall), where=weight > 0
+        sums + config.shrinkage * overall, weight, out=np.full(kinds.n, overall), where=weight > 0
     )
     run.log_metrics(0, {"rows_of_a_kind": float(known.sum()), "mean_label": float(overall)})
     return LabelMeanScorer(means.astype(np.float32), np.float32(overall), kinds)

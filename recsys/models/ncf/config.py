@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -27,15 +28,21 @@ class NcfConfig(PairsConfig):
 
     tasks: ClassVar[tuple[TaskName, ...]] = ("top_n", "labels")
     folds_in: ClassVar[bool] = False
+    renamed: ClassVar[Mapping[str, str]] = {
+        "factors": "dim",
+        "mlp_factors": "mlp_dim",
+        "layers": "hidden",
+        "embedding_l2": "l2",
+    }
 
     variant: Literal["gmf", "mlp", "neumf"] = "neumf"
-    factors: int = Field(default=32, ge=1, le=4096)
+    dim: int = Field(default=32, ge=1, le=4096)
     """Length of the vectors that GMF multiplies."""
-    mlp_factors: int = Field(default=32, ge=1, le=4096)
+    mlp_dim: int = Field(default=32, ge=1, le=4096)
     """Length of the user's and of the item's vector that together are the input of the MLP."""
-    layers: tuple[Width, ...] = Field(default=(32, 16, 8), min_length=1)
+    hidden: tuple[Width, ...] = Field(default=(32, 16, 8), min_length=1)
     """Widths of the MLP's hidden layers."""
-    embedding_l2: float = Field(default=0.0, ge=0, le=1)
+    l2: float = Field(default=0.0, ge=0, le=1)
     """Penalty on the squared length of a pair's vectors, in GMF and in the MLP, beside the pair's
     loss; not with labels as the task, where `training.weight_decay` serves."""
     loss: Literal["binary", "in_batch"] = "binary"

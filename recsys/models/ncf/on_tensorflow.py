@@ -138,7 +138,7 @@ class NcfNetwork:
         """Equation 7, and the penalty."""
         labels = tf.reshape(batch["labels"], [-1])
         entropy = cross_entropy(self.scores(batch, noise), labels, self._config.label_smoothing)
-        l2 = self._config.embedding_l2
+        l2 = self._config.l2
         if not l2:
             return entropy
         items = tf.reshape(batch["items"], [-1])
@@ -173,7 +173,7 @@ class SoftmaxNetwork:
         again = items == tf.gather(items, place)[:, None]
         others = tf.where(again, -math.inf, scores - chance)
         loss = tf.reduce_mean(tf.reduce_logsumexp(tf.concat([own[:, None], others], 1), 1) - own)
-        l2 = self._config.embedding_l2
+        l2 = self._config.l2
         if not l2:
             return loss
         return loss + l2 * self._scores.squared_length(batch["users"], tf.gather(items, place))

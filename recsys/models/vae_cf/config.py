@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -24,14 +25,15 @@ class VaeCfConfig(ModelConfig):
     """Liang et al. 2018: an autoencoder of a user's distinct items; a user is folded in from the
     history alone."""
 
+    renamed: ClassVar[Mapping[str, str]] = {"layers": "hidden", "latent": "dim"}
     order_aware: ClassVar[bool] = True
 
     variant: Literal["vae", "dae"] = "vae"
     """Mult-VAE, or Mult-DAE: the same without a distribution over the latent vector."""
-    layers: tuple[Width, ...] = (600,)
+    hidden: tuple[Width, ...] = (600,)
     """Widths of the encoder's hidden layers; the decoder has the same in reverse. The paper's
     Mult-DAE has none."""
-    latent: int = Field(default=200, ge=1, le=16_384)
+    dim: int = Field(default=200, ge=1, le=16_384)
     """Length of the latent vector."""
     dropout: float = Field(default=0.5, ge=0, lt=1)
     """Share of a user's items that is dropped from the input in training."""

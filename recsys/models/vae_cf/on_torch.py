@@ -72,8 +72,8 @@ class VaeCf(nn.Module):
     def __init__(self, n_items: int, config: VaeCfConfig) -> None:
         super().__init__()
         self.n_items, self.variational = n_items, config.variant == "vae"
-        encoder = [*config.layers, 2 * config.latent if self.variational else config.latent]
-        decoder = [config.latent, *reversed(config.layers)]
+        encoder = [*config.hidden, 2 * config.dim if self.variational else config.dim]
+        decoder = [config.dim, *reversed(config.hidden)]
         self.input = nn.Parameter(nn.init.xavier_uniform_(torch.empty(n_items, encoder[0])))
         self.input_bias = nn.Parameter(_small(encoder[0]))
         self.encoder = nn.ModuleList(_linear(a, b) for a, b in pairwise(encoder))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,7 +17,8 @@ class WideDeepConfig(FieldsConfig):
     """Cheng et al. 2016: a linear model of fields and of crosses of fields, beside layers over the
     fields' vectors."""
 
-    layers: tuple[Width, ...] = Field(default=(128, 64), min_length=1)
+    renamed: ClassVar[Mapping[str, str]] = {"layers": "hidden"}
+    hidden: tuple[Width, ...] = Field(default=(128, 64), min_length=1)
     """Widths of the deep part's hidden layers."""
     crosses: tuple[Cross, ...] = ()
     """Fields by name, such as ["gender", "genre"]: each combination of their values has a weight of

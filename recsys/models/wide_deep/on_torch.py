@@ -115,7 +115,7 @@ class Deep(nn.Module):
             for side in (query, item)
         )
         widths = [len(side.sizes) * config.dim + len(side.numeric) for side in (query, item)]
-        self.mlp = SplitMlp(widths, config.layers, config.dropout)
+        self.mlp = SplitMlp(widths, config.hidden, config.dropout)
 
 
 class WideDeep(TwoSided):

@@ -45,14 +45,14 @@ decay = 0.7
 NCF = """
 name = "ncf"
 [model]
-factors = 4
-mlp_factors = 4
-layers = [4]
+dim = 4
+mlp_dim = 4
+hidden = [4]
 batch_size = 512
 training = { epochs = 6, learning_rate = 0.05, threads = 1 }
 [search]
 "model.training.learning_rate" = { low = 1e-6, high = 0.1, log = true }
-"model.layers" = { choices = [[8], [16, 8]] }
+"model.hidden" = { choices = [[8], [16, 8]] }
 """
 
 
@@ -136,7 +136,7 @@ def test_the_value_is_that_of_the_report(
 )
 def test_labels_are_searched_too(target: Target, metric: str, more: bool, tmp_path: Path) -> None:
     clicks = write_labels_dataset(tmp_path / "clicks", target=target)
-    text = 'name = "label_mean"\n[search]\n"model.smoothing" = { low = 1e-3, high = 1e6, log = true }\n'
+    text = 'name = "label_mean"\n[search]\n"model.shrinkage" = { low = 1e-3, high = 1e6, log = true }\n'
     best = tuning.tune(
         written(tmp_path, text), clicks.path, tmp_path / "runs", TuneConfig(trials=4)
     )
@@ -145,8 +145,8 @@ def test_labels_are_searched_too(target: Target, metric: str, more: bool, tmp_pa
     assert info["objective"] == {"metric": metric, "view": None, "value": values[0]}
     assert f"{max(values) if more else min(values):.4f}" in best.read_text().splitlines()[1]
     _, config = load_recipe(str(best))
-    assert config.model_dump()["smoothing"] in [
-        trial.params["model.smoothing"] for trial in trials_of(best)
+    assert config.model_dump()["shrinkage"] in [
+        trial.params["model.shrinkage"] for trial in trials_of(best)
     ]
     for knobs, match in (
         ({"metric": "ndcg@10"}, f"name one of .*{metric}"),

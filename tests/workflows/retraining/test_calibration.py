@@ -29,7 +29,7 @@ MEASURED = Calibration(
 
 def test_recipes_are_trained_with_other_seeds_and_the_verdict_takes_it_in(tmp_path: Path) -> None:
     orders.write(tmp_path, n=3000)
-    models = {"challengers": ["als"], "set": ["model.factors=2", "model.iterations=1"]}
+    models = {"challengers": ["als"], "set": ["model.dim=2", "model.epochs=1"]}
     shop = orders.pipeline(tmp_path, models=models)
     window = shop.window(orders.FIRST)
     found = calibrate(shop, window, seeds=3)

@@ -22,9 +22,9 @@ class Gmf(nn.Module):
 
     def __init__(self, n_users: int, n_items: int, config: NcfConfig) -> None:
         super().__init__()
-        self.user = _embedding(n_users, config.factors)
-        self.item = _embedding(n_items, config.factors)
-        self.out = nn.Parameter(_uniform(config.factors, fan_in=config.factors))
+        self.user = _embedding(n_users, config.dim)
+        self.item = _embedding(n_items, config.dim)
+        self.out = nn.Parameter(_uniform(config.dim, fan_in=config.dim))
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Users [B], items [B, K] -> [B, K]: h . (p_u * p_i) = (h * p_u) . p_i."""
@@ -54,13 +54,11 @@ class Mlp(nn.Module):
 
     def __init__(self, n_users: int, n_items: int, config: NcfConfig) -> None:
         super().__init__()
-        widths = config.layers
-        self.user = _embedding(n_users, config.mlp_factors)
-        self.item = _embedding(n_items, config.mlp_factors)
-        self.from_user = _linear(config.mlp_factors, widths[0], fan_in=2 * config.mlp_factors)
-        self.from_item = _linear(
-            config.mlp_factors, widths[0], fan_in=2 * config.mlp_factors, bias=False
-        )
+        widths = config.hidden
+        self.user = _embedding(n_users, config.mlp_dim)
+        self.item = _embedding(n_items, config.mlp_dim)
+        self.from_user = _linear(config.mlp_dim, widths[0], fan_in=2 * config.mlp_dim)
+        self.from_item = _linear(config.mlp_dim, widths[0], fan_in=2 * config.mlp_dim, bias=False)
         self.hidden = nn.ModuleList(_linear(a, b, fan_in=a) for a, b in pairwise(widths))
         self.out = nn.Parameter(_uniform(widths[-1], fan_in=widths[-1]))
         self.dropout = nn.Dropout(config.dropout)

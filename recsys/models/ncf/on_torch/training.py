@@ -8,7 +8,7 @@ With user vectors p, q and item vectors of GMF and of the MLP of their own, and 
 
 The loss is the binary cross-entropy of train events against drawn negatives (equation 7), its mean
 over all pairs. As in the authors' code the output has a bias b. Their L2 penalty on the vectors is
-`embedding_l2`.
+`l2`.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ def _refuse_for_labels(config: NcfConfig, data: Dataset) -> None:
             f"{data.path}: ncf learns from users and items, and here are none; train wide_deep or "
             "dlrm"
         )
-    given = [knob for knob in ("pretraining", "embedding_l2") if getattr(config, knob)]
+    given = [knob for knob in ("pretraining", "l2") if getattr(config, knob)]
     given += ["loss"] if config.loss == "in_batch" else []
     if given:
         raise ConfigError(
@@ -321,15 +321,13 @@ class _Training:
     def _task(self, config: NcfConfig, model: Ncf) -> NcfTask | SoftmaxTask:
         if config.loss == "in_batch":
             shared = InBatch(event_batches(config, self._events, device=self._device))
-            return SoftmaxTask(
-                model, shared, self._validation, self.popularity, l2=config.embedding_l2
-            )
+            return SoftmaxTask(model, shared, self._validation, self.popularity, l2=config.l2)
         return NcfTask(
             model,
             self._with_negatives,
             self._validation,
             self.popularity,
-            l2=config.embedding_l2,
+            l2=config.l2,
             smoothing=config.label_smoothing,
         )
 

@@ -131,7 +131,7 @@ def test_ncf_refuses_a_log_without_users_and_items(tmp_path: Path) -> None:
         train("ncf", log, tmp_path / "runs")
 
 
-@pytest.mark.parametrize("knobs", [{"embedding_l2": 0.1}, {"pretraining": NcfTraining(epochs=1)}])
+@pytest.mark.parametrize("knobs", [{"l2": 0.1}, {"pretraining": NcfTraining(epochs=1)}])
 def test_ncf_refuses_knobs_that_are_for_lists(
     knobs: dict[str, Any], clicks: Dataset, tmp_path: Path
 ) -> None:

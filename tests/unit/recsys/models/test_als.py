@@ -18,7 +18,7 @@ from falconer.recsys.models.als.config import AlsConfig
 from tests.support import tiny
 from tests.support.tiny import model, random_dataset
 
-KNOBS = {"factors": 3, "alpha": 4.0, "regularization": 0.5}
+KNOBS = {"dim": 3, "alpha": 4.0, "l2": 0.5}
 
 
 def test_a_query_is_folded_in_by_equation_4(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_query_is_folded_in_by_equation_4(tmp_path: Path) -> None:
         counts = np.bincount(queries.history[row], minlength=data.n_items)
         preference = (counts > 0).astype(float)
         confidence = np.diag(1 + KNOBS["alpha"] * np.log2(1 + counts))
-        system = y.T @ confidence @ y + KNOBS["regularization"] * np.eye(KNOBS["factors"])
+        system = y.T @ confidence @ y + KNOBS["l2"] * np.eye(KNOBS["dim"])
         expected = np.linalg.solve(system, y.T @ confidence @ preference)
         np.testing.assert_allclose(folded[row], expected, rtol=1e-4, atol=1e-5)
 
@@ -68,13 +68,13 @@ def test_histories_are_solved_in_blocks(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_training_lowers_the_objective(tmp_path: Path) -> None:
     data = random_dataset(tmp_path / "data", n_users=60, n_items=20)
-    config = AlsConfig(factors=4, alpha=2.0, regularization=0.1, iterations=20)
+    config = AlsConfig(dim=4, alpha=2.0, l2=0.1, epochs=20)
     counts = pair_counts(data).toarray()
     preference = (counts > 0).astype(float)
 
     def loss(y: np.ndarray) -> float:
         weights = 1 + config.alpha * np.log2(1 + counts)
-        systems = [y.T * c @ y + config.regularization * np.eye(4) for c in weights]
+        systems = [y.T * c @ y + config.l2 * np.eye(4) for c in weights]
         x = np.stack(
             [
                 np.linalg.solve(a, y.T @ (c * p))
@@ -82,7 +82,7 @@ def test_training_lowers_the_objective(tmp_path: Path) -> None:
             ]
         )
         fit = (weights * (preference - x @ y.T) ** 2).sum()
-        return float(fit + config.regularization * ((x**2).sum() + (y**2).sum()))
+        return float(fit + config.l2 * ((x**2).sum() + (y**2).sum()))
 
     run = tiny.train("als", "implicit", data, tmp_path, config)
     trained = load_arrays(run.model_directory, "item_factors")["item_factors"].astype(np.float64)
@@ -123,4 +123,4 @@ def test_vectors_of_another_length_are_refused(tmp_path: Path) -> None:
     data = random_dataset(tmp_path / "data")
     run = tiny.train("als", "implicit", data, tmp_path)
     with pytest.raises(ArtifactError, match="damaged"):
-        registry.resolve("als").load(run.model_directory, AlsConfig(factors=5), data)
+        registry.resolve("als").load(run.model_directory, AlsConfig(dim=5), data)

@@ -57,7 +57,7 @@ def test_seen_items_are_ranked_above_unseen_ones(tmp_path: Path) -> None:
     """The share of triples in the right order (the paper's AUC, equation 1) on the pairs that it
     was trained on."""
     data = random_dataset(tmp_path / "data", n_users=40, n_items=30)
-    scorer = tiny.model("bpr", data, tmp_path, factors=16, regularization=0.001, iterations=300)
+    scorer = tiny.model("bpr", data, tmp_path, dim=16, l2=0.001, epochs=300)
     queries = Queries(np.arange(40, dtype=np.int32), Ragged.of([[]] * 40))
     scores, seen = scorer.score(queries), pairs(data).toarray() > 0
     right = [
@@ -73,11 +73,11 @@ def test_more_threads_are_declared_not_to_repeat(tmp_path: Path) -> None:
     assert BprConfig.deterministic
     assert BprConfig().repeatable
     run = stages.train(
-        "bpr", data.path, tmp_path / "runs", overrides=["model.threads=2", "model.iterations=1"]
+        "bpr", data.path, tmp_path / "runs", overrides=["model.threads=2", "model.epochs=1"]
     )
     assert '"repeatable": false' in (run / "run.json").read_text()
     assert "training again gives another model" in (run / "log.txt").read_text()
-    run = stages.train("bpr", data.path, tmp_path / "runs", overrides=["model.iterations=1"])
+    run = stages.train("bpr", data.path, tmp_path / "runs", overrides=["model.epochs=1"])
     assert '"repeatable": true' in (run / "run.json").read_text()
     assert "another model" not in (run / "log.txt").read_text()
 
@@ -124,4 +124,4 @@ def test_vectors_of_another_length_are_refused(tmp_path: Path) -> None:
     data = random_dataset(tmp_path / "data")
     run = tiny.train("bpr", "implicit", data, tmp_path)
     with pytest.raises(ArtifactError, match="damaged"):
-        registry.resolve("bpr").load(run.model_directory, BprConfig(factors=5), data)
+        registry.resolve("bpr").load(run.model_directory, BprConfig(dim=5), data)

@@ -33,7 +33,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def network(data: Dataset, **knobs: Any) -> Dlrm:
     """A network with weights large enough that every part of the formula counts."""
-    config = DlrmConfig(**{"dim": 3, "bottom_layers": (4,), "top_layers": (5, 4), **knobs})
+    config = DlrmConfig(**{"dim": 3, "bottom_hidden": (4,), "hidden": (5, 4), **knobs})
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = Dlrm(fields_of(data, config.fields, model="dlrm"), config)

@@ -23,18 +23,18 @@ def scores(data: Dataset, root: Path, **knobs: object) -> np.ndarray:
     return tiny.ranker_of(run, data).score_pairs(data.pairs("test"))
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 5.0])
+@pytest.mark.parametrize("shrinkage", [0.0, 5.0])
 def test_an_items_score_is_its_smoothed_mean_label(
-    smoothing: float, clicks: Dataset, tmp_path: Path
+    shrinkage: float, clicks: Dataset, tmp_path: Path
 ) -> None:
     found, item = (
-        scores(clicks, tmp_path, by="item", smoothing=smoothing),
+        scores(clicks, tmp_path, by="item", shrinkage=shrinkage),
         clicks.pairs("test").item,
     )
     label, train_item = clicks.train_column("label"), clicks.train_column("item")
     for number in (0, 7, 29):
         mine = label[train_item == number]
-        expected = (mine.sum() + smoothing * label.mean()) / (len(mine) + smoothing)
+        expected = (mine.sum() + shrinkage * label.mean()) / (len(mine) + shrinkage)
         assert found[item == number] == pytest.approx(expected, abs=1e-6)
     assert found[item < 0] == pytest.approx(label.mean(), abs=1e-6)
 
@@ -79,9 +79,9 @@ def test_a_kind_that_the_dataset_lacks_is_named_with_the_nearest_one(
         scores(rows, tmp_path, by="item")
 
 
-def test_smoothing_has_bounds() -> None:
-    with pytest.raises(ConfigError, match="smoothing"):
-        load_recipe("label_mean", ["model.smoothing=-1"])
+def test_shrinkage_has_bounds() -> None:
+    with pytest.raises(ConfigError, match="shrinkage"):
+        load_recipe("label_mean", ["model.shrinkage=-1"])
 
 
 def test_a_dataset_whose_categories_mean_something_else_is_refused(

@@ -31,7 +31,7 @@ Weights = dict[str, NDArray[np.float64]]
 
 def network(variant: str, **knobs: Any) -> Ncf:
     """A network with weights large enough that every part of the formula counts."""
-    config = NcfConfig(variant=variant, factors=3, mlp_factors=4, layers=(6, 5, 2), **knobs)
+    config = NcfConfig(variant=variant, dim=3, mlp_dim=4, hidden=(6, 5, 2), **knobs)
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = Ncf(N_USERS, N_ITEMS, config)
@@ -230,7 +230,7 @@ def test_every_form_learns(
 
 
 def test_the_softmax_over_the_batch_learns(board: Dataset, tmp_path: Path) -> None:
-    knobs = {"variant": "gmf", "loss": "in_batch", "embedding_l2": 1e-4}
+    knobs = {"variant": "gmf", "loss": "in_batch", "l2": 1e-4}
     run = tiny.train("ncf", "torch", board, tmp_path, small(training=training(12), **knobs))
     scores = tiny.novel_scores(tiny.scorer_of(run, board), board.queries("test"))
     assert np.mean(scores.argmax(axis=1) == board.truth("test").items.values) > 0.5
@@ -289,8 +289,8 @@ def test_candidates_are_scored_as_pairs(tmp_path: Path) -> None:
 
 
 def test_a_wrong_variant_and_empty_layers_are_refused() -> None:
-    with pytest.raises(ConfigError, match=re.compile("variant.*layers", re.DOTALL)):
-        parse(NcfConfig, {"variant": "neumff", "layers": []}, "recipe")
+    with pytest.raises(ConfigError, match=re.compile("variant.*hidden", re.DOTALL)):
+        parse(NcfConfig, {"variant": "neumff", "hidden": []}, "recipe")
     with pytest.raises(ConfigError, match="halves of neumf"):
         parse(NcfConfig, {"variant": "gmf", "pretraining": {}}, "recipe")
     with pytest.raises(ConfigError, match="one product a pair"):

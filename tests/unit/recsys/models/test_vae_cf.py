@@ -33,7 +33,7 @@ def network(
 ) -> tuple[VaeCf, VaeCfConfig]:
     """A network with weights large enough that every part of the formula counts."""
     config = VaeCfConfig.model_validate(
-        {"variant": variant, "layers": layers, "latent": LATENT, **knobs}
+        {"variant": variant, "hidden": layers, "dim": LATENT, **knobs}
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -101,7 +101,7 @@ def test_a_query_without_a_known_item_gets_the_popularity_exactly() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_place_in_a_batch_changes_no_bit(threads: int) -> None:
     """Every place of two blocks, beside other histories."""
-    config = VaeCfConfig(layers=(600,), latent=200)
+    config = VaeCfConfig(hidden=(600,), dim=200)
     scorer = VaeCfScorer(
         on_torch.initial(1003, config).eval(), np.zeros(1003, np.float32), 0.9, 1003
     )
@@ -236,7 +236,7 @@ def small(**knobs: Any) -> VaeCfConfig:
 def test_every_form_learns(
     variant: str, layers: tuple[int, ...], board: Dataset, tmp_path: Path
 ) -> None:
-    run = tiny.train("vae_cf", "torch", board, tmp_path, small(variant=variant, layers=layers))
+    run = tiny.train("vae_cf", "torch", board, tmp_path, small(variant=variant, hidden=layers))
     scores = tiny.novel_scores(tiny.scorer_of(run, board), board.queries("test"))
     assert np.mean(scores.argmax(axis=1) == board.truth("test").items.values) > 0.9
 
@@ -309,4 +309,4 @@ def test_a_monitor_of_another_length_is_refused(board: Dataset, tmp_path: Path) 
 def test_weights_of_another_size_are_refused(board: Dataset, tmp_path: Path) -> None:
     run = tiny.train("vae_cf", "torch", board, tmp_path)
     with pytest.raises(ArtifactError, match="damaged"):
-        registry.resolve("vae_cf").load(run.model_directory, small(latent=4), board)
+        registry.resolve("vae_cf").load(run.model_directory, small(dim=4), board)

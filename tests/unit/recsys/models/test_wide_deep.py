@@ -31,7 +31,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def network(data: Dataset, **knobs: Any) -> WideDeep:
     """A network with weights large enough that every part of the formula counts."""
-    config = WideDeepConfig(**{"dim": 3, "layers": (5, 4), "crosses": CROSSES, **knobs})
+    config = WideDeepConfig(**{"dim": 3, "hidden": (5, 4), "crosses": CROSSES, **knobs})
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = WideDeep(fields_of(data, None, model="wide_deep"), config)
@@ -178,7 +178,7 @@ def test_a_cross_is_learnt_that_no_sum_of_its_parts_can_tell(tmp_path: Path) -> 
     knobs: dict[str, Any] = {
         "fields": ("segment", "category"),
         "dim": 1,
-        "layers": (1,),
+        "hidden": (1,),
         "batch_size": 128,
         "wide_optimizer": "adagrad",
         "wide_learning_rate": 0.3,

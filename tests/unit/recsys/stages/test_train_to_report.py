@@ -157,8 +157,8 @@ def test_a_model_that_validates_says_on_which_fold(board: Dataset, tmp_path: Pat
     knobs = [
         "model.training.epochs=1",
         "model.training.threads=1",
-        "model.factors=4",
-        "model.mlp_factors=4",
+        "model.dim=4",
+        "model.mlp_dim=4",
     ]
     assert (
         Run.open(stages.train("ncf", board.path, tmp_path / "r", overrides=knobs)).info[

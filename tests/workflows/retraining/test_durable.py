@@ -1,0 +1,83 @@
+"""What DBOS would do by itself, and must not; what fails, and how that is told."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from falconer.pipelines.errors import ConfigError
+from falconer.workflows.retraining import schedule, store
+from falconer.workflows.retraining.config import Pipeline
+from falconer.workflows.retraining.pipeline import retrain
+from falconer.workflows.retraining.places import DECISION, Places
+from falconer.workflows.retraining.status import status
+from tests.support import orders
+
+
+def test_a_wrong_recipe_fails_the_run_and_refuses_no_window(tmp_path: Path) -> None:
+    orders.write(tmp_path, n=300)
+    (tmp_path / "orders.toml").write_text('name = "orders"\n[source]\nkind = "files"\n')
+    shop = orders.pipeline(tmp_path)
+    with pytest.raises(ConfigError, match="events: required, and absent"):
+        retrain(shop, shop.window(orders.FIRST))
+    assert not (Places.of(shop).window(orders.FIRST) / DECISION).exists()
+    assert status(shop, shop.start)["failed"] == [f"shop-{orders.FIRST}-1"]
+    assert [one.status for one in store.workflows(shop)] == ["ERROR"]
+
+
+@pytest.fixture(scope="module")
+def decided(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """A pipeline whose first window is decided."""
+    folder = tmp_path_factory.mktemp("decided")
+    orders.write(folder, n=3000)
+    shop = orders.pipeline(folder)
+    retrain(shop, shop.window(orders.FIRST))
+    return shop
+
+
+def rows(shop: Pipeline, query: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(Places.of(shop).registry / store.DATABASE) as database:
+        found = database.execute(query).fetchall()
+        database.commit()
+    database.close()
+    return found
+
+
+def test_what_is_stored_is_json_and_no_pickle(decided: Pipeline) -> None:
+    stored = rows(decided, "select output, serialization from operation_outputs")
+    assert len(stored) > 8
+    for output, kind in stored:
+        assert kind == "portable_json"
+        json.loads(str(output))
+    inputs = rows(decided, "select inputs from workflow_input")
+    assert inputs
+    for (text,) in inputs:
+        json.loads(str(text))
+
+
+def test_a_workflow_of_another_version_is_shown_and_left_alone(decided: Pipeline) -> None:
+    """DBOS goes on with none of another version, for ever, and says nothing."""
+    name = f"shop-{orders.FIRST}-1"
+    rows(decided, "update workflow_status set status = 'PENDING', application_version = '0'")
+    found = status(decided, decided.start)
+    assert (found["unfinished"], found["alarms"]) == (
+        [],
+        [f"of another version, so that nothing goes on with: {name}"],
+    )
+    second = retrain(decided, decided.window(orders.SECOND))
+    assert second["outcome"] in {"promote", "keep", "undecidable"}
+    assert [one.id for one in store.workflows(decided) if one.is_orphan] == [name]
+
+
+def test_windows_that_were_missed_become_one_workflow(tmp_path: Path) -> None:
+    """DBOS's own backfill would enqueue every missed one; nothing of its schedules is used."""
+    orders.write(tmp_path, n=3000)
+    shop = orders.pipeline(tmp_path, start="2023-11-21")
+    now = datetime(2023, 12, 19, 4, tzinfo=UTC)
+    schedule.serve(shop, now=lambda: now, times=1)
+    assert [one.id for one in store.workflows(shop)] == ["shop-2023-12-12-1"]
+    assert rows(shop, "select * from workflow_schedules") == []
