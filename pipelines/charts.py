@@ -217,7 +217,7 @@ def scatter_chart(
 
 def _spread_scale(low: float, high: float, *, log: bool) -> Scale:
     """An x axis with room on either side of its values, and round ticks."""
-    start, stop = LINE_LEFT, drawing.WIDTH - 8
+    start, stop = LINE_LEFT, drawing.WIDTH - 48
     if not log:
         ticks = nice_ticks(min(0.0, low), high)
         return Scale(ticks[0], ticks[-1], start, stop, ticks)

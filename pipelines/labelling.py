@@ -41,7 +41,7 @@ class Box:
 
 
 def beside(points: Sequence[Place], widths: Sequence[float], inside: Box) -> list[Name]:
-    """A place for the name of each marker: the first of twelve around it that lies within `inside`
+    """A place for the name of each marker: the first of those around it that lies within `inside`
     and covers no marker and no other name, else the one that covers least."""
     markers = [Box(x - MARKER, y - MARKER, x + MARKER, y + MARKER) for x, y in points]
     taken: list[Box] = []
@@ -61,7 +61,7 @@ def _cheapest(found: Sequence[Name], width: float, others: Sequence[Box], inside
 def _around(x: float, y: float) -> list[Name]:
     """The nearest first; those at a side before those above and below."""
     found = [Name(x + GAP, y + 4, "start"), Name(x - GAP, y + 4, "end")]
-    for step in (1, 2):
+    for step in (1, 2, 3):
         up, down = y - 5 - step * (HEIGHT - 3), y + 6 + step * HEIGHT
         found += [Name(x, up, "middle"), Name(x, down, "middle")]
         found += [Name(x + MARKER, one, "start") for one in (up, down)]

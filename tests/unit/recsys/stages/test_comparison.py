@@ -67,13 +67,13 @@ def test_two_variants_of_a_recipe_are_told_apart_by_their_knobs(
 
 def test_variants_of_a_model_of_labels_are_told_apart_by_their_knobs(tmp_path: Path) -> None:
     data, runs = write_labels_dataset(tmp_path / "clicks"), []
-    for smoothing in (1, 30):
-        sets = [f"model.smoothing={smoothing}"]
+    for shrinkage in (1, 30):
+        sets = [f"model.shrinkage={shrinkage}"]
         run = stages.train("label_mean", data.path, tmp_path / "runs", overrides=sets)
         stages.predict(run)
         runs.append(stages.evaluate(run, config=EvaluationConfig(resamples=100)))
     page = stages.compare(runs, out=tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "label_mean (smoothing=1.0)" in page.replace("<wbr>", "")
+    assert "label_mean (shrinkage=1.0)" in page.replace("<wbr>", "")
 
 
 def test_a_run_that_is_named_twice_is_compared_once(
