@@ -44,7 +44,9 @@ KERAS_2 = (
 
 MOVED: Mapping[str, str] = {
     "tensorflow.python.training.tracking": "tensorflow.python.trackable",
-    "tensorflow.python.training.tracking.data_structures": "tensorflow.python.trackable.data_structures",
+    "tensorflow.python.training.tracking.data_structures": (
+        "tensorflow.python.trackable.data_structures"
+    ),
     **{f"keras.{name}": f"tf_keras.src.{name}" for name in KERAS_2},
 }
 """The name that merlin-models 23.12 imports -> the module's name now."""

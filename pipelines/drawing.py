@@ -37,7 +37,10 @@ def swatch(series: int) -> Markup:
 
 
 def _circle(x: float, y: float, r: float) -> str:
-    return f"M{at(x - r)} {at(y)}a{at(r)} {at(r)} 0 1 0 {at(2 * r)} 0a{at(r)} {at(r)} 0 1 0 {at(-2 * r)} 0z"
+    return (
+        f"M{at(x - r)} {at(y)}a{at(r)} {at(r)} 0 1 0 {at(2 * r)} 0a{at(r)} {at(r)} 0 1 0 "
+        f"{at(-2 * r)} 0z"
+    )
 
 
 def _polygon(*corners: tuple[float, float]) -> Callable[[float, float, float], str]:
@@ -53,7 +56,8 @@ _SHAPES: tuple[Callable[[float, float, float], str], ...] = (
     _polygon((0, -1.2), (1.15, 0.85), (-1.15, 0.85)),
     _polygon((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
     _polygon((0, 1.2), (1.15, -0.85), (-1.15, -0.85)),
-    _polygon((-1.2, -0.4), (-0.4, -0.4), (-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4),
+    _polygon((-1.2, -0.4), (-0.4, -0.4), (-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2,
+    0.4), (0.4, 0.4),
              (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4)),
     _polygon((-0.6, -1.05), (0.6, -1.05), (1.2, 0), (0.6, 1.05), (-0.6, 1.05), (-1.2, 0)),
 )  # fmt: skip

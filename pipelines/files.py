@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from falconer.pipelines.errors import ArtifactError, PipelineError
+from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
 from falconer.pipelines.exhaustion import exhaustion_named, named
 
 PARTIAL = ".partial"
@@ -172,7 +172,13 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """Yield a temporary path; on success it takes `target`'s place, on any exception it goes."""
+    """Yield a temporary path; on success it takes `target`'s place, on any exception it goes.
+
+    Raises `ConfigError` where `target` is there and no file: a folder, or a device such as
+    /dev/null, which root could replace.
+    """
+    if target.exists() and not target.is_file():
+        raise ConfigError(f"{target}: cannot write there (it is no file); name another one")
     with _workplace(target.parent) as place:
         partial = place / "file"
         with exhaustion_named(target):

@@ -85,7 +85,8 @@ def _environment(package: str) -> Environment:
     environment.globals |= {
         "style": Markup(style),
         "script": Markup(script),
-        "policy": f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src {_source(script)}; "
+        "policy": f"default-src 'none'; img-src data:; style-src {_source(style)}; script-src "
+        f"{_source(script)}; "
         "base-uri 'none'; form-action 'none'",
         "swatch": drawing.swatch,
     }

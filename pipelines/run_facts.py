@@ -57,7 +57,8 @@ class Facts(dict[str, Any]):
 
 
 def read_facts(path: Path) -> Facts:
-    """The facts in a `run.json`; `ArtifactError` where it is no table, or a value not of its type."""
+    """The facts in a `run.json`; `ArtifactError` where it is no table, or a value not of its
+    type."""
     values = read_json(path)
     if not isinstance(values, dict):
         raise ArtifactError(f"{path}: not the facts of a run (a table is wanted)")

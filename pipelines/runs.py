@@ -65,8 +65,8 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """An existing run, without what killed processes left in it; `ArtifactError` where `path` is
-        none."""
+        """An existing run, without what killed processes left in it; `ArtifactError` where `path`
+        is none."""
         if not (path / RUN_FILE).is_file():
             raise ArtifactError(
                 f"{path}: not a run directory (no {RUN_FILE}); `falconer train` writes one"

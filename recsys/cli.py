@@ -73,8 +73,8 @@ def train(
     """Train a recommender on a dataset; the last line printed is the run directory.
 
     A run that was killed or interrupted goes on from its last checkpoint with --resume, as if
-    nothing had happened. --refit trains a finished run's model anew on train and validation, with its
-    knobs and as many epochs as it chose.
+    nothing had happened. --refit trains a finished run's model anew on train and validation, with
+    its knobs and as many epochs as it chose.
 
     Example: falconer train ease --data data/shop/1f2e3d4c5b6a7988 --set model.l2=500
     """

@@ -23,8 +23,8 @@ TRAINING: Mapping[str, Any] = {
 def variants(config: VisionConfig) -> dict[str, VisionConfig]:
     """Name -> recipe: the whole one, and one without each part that it has.
 
-    Besides the parts of [augment] and the knobs in `TRAINING` these are the schedule (the rate stays),
-    no weight decay on normalisation (all weights decay), and the test size (FixRes).
+    Besides the parts of [augment] and the knobs in `TRAINING` these are the schedule (the rate
+    stays), no weight decay on normalisation (all weights decay), and the test size (FixRes).
     """
     found = {WHOLE: config}
     nothing = AugmentConfig()

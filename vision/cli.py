@@ -65,7 +65,8 @@ def train(
         say_written(stage.resume(resume))
     elif recipe is None or data is None:
         raise ConfigError(
-            "say what to train on what: falconer vision train RECIPE --data DATA, or falconer vision "
+            "say what to train on what: falconer vision train RECIPE --data DATA, or falconer "
+            "vision "
             "train --resume RUN"
         )
     else:
@@ -131,7 +132,8 @@ def items(
 ) -> None:
     """Describe pictured items by tags and an embedding: an items table for `falconer etl`.
 
-    Example: falconer vision items runs/20250101T120000Z-resnet50-torch-1a2b3c films --out items.parquet
+    Example: falconer vision items runs/20250101T120000Z-resnet50-torch-1a2b3c films --out
+    items.parquet
     """
     from falconer.pipelines.console import say_written
     from falconer.vision.stages import items as stage

@@ -71,8 +71,9 @@ class AugmentConfig(Config):
     """Changes of training pictures; all are off by default."""
 
     crop: Literal["none", "random_resized", "padded"] = "none"
-    """random_resized: a part of `crop_area` of the picture, scaled to the size (Szegedy et al. 2015);
-    padded: the picture with a rim of `padding` black pixels, from which the size is cut (He 2016)."""
+    """random_resized: a part of `crop_area` of the picture, scaled to the size (Szegedy et al.
+    2015); padded: the picture with a rim of `padding` black pixels, from which the size is cut (He
+    2016)."""
     crop_area: tuple[float, float] = (0.08, 1.0)
     padding: int = Field(default=4, ge=1)
     flip: bool = False
@@ -82,9 +83,11 @@ class AugmentConfig(Config):
     erasing: Share = 0.0
     """Chance that a rectangle is replaced by noise (Zhong et al. 2020)."""
     mixup: float = Field(default=0.0, ge=0)
-    """alpha of the Beta distribution that two pictures are mixed by (Zhang et al. 2018); 0 = never."""
+    """alpha of the Beta distribution that two pictures are mixed by (Zhang et al. 2018); 0 =
+    never."""
     cutmix: float = Field(default=0.0, ge=0)
-    """alpha of the Beta distribution of the area that comes from another picture (Yun et al. 2019)."""
+    """alpha of the Beta distribution of the area that comes from another picture (Yun et al.
+    2019)."""
 
 
 class ImageTraining(TrainingConfig):
@@ -119,10 +122,12 @@ class VisionConfig(Config):
     """A recipe of image classification."""
 
     head: HeadTraining | None = None
-    """First the head alone is trained, on features that are extracted once: no picture is changed."""
+    """First the head alone is trained, on features that are extracted once: no picture is
+    changed."""
     unfreezing: tuple[str, ...] = ("stem",)
-    """Then `training` is run once for each of these: that part of the network and those after it are
-    trained. "stem" is everything; ("layer4", "layer2") unfreezes by stages; () keeps the head's."""
+    """Then `training` is run once for each of these: that part of the network and those after it
+    are trained. "stem" is everything; ("layer4", "layer2") unfreezes by stages; () keeps the
+    head's."""
 
     network: NetworkConfig = NetworkConfig()
     pictures: PicturesConfig = PicturesConfig()

@@ -1,7 +1,8 @@
-"""The first look: a network that cannot learn eight pictures by heart will not learn eight thousand.
+"""The first look: a network that cannot learn eight pictures by heart will not learn eight
+thousand.
 
-Before a training, a copy of the network is fitted to eight of its pictures, unchanged and unmixed. It
-takes seconds. Where that fails, what is wrong is looked for and named.
+Before a training, a copy of the network is fitted to eight of its pictures, unchanged and unmixed.
+It takes seconds. Where that fails, what is wrong is looked for and named.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ PICTURES = 8
 STEPS = 60
 RATE = 2e-3
 FITTED = 0.5
-"""The share of the first loss below which the pictures count as learned, with every answer right."""
+"""The share of the first loss below which the pictures count as learned, with every answer
+right."""
 FAR_MEAN, FAR_SPREAD = 3.0, (0.05, 10.0)
 
 
@@ -39,8 +41,8 @@ class Look:
 
 
 def first_look(network: Classifier, config: VisionConfig, prepared: Prepared) -> Look:
-    """Fit a copy of the network to eight pictures of the fold `train`, of as many classes as can be;
-    the network itself, and torch's generator, stay as they are."""
+    """Fit a copy of the network to eight pictures of the fold `train`, of as many classes as can
+    be; the network itself, and torch's generator, stay as they are."""
     rows = _chosen(prepared)
     device = next(network.parameters()).device
     pixels = [middle(prepared.pixels(int(row)), _at_training_size(config)) for row in rows]
@@ -148,7 +150,8 @@ def _wrong_scale(pictures: Tensor) -> list[str]:
     low, high = FAR_SPREAD
     if abs(mean) > FAR_MEAN or not low <= spread <= high:
         return [
-            f"scale: the network's input has a mean of {mean:.3g} and a spread of {spread:.3g}, and "
+            f"scale: the network's input has a mean of {mean:.3g} and a spread of {spread:.3g}, "
+            "and "
             "about 0 and 1 are wanted; look at pictures.mean and pictures.std"
         ]
     return []

@@ -30,7 +30,8 @@ Float32 = NDArray[np.float32]
 def features_of(
     network: Classifier, prepared: Prepared, config: PicturesConfig, *, weights_sha256: str
 ) -> Float32:
-    """float32[n, n_features] of all prepared pictures, from the cache beside them where it is there.
+    """float32[n, n_features] of all prepared pictures, from the cache beside them where it is
+    there.
 
     The cache's name follows from the weights and from how pictures become input.
     """

@@ -21,8 +21,8 @@ from falconer.vision.networks.classifier import Classifier
 
 
 def loss_of(logits: Tensor, targets: Tensor, *, tags: bool, smoothing: float = 0.0) -> Tensor:
-    """The mean loss of logits float[B, n_classes] against shares of classes, or against tags (binary
-    cross entropy, summed over the tags of a picture)."""
+    """The mean loss of logits float[B, n_classes] against shares of classes, or against tags
+    (binary cross entropy, summed over the tags of a picture)."""
     if tags:
         each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return each.sum(1).mean()

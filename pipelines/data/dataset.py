@@ -88,7 +88,12 @@ class Dataset:
         return [self._checked(name) for name in self._train_names()]
 
     def _train_names(self) -> list[str]:
-        return sorted(name for name in self.card.content if name.startswith("train/"))
+        names = sorted(name for name in self.card.content if name.startswith("train/"))
+        if not names:
+            raise ArtifactError(
+                f"{self.path / CARD}: damaged: it names no train file; run `falconer etl`"
+            )
+        return names
 
     def train_column(self, name: str) -> NDArray[Any]:
         """One column of the train events as an array: ours of that name (`schema`), else the event
@@ -176,8 +181,8 @@ class Dataset:
                 yield _truth_of(pa.Table.from_batches([batch]))
 
     def pairs(self, fold: Fold) -> Pairs:
-        """The fold's rows of the task `labels`, a query each (see `Pairs`); -1 where a source has no
-        users or items."""
+        """The fold's rows of the task `labels`, a query each (see `Pairs`); -1 where a source has
+        no users or items."""
         table = self._fold_table("pairs", fold)
         n = table.num_rows
         user = _ids_or_unknown(table, "user")

@@ -65,6 +65,7 @@ def refuse_overlap(run: Path, data: Dataset, fold: str) -> None:
     if both:
         raise ArtifactError(
             f"{run.name}: was trained on {both / compared:.1%} of the events ({both:,} of "
-            f"{compared:,} compared) that fold {fold} of {data.path} asks for, so its figures there "
+            f"{compared:,} compared) that fold {fold} of {data.path} asks for, so its figures "
+            "there "
             "would say nothing; train anew on that dataset, or judge on one whose test came later"
         )

@@ -46,7 +46,8 @@ def with_validation(data: Dataset) -> Iterator[RefitDataset]:
     """
     if VALID_EVENTS not in data.card.content:
         raise ArtifactError(
-            f"{data.path}: holds no validation events of users and items that train knows, so there "
+            f"{data.path}: holds no validation events of users and items that train knows, so "
+            "there "
             "is nothing to fit anew on (no fold valid, one of held-out users, or a dataset of an "
             "earlier release: rebuild that with `falconer etl`)"
         )

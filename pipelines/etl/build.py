@@ -206,7 +206,8 @@ def _fill(
 
 
 def _id_types(recipe: EtlRecipe, parent: Parent | None) -> dict[str, pl.DataType]:
-    """The types that ids must have: those of the dataset that this one extends, else the recipe's."""
+    """The types that ids must have: those of the dataset that this one extends, else the
+    recipe's."""
     stated = recipe.source.types if isinstance(recipe.source, Files) else {}
     types: dict[str, pl.DataType] = {
         kind: pl.Int64() if name == "integer" else pl.String() for kind, name in stated.items()

@@ -50,8 +50,8 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The vocabularies of users and items, and their lineage. A source of the task `labels` may have
-    neither."""
+    """The vocabularies of users and items, and their lineage. A source of the task `labels` may
+    have neither."""
 
     users: Vocabulary
     items: Vocabulary

@@ -71,7 +71,8 @@ def _repeats(events: pl.DataFrame, rule: str) -> pl.Series:
     if rule in ("pairs_first", "pairs_last"):
         if not {"user", "item"} <= set(events.columns):
             raise DataError(
-                f'clean.deduplicate = "{rule}" needs users and items, and the source has none; use "events"'
+                f'clean.deduplicate = "{rule}" needs users and items, and the '
+                'source has none; use "events"'
             )
         kept = events.unique(["user", "item"], keep="first" if rule == "pairs_first" else "last")
         return events.join(kept, on="ordinal", how="anti")["ordinal"]

@@ -150,8 +150,8 @@ def like(column: pl.Series, dtype: pl.DataType) -> pl.Series | None:
 
 
 def numbers(column: pl.Series, *, required: bool) -> Column:
-    """Float64 values. Faults: not a number, not finite, beyond float32; where `required` also null and NaN, which
-    else become null.
+    """Float64 values. Faults: not a number, not finite, beyond float32; where `required` also null
+    and NaN, which else become null.
 
     Raises `DataError` where the type cannot hold a number (dates, lists).
     """

@@ -52,8 +52,9 @@ class ContractConfig(Config):
     latest: Moment | None = None
     """An event after this is rejected; None means the moment of the check."""
     repeated_keys: Literal["first", "last", "refuse"] = "first"
-    """Of several rows for one user or item in their table: which one counts, `last` being the newest
-    where rows were appended; the others are set aside and counted. `refuse` stops the build."""
+    """Of several rows for one user or item in their table: which one counts, `last` being the
+    newest where rows were appended; the others are set aside and counted. `refuse` stops the
+    build."""
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,8 @@ def _repeated(name: str, key: pl.Series, code: pl.Series, rule: str) -> Fault:
     if rule == "refuse" and repeated.any():
         raise DataError(
             f"{name}: {int(repeated.sum()):,} rows repeat the {key.name} of an earlier row, first "
-            f'{sound.filter(repeated)[0]!r}; keep one each, or set contract.repeated_keys = "first" '
+            f"{sound.filter(repeated)[0]!r}; keep one each, or set "
+            'contract.repeated_keys = "first" '
             'or "last"'
         )
     other = "a later" if rule == "last" else "an earlier"

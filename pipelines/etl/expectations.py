@@ -18,7 +18,8 @@ from falconer.pipelines.etl.raw import OURS, Raw, feature_column
 
 
 class Expectation(Config):
-    """Of one event column: one of ours (`user`, `item`, `time`, `rating`, `weight`) or a feature."""
+    """Of one event column: one of ours (`user`, `item`, `time`, `rating`, `weight`) or a
+    feature."""
 
     least: FiniteFloat | None = None
     most: FiniteFloat | None = None

@@ -1,5 +1,5 @@
-"""Feature operators: how a column becomes a feature. Ours are Categorical, Continuous and Bucketize,
-which the engines compute; another package brings one by an entry point of the group
+"""Feature operators: how a column becomes a feature. Ours are Categorical, Continuous and
+Bucketize, which the engines compute; another package brings one by an entry point of the group
 "falconer.operators", or as `kind = "mypackage.toy:OPERATOR"` in a table of [features]."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Models by name: their configuration class, and where each backend's `train` and `load` are.
 
-A wing has one `Registry` over a literal table of its own models; other packages bring theirs through
-an entry point (`falconer.pipelines.plugins`), or are named as "module:attribute".
+A wing has one `Registry` over a literal table of its own models; other packages bring theirs
+through an entry point (`falconer.pipelines.plugins`), or are named as "module:attribute".
 """
 
 from __future__ import annotations

@@ -92,7 +92,8 @@ def load(directory: Path, card: Card, registry: Registry[Any, Any, Any], data: A
     implementation = registry.resolve(card.name, card.backend)
     if implementation.package != card.package:
         say(
-            f"note: {directory} was written by {card.package}, and {implementation.package} reads it"
+            f"note: {directory} was written by {card.package}, and {implementation.package} reads "
+            "it"
         )
     config = parse(implementation.config, card.config, str(directory / CARD))
     return implementation.load(directory, config, data)

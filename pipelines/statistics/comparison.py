@@ -124,7 +124,10 @@ def verdict(
     baselines stand."""
     leader, *rest = reports
     if not rest:
-        return f"Only {_with_value(leader, metric)} was judged, so there is nothing to compare it with."
+        return (
+            f"Only {_with_value(leader, metric)} was judged, so there is nothing to "
+            "compare it with."
+        )
     apart = _apart(differences)
     equals = [report for report in rest if not apart[leader.label, report.label]]
     gaps = {(gap.first, gap.second): gap for gap in differences}
@@ -167,7 +170,8 @@ def _on_baselines(
     sentences = [_stands(one.label, others, place, apart) for one in plain]
     verb = "beats" if len(others) == 1 else "beat"
     return " ".join(filter(None, sentences)) or (
-        f"{listed(others)} {verb} every plain baseline here ({listed([one.label for one in plain])})."
+        f"{listed(others)} {verb} every plain baseline here "
+        f"({listed([one.label for one in plain])})."
     )
 
 

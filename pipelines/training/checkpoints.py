@@ -58,8 +58,8 @@ class Checkpoints:
         self.last = directory / "last.safetensors"
         self.earlier = directory / "earlier.safetensors"
         self.passed_over: str | None = None
-        """Why `load_last` took the earlier checkpoint, if it did: the damaged one is not to take its
-        place."""
+        """Why `load_last` took the earlier checkpoint, if it did: the damaged one is not to take
+        its place."""
 
     def best(self, step: int) -> Path:
         """The file of the weights after `step`."""

@@ -21,13 +21,13 @@ class Ftrl(torch.optim.Optimizer):
         w <- 0 where |z| <= lambda_1, else -(z - sign(z) lambda_1) / ((beta + sqrt(n)) / alpha +
         lambda_2)
 
-    z starts so that the first weights are what they are. Where the rate changes from alpha' to alpha
-    (a schedule, a warm-up), sigma is the growth of the whole proximal term,
+    z starts so that the first weights are what they are. Where the rate changes from alpha' to
+    alpha (a schedule, a warm-up), sigma is the growth of the whole proximal term,
 
         sigma = (beta + sqrt(n + g^2)) / alpha - (beta + sqrt(n)) / alpha'
 
-    so that a step without a gradient leaves every weight as it is: z that was built with one rate and
-    read with another would scale all of them. A rate of 0 is a step that changes nothing. Dense
+    so that a step without a gradient leaves every weight as it is: z that was built with one rate
+    and read with another would scale all of them. A rate of 0 is a step that changes nothing. Dense
     gradients only.
     """
 

@@ -66,5 +66,8 @@ class Meter:
             self._bar.update(self._task, completed=self._done, rate=rate)
         elif self._shown:
             left = elapsed / (self._done - self._first) * (self._total - self._done)
-            line = f"{self._label}: step {self._done}/{self._total}, {rate} samples/s, about {left:.0f} s left"
+            line = (
+                f"{self._label}: step {self._done}/{self._total}, {rate} samples/s, about "
+                f"{left:.0f} s left"
+            )
             warn(line)

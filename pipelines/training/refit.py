@@ -13,8 +13,8 @@ REFIT = "refit_epochs"
 
 
 def total_steps(config: TrainingConfig, run: Run, name: str, steps_per_epoch: int) -> int:
-    """Updates of the weights in all. Schedules still run towards the end of `config.epochs`, as they
-    did where the epoch was chosen.
+    """Updates of the weights in all. Schedules still run towards the end of `config.epochs`, as
+    they did where the epoch was chosen.
 
     Raises `ArtifactError` where the run that chose did not have this fit.
     """
@@ -23,7 +23,8 @@ def total_steps(config: TrainingConfig, run: Run, name: str, steps_per_epoch: in
         return config.epochs * steps_per_epoch
     if name not in chosen:
         raise ArtifactError(
-            f"{run.path}: the run that it fits anew did not choose an epoch of {name or 'the model'}; "
+            f"{run.path}: the run that it fits anew did not choose an epoch of "
+            f"{name or 'the model'}; "
             "train that again"
         )
     steps = round(float(chosen[name]) * steps_per_epoch)

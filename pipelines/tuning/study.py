@@ -1,7 +1,7 @@
 """Search for a model's knobs: trials that are runs of their own, chosen by Optuna.
 
-What is trained, and what a trained run is worth, is the caller's `Experiment`: any wing's models are
-searched alike.
+What is trained, and what a trained run is worth, is the caller's `Experiment`: any wing's models
+are searched alike.
 
 <runs>/<study>/
     study.db    Optuna's store, which an interrupted search goes on from

@@ -144,7 +144,9 @@ METRICS: Mapping[str, Definition[Metric]] = {
         "where a query has more "
         "than {k} relevant items.",
         formula="sum(hit[r] for r in 1..{k}) / n_relevant",
-        denominator="n_relevant, the number of the query's relevant items in the catalogue and the view",
+        denominator=(
+            "n_relevant, the number of the query's relevant items in the catalogue and the view"
+        ),
         source="Standard definition; called recall@{k} by RecTools, ranx and TREC",
     ),
     "capped_recall": Definition(
@@ -160,13 +162,18 @@ METRICS: Mapping[str, Definition[Metric]] = {
         "Hits among the first {k} / {k}, also where a list is shorter.",
         formula="sum(hit[r] for r in 1..{k}) / {k}",
         denominator="{k}, however short the list",
-        source="Standard definition (implicit's `precision` is another: all hits / sum of min({k}, relevant items))",
+        source=(
+            "Standard definition (implicit's `precision` is another: all hits / sum of "
+            "min({k}, relevant items))"
+        ),
     ),
     "r_precision": Definition(
         r_precision,
         "Hits among the first R / R, where R = min({k}, number of relevant items).",
         formula="R = min({k}, n_relevant); sum(hit[r] for r in 1..R) / R",
-        denominator="R = min({k}, n_relevant): the whole n_relevant where the list is cut no earlier",
+        denominator=(
+            "R = min({k}, n_relevant): the whole n_relevant where the list is cut no earlier"
+        ),
         source="Buckley and Voorhees 2000, on lists cut at {k}",
     ),
     "hit_rate": Definition(
@@ -181,14 +188,20 @@ METRICS: Mapping[str, Definition[Metric]] = {
         "Sum over the hits among the first {k} of 1 / log2(rank + 1), ranks from 1, / the same sum "
         "of an ideal list, "
         "which has min({k}, number of relevant items) hits at its top. Gains are binary.",
-        formula="sum(hit[r] / log2(r + 1) for r in 1..{k}) / sum(1 / log2(r + 1) for r in 1..min({k}, n_relevant))",
+        formula=(
+            "sum(hit[r] / log2(r + 1) for r in 1..{k}) / sum(1 / log2(r + 1) for r in "
+            "1..min({k}, n_relevant))"
+        ),
         denominator="the sum of an ideal list: min({k}, n_relevant) hits at its top",
         source="Järvelin and Kekäläinen 2002; discount log2(rank + 1) of Burges et al. 2005",
     ),
     "ndcg_log_rank": Definition(
         ndcg_log_rank,
         "As ndcg@{k}, with the discount max(1, log2(rank)): the first two ranks count alike.",
-        formula="sum(hit[r] / max(1, log2(r)) for r in 1..{k}) / the same sum over r in 1..min({k}, n_relevant)",
+        formula=(
+            "sum(hit[r] / max(1, log2(r)) for r in 1..{k}) / the same sum over r in "
+            "1..min({k}, n_relevant)"
+        ),
         denominator="the sum of an ideal list: min({k}, n_relevant) hits at its top",
         source="Järvelin and Kekäläinen 2002, equation 2 with b = 2",
     ),

@@ -176,7 +176,10 @@ BEYOND_METRICS: Mapping[str, Definition[ListMetric]] = {
         "Share of pairs of a relevant and another catalogue item that stand in the right order, "
         "with the first {k} "
         "places as the list; a pair of which neither is listed counts one half.",
-        formula="(pairs in the right order + pairs beyond the list / 2) / (n_relevant * (n_items - n_relevant))",
+        formula=(
+            "(pairs in the right order + pairs beyond the list / 2) / (n_relevant * "
+            "(n_items - n_relevant))"
+        ),
         denominator="n_relevant * (n_items - n_relevant); no value where every item is relevant",
         source="Schröder, Thiele and Lehner 2011 (limited AUC); implicit computes the same",
     ),
@@ -185,7 +188,10 @@ BEYOND_METRICS: Mapping[str, Definition[ListMetric]] = {
         "Hits among the first {k} that are not among the {k} most popular items of train, / {k}.",
         formula="sum(hit[r] and popularity_rank(item[r]) > {k} for r in 1..{k}) / {k}",
         denominator="{k}, however short the list",
-        source="Ge et al. 2010, with the popularity list as primitive model, / {k} and not / unexpected items",
+        source=(
+            "Ge et al. 2010, with the popularity list as primitive model, / {k} and not "
+            "/ unexpected items"
+        ),
     ),
     "novelty": Definition(
         novelty,
@@ -194,7 +200,9 @@ BEYOND_METRICS: Mapping[str, Definition[ListMetric]] = {
         "bits; an item without a train event counts as one with one.",
         formula="mean(-log2(max(1, count(item[r])) / n_train_events) for listed r in 1..{k})",
         denominator="number of listed items among the first {k}",
-        source="Zhou et al. 2010 (self-information); shares of events as in Vargas and Castells 2011",
+        source=(
+            "Zhou et al. 2010 (self-information); shares of events as in Vargas and Castells 2011"
+        ),
         rules=LISTED_RULES,
         bounds=(0, None),
         better="neither by itself",
@@ -214,9 +222,14 @@ BEYOND_METRICS: Mapping[str, Definition[ListMetric]] = {
         "Mean over the pairs of listed items among the first {k} of the share of categorical item "
         "features in which "
         "the two differ; an item without a category differs from all.",
-        formula="mean(share of features f with f(a) != f(b) for pairs a, b of listed items among the first {k})",
+        formula=(
+            "mean(share of features f with f(a) != f(b) for pairs a, b of listed items "
+            "among the first {k})"
+        ),
         denominator="pairs of listed items; no value with fewer than two",
-        source="Smyth and McClave 2001, Ziegler et al. 2005 (intra-list), with the overlap distance",
+        source=(
+            "Smyth and McClave 2001, Ziegler et al. 2005 (intra-list), with the overlap distance"
+        ),
         rules=LISTED_RULES,
         better="neither by itself",
     ),
@@ -226,7 +239,8 @@ BEYOND_METRICS: Mapping[str, Definition[ListMetric]] = {
         "counts) and those of "
         "the listed items among the first {k}, smoothed with alpha = 0.01; 0 = the same shares.",
         formula="sum(p(c) * ln(p(c) / (0.99 * q(c) + 0.01 * p(c))) for categories c with p(c) > 0)",
-        denominator="p and q are shares among events and items that have a category (the item feature that the "
+        denominator="p and q are shares among events and items that have a category (the item "
+        "feature that the "
         "evaluation's settings name, else the dataset's first); no value where there are none",
         source="Steck 2018",
         rules=LISTED_RULES,

@@ -22,10 +22,19 @@ LISTED_RULES = (
 )
 """Of metrics that have one value a query and look at the list alone."""
 
-ALL_LISTS_RULES = "Over the lists of all queries, those without a relevant item too; no interval, since it is no mean."
+ALL_LISTS_RULES = (
+    "Over the lists of all queries, those without a relevant item too; no interval, "
+    "since it is no mean."
+)
 
-TIES = "Order among equal scores is not the metric's business: a list comes ranked, ties broken by item id ascending."
-NO_RELEVANT = "A query without a relevant item has no value and is left out of the mean; the report counts it."
+TIES = (
+    "Order among equal scores is not the metric's business: a list comes ranked, ties "
+    "broken by item id ascending."
+)
+NO_RELEVANT = (
+    "A query without a relevant item has no value and is left out of the mean; the "
+    "report counts it."
+)
 
 
 @dataclass(frozen=True)

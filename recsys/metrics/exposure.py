@@ -138,7 +138,10 @@ LIST_METRICS: Mapping[str, Definition[ExposureMetric]] = {
         "Gini index of the number of lists that each catalogue item is in among the first {k}: 0 "
         "where all items are "
         "shown alike, near 1 where one item takes every place. Items that are never shown count.",
-        formula="sum((2 i - n_items - 1) * c[i] for i in 1..n_items) / (n_items * sum(c)), c = counts, ascending",
+        formula=(
+            "sum((2 i - n_items - 1) * c[i] for i in 1..n_items) / (n_items * sum(c)), c "
+            "= counts, ascending"
+        ),
         denominator="n_items * number of listed places",
         source="Shani and Gunawardana 2011; Fleder and Hosanagar 2009",
         rules=ALL_LISTS_RULES,
@@ -164,7 +167,10 @@ LIST_METRICS: Mapping[str, Definition[ExposureMetric]] = {
         "same mean over the "
         "items of their histories, less 1: how much more popular lists are than what these users "
         "take.",
-        formula="mean list_popularity / mean history_popularity - 1, over users with a list and a history",
+        formula=(
+            "mean list_popularity / mean history_popularity - 1, over users with a list "
+            "and a history"
+        ),
         denominator="mean over users of the mean train events of their history's items",
         source="Abdollahpouri et al. 2019 and 2020",
         rules=ALL_LISTS_RULES,

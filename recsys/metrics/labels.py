@@ -158,7 +158,10 @@ BINARY_METRICS: Mapping[str, Definition[BinaryMetric]] = {
         auc,
         "Share of pairs of a row of label 1 and a row of label 0 whose scores are in the right "
         "order.",
-        formula="sum(s[p] > s[n], or 1/2 where equal, for positives p, negatives n) / (positives * negatives)",
+        formula=(
+            "sum(s[p] > s[n], or 1/2 where equal, for positives p, negatives n) / "
+            "(positives * negatives)"
+        ),
         denominator="positives * negatives; no value where either is 0",
         source="Hanley and McNeil 1982",
         rules=ROWS,

@@ -16,7 +16,8 @@ LEGEND = """\
 task          what it trains on: top_n (lists of items) or labels (a label for each row)
 personalised  lists differ with the history
 discovers     items outside the history are ranked personally too
-folds in      answers for users who came after training, from their history; the others answer them by popularity
+folds in      answers for users who came after training,
+from their history; others answer by popularity
 order         the order of the history counts
 needs         what a dataset must have
 repeats       training again gives the same bytes on a CPU, with the default knobs

@@ -1,4 +1,5 @@
-"""Business rules as data: which items no list may hold, and how many of a kind one list may hold."""
+"""Business rules as data: which items no list may hold, and how many of a kind one list may
+hold."""
 
 from __future__ import annotations
 

@@ -122,8 +122,8 @@ def _part(
     queries: Queries,
     wanted: Wanted,
 ) -> dict[str, int]:
-    """Write one part, or find it; returns its counts. They are written last: a part that has them is
-    whole."""
+    """Write one part, or find it; returns its counts. They are written last: a part that has them
+    is whole."""
     noted = folder / f"_part-{number:05}.json"
     if noted.is_file():
         return dict(json.loads(noted.read_text(encoding="utf-8")))

@@ -7,8 +7,8 @@ while the score rises; below, the item's id. Keys in rising order are items by f
 then by rising id, and no two are equal, so partitioning and sorting them knows no ties. -0.0 and
 0.0 are the same score.
 
-All but a few items are dismissed by the greatest score of their chunk alone: k chunks whose greatest
-scores reach a floor hold k items that reach it.
+All but a few items are dismissed by the greatest score of their chunk alone: k chunks whose
+greatest scores reach a floor hold k items that reach it.
 """
 
 from __future__ import annotations

@@ -171,7 +171,8 @@ def protocol_card(
         "parameters": ", ".join(
             f"{key} = {value}" for key, value in data.card.split.parameters.items()
         ),
-        "bootstrap": f"Intervals hold {100 * first.level:g}\u00a0% of {page.count(first.resamples)} bootstrap "
+        "bootstrap": f"Intervals hold {100 * first.level:g}\u00a0% of "
+        f"{page.count(first.resamples)} bootstrap "
         f"resamples of the queries (seed {first.seed}). A paired difference is computed on the "
         "same queries for both "
         "models, and its interval is that of the difference, not of the two means.",

@@ -115,8 +115,10 @@ def _protocol_card(
             f"{key} = {value}" for key, value in data.card.split.parameters.items()
         ),
         "definitions": list(definitions.items()),
-        "bootstrap": f"Intervals hold {100 * first.level:g}\u00a0% of {page.count(first.resamples)} bootstrap "
-        f"resamples of {page.count(first.n_units)} {units_of(first).lower()} (seed {first.seed}), of values "
+        "bootstrap": f"Intervals hold {100 * first.level:g}\u00a0% of "
+        f"{page.count(first.resamples)} bootstrap "
+        f"resamples of {page.count(first.n_units)} {units_of(first).lower()} (seed {first.seed}), "
+        "of values "
         "whose mean is the "
         "metric: for one that is no mean over rows, such as the AUC, its first-order change with "
         "the row's weight. A "

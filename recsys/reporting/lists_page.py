@@ -28,9 +28,9 @@ def render(
     """The HTML of the comparison.
 
     `runs` are those that made the lists; `run.path / view / "recommendations.parquet"` is read for
-    the users that `config` allows. Reports whose lists came from elsewhere (`report.run` is None) take part in
-    everything but the users and the training curves. Raises `ArtifactError` where a run's lists are
-    missing or damaged.
+    the users that `config` allows. Reports whose lists came from elsewhere (`report.run` is None)
+    take part in everything but the users and the training curves. Raises `ArtifactError` where a
+    run's lists are missing or damaged.
     """
     config = config or ComparisonConfig()
     palette = Palette.of(comparison)
@@ -42,7 +42,10 @@ def render(
     people, searchable = explored[: examples.N_USERS], _explorer(explored, files)
     curves = curves_of(_labels(comparison), runs, palette)
     context = {
-        "title": f"{len(palette.numbers)} recommender{'s' * (len(palette.numbers) != 1)} on {data.card.name}",
+        "title": (
+            f"{len(palette.numbers)} recommender{'s' * (len(palette.numbers) != 1)} on "
+            f"{data.card.name}"
+        ),
         "sections": _contents(
             sections,
             has_people=bool(people),

@@ -1,5 +1,5 @@
-"""What a page shows of one view, or of the rows of the task `labels`: charts, leaderboard, slices and
-differences."""
+"""What a page shows of one view, or of the rows of the task `labels`: charts, leaderboard, slices
+and differences."""
 
 from __future__ import annotations
 

@@ -91,7 +91,8 @@ def _reversal(most: SliceDifference, others: Sequence[str], questions: str) -> s
     low, high = sorted((abs(most.low), abs(most.high)))
     interval = f"{page.decimal(low)} to {page.decimal(high)}"
     return (
-        f"{most.slicing}, {most.group} ({page.count(most.n)} {questions}): {most.second} is ahead of "
+        f"{most.slicing}, {most.group} ({page.count(most.n)} {questions}): {most.second} is ahead "
+        "of "
         f"{most.first} by "
         f"{page.decimal(abs(most.difference))} in {most.metric} ({interval}){also}"
     )
@@ -102,7 +103,10 @@ def none_found(view: ViewComparison[Any]) -> str:
     if not view.slices or worse_for_the_leader(view):
         return ""
     groups = len({(gap.slicing, gap.group) for gap in view.slices})
-    return f"In none of {groups} groups is another model ahead of {view.reports[0].label} outside the noise."
+    return (
+        f"In none of {groups} groups is another model ahead of {view.reports[0].label} "
+        "outside the noise."
+    )
 
 
 def trade_offs(

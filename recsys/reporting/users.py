@@ -30,7 +30,8 @@ N_CHOSEN = 12
 N_LISTED = 10
 
 RULE = (
-    "These users were chosen by their ids alone, never by a result: of all users with a history and "
+    "These users were chosen by their ids alone, never by a result: of all users with a history "
+    "and "
     "at least one relevant item in the catalogue, "
     f"those for whom the sha256 of \u201c{SEED}:<user id>\u201d comes first."
 )

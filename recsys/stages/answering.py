@@ -65,7 +65,7 @@ def recommend(
     chosen = tuple(dict.fromkeys(views)) or data.card.split.views
     overlap.refuse_overlap(run.path, data, fold)
     scorer = load_model(run.model_directory, data)
-    unknown = _unknown_users(scorer, data, fold)
+    unknown = unknown_users(scorer, data, fold)
     wanted = job.Job(
         fold,
         chosen,
@@ -89,7 +89,7 @@ def recommend(
     return run.path
 
 
-def _unknown_users(scorer: CatalogScorer | PairScorer, data: Dataset, fold: Fold) -> int | None:
+def unknown_users(scorer: CatalogScorer | PairScorer, data: Dataset, fold: Fold) -> int | None:
     """How many queries are answered without the model; None where it needs no ids of users."""
     if not isinstance(scorer, UserScorer):
         return None

@@ -1,4 +1,5 @@
-"""Parquet files are read in one place: elsewhere a folder called key=value would become a column."""
+"""Parquet files are read in one place: elsewhere a folder called key=value would become a
+column."""
 
 from __future__ import annotations
 

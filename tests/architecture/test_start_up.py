@@ -14,7 +14,10 @@ HEAVY = FRAMEWORKS | {"numpy", "scipy", "pandas", "polars", "pyarrow", "jinja2"}
 
 def imported_by(program: str) -> set[str]:
     """Top-level names of the modules that a program has imported at its end."""
-    code = f"{program}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
+    code = (
+        f"{program}\nimport json, sys\nprint(json.dumps(sorted({{name.partition('.')[0] "
+        f"for name in sys.modules}})))"
+    )
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )

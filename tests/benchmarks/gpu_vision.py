@@ -2,10 +2,10 @@
 
     python -m tests.benchmarks.gpu_vision [--small]
 
-On a GPU: bf16, channels_last, compiled, 256 pictures of 224 x 224 at once, beside NVIDIA's published
-figure for one A100 (2,470 pictures/s in training with mixed precision; its data pipeline is in that
-figure and none is in ours). Without a GPU, or with --small, it says so and uses ResNet-18 and
-small pictures in fp32, to show that it works.
+On a GPU: bf16, channels_last, compiled, 256 pictures of 224 x 224 at once, beside NVIDIA's
+published figure for one A100 (2,470 pictures/s in training with mixed precision; its data pipeline
+is in that figure and none is in ours). Without a GPU, or with --small, it says so and uses
+ResNet-18 and small pictures in fp32, to show that it works.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ started = time.perf_counter()
 child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
 _, status, usage = os.wait4(child, 0)
 seconds = time.perf_counter() - started
-figures = {"seconds": seconds, "peak_mb": usage.ru_maxrss / 1024, "code": os.waitstatus_to_exitcode(status)}
+figures = {"seconds": seconds, "peak_mb": usage.ru_maxrss / 1024,
+"code": os.waitstatus_to_exitcode(status)}
 os.write(3, json.dumps(figures).encode())
 """
 """Linux lets a new process begin with the high-water mark of the one that spawned it: so a process

@@ -68,7 +68,10 @@ def _peer(library: str, inputs: Path, cores: int = 2) -> str:
         return f"  {library}: not measured, it failed: {found.stderr.strip().splitlines()[-1]}"
     values = json.loads(found.stdout.strip().splitlines()[-1])
     n = len(np.load(inputs)["lists"])
-    return f"  {library:<58} {values['users_per_second']:>11,.0f}   cpu {cores * n / values['cpu_seconds']:>11,.0f}"
+    return (
+        f"  {library:<58} {values['users_per_second']:>11,.0f}   cpu "
+        f"{cores * n / values['cpu_seconds']:>11,.0f}"
+    )
 
 
 class ByFactors:

@@ -28,7 +28,8 @@ Scheme: TypeAlias = Literal["light", "dark"]
 
 PHONE, DESK = 390, 1280
 FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 
@@ -50,8 +51,8 @@ def comparison_of_one(root: Path) -> str:
 
 
 def comparison_of_rows(root: Path) -> str:
-    """Three models of the task `labels`, one of them from elsewhere with a label that tries to break
-    the page."""
+    """Three models of the task `labels`, one of them from elsewhere with a label that tries to
+    break the page."""
     data = write_labels_dataset(root / "clicks")
     score = np.linspace(0, 1, len(data.labels("test")))
     config = EvaluationConfig(resamples=100)
@@ -89,7 +90,8 @@ PAGES: dict[str, Callable[[Path], str]] = {
 
 BAD_PAGE = """<!doctype html><html lang="en"><head><title>Bad</title></head><body><main><h1>Bad</h1>
 <p style="color:#ccc;background:#fff">Hard to read</p><div style="width:2000px">Wide</div>
-<img src="https://example.org/a.png" alt="from elsewhere"><script>undefinedFunction()</script></main></body></html>"""
+<img src="https://example.org/a.png" alt="from elsewhere">
+<script>undefinedFunction()</script></main></body></html>"""
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,10 @@ def test_tiny_forms_name_registered_models_only() -> None:
 
 
 def test_looking_up_a_model_imports_no_framework() -> None:
-    code = f"import sys, falconer.recsys.models.recipe; print(sorted(set(sys.modules) & set({FRAMEWORKS})))"
+    code = (
+        "import sys, falconer.recsys.models.recipe; print(sorted(set(sys.modules) & "
+        f"set({FRAMEWORKS})))"
+    )
     found = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

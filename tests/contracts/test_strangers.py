@@ -1,5 +1,6 @@
-"""A package that brings a model, a metric, a source, a split protocol and a feature operator: installed
-from a folder, its model checked by the kit as ours are, and all of it used by the commands."""
+"""A package that brings a model, a metric, a source, a split protocol and a feature operator:
+installed from a folder, its model checked by the kit as ours are, and all of it used by the
+commands."""
 
 from __future__ import annotations
 

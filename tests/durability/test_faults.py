@@ -75,7 +75,8 @@ def sweep(forge: Forge, state: Path, folder: Path, case: Case, kind: Kind, *, fu
         if problem is not None:
             wrong.append(f"{at} ({undisturbed.changes[at - 1]}): {problem}")
     print(
-        f"{case.name}, {kind}: {len(tried)} of {len(undisturbed.changes)} points, {len(wrong)} wrong"
+        f"{case.name}, {kind}: {len(tried)} of {len(undisturbed.changes)} points, {len(wrong)} "
+        "wrong"
     )
     assert wrong == []
     return len(tried)

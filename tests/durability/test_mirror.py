@@ -67,7 +67,8 @@ from falconer.pipelines import tracking
 at, seen = int(sys.argv[2]), 0
 def hook(event, arguments):
     global seen
-    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_CREAT | os.O_WRONLY)
+    writes = event == "open" and isinstance(arguments[2],
+    int) and arguments[2] & (os.O_CREAT | os.O_WRONLY)
     if writes or event in ("os.rename", "sqlite3.connect", "os.mkdir"):
         seen += 1
         if seen == at:

@@ -14,7 +14,8 @@ MARK = "falconer-figure "
 
 
 class AbsentError(Exception):
-    """The part has nothing to run here: a package is not installed, or the code is not built yet."""
+    """The part has nothing to run here: a package is not installed, or the code is not built
+    yet."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ does, and how fast. It takes at most 8 minutes and any Python 3.11 or 3.12 that 
 newer and falconer's base dependencies (`make gpu-check PYTHON=/path/to/python`; the exported graphs
 need onnx and onnxruntime too, the ETL's part cuDF and NVTabular). Every part is a process of its
 own, and its figures are kept even where a later part fails. `make gpu-check SMALL=1` runs the same
-code in small on the CPU. The figures go to `docs/figures/gpu/`, and `make gpu-page` writes this page
+code in small on the CPU. The figures go to `docs/figures/gpu/`,
+and `make gpu-page` writes this page
 from them.
 """
 NONE = """

@@ -23,12 +23,19 @@ from falconer.recsys.judging.reports import (
 )
 from tests.support.datasets import write_dataset
 
-HOSTILE = "</td></svg><script>document.title='broken'</script><img src=x onerror=alert(1)>&amp;\"' \u202eabc\x00\x1b"
+HOSTILE = (
+    "</td></svg><script>document.title='broken'</script><img src=x "
+    "onerror=alert(1)>&amp;\"' \u202eabc\x00\x1b"
+)
 GOODS = (
-    "FLUID MILK WHITE ONLY", "BANANAS", "SOFT DRINKS 12/18&15PK CAN CAR", "SHREDDED CHEESE", "KIDS CEREAL",
-    "YOGURT NOT MULTI-PACKS", "POTATO CHIPS", "MAINSTREAM WHITE BREAD", "STRAWBERRIES", "PRIMAL", "HAMBURGER BUNS",
-    "TOILET TISSUE", "DAIRY CASE 100% PURE JUICE – O", "UNFLAVORED CAN COFFEE", "EGGS - X-LARGE", "SW GDS: DONUTS",
-    "REGULAR/COUNTRY STYLE SAUSAGE LINKS, FAMILY PACK", "SNACK CRACKERS", "FRZN MEAT ALTERNATIVES", "CHOICE BEEF",
+    "FLUID MILK WHITE ONLY", "BANANAS", "SOFT DRINKS 12/18&15PK CAN CAR", "SHREDDED CHEESE",
+    "KIDS CEREAL",
+    "YOGURT NOT MULTI-PACKS", "POTATO CHIPS", "MAINSTREAM WHITE BREAD", "STRAWBERRIES", "PRIMAL",
+    "HAMBURGER BUNS",
+    "TOILET TISSUE", "DAIRY CASE 100% PURE JUICE – O", "UNFLAVORED CAN COFFEE", "EGGS - X-LARGE",
+    "SW GDS: DONUTS",
+    "REGULAR/COUNTRY STYLE SAUSAGE LINKS, FAMILY PACK", "SNACK CRACKERS", "FRZN MEAT ALTERNATIVES",
+    "CHOICE BEEF",
 )  # fmt: skip
 CUTOFFS = (1, 5, 10, 20, 50, 100)
 FAMILIES = ("recall", "capped_recall", "precision", "hit_rate", "ndcg")

@@ -4,7 +4,8 @@ What is executed:
   ```sh        the whole block, by `bash -eu`
   ```console   the lines that begin with "$ "; other lines are the expected output (`...` =
                anything)
-  ```python    the whole block, in a process of its own; written to the file that its first line names
+  ```python    the whole block, in a process of its own; written to the file that its first line
+               names
                (`# toy.py`), if it does
   ```toml      written to the file that its first line names (`# my-shop.toml`); without such a line
                it is only parsed

@@ -197,7 +197,8 @@ def lines_of(month: Month) -> Iterator[str]:
         seconds = sum(step["seconds"] for step in steps)
         skipped = sum(bool(step["skipped"]) for step in steps) / len(steps)
         yield (
-            f"{day}: {decision['outcome']} ({decision['reason']}), {seconds:.1f} s, {skipped:.0%} of "
+            f"{day}: {decision['outcome']} ({decision['reason']}), {seconds:.1f} s, {skipped:.0%} "
+            "of "
             f"{len(steps)} steps there already"
         )
 

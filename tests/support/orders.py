@@ -1,4 +1,5 @@
-"""Orders of a small shop as files, and a pipeline over them: what a real retrain of seconds needs."""
+"""Orders of a small shop as files, and a pipeline over them: what a real retrain of seconds
+needs."""
 
 from __future__ import annotations
 
@@ -82,8 +83,8 @@ def train(config, data, run):
 
 
 def write_waiting(folder: Path, start: str) -> None:
-    """Beside `write`'s files: the pipeline file `shop.toml`, whose challenger's training notes that it
-    began (one letter in the file `trainings`) and then waits for the file `go`."""
+    """Beside `write`'s files: the pipeline file `shop.toml`, whose challenger's training notes that
+    it began (one letter in the file `trainings`) and then waits for the file `go`."""
     (folder / "waiting.py").write_text(WAITING)
     (folder / "waiting.toml").write_text('name = "waiting:MODEL"\n')
     (folder / "shop.toml").write_text(PIPELINE.format(folder=folder, start=start))

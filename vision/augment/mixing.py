@@ -13,8 +13,8 @@ from falconer.vision.config import AugmentConfig
 def mixed(
     pictures: Tensor, targets: Tensor, config: AugmentConfig, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Each picture with the one before it in the batch: mixup (Zhang et al. 2018), CutMix (Yun et al.
-    2019), or either with the same chance where both are on.
+    """Each picture with the one before it in the batch: mixup (Zhang et al. 2018), CutMix (Yun et
+    al. 2019), or either with the same chance where both are on.
 
     pictures float32[B, C, h, w]; targets float32[B, n_classes], shares of each class.
     """

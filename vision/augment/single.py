@@ -39,8 +39,8 @@ def training_picture(
 def random_resized(
     pixels: Pixels, size: int, area: tuple[float, float], rng: np.random.Generator
 ) -> Pixels:
-    """A part of the picture of a share `area` of it and a side ratio of 3/4 to 4/3, scaled; the middle
-    square where no such part was found in ten draws."""
+    """A part of the picture of a share `area` of it and a side ratio of 3/4 to 4/3, scaled; the
+    middle square where no such part was found in ten draws."""
     height, width = pixels.shape[:2]
     for _ in range(CROPS_TRIED):
         wanted = height * width * rng.uniform(*area)
@@ -66,7 +66,8 @@ def padded_crop(pixels: Pixels, padding: int, rng: np.random.Generator) -> Pixel
 
 
 def erased(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """A rectangle of 2 to 33 % of the picture becomes noise; as it was where none fits in ten draws."""
+    """A rectangle of 2 to 33 % of the picture becomes noise; as it was where none fits in ten
+    draws."""
     height, width = pixels.shape[:2]
     for _ in range(CROPS_TRIED):
         wanted = height * width * rng.uniform(*ERASED_AREA)

@@ -1,7 +1,8 @@
-"""TrivialAugment (Mueller and Hutter 2021), with its wide ranges: one change, one strength, no search.
+"""TrivialAugment (Mueller and Hutter 2021), with its wide ranges: one change, one strength, no
+search.
 
-A change is drawn evenly from `CHANGES`, and its strength evenly from 0 to 30; a change of a direction
-goes either way. Strength 0 changes nothing.
+A change is drawn evenly from `CHANGES`, and its strength evenly from 0 to 30; a change of a
+direction goes either way. Strength 0 changes nothing.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ class PictureBatch:
 
 def input_of(pixels: Sequence[Pixels], config: PicturesConfig, device: torch.device) -> Tensor:
     """Pictures of one size as the network takes them: float32[B, channels, height, width], with the
-    channels of a pixel beside each other in memory, as they are read (convolutions are faster so)."""
+    channels of a pixel beside each other in memory, as they are read (convolutions are faster
+    so)."""
     stacked = torch.from_numpy(np.stack(pixels)).to(device).permute(0, 3, 1, 2)
     mean = torch.tensor(config.mean, device=device).view(1, -1, 1, 1)
     std = torch.tensor(config.std, device=device).view(1, -1, 1, 1)

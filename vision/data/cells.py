@@ -1,8 +1,8 @@
 """The cells of BCCD, cut out of its pictures of blood and named: RBC, WBC or Platelets.
 
-The archive (`bccd.tar.gz`, MIT) holds 364 pictures in PASCAL VOC's format with an official split. Each
-box becomes one picture, a square around its middle with a rim of a tenth; cells of one picture are one
-group, so that none is judged whose neighbours were trained on.
+The archive (`bccd.tar.gz`, MIT) holds 364 pictures in PASCAL VOC's format with an official split.
+Each box becomes one picture, a square around its middle with a rim of a tenth; cells of one picture
+are one group, so that none is judged whose neighbours were trained on.
 """
 
 from __future__ import annotations

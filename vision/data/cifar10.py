@@ -1,4 +1,5 @@
-"""CIFAR-10 (Krizhevsky 2009) from its binary form; the Python form is pickles, and is not opened."""
+"""CIFAR-10 (Krizhevsky 2009) from its binary form; the Python form is pickles, and is not
+opened."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ def read_picture(path: Path, *, channels: int = 3) -> Pixels:
     """The picture as it is shown: turned as its EXIF orientation says, of an animation the first
     frame, colours as RGB (`channels` 3) or as luminance (1), on white where it is transparent.
 
-    16-bit values are divided by 256. Raises `UnusableError` for a file that is empty, no picture, cut
-    off, too large, or too small or stretched to show anything.
+    16-bit values are divided by 256. Raises `UnusableError` for a file that is empty, no picture,
+    cut off, too large, or too small or stretched to show anything.
     """
     try:
         size = path.stat().st_size

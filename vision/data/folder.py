@@ -79,6 +79,7 @@ def _refuse_empty(root: Path, classes: tuple[str, ...], pictures: list[Picture])
     empty = [name for number, name in enumerate(classes) if number not in there]
     if empty:
         raise DataError(
-            f"{root}: no pictures ({', '.join(ENDINGS)}) below {', '.join(empty)}; remove the empty "
+            f"{root}: no pictures ({', '.join(ENDINGS)}) below {', '.join(empty)}; remove the "
+            "empty "
             "folder, or fill it"
         )

@@ -31,8 +31,9 @@ class Rejected:
 class Picture:
     """One picture: its bytes are a file, or its pixels are already there.
 
-    `labels` are numbers of classes: exactly one of a classification, any number of tags. Pictures of
-    one `group` (a patient, a film) stay in one fold; `fold` is None where the source does not say.
+    `labels` are numbers of classes: exactly one of a classification, any number of tags. Pictures
+    of one `group` (a patient, a film) stay in one fold; `fold` is None where the source does not
+    say.
     """
 
     name: str
@@ -69,7 +70,8 @@ def refuse_bad_classes(classes: Sequence[str], task: Task, place: str) -> None:
         other = lower.setdefault(name.casefold(), name)
         if other != name:
             raise DataError(
-                f"{place}: the classes {other!r} and {name!r} differ by case only; name them alike, "
+                f"{place}: the classes {other!r} and {name!r} differ by case only; name them "
+                "alike, "
                 "or apart"
             )
     least = 2 if task == "classes" else 1

@@ -1,7 +1,8 @@
 """Which pictures are trained on, which choose, which judge; where the source does not say.
 
-The fold follows from the bytes of a picture (or the name of its group), so that it stays when others
-are added. Pictures with the same bytes are kept once, so that none is judged that was trained on.
+The fold follows from the bytes of a picture (or the name of its group), so that it stays when
+others are added. Pictures with the same bytes are kept once, so that none is judged that was
+trained on.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ VALID_SHARE, TEST_SHARE = 0.1, 0.2
 def without_copies(
     pictures: Sequence[Picture], digests: Sequence[str]
 ) -> tuple[list[int], list[Rejected]]:
-    """Places of the pictures to keep. Of copies with the same labels the first of the most protected
-    fold (test, then valid) is kept; of copies with different labels none is."""
+    """Places of the pictures to keep. Of copies with the same labels the first of the most
+    protected fold (test, then valid) is kept; of copies with different labels none is."""
     copies: dict[str, list[int]] = defaultdict(list)
     for place, digest in enumerate(digests):
         copies[digest].append(place)
@@ -84,9 +85,11 @@ def _drawn(
 
 
 def k_folds(groups: Sequence[str], labels: NDArray[np.int64], *, k: int) -> NDArray[np.int64]:
-    """int64[n]: the part 0, ..., k - 1 of each picture, with each class spread evenly over the parts.
+    """int64[n]: the part 0, ..., k - 1 of each picture, with each class spread evenly over the
+    parts.
 
-    Groups stay whole: each goes to the part that has the fewest pictures of its rarest class so far.
+    Groups stay whole: each goes to the part that has the fewest pictures of its rarest class so
+    far.
     """
     units: dict[str, list[int]] = defaultdict(list)
     for place, group in enumerate(groups):

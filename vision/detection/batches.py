@@ -51,7 +51,8 @@ class DetectionBatch:
 
 @lru_cache(maxsize=KEPT_PICTURES)
 def pixels_of(path: Path) -> NDArray[np.uint8]:
-    """uint8[height, width, 3], turned as its EXIF orientation says; `DataError` for what is no picture."""
+    """uint8[height, width, 3], turned as its EXIF orientation says; `DataError` for what is no
+    picture."""
     try:
         return read_picture(path)
     except UnusableError as error:

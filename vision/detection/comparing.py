@@ -25,7 +25,10 @@ def table(run_paths: Sequence[Path], metric: str) -> str:
     lines = [f"{metric}, {best.report.n_pictures} pictures of {best.report.fold}"]
     for one in ordered:
         value = one.report.metrics[metric]
-        line = f"{_name(one.report).ljust(width)}{value.mean:.4f} ({value.low:.4f} to {value.high:.4f})"
+        line = (
+            f"{_name(one.report).ljust(width)}{value.mean:.4f} ({value.low:.4f} to "
+            f"{value.high:.4f})"
+        )
         lines.append(line + ("" if one is best else _behind(best, one, metric)))
     return "\n".join(lines)
 

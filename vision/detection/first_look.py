@@ -40,7 +40,8 @@ def _set_aside(part: Annotated) -> Iterator[str]:
             continue
         if reason == "corners swapped":
             yield (
-                f"{n} of {seen} boxes have swapped corners: are they (x, y, width, height), and the "
+                f"{n} of {seen} boxes have swapped corners: are they (x, y, width, height), and "
+                "the "
                 "form wants (x0, y0, x1, y1)?"
             )
         elif reason == "outside the picture":
@@ -66,7 +67,8 @@ def _order(part: Annotated) -> Iterator[str]:
         cut, total = cut + int(over.sum()), total + len(one)
     if total and cut > 3 * MANY * total:
         yield (
-            f"{cut} of {total} boxes reach to the right and the lower rim: are they corners (x0, y0, "
+            f"{cut} of {total} boxes reach to the right and the lower rim: are they corners (x0, "
+            "y0, "
             "x1, y1), and the form wants (x, y, width, height)?"
         )
 
@@ -78,7 +80,8 @@ def _classes(data: DetectionData) -> Iterator[str]:
         for label, name in enumerate(data.classes):
             if counts[label] and not trained[label]:
                 yield (
-                    f"class {name!r} has {counts[label]} boxes in {split} and none in train: is its "
+                    f"class {name!r} has {counts[label]} boxes in {split} and none in train: is "
+                    "its "
                     "name written otherwise there?"
                 )
 
@@ -101,7 +104,8 @@ def _fit(part: Annotated, network: Ssd) -> Iterator[str]:
     if poor > MANY * len(best):
         median = np.median((boxes[:, 2:] - boxes[:, :2]).prod(-1).sqrt().numpy())
         yield (
-            f"{poor} of {len(best)} boxes overlap every default box by less than {POOR_FIT}: at the "
+            f"{poor} of {len(best)} boxes overlap every default box by less than {POOR_FIT}: at "
+            "the "
             f"median a box is {100 * median:.1f} % of the picture's side; for small things raise "
             "model.size, or cut pictures into tiles"
         )
@@ -148,7 +152,8 @@ def verdict(found: Sequence[str], by_heart: float | None) -> str:
             f"eight pictures are learnt by heart (map@.5 {by_heart:.2f}): boxes and pictures agree"
         )
     return (
-        f"eight pictures are not learnt by heart (map@.5 {by_heart:.2f} of {LEARNT} wanted), though "
+        f"eight pictures are not learnt by heart (map@.5 {by_heart:.2f} of {LEARNT} wanted), "
+        "though "
         "their boxes look right: look at the pictures with their boxes drawn (`falconer vision "
         "detector evaluate RUN --split train`), at model.frozen_stages, and at the weights"
     )

@@ -1,4 +1,5 @@
-"""The page on a judged detector: figures, kinds of errors, and pictures with both sorts of boxes."""
+"""The page on a judged detector: figures, kinds of errors, and pictures with both sorts of
+boxes."""
 
 from __future__ import annotations
 
@@ -166,7 +167,8 @@ def _drawing(picture: Picture, found: Found, lowest: float, classes: Sequence[st
 def _swatch(colour: str) -> Markup:
     """A small square of a colour; decoration, hidden from screen readers."""
     return Markup(
-        '<svg width="14" height="14" aria-hidden="true"><rect width="14" height="14" fill="{}"/></svg>'
+        '<svg width="14" height="14" aria-hidden="true">'
+        '<rect width="14" height="14" fill="{}"/></svg>'
     ).format(colour)
 
 

@@ -1,5 +1,5 @@
-"""Whether probabilities mean what they say: reliability, its error, and the temperature that mends it
-(Guo et al. 2017)."""
+"""Whether probabilities mean what they say: reliability, its error, and the temperature that mends
+it (Guo et al. 2017)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ STEPS = 60
 
 
 class Bin(Config):
-    """Pictures whose highest probability is in one part of 0 to 1: how sure, and how often right."""
+    """Pictures whose highest probability is in one part of 0 to 1: how sure, and how often
+    right."""
 
     n: int
     confidence: float

@@ -98,8 +98,8 @@ def judged_classes(
 
 
 def estimate(name: str, values: NDArray[np.float64], config: JudgeConfig) -> Estimate:
-    """The mean of the columns' means, float64[n, m], NaN left out, with its interval: percentiles over
-    pictures drawn with replacement."""
+    """The mean of the columns' means, float64[n, m], NaN left out, with its interval: percentiles
+    over pictures drawn with replacement."""
     means = resampled_means(values, resamples=config.resamples, seed=config.seed)
     there = ~np.isnan(values).all(axis=0)
     low, high = interval(means[:, there].mean(axis=1, keepdims=True), level=config.level)

@@ -1,8 +1,8 @@
 """The ResNets of He et al. 2016, section 4.2, for pictures of about 32 x 32.
 
-A 3 x 3 convolution, three stages of 16, 32 and 64 channels with (depth - 2) / 6 blocks each, and the
-head. Shortcuts have no weights: where a stage halves the sides they take every second pixel and fill
-the new channels with zeros (option A).
+A 3 x 3 convolution, three stages of 16, 32 and 64 channels with (depth - 2) / 6 blocks each, and
+the head. Shortcuts have no weights: where a stage halves the sides they take every second pixel and
+fill the new channels with zeros (option A).
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Name -> network. Importing this loads torch; `falconer.vision.config` knows the names without it."""
+"""Name -> network. Importing this loads torch; `falconer.vision.config` knows the names without
+it."""
 
 from __future__ import annotations
 
@@ -42,5 +43,6 @@ NETWORKS: Mapping[str, Builder] = {
 
 
 def build(config: NetworkConfig, *, n_classes: int, channels: int) -> Classifier:
-    """The network with weights drawn from torch's global generator; `config.weights` is not read."""
+    """The network with weights drawn from torch's global generator; `config.weights` is not
+    read."""
     return NETWORKS[config.name](config, n_classes, channels)

@@ -4,9 +4,9 @@ stem      7 x 7 convolution and pooling, stride 4
 layer1-4  residual blocks; the first of layer2, layer3 and layer4 halves the sides
 fc        the head
 
-A bottleneck that halves the sides does so in its first convolution, which is 1 x 1 (v1, as printed),
-or in its 3 x 3 one (v1.5, as NVIDIA and torchvision have it). Both forms have the same tensors: weights
-of one give wrong answers in the other, without a word.
+A bottleneck that halves the sides does so in its first convolution, which is 1 x 1 (v1, as
+printed), or in its 3 x 3 one (v1.5, as NVIDIA and torchvision have it). Both forms have the same
+tensors: weights of one give wrong answers in the other, without a word.
 """
 
 from __future__ import annotations

@@ -76,8 +76,10 @@ def agreed(config: NetworkConfig, weights: Weights) -> NetworkConfig:
     bottlenecks = config.name in DEPTHS and config.name not in BASIC
     if bottlenecks and not (version or config.version):
         raise ConfigError(
-            f"{weights.origin}: does not say whether it is a {config.name} v1 or v1.5, whose tensors "
-            'are alike; set network.version = "v1.5" for weights of torchvision or NVIDIA, "v1" for '
+            f"{weights.origin}: does not say whether it is a {config.name} v1 or v1.5, whose "
+            "tensors "
+            'are alike; set network.version = "v1.5" for weights of torchvision or NVIDIA, '
+            '"v1" for '
             "weights of Keras or Caffe"
         )
     known: dict[str, object] = {}
@@ -131,8 +133,8 @@ def save_weights(network: torch.nn.Module, path: Path, metadata: Mapping[str, st
 
 
 def weights_path(address: str, folder: Path = WEIGHTS_FOLDER) -> Path:
-    """The file that `address` means: a path, or "https://...#sha256=<64 hex digits>", which is fetched
-    once into `folder`.
+    """The file that `address` means: a path, or "https://...#sha256=<64 hex digits>", which is
+    fetched once into `folder`.
 
     Raises `ConfigError` for an address without its sha256, `ArtifactError` where other bytes came.
     """

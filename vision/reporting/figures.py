@@ -1,4 +1,5 @@
-"""Figures of a classifier: confusion matrix, reliability, curves, and pictures as data addresses."""
+"""Figures of a classifier: confusion matrix, reliability, curves, and pictures as data
+addresses."""
 
 from __future__ import annotations
 

@@ -15,8 +15,9 @@ from falconer.vision.networks.classifier import Classifier
 def grad_cam(network: Classifier, pictures: Tensor, classes: list[int]) -> NDArray[np.float32]:
     """float32[B, h, w] in 0 to 1: how much each place of the last maps speaks for the class.
 
-    The maps are weighted by the mean gradient of the class's logit, summed, and cut at zero. Here the
-    logit is linear in the maps' means, so that the weights are the head's own, divided by the places.
+    The maps are weighted by the mean gradient of the class's logit, summed, and cut at zero. Here
+    the logit is linear in the maps' means, so that the weights are the head's own, divided by the
+    places.
     """
     with torch.no_grad():
         maps = network.maps(pictures)

@@ -106,7 +106,8 @@ def ablate(
     pictures: Path = PICTURES,
     config: AblationConfig | None = None,
 ) -> Path:
-    """Train the recipe whole and without each of its parts, with several seeds each; returns the page.
+    """Train the recipe whole and without each of its parts, with several seeds each; returns the
+    page.
 
     The same command goes on where an earlier one was ended: runs that have finished are not trained
     again.
@@ -158,8 +159,9 @@ def crossvalidate(
     pictures: Path = PICTURES,
     config: CrossConfig | None = None,
 ) -> Path:
-    """Train once for each part of the pictures, and judge every picture by the run that saw neither it
-    nor its group; returns the folder of the report. For small sets, whose test fold is too small.
+    """Train once for each part of the pictures, and judge every picture by the run that saw neither
+    it nor its group; returns the folder of the report. For small sets, whose test fold is too
+    small.
 
     The next part in turn chooses the weights and the temperature. The same command goes on where an
     earlier one was ended.

@@ -44,7 +44,8 @@ REPORT, PAGE, VALUES = "report.json", "report.html", "per_picture.parquet"
 class Answers:
     """Logits of judged units (pictures, or clips of pooled frames), with their truth.
 
-    logits float32[n, C]; labels int64[n], or bool[n, C] of tags; rows: the first picture of each unit
+    logits float32[n, C]; labels int64[n], or bool[n, C] of tags; rows: the first picture of each
+    unit
     """
 
     names: Sequence[str]
@@ -61,8 +62,8 @@ def evaluate(
     config: JudgeConfig | None = None,
     pictures: Path = PICTURES,
 ) -> Path:
-    """Judge the run's classifier on a fold of the pictures that it was trained on, or of other ones;
-    returns the folder with the report, its page, and the values of every picture.
+    """Judge the run's classifier on a fold of the pictures that it was trained on, or of other
+    ones; returns the folder with the report, its page, and the values of every picture.
 
     The temperature and the tags' thresholds are fitted on `valid` at the first call, and kept with
     the model.
@@ -105,15 +106,16 @@ def _prepared(run: Run, classifier: ImageClassifier, data: str | None, pictures:
     strange = sorted(set(given) - set(own))
     if strange or prepared.card.task != classifier.card.task:
         raise DataError(
-            f"{data}: has {prepared.card.task} that the model does not know: {', '.join(strange)}; it "
+            f"{data}: has {prepared.card.task} that the model does not know: {', '.join(strange)}; "
+            "it "
             f"knows {', '.join(own)}"
         )
     return prepared
 
 
 def answers_of(classifier: ImageClassifier, prepared: Prepared, rows: NDArray[np.int64]) -> Answers:
-    """The classifier's answers to the pictures `rows`, with pictures of one group averaged where the
-    pictures have tags (the frames of a clip)."""
+    """The classifier's answers to the pictures `rows`, with pictures of one group averaged where
+    the pictures have tags (the frames of a clip)."""
     logits = _logits(classifier, prepared, rows)
     labels = _labels_as_known(classifier.card, prepared, rows)
     names = [prepared.names[row] for row in rows]
@@ -167,8 +169,8 @@ def _labels_as_known(
 def fitted(
     run: Run, classifier: ImageClassifier, rows: NDArray[np.int64] | None = None
 ) -> ImageClassifier:
-    """The classifier with its temperature and thresholds, fitted once on the pictures `rows`, else on
-    the validation fold."""
+    """The classifier with its temperature and thresholds, fitted once on the pictures `rows`, else
+    on the validation fold."""
     card = classifier.card
     done = bool(card.thresholds) if card.task == "tags" else card.temperature != 1.0
     path = Path(run.info["dataset_path"])

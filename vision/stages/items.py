@@ -32,9 +32,10 @@ def items(model: Path, folder: Path, out: Path, *, dimensions: int = 16) -> Path
 
     An item is a folder of pictures (the frames of a film, the views of a product; their answers are
     averaged), or a single picture. Columns: `item` (its name without an ending), `answer` (the most
-    probable class or tag), `tags` (those above their thresholds, with | between them), `p_<name>` (the
-    probability of each), and `embedding_0`, ...: the first `dimensions` principal components of the
-    network's features over these items. Raises `DataError` where no item has a usable picture.
+    probable class or tag), `tags` (those above their thresholds, with | between them), `p_<name>`
+    (the probability of each), and `embedding_0`, ...: the first `dimensions` principal components
+    of the network's features over these items. Raises `DataError` where no item has a usable
+    picture.
     """
     classifier = load_classifier(model_directory(model))
     groups = dict(_groups(folder))
@@ -123,8 +124,8 @@ def _columns(
 
 
 def column_names(classes: Sequence[str]) -> list[str]:
-    """`p_<name>` of each class, with what a column's name cannot hold as an underscore; `ConfigError`
-    where two classes then have one name."""
+    """`p_<name>` of each class, with what a column's name cannot hold as an underscore;
+    `ConfigError` where two classes then have one name."""
     found = ["p_" + re.sub(r"\W+", "_", name).strip("_") for name in classes]
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
@@ -133,7 +134,8 @@ def column_names(classes: Sequence[str]) -> list[str]:
 
 
 def principal_components(features: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
-    """float32[n, min(dimensions, n, F)]: centred features in the directions in which they differ most.
+    """float32[n, min(dimensions, n, F)]: centred features in the directions in which they differ
+    most.
 
     Of each direction the sign is the one that makes its largest weight positive.
     """

@@ -28,8 +28,8 @@ LISTED = 5
 
 
 def predict(model: Path, places: Sequence[Path], out: Path) -> Path:
-    """Write `out`, a CSV file with a line for each picture: `path`, `answer`, `probability`, `others`
-    and `problem`.
+    """Write `out`, a CSV file with a line for each picture: `path`, `answer`, `probability`,
+    `others` and `problem`.
 
     `model` is a run, or a model directory on its own. Of tags, `answer` holds those above their
     threshold, with | between them. A file that is no usable picture has a line that says why.

@@ -59,7 +59,8 @@ def train(
     pictures: Path = PICTURES,
     run_id: str | None = None,
 ) -> Path:
-    """Train `recipe` on `data` (a folder, a CSV file or a published name); returns the run directory.
+    """Train `recipe` on `data` (a folder, a CSV file or a published name); returns the run
+    directory.
 
     Raises `ConfigError` and `DataError` before a run is begun.
     """
@@ -140,8 +141,8 @@ def with_agreed_network(config: VisionConfig) -> VisionConfig:
 
 
 def refuse_other_task(config: VisionConfig, prepared: Prepared) -> None:
-    """`ConfigError` where the recipe is of classes and the pictures have tags, or monitors what they
-    do not have."""
+    """`ConfigError` where the recipe is of classes and the pictures have tags, or monitors what
+    they do not have."""
     if prepared.card.task != "tags":
         return
     if config.augment.mixup or config.augment.cutmix or config.training.label_smoothing:

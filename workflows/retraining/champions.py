@@ -64,7 +64,8 @@ def intact(places: Places, model: Model) -> Path:
     found = model_hash(run)
     if found != model.sha256:
         raise ArtifactError(
-            f"{run}: the files of model {model.label} are not those that were judged (hash {found}, "
+            f"{run}: the files of model {model.label} are not those that were judged (hash "
+            f"{found}, "
             f"was {model.sha256}); go back with `falconer rollback`"
         )
     return run

@@ -124,7 +124,8 @@ def status(
     say(f"{found['pipeline']}: champion {now['label']} of window {now['window']}")
     for one in found["windows"]:
         say(
-            f"  {one['window']}  {one['outcome']:<12} {one['challenger'] or '-':<16} {one['reason']}"
+            f"  {one['window']}  {one['outcome']:<12} {one['challenger'] or '-':<16} "
+            f"{one['reason']}"
         )
     for name in ("unfinished", "failed", "alarms"):
         for text in found[name]:

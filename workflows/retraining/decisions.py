@@ -148,11 +148,13 @@ def read_measured(folder: Path, label: str, rule: Rule) -> Measured:
     groups = {
         slices.parse(name)[1:]: column(name) for name in table.column_names if slices.is_slice(name)
     }
-    timed = rule.max_latency_ms is not None
+    timed, facts = rule.max_latency_ms is not None, read_json(folder / FACTS)
     return Measured(
         label=label,
         values=np.nan_to_num(column(rule.metric)),
-        coverage=read_json(folder / FACTS)["coverage"],
+        coverage=facts["coverage"],
+        by_popularity=facts.get("by_popularity", 0),
+        queries=facts.get("queries", 0),
         latency_ms=read_json(folder / MEASURED)["ms_a_list"] if timed else None,
         groups=groups,
     )

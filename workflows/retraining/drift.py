@@ -122,6 +122,9 @@ def _drift(
             if name in one["distributions"] and name in other["distributions"]
         ]
         high = max([limits.max_psi, *([USUAL * statistics.median(past)] if past else [])])
-        text = f"{name}: PSI {shift['psi']:.3f}, Jensen-Shannon {shift['js']:.3f} (PSI up to {high:.3f})"
+        text = (
+            f"{name}: PSI {shift['psi']:.3f}, Jensen-Shannon {shift['js']:.3f} (PSI up to "
+            f"{high:.3f})"
+        )
         found.append(Check(f"drift of {name}", shift["psi"], 0, high, text))
     return found

@@ -21,6 +21,7 @@ from falconer.recsys.judging.lists import judge as reports
 from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.models.saved import load_model
 from falconer.recsys.recommending.job import Job, write_lists
+from falconer.recsys.stages.answering import unknown_users
 from falconer.workflows.retraining.config import Rule
 from falconer.workflows.retraining.decisions import FACTS, MEASURED, PER_QUERY
 
@@ -100,7 +101,12 @@ def _judge(
     )
     report = reports.read(out / rule.view).report
     coverage = report.metrics.get(f"coverage@{rule.metric.partition('@')[2]}")
-    write_json(out / FACTS, {"coverage": coverage.mean if coverage else 1.0})
+    facts = {
+        "coverage": coverage.mean if coverage else 1.0,
+        "by_popularity": unknown_users(scorer, data, "test") or 0,
+        "queries": data.n_queries("test"),
+    }
+    write_json(out / FACTS, facts)
     write_json(out / MEASURED, {"ms_a_list": 1000 * seconds / max(1, data.n_queries("test"))})
 
 

@@ -17,7 +17,7 @@ from falconer.pipelines.errors import (
     MissingExtraError,
     PipelineError,
 )
-from falconer.workflows.retraining import decisions, judging, steps, store
+from falconer.workflows.retraining import champions, decisions, failures, judging, steps, store
 from falconer.workflows.retraining.config import Pipeline, Window
 from falconer.workflows.retraining.places import DECISION, Places
 from falconer.workflows.retraining.steps import Job
@@ -34,11 +34,24 @@ def retrain(pipeline: Pipeline, window: Window) -> dict[str, Any]:
     places = Places.of(pipeline)
     decision = places.window(window.name) / DECISION
     if not decision.exists():
-        with store.locked(pipeline), store.launched(pipeline):
-            _finish_others()
-            if not decision.exists():
-                _start(pipeline, window)
+        with failures.noted(places, window.name), store.locked(pipeline):
+            _refuse_past(places, window)
+            with store.launched(pipeline):
+                _finish_others()
+                if not decision.exists():
+                    _start(pipeline, window)
     return decisions.read(places, window.name)
+
+
+def _refuse_past(places: Places, window: Window) -> None:
+    """A champion from a later window has seen what happened in this one: its figures there would be
+    those of a leak."""
+    now = champions.current(places)
+    if now is not None and now.champion.window > window.name:
+        raise ConfigError(
+            f"{window.name}: the champion {now.champion.label} was judged on "
+            f"{now.champion.window}, and has seen what happened here; there is no fair comparison"
+        )
 
 
 def _start(pipeline: Pipeline, window: Window) -> None:

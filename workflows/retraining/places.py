@@ -9,6 +9,7 @@ from falconer.pipelines.files import read_json
 from falconer.workflows.retraining.config import Pipeline
 
 DECISION = "decision.json"
+FAILED = "failed.json"
 OBSERVED = "observed.json"
 EVIDENCE = "evidence.json"
 PAGE, STATUS_PAGE = "verdict.html", "status.html"
@@ -69,6 +70,11 @@ class Places:
     def decided(self) -> list[str]:
         """The windows that have a decision, oldest first."""
         return sorted(path.parent.name for path in self.windows.glob(f"*/{DECISION}"))
+
+    def failed(self) -> list[str]:
+        """The windows whose last run ended in an error, oldest first."""
+        found = {path.parent.name for path in self.windows.glob(f"*/{FAILED}")}
+        return sorted(found - set(self.decided()))
 
     def dataset_before(self, name: str) -> Path | None:
         """The dataset of the last window before `name` that has one."""

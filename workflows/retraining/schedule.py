@@ -55,8 +55,8 @@ def serve(
 ) -> None:
     """Run the newest window whenever the cron expression says so; `times` None = for ever.
 
-    Windows that were missed are not made up for, except the newest: it is run at the start. A window
-    that failed is tried again at the next time.
+    Windows that were missed are not made up for, except the newest: it is run at the start. A
+    window that failed is tried again at the next time.
     """
     done = 0
     while True:
@@ -70,7 +70,11 @@ def serve(
 def _run_newest(pipeline: Pipeline, today: date) -> None:
     try:
         window = pipeline.newest(today)
-        if (Places.of(pipeline).window(window.name) / DECISION).exists():
+        decided = Places.of(pipeline).decided()
+        if decided and decided[-1] > window.name:
+            warn(f"warning: {decided[-1]} is decided, and the clock says {today}: was it set back?")
+            return
+        if window.name in decided:
             say(f"{window.name}: decided already")
             return
         decision = told(pipeline, window)

@@ -48,7 +48,8 @@ def _read(path: Path) -> bytes:
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise ArtifactError(
-            f"{path}: not a key of {KEY_BYTES} bytes; restore it from a copy, or remove it and sign "
+            f"{path}: not a key of {KEY_BYTES} bytes; restore it from a copy, or remove it and "
+            "sign "
             "anew"
         )
     return key

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json
-from falconer.workflows.retraining import champions, store, words
+from falconer.workflows.retraining import champions, failures, store, words
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import DECISION, OBSERVED, Places
 
@@ -20,8 +20,12 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
     """
     places = Places.of(pipeline)
     now = champions.current(places)
-    known = store.workflows(pipeline)
-    alarms = [*_age(pipeline, now, today), *_damage(places, now)]
+    alarms = [*_age(pipeline, now, today), *_damage(places, now), *_clock(pipeline, places, today)]
+    try:
+        known = store.workflows(pipeline)
+    except store.StoreError as error:
+        known = []
+        alarms.append(str(error))
     orphans = [one.id for one in known if one.is_orphan]
     if orphans:
         alarms.append(f"of another version, so that nothing goes on with: {', '.join(orphans)}")
@@ -32,7 +36,7 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
         "unfinished": [
             one.id for one in known if one.status in store.UNFINISHED and not one.is_orphan
         ],
-        "failed": [one.id for one in known if one.status == "ERROR"],
+        "failed": failures.read(places),
         "alarms": alarms,
     }
 
@@ -74,6 +78,17 @@ def _age(pipeline: Pipeline, now: champions.Champion | None, today: date) -> lis
     return [
         f"the champion was trained {days} days ago (at most {pipeline.max_age_days}); it goes on "
         "serving, and somebody should look why no other was good enough"
+    ]
+
+
+def _clock(pipeline: Pipeline, places: Places, today: date) -> list[str]:
+    length = timedelta(pipeline.days)
+    later = [name for name in places.decided() if date.fromisoformat(name) + length > today]
+    if not later:
+        return []
+    return [
+        f"window {later[-1]} is decided, and by the clock ({today}) it is not over: was the clock "
+        "set back? Nothing is retrained before that day is over"
     ]
 
 

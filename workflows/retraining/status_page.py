@@ -1,4 +1,5 @@
-"""The page on a pipeline: what serves, how each window ended, and why the last one changed nothing."""
+"""The page on a pipeline: what serves, how each window ended, and why the last one changed
+nothing."""
 
 from __future__ import annotations
 

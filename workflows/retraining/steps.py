@@ -72,7 +72,8 @@ class Job:
 
 
 def watch(job: Job) -> dict[str, Any]:
-    """Look at the window's events before anything is built of them; returns why they are refused."""
+    """Look at the window's events before anything is built of them; returns why they are
+    refused."""
     data = job.pipeline.data
     recipe = ground.load_recipe(data.recipe, data.set)
     profile = ground.profile(recipe, job.window.first, job.window.end)
@@ -224,7 +225,8 @@ def _preflight(job: Job) -> list[Check]:
         other = decisions.read_measured(places.judged(name, known), known, rule)
         ahead = gap(other.values, best.values, seed_variance=0, seeds=2).lower(PREFLIGHT_ALPHA)
         text = (
-            f"the {known} ranker has {other.mean:.4f}, the best baseline {best.mean:.4f}: it may not "
+            f"the {known} ranker has {other.mean:.4f}, the best baseline {best.mean:.4f}: it may "
+            "not "
             "be better for sure"
         )
         found.append(Check(f"{known} is not above baselines", ahead, -math.inf, 0, text))
@@ -274,7 +276,8 @@ def publish(job: Job) -> dict[str, Any]:
 
 
 def note(job: Job, name: str, seconds: float, result: dict[str, Any]) -> None:
-    """Add a step to the window's `observed.json`: what clocks said, which no decision depends on."""
+    """Add a step to the window's `observed.json`: what clocks said, which no decision depends
+    on."""
     path = job.folder / OBSERVED
     steps = read_json(path)["steps"] if path.exists() else []
     line = {"step": name, "seconds": round(seconds, 3), "skipped": result.get("skipped", False)}

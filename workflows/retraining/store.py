@@ -10,13 +10,18 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import socket
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 
 from falconer.pipelines.errors import PipelineError
+from falconer.pipelines.exhaustion import exhausted
 from falconer.pipelines.files import make_directory
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import Places
@@ -28,8 +33,15 @@ UNFINISHED = ("PENDING", "ENQUEUED")
 DATABASE, LOCK = "workflows.sqlite", "lock"
 
 
+SECONDS_TO_ANSWER = 3.0
+
+
 class BusyError(PipelineError):
     """Another process retrains this pipeline at this moment."""
+
+
+class StoreError(PipelineError):
+    """The database of the workflows cannot be used at this moment."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,7 @@ def locked(pipeline: Pipeline) -> Iterator[None]:
 @contextmanager
 def launched(pipeline: Pipeline) -> Iterator[None]:
     """DBOS, running; what a killed process left goes on at once. Call it with the lock held."""
+    refuse_silent(pipeline)
     _silence()
     config: DBOSConfig = {
         "name": pipeline.name if len(pipeline.name) > 2 else f"{pipeline.name}--",
@@ -87,18 +100,58 @@ def launched(pipeline: Pipeline) -> Iterator[None]:
         "scheduler_polling_interval_sec": 3600,
     }
     DBOS(config=config)
-    DBOS.launch()
     try:
-        yield
+        with _outages_named(pipeline):
+            DBOS.launch()
+            yield
     finally:
         DBOS.destroy()
 
 
+def refuse_silent(pipeline: Pipeline) -> None:
+    """`StoreError` where the database does not answer: DBOS itself asks again for minutes."""
+    path = Places.of(pipeline).registry / DATABASE
+    try:
+        if pipeline.database:
+            address = urlsplit(pipeline.database)
+            place = (address.hostname or "localhost", address.port or 5432)
+            socket.create_connection(place, timeout=SECONDS_TO_ANSWER).close()
+        elif path.exists():
+            _ask(path)
+    except (OSError, sqlite3.Error) as error:
+        where = urlsplit(pipeline.database).hostname if pipeline.database else path
+        raise StoreError(
+            f"{where}: the state of the workflows cannot be reached ({error}); what serves is as "
+            "it was; end what holds it, or bring it back, and give the same command again"
+        ) from error
+
+
+def _ask(path: Path) -> None:
+    uri = f"file:{quote(str(path.resolve()))}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True, timeout=SECONDS_TO_ANSWER)) as database:
+        database.execute("select name from sqlite_master limit 1").fetchall()
+
+
+@contextmanager
+def _outages_named(pipeline: Pipeline) -> Iterator[None]:
+    """Raise SQLite's errors, by whatever library they come, as `StoreError`."""
+    try:
+        yield
+    except Exception as error:
+        if exhausted(error) or not isinstance(error.__cause__, sqlite3.Error):
+            raise
+        raise StoreError(
+            f"{Places.of(pipeline).registry / DATABASE}: {error.__cause__}; what serves is as it "
+            "was; give the same command again"
+        ) from error
+
+
 def workflows(pipeline: Pipeline, *, prefix: str | None = None) -> list[Known]:
     """All workflows in the database, oldest first, without starting anything; none where there is
-    no database yet."""
+    no database yet. Raises `StoreError` where it does not answer."""
     if not pipeline.database and not (Places.of(pipeline).registry / DATABASE).exists():
         return []
+    refuse_silent(pipeline)
     _silence()
     client = DBOSClient(system_database_url=url(pipeline), serializer=DBOSPortableJSONSerializer())
     try:

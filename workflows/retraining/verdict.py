@@ -33,6 +33,9 @@ class Measured:
     values: Float64
     coverage: float = 1.0
     latency_ms: float | None = None
+    by_popularity: int = 0
+    """Of its `queries`, those that it did not answer itself, as it does not know their users."""
+    queries: int = 0
     groups: Mapping[tuple[str, str], Float64] = field(default_factory=dict)
 
     @property
@@ -125,12 +128,22 @@ def decide(evidence: Evidence, rule: Rule) -> Verdict:
     verdict = _concluded(findings)
     return Verdict(
         verdict.outcome,
-        verdict.reason,
+        verdict.reason + _answered_otherwise(challenger, evidence.champion),
         verdict.findings,
         challenger=challenger.label,
         alpha=alpha,
         p=p,
         users_needed=verdict.users_needed,
+    )
+
+
+def _answered_otherwise(*models: Measured | None) -> str:
+    """What of the figures is popularity's and not the models' own."""
+    return "".join(
+        f"; {model.by_popularity:,} of {model.queries:,} users got the most popular items in place "
+        f"of {model.label}'s, which does not know them"
+        for model in models
+        if model is not None and model.by_popularity
     )
 
 

@@ -27,7 +27,8 @@ from falconer.pipelines.etl.sources.criteo import CATEGORIES, COUNTS, SCHEMA
 from falconer.pipelines.etl.split.parts import mixed
 
 Float64 = NDArray[np.float64]
-VOCABULARIES = (1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194, 27, 14992, 5461306,
+VOCABULARIES = (1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194,
+27, 14992, 5461306,
                 10, 5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572)  # fmt: skip
 """Categories by column: those of the week of logs that Criteo published for a contest."""
 MISSING_COUNTS = (0.45, 0.0, 0.21, 0.21, 0.02, 0.22, 0.04, 0.0, 0.04, 0.45, 0.04, 0.76, 0.21)

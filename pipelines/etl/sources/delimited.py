@@ -20,6 +20,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.sources.separators import UNIT, OneSeparator
 
 CHUNK_BYTES = 16 << 20
 """Also the longest row that can be read."""
@@ -29,12 +30,17 @@ MALFORMED = {"row": pl.Int64, "source_text": pl.String, "reason": pl.String}
 
 @dataclass(frozen=True)
 class Delimited:
-    """How a text file is written: one separator between fields, and a quote character (empty =
-    none)."""
+    """How a text file is written: one separator of one or more characters between fields, and a
+    quote character (empty = none)."""
 
     separator: str
     quote: str = '"'
     header: bool = True
+
+    @property
+    def delimiter(self) -> str:
+        """The one character between fields of what `fields_of` gives."""
+        return self.separator if len(self.separator) == 1 else UNIT
 
 
 @dataclass
@@ -68,14 +74,14 @@ class Misfits:
 def read_header(path: Path, form: Delimited) -> list[str]:
     """The column names in the first line; `DataError` where there is no line, or it is not
     UTF-8."""
-    with unpacked(path) as stream:
+    with fields_of(path, form) as stream:
         start = stream.read(CHUNK_BYTES)
     if not start.strip():
         raise DataError(f"{path}: the file is empty; its first line must name the columns")
     text = _decode(path, start)
     lines = csv.reader(
         io.StringIO(text.removeprefix("\ufeff"), newline=""),
-        delimiter=form.separator,
+        delimiter=form.delimiter,
         quotechar=form.quote or None,
         quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
     )
@@ -116,15 +122,17 @@ def read_delimited(
             schema={"ordinal": pl.Int64, **dict.fromkeys(columns, pl.String)}
         ), misfits.frame()
     try:
-        table = arrow_csv.read_csv(
-            path, **_options(path, form, list(dict.fromkeys(columns.values())), misfits)
-        )
+        options = _options(path, form, list(dict.fromkeys(columns.values())), misfits)
+        with fields_of(path, form) as stream:
+            table = arrow_csv.read_csv(stream, **options)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             f"{path}: cannot be read as text with separator {form.separator!r} and quote "
             f"{form.quote!r}: {error}"
         ) from error
-    rejected = misfits.frame()
+    rejected = misfits.frame().with_columns(
+        pl.col("source_text").str.replace_all(form.delimiter, form.separator, literal=True)
+    )
     n_rows = table.num_rows + rejected.height
     if quotes % 2 or (quotes and lines != n_rows + form.header):
         _check_quotes(path, form)
@@ -147,6 +155,20 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
         raise DataError(f"{path}: not a whole gzip file ({error}); fetch it again") from error
 
 
+@contextmanager
+def fields_of(path: Path, form: Delimited) -> Iterator[IO[bytes]]:
+    """As `unpacked`, with one character between fields: `form.delimiter`."""
+    with unpacked(path) as stream:
+        if form.delimiter == form.separator:
+            yield stream
+            return
+        try:
+            one = OneSeparator(cast(io.BufferedIOBase, stream), form.separator)
+            yield cast(IO[bytes], io.BufferedReader(one))
+        except ValueError as error:
+            raise DataError(f"{path}: cannot be parted at {form.separator!r}: {error}") from error
+
+
 def _read_all(path: Path) -> bytes:
     with unpacked(path) as stream:
         return stream.read()
@@ -163,7 +185,7 @@ def _options(
             column_names=None if form.header else read_header(path, form),
         ),
         "parse_options": arrow_csv.ParseOptions(
-            delimiter=form.separator,
+            delimiter=form.delimiter,
             quote_char=form.quote or False,
             newlines_in_values=bool(form.quote),
             invalid_row_handler=misfits,
@@ -211,9 +233,9 @@ def _check_quotes(path: Path, form: Delimited) -> None:
     Strict and slow; needed only where some line is no row, or the number of quotes is odd.
     """
     start = 1
-    with unpacked(path) as packed:
+    with fields_of(path, form) as packed:
         stream = io.TextIOWrapper(packed, encoding="utf-8-sig", newline="")
-        rows = csv.reader(stream, delimiter=form.separator, quotechar=form.quote, strict=True)
+        rows = csv.reader(stream, delimiter=form.delimiter, quotechar=form.quote, strict=True)
         try:
             for _ in rows:
                 start = rows.line_num + 1
@@ -221,11 +243,23 @@ def _check_quotes(path: Path, form: Delimited) -> None:
             raise DataError(
                 f"{path}: line {start}: a quote ({form.quote}) opens there that does not close "
                 "where its field ends "
-                f'({error}); mend the line, or set quote = "" under [source] where the character is an ordinary one'
+                f'({error}); mend the line, or set quote = "" under [source] where the '
+                "character is an ordinary one"
             ) from error
 
 
+OTHER_KINDS = {
+    b"PAR1": "a parquet file: give it a name that ends in .parquet",
+    b"\x1f\x8b": "packed by gzip: give it a name that ends in .gz",
+    b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or save it as CSV",
+}
+"""First bytes of files that are no text, and what to do."""
+
+
 def _not_utf8(path: Path, chunk: bytes, offset: int, lines: int, position: int) -> DataError:
+    for start, what in OTHER_KINDS.items():
+        if position == 0 and chunk.startswith(start):
+            return DataError(f"{path}: is {what}")
     if position == 0 and chunk[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return DataError(
             f"{path}: is UTF-16 (its first bytes say so); convert it with "

@@ -41,8 +41,8 @@ Features = Annotated[tuple[str, ...], AfterValidator(_features)]
 
 
 class Columns(Config):
-    """The files' own names of the event columns. Only for the task `labels` may `user` and `item` be
-    left out."""
+    """The files' own names of the event columns. Only for the task `labels` may `user` and `item`
+    be left out."""
 
     user: str | None = None
     item: str | None = None
@@ -68,8 +68,8 @@ Paths = str | tuple[str, ...]
 
 
 class PartFiles(Config):
-    """Event files of validation and test, beside `events`, which is then train; and of what is known
-    of the users who are asked for, where that is not in train (fold-in)."""
+    """Event files of validation and test, beside `events`, which is then train; and of what is
+    known of the users who are asked for, where that is not in train (fold-in)."""
 
     valid: Paths | None = None
     test: Paths
@@ -105,8 +105,9 @@ class Files(Config):
     appended then. It is no column."""
     users: EntityTable | None = None
     items: EntityTable | None = None
-    separator: str | None = Field(default=None, pattern=r"^[\t -~]$")
-    """Of text files; None means comma for .csv and tab for .tsv and .txt."""
+    separator: str | None = Field(default=None, pattern=r"^([\t -~]|[!-~]{2,4})$")
+    """Of text files, one character or a few such as "::"; None means comma for .csv and tab for
+    .tsv, .txt, .dat and .inter."""
     quote: str = Field(default='"', pattern=r"^[!-~]?$")
     """Of text files; empty means that no character quotes."""
 
@@ -300,7 +301,8 @@ def stack(paths: list[Path], tables: list[Table]) -> Table:
 
 
 def _comparable(rows: pl.DataFrame, tables: list[Table]) -> pl.DataFrame:
-    """Ids that are floats here and text in another file, as text of whole numbers: 1 and not 1.0."""
+    """Ids that are floats here and text in another file, as text of whole numbers: 1 and not
+    1.0."""
     mixed = [
         kind
         for kind in ("user", "item")

@@ -80,7 +80,10 @@ SEQUENCES_NOTE = (
     "MovieLens-1M in the order of the SASRec and BERT4Rec papers: "
     "6,040 users, 3,416 items, 999,611 events, no times."
 )
-NCF_NOTE = "Test items and 99 given negatives a user as published with NCF (He et al. 2017): a sampled protocol."
+NCF_NOTE = (
+    "Test items and 99 given negatives a user as published with NCF (He et al. 2017): a "
+    "sampled protocol."
+)
 
 
 class MovieLens(Config):

@@ -27,8 +27,8 @@ __all__ = ["FoldRule", "Part", "Split", "SplitConfig", "split"]
 
 @dataclass(frozen=True)
 class Split:
-    """The events in order, with columns `part` and `event_hash`; how the folds' queries are made; the card; events
-    by part."""
+    """The events in order, with columns `part` and `event_hash`; how the folds' queries are made;
+    the card; events by part."""
 
     events: pl.DataFrame
     folds: Mapping[Fold, FoldRule]

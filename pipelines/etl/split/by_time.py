@@ -53,7 +53,8 @@ def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | 
         refuse_lonely(events, test_from, until)
     if config.valid_from is not None and valid_from >= test_from:
         raise DataError(
-            f"split.valid_from = {config.valid_from}: no validation fold is left, since test begins "
+            f"split.valid_from = {config.valid_from}: no validation fold is left, since test "
+            "begins "
             f"on {written(test_from)}; take an earlier one, or valid_days = 0 for none"
         )
     return _by_time(config, events, valid_from, test_from, until)

@@ -54,8 +54,8 @@ class Temporal(ByTime):
     valid_days: float = Field(default=28, ge=0, le=MOST_DAYS)
     """0 = no validation fold."""
     test_share: float | None = Field(default=None, gt=0, lt=1)
-    """The share of the events that test holds, instead of days: the boundary is between the times of
-    two events, so that a share may come out a little smaller."""
+    """The share of the events that test holds, instead of days: the boundary is between the times
+    of two events, so that a share may come out a little smaller."""
     valid_share: float | None = Field(default=None, ge=0, lt=1)
     test_from: datetime | date | None = None
     """First instant of test, UTC where no zone is given; replaces `test_days`."""

@@ -120,13 +120,16 @@ def given_candidates(
             "split given_candidates: the source's candidates name a user more than once"
         )
     clock = pl.col(order_of(events)[0])
+    named = candidates.select("user", named="item")
+    is_named = pl.col("item") == pl.col("named")
+    is_held = pl.col("row") == pl.col("held_row")
     assigned = (
-        events.join(candidates.select("user", named="item"), on="user", how="left", maintain_order="left")
+        events.join(named, on="user", how="left", maintain_order="left")
         .with_columns(row=pl.int_range(pl.len()))
-        .with_columns(held_row=pl.when(pl.col("item") == pl.col("named")).then("row").max().over("user"))
-        .with_columns(held_clock=pl.when(pl.col("row") == pl.col("held_row")).then(clock).max().over("user"))
+        .with_columns(held_row=pl.when(is_named).then("row").max().over("user"))
+        .with_columns(held_clock=pl.when(is_held).then(clock).max().over("user"))
         .with_columns(
-            part=pl.when(pl.col("row") == pl.col("held_row")).then(int(Part.TEST))
+            part=pl.when(is_held).then(int(Part.TEST))
             .when(clock > pl.col("held_clock")).then(int(Part.DROPPED))
             .otherwise(int(Part.TRAIN))
             .cast(pl.Int8)

@@ -67,8 +67,13 @@ def mixed(numbers: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     return np.asarray(z ^ (z >> np.uint64(31)))
 
 
+FIRST, LATEST = -62_135_596_800, 253_402_300_799
+"""The first and the last second that dates of four digits can name."""
+
+
 def written(moment: int) -> str:
-    """Seconds since 1970 UTC as a person reads them."""
+    """Seconds since 1970 UTC as a person reads them; what no calendar has is at its end."""
+    moment = min(max(moment, FIRST), LATEST)
     return datetime.fromtimestamp(moment, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 

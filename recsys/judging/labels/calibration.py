@@ -1,9 +1,9 @@
 """How much calibration error chance alone gives: what the calibration error's interval is corrected
 by.
 
-The error is a sum of sizes, so noise never cancels: a calibrated model has a positive one too. Under
-calibration a unit's surplus of labels over scores has mean zero in each bin; random signs of the
-units keep all else (Mammen 1993, the wild bootstrap) and give the error that is noise alone.
+The error is a sum of sizes, so noise never cancels: a calibrated model has a positive one too.
+Under calibration a unit's surplus of labels over scores has mean zero in each bin; random signs of
+the units keep all else (Mammen 1993, the wild bootstrap) and give the error that is noise alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Checks of the protocol of the task `labels`: what a reader must know before believing the figures.
+"""Checks of the protocol of the task `labels`: what a reader must know before believing the
+figures.
 
 As in `falconer.recsys.judging.lists.checks`: a check looks at the dataset as it was written, and
 says nothing where it finds nothing.
@@ -26,8 +27,8 @@ TELLING = 0.999
 label."""
 SUSPECT, LEFT = 0.85, 0.5
 """A feature that reaches so much, and leaves less than this share of the error that all features
-below that leave together, is asked about: a label copied with 10 % of it flipped has an AUC of 0.90,
-whatever the share of positives."""
+below that leave together, is asked about: a label copied with 10 % of it flipped has an AUC of
+0.90, whatever the share of positives."""
 CUTS = np.linspace(0, 1, 1001)[1:-1]
 MORE_THAN_CHANCE = 4.0
 """Standard deviations above what train itself shows."""

@@ -160,7 +160,10 @@ def own_future_in_train(checked: Checked) -> Iterator[str]:
         int((time > checked.asked[user]).sum()) for user, time in checked.train("user", "time")
     )
     if late:
-        yield f"leakage: {late:,} train events are later than their user's {checked.fold} query; rebuild the dataset"
+        yield (
+            f"leakage: {late:,} train events are later than their user's {checked.fold} "
+            "query; rebuild the dataset"
+        )
 
 
 def future_in_history(checked: Checked) -> Iterator[str]:
@@ -172,7 +175,10 @@ def future_in_history(checked: Checked) -> Iterator[str]:
     )
     late = sum(_late(queries, at_boundary=asked_at_boundary) for queries, _ in checked.blocks())
     if late:
-        yield f"leakage: {late:,} events in the histories of {checked.fold} queries are later than the query"
+        yield (
+            f"leakage: {late:,} events in the histories of {checked.fold} queries are "
+            "later than the query"
+        )
 
 
 def _late(queries: Queries, *, at_boundary: bool) -> int:
@@ -199,7 +205,10 @@ def same_event_in_train(checked: Checked) -> Iterator[str]:
             checked, lambda columns: columns[2] >= asked[columns[0]], ("user", "item", "time")
         )
     if both:
-        yield f"leakage: {both:,} events are both in train and among the relevant items of the fold {checked.fold}"
+        yield (
+            f"leakage: {both:,} events are both in train and among the relevant items of "
+            f"the fold {checked.fold}"
+        )
 
 
 def _shared(
@@ -225,7 +234,10 @@ def truth_in_history(checked: Checked) -> Iterator[str]:
         for queries, truth in checked.blocks()
     )
     if both:
-        yield f"leakage: {both:,} relevant items of {checked.fold} queries stand in the query's own history"
+        yield (
+            f"leakage: {both:,} relevant items of {checked.fold} queries stand in the "
+            "query's own history"
+        )
 
 
 def _shared_pairs(seen: Ragged, wanted: Ragged, n_items: int) -> int:
@@ -242,7 +254,10 @@ def held_out_users_in_train(checked: Checked) -> Iterator[str]:
     users[checked.user[checked.user >= 0]] = True
     events = sum(int(users[user].sum()) for (user,) in checked.train("user"))
     if events:
-        yield f"leakage: {events:,} train events are of users that the split held_out_users says are not in train"
+        yield (
+            f"leakage: {events:,} train events are of users that the split held_out_users "
+            "says are not in train"
+        )
 
 
 def others_future_in_train(checked: Checked) -> Iterator[str]:
@@ -268,7 +283,10 @@ def others_future_in_train(checked: Checked) -> Iterator[str]:
 def target_in_features(checked: Checked) -> Iterator[str]:
     """Event features from which the item or the rating can be read."""
     for name, target, share in tell_tale_features(checked.data, checked.fold):
-        yield f"leakage: event feature {name} tells the {target} in {share:.1%} of the rows; is it known beforehand?"
+        yield (
+            f"leakage: event feature {name} tells the {target} in {share:.1%} of the "
+            "rows; is it known beforehand?"
+        )
 
 
 def sampled_metrics(checked: Checked) -> Iterator[str]:
@@ -295,7 +313,10 @@ def cut_offs_beyond_catalogue(checked: Checked) -> Iterator[str]:
     beyond = [k for k in checked.k if k > checked.data.n_items]
     if beyond:
         names = ", ".join(map(str, beyond))
-        yield f"k = {names} is greater than the catalogue of {checked.data.n_items} items: use a smaller k"
+        yield (
+            f"k = {names} is greater than the catalogue of {checked.data.n_items} items: "
+            "use a smaller k"
+        )
 
 
 CHECKS: tuple[Callable[[Checked], Iterator[str]], ...] = (

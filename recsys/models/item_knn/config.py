@@ -18,9 +18,9 @@ class ItemKnnConfig(ModelConfig):
     neighbours: int = Field(default=200, ge=1)
     """Most similar items kept for each item."""
     neighbours_of: Literal["scored", "history"] = "scored"
-    """Whose neighbours are kept: those of the item to score, or those of each item of the history, as
-    the paper has it. The first gives every item the same number of items to be recommended by; with
-    the second, popular items are near many and are recommended more."""
+    """Whose neighbours are kept: those of the item to score, or those of each item of the history,
+    as the paper has it. The first gives every item the same number of items to be recommended by;
+    with the second, popular items are near many and are recommended more."""
     shrinkage: float = Field(default=10.0, ge=0)
     """Added to the cosine's denominator: pulls similarities that few users support to 0."""
     decay: float = Field(default=1.0, gt=0, le=1)

@@ -7,8 +7,8 @@ With x_i the vector of who has item i in train, 1 or the largest weight of a use
     score(q, j) = sum over i in H_q and N(j) of decay^position_q(i) * sim(i, j)
 
 where N(j) holds the `neighbours` items most similar to j (ties by id), and H_q the distinct items
-of the history. The paper keeps the neighbours of each item of the history instead: the sum goes over
-the i in H_q with j in N(i) (`neighbours_of = "history"`).
+of the history. The paper keeps the neighbours of each item of the history instead: the sum goes
+over the i in H_q with j in N(i) (`neighbours_of = "history"`).
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ from falconer.recsys.backends.torch.pairs.training import FieldTask
 from falconer.recsys.models.ncf import on_torch
 from falconer.recsys.models.ncf.config import NcfConfig
 from falconer.recsys.models.ncf.on_torch import network as torch_network
-from falconer.recsys.models.ncf.on_torch.training import NcfScorer, SoftmaxTask
+from falconer.recsys.models.ncf.on_torch.scorer import NcfScorer
+from falconer.recsys.models.ncf.on_torch.tasks import SoftmaxTask
 
 load = on_torch.load
 

@@ -2,7 +2,8 @@
 
 For query q with history H_q (all events, repeats kept), and item i with c_i train events:
 
-    score(q, i) = sum over e in H_q with item i of 0.5^(age_e / half_life)   if i is in H_q (above 0)
+    score(q, i) = sum over e in H_q with item i of 0.5^(age_e / half_life)   if i is in H_q (above
+                                                                             0)
     score(q, i) = -1 / (1 + c_i)                                             otherwise (in [-1, 0))
 
 with ages in days before the query is asked, and each term 1 where there is no half-life. So every

@@ -8,8 +8,8 @@ u, age_b the days from b to the newest of them, and w_b = 0.5^(age_b / half_life
     N(q)        = the `neighbours` users of train with the largest cosine of v_q and v_u, above 0
     score(q, i) = own_weight * v_q(i) + (1 - own_weight) * mean over u in N(q) of v_u(i)
 
-The paper decays in groups of baskets by two rates and takes the Euclidean distance; one half-life in
-days asks for one knob, and needs no fixed number of baskets. A user of train is among their own
+The paper decays in groups of baskets by two rates and takes the Euclidean distance; one half-life
+in days asks for one knob, and needs no fixed number of baskets. A user of train is among their own
 neighbours: scores follow from the history alone, so that somebody new is answered alike.
 """
 
@@ -39,8 +39,8 @@ BLOCK_BYTES = 64 * 2**20
 
 
 class TifuKnnScorer:
-    """Scores a query by its own frequencies and its neighbours'; `frequency` is csr float32[n_users,
-    n_known] of the users of train."""
+    """Scores a query by its own frequencies and its neighbours'; `frequency` is csr
+    float32[n_users, n_known] of the users of train."""
 
     def __init__(self, frequency: Any, config: TifuKnnConfig, n_items: int) -> None:
         self._frequency, self._config = frequency, config

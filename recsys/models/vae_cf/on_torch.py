@@ -28,14 +28,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
-from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.devices import device_of
 from falconer.pipelines.training.task import Fit, Task
@@ -48,6 +45,7 @@ from falconer.recsys.backends.numpy.factors import (
     with_popularity,
 )
 from falconer.recsys.backends.numpy.histories import recency_weights
+from falconer.recsys.backends.torch import weights
 from falconer.recsys.backends.torch.events import TrainEvents, item_counts
 from falconer.recsys.backends.torch.graphs import Form, Graph
 from falconer.recsys.backends.torch.item_sets.batches import (
@@ -59,7 +57,6 @@ from falconer.recsys.backends.torch.item_sets.likelihood import negative_log_lik
 from falconer.recsys.judging.lists.validation import Validation
 from falconer.recsys.models.vae_cf.config import VaeCfConfig
 
-FILE = "model.safetensors"
 BIAS_STD = 0.001
 QUERIES_AT_ONCE = 64
 """Histories in one pass through the layers: always so many, since another shape may round
@@ -241,11 +238,7 @@ class VaeCfScorer:
 
     def save(self, directory: Path) -> None:
         """Write `model.safetensors`: the weights and the items' popularity."""
-        weights = {
-            name: value.detach().cpu().contiguous()
-            for name, value in self._model.state_dict().items()
-        }
-        save_file(weights | {"popularity": torch.tensor(self._popularity)}, directory / FILE)
+        weights.save(directory, self._model, popularity=torch.tensor(self._popularity))
 
     @torch.inference_mode()
     def _query_factors(self, queries: Queries) -> NDArray[np.float32]:
@@ -338,7 +331,7 @@ def train(config: VaeCfConfig, data: Dataset, run: Run, *, fit: Fit = fit) -> Va
     validation = Validation(
         data, n_queries=config.valid_queries, seed=config.seed, k=config.valid_k
     )
-    model = initial(data.n_items, config).to(device)
+    model = weights.seeded(lambda: VaeCf(data.n_items, config), config.seed).to(device)
     knobs = {"seed": config.seed} | (
         {} if validation.n_queries else {"monitor": None, "patience": None}
     )
@@ -347,25 +340,9 @@ def train(config: VaeCfConfig, data: Dataset, run: Run, *, fit: Fit = fit) -> Va
     return VaeCfScorer(model, popularity, config.decay, data.n_items)
 
 
-def initial(n_items: int, config: VaeCfConfig) -> VaeCf:
-    """A model with random weights that follow from `config.seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return VaeCf(n_items, config)
-
-
 def load(directory: Path, config: VaeCfConfig, data: Dataset) -> VaeCfScorer:
     """Read `model.safetensors`."""
-    path = directory / FILE
-    try:
-        weights = load_file(path)
-        popularity = weights.pop("popularity").numpy()
-        model = VaeCf(len(popularity), config)
-        model.load_state_dict(weights)
-    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ArtifactError(
-            f"{path}: missing or damaged ({error}); train the model anew"
-        ) from error
+    model, popularity = weights.load_for_lists(directory, lambda _, n_items: VaeCf(n_items, config))
     return VaeCfScorer(
-        model.to(device_of(config.training)).eval(), popularity, config.decay, data.n_items
+        model.to(device_of(config.training)).eval(), popularity.numpy(), config.decay, data.n_items
     )

@@ -19,7 +19,7 @@ from falconer.recsys.models.registry import resolve
 
 SMALL = NcfConfig(
     variant="gmf",
-    factors=8,
+    dim=8,
     n_negatives=1,
     batch_size=65_536,
     training=NcfTraining(epochs=1, monitor=None, patience=None),

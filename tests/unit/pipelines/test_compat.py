@@ -77,7 +77,8 @@ def test_legacy_dask_frames_are_still_needed() -> None:
     import nvtabular, pandas
     from merlin.io import Dataset
     from nvtabular import ops
-    nvtabular.Workflow(["a"] >> ops.Categorify()).fit(Dataset(pandas.DataFrame({"a": [1, 2]}), cpu=True))
+    table = Dataset(pandas.DataFrame({"a": [1, 2]}), cpu=True)
+    nvtabular.Workflow(["a"] >> ops.Categorify()).fit(table)
     """
     )
     assert done.returncode != 0, (
@@ -91,7 +92,10 @@ def test_every_known_warning_still_comes() -> None:
         """
         import warnings
         shown = []
-        warnings.showwarning = lambda message, category, *rest: shown.append((category, str(message)))
+        def keep(message, category, *rest):
+            shown.append((category, str(message)))
+
+        warnings.showwarning = keep
         from contextlib import nullcontext
         from falconer.pipelines import compat
         compat.quiet = nullcontext
@@ -102,7 +106,9 @@ def test_every_known_warning_still_comes() -> None:
         table = pl.DataFrame({"x": [0.1] * 100})
         engine_of("nvtabular").fit(table, {"x": Continuous(kind="continuous")})
         for category, pattern in compat.KNOWN_WARNINGS:
-            if not any(issubclass(found, category) and re.match(pattern, text) for found, text in shown):
+            if not any(
+                issubclass(found, category) and re.match(pattern, text) for found, text in shown
+            ):
                 print(pattern)
         """
     )
@@ -125,7 +131,8 @@ def test_every_moved_name_is_still_asked_for_and_still_elsewhere() -> None:
         source = "\\n".join(path.read_text() for path in folder.rglob("*.py"))
         for old in compat.MOVED:
             parent, _, name = old.rpartition(".")
-            if not re.search(rf"from {parent} import .*\\b{name}\\b|(from|import) {old}\\b", source):
+            taken = rf"from {parent} import .*\\b{name}\\b|(from|import) {old}\\b"
+            if not re.search(taken, source):
                 print(old, "is not imported by merlin-models")
         for old in compat.MOVED:
             try:

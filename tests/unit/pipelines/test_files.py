@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from falconer.pipelines.errors import ArtifactError, PipelineError
+from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
 from falconer.pipelines.files import (
     atomic_directory,
     atomic_file,
@@ -193,3 +193,14 @@ def test_a_replaced_directory_is_there_at_every_moment(tmp_path: Path) -> None:
     over.set()
     watcher.join()
     assert missing == []
+
+
+def test_a_device_is_never_replaced(tmp_path: Path) -> None:
+    """Whoever is root could: the pipe stands for /dev/null."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigError, match="pipe: cannot write there"), atomic_file(pipe) as partial:
+        partial.write_text("x")
+    assert pipe.is_fifo()
+    with pytest.raises(ConfigError, match="it is no file"), atomic_file(tmp_path):
+        pass

@@ -29,7 +29,7 @@ from falconer.recsys.exporting.parity import (
     with_edge_cases,
 )
 from falconer.recsys.models import saved
-from falconer.recsys.models.ncf.on_torch.training import NcfGraph, NcfScorer
+from falconer.recsys.models.ncf.on_torch.scorer import NcfGraph, NcfScorer
 from tests.support import tiny
 from tests.support.datasets import checkerboard, write_dataset
 

@@ -136,7 +136,10 @@ def test_the_value_is_that_of_the_report(
 )
 def test_labels_are_searched_too(target: Target, metric: str, more: bool, tmp_path: Path) -> None:
     clicks = write_labels_dataset(tmp_path / "clicks", target=target)
-    text = 'name = "label_mean"\n[search]\n"model.shrinkage" = { low = 1e-3, high = 1e6, log = true }\n'
+    text = (
+        'name = "label_mean"\n[search]\n'
+        '"model.shrinkage" = { low = 1e-3, high = 1e6, log = true }\n'
+    )
     best = tuning.tune(
         written(tmp_path, text), clicks.path, tmp_path / "runs", TuneConfig(trials=4)
     )
@@ -282,7 +285,8 @@ def test_a_trial_whose_knobs_do_not_fit_together_fails_alone(
 ) -> None:
     text = NCF.replace(
         "[search]",
-        'pretraining = { epochs = 1, threads = 1 }\n[search]\n"model.variant" = { choices = ["gmf", "neumf"] }',
+        "pretraining = { epochs = 1, threads = 1 }\n[search]\n"
+        '"model.variant" = { choices = ["gmf", "neumf"] }',
     )
     with pytest.raises(
         ConfigError, match="pretraining"

@@ -1,4 +1,5 @@
-"""Published collections by name: what is read, and what is said where they are absent or damaged."""
+"""Published collections by name: what is read, and what is said where they are absent or
+damaged."""
 
 from __future__ import annotations
 

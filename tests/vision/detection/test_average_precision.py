@@ -26,7 +26,8 @@ def boxes(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def drawn(seed: int) -> tuple[list[Truth], list[Found]]:
-    """Pictures with crowds, equal scores, shifted copies of true boxes and strangers; some empty."""
+    """Pictures with crowds, equal scores, shifted copies of true boxes and strangers; some
+    empty."""
     rng = np.random.default_rng(seed)
     truths, founds = [], []
     for _ in range(rng.integers(1, 8)):

@@ -1,4 +1,5 @@
-"""Each cause of an average precision of 0 is named when it is planted, and good data is not blamed."""
+"""Each cause of an average precision of 0 is named when it is planted, and good data is not
+blamed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""EfficientNet-Lite0 has the published size and TensorFlow's padding; residuals begin at nothing."""
+"""EfficientNet-Lite0 has the published size and TensorFlow's padding; residuals begin at
+nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def test_residuals_begin_at_nothing() -> None:
 
 @pytest.mark.parametrize(("side", "stride", "places"), [(7, 2, 4), (8, 2, 4), (5, 1, 5)])
 def test_same_padding_is_that_of_tensorflow(side: int, stride: int, places: int) -> None:
-    """An even side at stride 2 is padded at the end only, so a kernel of ones counts fewer there."""
+    """An even side at stride 2 is padded at the end only, so a kernel of ones counts fewer
+    there."""
     conv = SameConv(1, 1, 3, stride, bias=False)
     nn.init.ones_(conv.weight)
     found = conv(torch.ones(1, 1, side, side))[0, 0]

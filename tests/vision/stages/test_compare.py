@@ -1,5 +1,5 @@
-"""Runs side by side, recipes without their parts, and cross-validation: what they write is true, and
-what has finished is not trained again."""
+"""Runs side by side, recipes without their parts, and cross-validation: what they write is true,
+and what has finished is not trained again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Pretrained weights: features are extracted once, parts unfreeze by stages, tags are pooled by clip."""
+"""Pretrained weights: features are extracted once, parts unfreeze by stages, tags are pooled by
+clip."""
 
 from __future__ import annotations
 

@@ -76,7 +76,8 @@ def test_a_refused_window_and_one_seed_calibrate_nothing(tmp_path: Path) -> None
 
 
 def test_a_plain_interval_of_users_promotes_luck_that_seeds_would_explain() -> None:
-    """50,000 users, the same model twice: the users' interval is sure, the one with seeds is not."""
+    """50,000 users, the same model twice: the users' interval is sure, the one with seeds is
+    not."""
     rng = np.random.default_rng(3)
     luck = rng.normal(0.002, 0.1, 50_000)
     nothing = np.zeros_like(luck)

@@ -146,3 +146,16 @@ def test_the_verdict_is_a_pure_function() -> None:
     one, two = (decide(retrains.usual(3), rule) for _ in range(2))
     assert one == two
     assert np.isfinite([value for f in one.findings for value in f.figures.values() if value]).all()
+
+
+def test_users_whom_a_model_does_not_know_are_counted_in_the_sentence() -> None:
+    """Their lists are popularity's, so the figures are partly its own."""
+    usual = retrains.usual()
+    (challenger,) = usual.challengers
+    stranger = replace(challenger, by_popularity=1200, queries=5000)
+    verdict = decide(replace(usual, challengers=(stranger,)), RULE)
+    assert verdict.reason == (
+        "every rule holds; 1,200 of 5,000 users got the most popular items in place of new's, "
+        "which does not know them"
+    )
+    assert "popular items" not in decide(usual, RULE).reason

@@ -17,8 +17,8 @@ ORIENTATION = 0x0112
 def size_of(path: Path, *, declared: tuple[int, int] | None) -> tuple[int, int]:
     """(width, height) as the picture is shown, from its header.
 
-    Raises `UnusableError` where the file is not there, is no picture, is too large, or has another size
-    than the annotation declares, since its boxes then mean other pixels.
+    Raises `UnusableError` where the file is not there, is no picture, is too large, or has another
+    size than the annotation declares, since its boxes then mean other pixels.
     """
     if not path.is_file():
         raise UnusableError("its picture is not there")

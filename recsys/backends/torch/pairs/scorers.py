@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from falconer.pipelines.data.dataset import Dataset
@@ -19,6 +17,7 @@ from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json, write_json
 from falconer.pipelines.training.devices import device_of
 from falconer.recsys.backends.numpy.arrays import known_items
+from falconer.recsys.backends.torch import weights
 from falconer.recsys.backends.torch.graphs import Form, Graph
 from falconer.recsys.backends.torch.pairs.graphs import graphs_of
 from falconer.recsys.backends.torch.pairs.inputs import FieldEncoder, Fields, Inputs
@@ -26,7 +25,6 @@ from falconer.recsys.backends.torch.pairs.network import Parts, TwoSided
 from falconer.recsys.backends.torch.scoring import catalogue_scores
 from falconer.recsys.configs.pairs import PairsConfig
 
-WEIGHTS_FILE = "model.safetensors"
 FIELDS_FILE = "fields.json"
 PAIRS_AT_ONCE = 2**12
 """Pairs in one pass. Fewer are filled up to it: BLAS may round otherwise for another shape."""
@@ -154,10 +152,7 @@ def pair_scores(
 
 def save_network(directory: Path, model: TwoSided, **more: Tensor) -> None:
     """Write the weights and the inputs that they are for."""
-    weights = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    save_file(weights | more, directory / WEIGHTS_FILE)
+    weights.save(directory, model, **more)
     write_json(directory / FIELDS_FILE, model.fields.model_dump(mode="json"))
 
 
@@ -166,17 +161,13 @@ def load_scorer(
 ) -> ListScorer | PairRanker:
     """Read what a scorer wrote, for a dataset of its lineage. Raises `ArtifactError` where files
     are damaged or the dataset lacks an input."""
-    path = directory / WEIGHTS_FILE
     try:
         fields = Fields.model_validate(read_json(directory / FIELDS_FILE))
-        weights = load_file(path)
-        popularity = weights.pop("popularity", None)
-        model = build(fields)
-        model.load_state_dict(weights)
-    except (OSError, KeyError, RuntimeError, SafetensorError, ValidationError) as error:
+    except (OSError, ValidationError) as error:
         raise ArtifactError(
-            f"{path}: missing or damaged ({error}); train the model anew"
+            f"{directory / FIELDS_FILE}: missing or damaged ({error}); train the model anew"
         ) from error
+    model, popularity = weights.load(directory, lambda *_: build(fields))
     device = device_of(config.training)
     return scorer_of(model.to(device).eval(), FieldEncoder(fields, data, device), popularity)
 

@@ -17,6 +17,7 @@ from falconer.pipelines.runs import Run
 from falconer.pipelines.training.devices import device_of
 from falconer.pipelines.training.task import Batches, Fit, Task
 from falconer.pipelines.training.torch import fit
+from falconer.recsys.backends.torch import weights
 from falconer.recsys.backends.torch.events import EventBatches, TrainEvents, item_counts
 from falconer.recsys.backends.torch.negatives import negative_batches
 from falconer.recsys.backends.torch.pairs.inputs import (
@@ -119,9 +120,7 @@ def _validation(
 def initial(build: Build, fields: Fields, seed: int) -> TwoSided:
     """A network with random weights that follow from `seed`; empty ones, of a side without inputs,
     are not trained."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build(fields)
+    network = weights.seeded(lambda: build(fields), seed)
     for parameter in network.parameters():
         parameter.requires_grad_(parameter.numel() > 0)
     return network

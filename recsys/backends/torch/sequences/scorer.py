@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from falconer.pipelines.data.queries import Queries, Ragged
@@ -19,11 +18,11 @@ from falconer.recsys.backends.numpy.factors import (
     scores_of,
     with_popularity,
 )
+from falconer.recsys.backends.torch import weights
 from falconer.recsys.backends.torch.graphs import Form, Graph
 from falconer.recsys.backends.torch.sequences.transformer import Encoder
 from falconer.recsys.configs.sequences import SequenceConfig
 
-FILE = "model.safetensors"
 QUERIES_AT_ONCE = 16
 SHORTEST = 16
 """Histories are filled up to so many places, or twice, four times ... as many, whatever is asked
@@ -109,11 +108,7 @@ class SequenceScorer:
 
     def save(self, directory: Path) -> None:
         """Write `model.safetensors`: the weights and the items' popularity."""
-        weights = {
-            name: value.detach().cpu().contiguous()
-            for name, value in self._model.state_dict().items()
-        }
-        save_file(weights | {"popularity": torch.tensor(self._popularity)}, directory / FILE)
+        weights.save(directory, self._model, popularity=torch.tensor(self._popularity))
 
     def _query_factors(self, queries: Queries) -> NDArray[np.float32]:
         histories = newest_known(queries.history, self._model.n_items, self._model.room)

@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from falconer.pipelines.data.dataset import Dataset
-from falconer.pipelines.errors import ArtifactError, DataError
+from falconer.pipelines.errors import DataError
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.devices import device_of
 from falconer.pipelines.training.task import Fit, Task
 from falconer.pipelines.training.torch import fit
+from falconer.recsys.backends.torch import weights
 from falconer.recsys.backends.torch.events import TrainEvents, item_counts
 from falconer.recsys.backends.torch.losses import full_softmax, gbce, sampled_softmax
 from falconer.recsys.backends.torch.negatives import NegativeSampler, SeenItems
@@ -30,7 +29,7 @@ from falconer.recsys.backends.torch.sequences.batches import (
     cut,
     user_sequences,
 )
-from falconer.recsys.backends.torch.sequences.scorer import FILE, SequenceModel, SequenceScorer
+from falconer.recsys.backends.torch.sequences.scorer import SequenceModel, SequenceScorer
 from falconer.recsys.configs.sequences import SequenceConfig
 from falconer.recsys.judging.lists.validation import Validation
 
@@ -118,9 +117,10 @@ def train_sequences(
         raise DataError(
             f"{data.path}: the dataset has no times, and this model needs the order of events; "
             "where the source is "
-            'written in order, set model.order = "source", otherwise name the column of times in the ETL recipe'
+            'written in order, set model.order = "source", otherwise name the column of times in '
+            "the ETL recipe"
         )
-    model = initial(lambda: make(data.n_items), config.seed).to(device_of(config.training))
+    model = weights.seeded(lambda: make(data.n_items), config.seed).to(device_of(config.training))
     counts = item_counts(TrainEvents(data), data.n_items)
     validation = Validation(data, n_queries=config.valid_queries, seed=config.seed)
     task = task_of(model, ask, counts, config=config, data=data, validation=validation)
@@ -129,13 +129,6 @@ def train_sequences(
     )
     fit(task, config.training.model_copy(update=knobs), run)
     return SequenceScorer(model, counts.astype(np.float32), data.n_items)
-
-
-def initial(make: Callable[[], SequenceModel], seed: int) -> SequenceModel:
-    """A model with random weights that follow from `seed`."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make()
 
 
 def task_of(
@@ -190,14 +183,6 @@ def load_sequences(
 ) -> SequenceScorer:
     """Read `model.safetensors` into `make(n_items)`; `ArtifactError` where it is missing or
     damaged."""
-    path = directory / FILE
-    try:
-        weights = load_file(path)
-        popularity = weights.pop("popularity").numpy()
-        model = make(len(popularity))
-        model.load_state_dict(weights)
-    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ArtifactError(
-            f"{path}: missing or damaged ({error}); train the model anew"
-        ) from error
-    return SequenceScorer(model.to(device_of(config.training)).eval(), popularity, data.n_items)
+    model, popularity = weights.load_for_lists(directory, lambda _, n_items: make(n_items))
+    model = model.to(device_of(config.training)).eval()
+    return SequenceScorer(model, popularity.numpy(), data.n_items)

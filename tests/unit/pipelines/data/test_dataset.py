@@ -119,3 +119,11 @@ def test_blocks_of_queries_are_the_queries_in_parts(tmp_path: Path, size: int) -
         assert part.items.values.tolist() == truth.items.slice(start, stop).values.tolist()
         assert part.items.lengths.tolist() == truth.items.lengths[start:stop].tolist()
         assert part.n_outside.tolist() == truth.n_outside[start:stop].tolist()
+
+
+def test_a_card_without_train_files_is_damaged(tmp_path: Path) -> None:
+    data = _tiny(tmp_path / "tiny")
+    card = data.path / "dataset.json"
+    card.write_text(card.read_text().replace("train/part", "other/part"))
+    with pytest.raises(ArtifactError, match="names no train file"):
+        Dataset.open(data.path).train_files()

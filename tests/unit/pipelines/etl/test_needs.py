@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,3 +81,16 @@ def test_sizes_are_read(text: str, size: int) -> None:
 def test_what_is_no_size_is_refused() -> None:
     with pytest.raises(ConfigError, match="a size like '4GB'"):
         bytes_of("much")
+
+
+def test_a_packed_file_of_equal_rows_is_taken_for_what_it_unpacks_to(tmp_path: Path) -> None:
+    rows = 400_000
+    (tmp_path / "e.csv.gz").write_bytes(gzip.compress(b"u,i\n" + b"user,item\n" * rows))
+    packed = Files.model_validate(
+        {
+            "kind": "files",
+            "events": str(tmp_path / "e.csv.gz"),
+            "columns": {"user": "u", "item": "i"},
+        }
+    )
+    assert needs_of(packed).rows == pytest.approx(rows, rel=0.01)

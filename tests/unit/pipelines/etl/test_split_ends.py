@@ -75,3 +75,8 @@ def test_a_validation_fold_that_is_asked_for_does_not_vanish(
 ) -> None:
     with pytest.raises(DataError, match=message):
         divided(events(), **values)
+
+
+def test_more_days_than_there_are_are_refused_in_words() -> None:
+    with pytest.raises(DataError, match="leaves train and valid without events"):
+        divided(events(), protocol="temporal", test_days=1e6, valid_days=1e6)

@@ -1,4 +1,5 @@
-"""The rules of the splits of each user's own events, of targets in global time, and of given files."""
+"""The rules of the splits of each user's own events, of targets in global time, and of given
+files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Where a rule begins and ends: bounds of metrics, the smallest group, the metric that is sliced."""
+"""Where a rule begins and ends: bounds of metrics, the smallest group, the metric that is
+sliced."""
 
 from __future__ import annotations
 

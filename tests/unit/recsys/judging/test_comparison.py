@@ -27,8 +27,10 @@ def judged(
     """What a model called `label` reached: every user's ability + gain + noise of its own."""
     values = ABILITY[:n] + gain + noise * np.random.default_rng(seed).standard_normal(n)
     settled: dict[str, Any] = {
-        "label": label, "run": f"run-{seed}", "model": label, "dataset_name": "shop", "dataset_id": "d1",
-        "fold": "test", "view": "all", "k": (10,), "n_queries": n + 1, "n_evaluated": n, "n_without_list": 0,
+        "label": label, "run": f"run-{seed}", "model": label, "dataset_name": "shop",
+        "dataset_id": "d1",
+        "fold": "test", "view": "all", "k": (10,), "n_queries": n + 1, "n_evaluated": n,
+        "n_without_list": 0,
         "n_relevant": n,
         "n_outside": 0, "resamples": 200, "seed": 0,
         "metrics": {"ndcg@10": Estimate(mean=float(values.mean()), definition="")},
@@ -65,7 +67,8 @@ def test_a_clear_winner_leads_with_its_paired_interval() -> None:
     )
     assert view.verdict.startswith("ease (ndcg@10 0.")
     assert (
-        f"leads, {first.difference:.4f} (95% interval {first.low:.4f} to {first.high:.4f}) ahead of "
+        f"leads, {first.difference:.4f} (95% interval {first.low:.4f} to {first.high:.4f}) ahead "
+        "of "
         "ncf." in view.verdict
     )
 
@@ -99,7 +102,8 @@ def test_the_same_model_twice_is_never_told_apart_from_itself(seed: int) -> None
 
 def test_false_alarms_are_about_as_rare_as_the_level_says() -> None:
     alarms = sum(
-        view_of(judged("a", 0, noise=0.3, seed=2 * seed), judged("b", 0, noise=0.3, seed=2 * seed + 1))
+        view_of(judged("a", 0, noise=0.3, seed=2 * seed), judged("b", 0, noise=0.3,
+        seed=2 * seed + 1))
         .differences[0].separated
         for seed in range(100)
     )  # fmt: skip

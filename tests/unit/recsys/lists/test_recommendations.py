@@ -89,8 +89,8 @@ def test_a_folder_that_is_no_folder_is_an_error_for_people(tmp_path: Path) -> No
 
 
 def by_definition(rows: list[tuple[str, str, float]], k: int) -> list[list[int]]:
-    """By falling score, ties by the source's item id, unknown items last; unknown and repeated items keep their
-    place as -1."""
+    """By falling score, ties by the source's item id, unknown items last; unknown and repeated
+    items keep their place as -1."""
     users, items = USERS.to_pylist(), ITEMS.to_pylist()
     lists = []
     for user in users:

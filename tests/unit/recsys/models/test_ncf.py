@@ -20,7 +20,10 @@ from falconer.recsys.backends.torch.negatives import LabelledItems
 from falconer.recsys.contracts import Pairs, PairScorer
 from falconer.recsys.judging.lists.validation import Validation
 from falconer.recsys.models.ncf.config import NcfConfig, NcfTraining
-from falconer.recsys.models.ncf.on_torch.training import Ncf, NcfScorer, NcfTask, fused
+from falconer.recsys.models.ncf.on_torch.lists import fused
+from falconer.recsys.models.ncf.on_torch.network import Ncf
+from falconer.recsys.models.ncf.on_torch.scorer import NcfScorer
+from falconer.recsys.models.ncf.on_torch.tasks import NcfTask
 from falconer.recsys.recommending.top_k import top_k
 from tests.support import tiny
 from tests.support.datasets import checkerboard, write_dataset

@@ -44,6 +44,9 @@ def test_a_space_that_makes_no_sense_is_refused(line: str, match: str, tmp_path:
 
 
 def test_all_mistakes_of_a_space_are_listed(tmp_path: Path) -> None:
-    text = 'name = "ease"\n[search]\n"model.l3" = { low = 1, high = 2 }\n"l2" = { low = 1, high = 2 }\n'
+    text = (
+        'name = "ease"\n[search]\n'
+        '"model.l3" = { low = 1, high = 2 }\n"l2" = { low = 1, high = 2 }\n'
+    )
     with pytest.raises(ConfigError, match=r"2 mistakes in search(.|\n)*l3(.|\n)*l2: is no knob"):
         load_search(written(tmp_path, text))

@@ -162,7 +162,8 @@ def test_a_job_killed_by_the_system_goes_on_too(
                 return super().score(queries)
 
         batch.QUERIES_AT_ONCE = {BLOCK}
-        batch.write_lists(Killed(), Dataset.open(Path({str(data.path)!r})), Path({str(tmp_path)!r}), JOB)
+        data = Dataset.open(Path({str(data.path)!r}))
+        batch.write_lists(Killed(), data, Path({str(tmp_path)!r}), JOB)
     """
     root = Path(__file__).resolve().parents[4]
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=root, check=False)

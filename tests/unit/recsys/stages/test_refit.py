@@ -19,7 +19,7 @@ from tests.support import shop
 from tests.support.judging import QUICK
 
 TINY = (
-    *("model.layers=[8]", "model.latent=4", "model.training.epochs=4", "model.batch_size=8"),
+    *("model.hidden=[8]", "model.dim=4", "model.training.epochs=4", "model.batch_size=8"),
     'model.training.device="cpu"',
 )
 

@@ -169,7 +169,7 @@ def test_event_files_of_two_types_are_named(tmp_path: Path) -> None:
     [
         ({"time_unit": "minutes"}, "time_unit: .*must be one of s, ms, us, ns, iso"),
         ({"features": ["a", "a"]}, "features: .*named twice"),
-        ({"separator": ",,"}, "separator: "),
+        ({"separator": ",,,,,"}, "separator: "),
         ({"separator": "§"}, "separator: "),
         ({"quote": "\n"}, "quote: "),
         ({"separator": "'", "quote": "'"}, "separator and quote are both"),
