@@ -52,7 +52,7 @@ def curves_of(
 
 
 def _is_loss(metric: str) -> bool:
-    """Whether this is what a model minimises; "log_loss" is a metric that means the same for all."""
+    """Whether this is what a model minimises; "log_loss" is a metric alike for all."""
     return metric.rpartition("/")[2] == "loss"
 
 

@@ -136,10 +136,8 @@ def _against_first(view: ViewComparison[R]) -> list[str]:
 def _cells(gap: PairedDifference, width: int) -> str:
     p = f"p {'<=' if gap.p_is_bound else '='} {gap.p_holm:.4f}"
     verdict = "told apart" if gap.separated else "not told apart"
-    return (
-        f"  {_short(gap.second).ljust(width)} {gap.difference:+.4f} ({gap.low:+.4f} to {gap.high:+.4f}) {p:<11} "
-        f"{verdict}"
-    )
+    interval = f"({gap.low:+.4f} to {gap.high:+.4f})"
+    return f"  {_short(gap.second).ljust(width)} {gap.difference:+.4f} {interval} {p:<11} {verdict}"
 
 
 def _short(label: str) -> str:

@@ -234,8 +234,8 @@ def _mirrored(run: Run) -> Path:
 
 
 def changed_knobs(recipe: str, config: ModelConfig, overrides: Sequence[str]) -> list[str]:
-    """`name=value` of each knob that `overrides` made another one than the recipe's, in the order of
-    the configuration; the overrides themselves where the recipe alone is none."""
+    """`name=value` of each knob that `overrides` made another one than the recipe's, in the order
+    of the configuration; the overrides themselves where the recipe alone is none."""
     if not overrides:
         return []
     try:

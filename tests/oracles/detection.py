@@ -1,4 +1,4 @@
-"""What torchvision's SSD says about random pictures, beside ours: boxes, matching, loss, detections.
+"""What torchvision's SSD says of random pictures, beside ours: boxes, matching, loss, detections.
 
     python -m tests.oracles.detection [CASES]             compares; says the largest differences
     python -m tests.oracles.detection --record            writes what torchvision says of a few
@@ -37,7 +37,7 @@ Answer = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """Two pictures with true boxes (corners, shares of the side), and what a network says of each."""
+    """Two pictures with true boxes (corners, shares of the side), and a network's answer for each."""
 
     truth: tuple[Tensor, Tensor]
     labels: tuple[Tensor, Tensor]

@@ -49,8 +49,8 @@ class TrainEvents:
     """Columns of a dataset's train events, read by row groups: never more than a caller asks for is
     in memory.
 
-    Every file is checked against its checksum once. Raises `ArtifactError` where one is damaged, and
-    `DataError` where a user or an item is not in the vocabulary.
+    Every file is checked against its checksum once. Raises `ArtifactError` where one is damaged,
+    and `DataError` where a user or an item is not in the vocabulary.
     """
 
     def __init__(self, data: Dataset, columns: Sequence[str] = ("user", "item")) -> None:
