@@ -9,8 +9,8 @@ from falconer.recsys.judging.reports import BaseReport
 
 def same_metrics(reports: Sequence[BaseReport], kept: str) -> dict[str, list[str]]:
     """The families of metrics (without a cut-off) that are shown -> those that have the same mean
-    as them in every report and at every cut-off, and need not be shown. Of equal ones `kept` is shown,
-    else the first."""
+    as them in every report and at every cut-off, and need not be shown. Of equal ones `kept` is
+    shown, else the first."""
     families = list(dict.fromkeys(name.partition("@")[0] for name in reports[0].metrics))
     families.sort(key=lambda family: family != kept)
     shown: dict[tuple[float, ...], str] = {}

@@ -37,7 +37,7 @@ Answer = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """Two pictures with true boxes (corners, shares of the side), and a network's answer for each."""
+    """Two pictures with true boxes (corners, shares of the side), and a network's answer."""
 
     truth: tuple[Tensor, Tensor]
     labels: tuple[Tensor, Tensor]

@@ -29,10 +29,10 @@ BLOCK = 256
 def suppressed(overlaps: Tensor) -> Tensor:
     """bool[n]: what greedy suppression takes away of n boxes, best first.
 
-    `overlaps` bool[n, n] says whether two boxes cannot both stay. A box goes where a better one that
-    is kept overlaps it. It is computed as a fixed point: after r rounds the first r decisions are
-    final, and rounds end when nothing changes, which takes as many as the longest chain of boxes
-    that decide each other.
+    `overlaps` bool[n, n] says whether two boxes cannot both stay. A box goes where a better one
+    that is kept overlaps it. It is computed as a fixed point: after r rounds the first r
+    decisions are final, and rounds end when nothing changes, which
+    takes as many as the longest chain of boxes that decide each other.
     """
     by_better = overlaps.triu(1)
     gone = torch.zeros(len(overlaps), dtype=torch.bool, device=overlaps.device)
