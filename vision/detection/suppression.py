@@ -22,18 +22,22 @@ class Detections:
     labels: Tensor
 
 
-def suppressed(boxes: Tensor, *, threshold: float) -> Tensor:
-    """bool[..., n]: boxes float[..., n, 4], best first, that a better kept one overlaps.
+BLOCK = 256
+"""Candidates that are looked at together."""
 
-    A box goes where its overlap with a kept better one is above `threshold` (greedy suppression).
-    It is computed as a fixed point: after r rounds the first r decisions are final, and rounds end
-    when nothing changes, which takes as many as the longest chain of boxes that decide each other.
+
+def suppressed(overlaps: Tensor) -> Tensor:
+    """bool[n]: what greedy suppression takes away of n boxes, best first.
+
+    `overlaps` bool[n, n] says whether two boxes cannot both stay. A box goes where a better one
+    that is kept overlaps it. It is computed as a fixed point: after r rounds the first r
+    decisions are final, and rounds end when nothing changes, which
+    takes as many as the longest chain of boxes that decide each other.
     """
-    better = torch.ones(boxes.shape[-2], boxes.shape[-2], dtype=torch.bool, device=boxes.device)
-    overlaps = (iou(boxes, boxes) > threshold) & better.triu(1)
-    gone = torch.zeros(boxes.shape[:-1], dtype=torch.bool, device=boxes.device)
+    by_better = overlaps.triu(1)
+    gone = torch.zeros(len(overlaps), dtype=torch.bool, device=overlaps.device)
     while True:
-        following = (overlaps & ~gone[..., :, None]).any(dim=-2)
+        following = (by_better & ~gone[:, None]).any(dim=0)
         if torch.equal(following, gone):
             return gone
         gone = following
@@ -51,18 +55,37 @@ def detections_of(
     """Boxes float[D, 4] with scores float[D, C] of each class -> at most `most` detections.
 
     Of each class the `most_a_class` best with a score above `lowest` are taken, and suppressed
-    where they overlap by more than `overlap`. Boxes with a coordinate that is not finite are left
-    out.
+    where a kept one of the class overlaps them by more than `overlap`. Boxes with a coordinate
+    that is not finite are left out. Candidates are decided best first, so that nothing is
+    computed of those that come after the last one wanted.
     """
     finite = boxes.isfinite().all(-1) & scores.isfinite().all(-1)
-    boxes, scores = boxes[finite], scores[finite]
-    best, place = scores.T.topk(min(most_a_class, len(scores)), dim=1)
-    candidates = best > lowest
-    longest = int(candidates.sum(dim=1).max()) if candidates.numel() else 0
-    best, place, candidates = best[:, :longest], place[:, :longest], candidates[:, :longest]
-    kept = candidates & ~suppressed(boxes[place], threshold=overlap)
-    labels, order = kept.nonzero(as_tuple=True)
-    found = best[labels, order]
-    surest = found.argsort(descending=True, stable=True)[:most]
-    labels, order = labels[surest], order[surest]
-    return Detections(boxes[place[labels, order]], found[surest], labels)
+    place, labels = ((scores > lowest) & finite[:, None]).nonzero(as_tuple=True)
+    found, order = scores[place, labels].sort(descending=True, stable=True)
+    boxes, labels = boxes[place[order]], labels[order]
+    allowed = _rank_in_class(labels, scores.shape[1]) < most_a_class
+    best = Detections(boxes[allowed], found[allowed], labels[allowed])
+    kept = torch.zeros(0, dtype=torch.int64, device=boxes.device)
+    for start in range(0, len(best.scores), BLOCK):
+        if len(kept) >= most:
+            break
+        block = torch.arange(start, min(start + BLOCK, len(best.scores)), device=boxes.device)
+        block = block[~_excluded(best, block, kept, overlap).any(dim=1)]
+        kept = torch.cat([kept, block[~suppressed(_excluded(best, block, block, overlap))]])
+    kept = kept[:most]
+    return Detections(best.boxes[kept], best.scores[kept], best.labels[kept])
+
+
+def _rank_in_class(labels: Tensor, n_classes: int) -> Tensor:
+    """int64[n]: how many of the same label stand before each."""
+    order = labels.argsort(stable=True)
+    counts = torch.bincount(labels, minlength=n_classes)
+    starts = counts.cumsum(0) - counts
+    places = torch.arange(len(labels), device=labels.device)
+    return torch.empty_like(places).scatter_(0, order, places - starts[labels[order]])
+
+
+def _excluded(best: Detections, first: Tensor, second: Tensor, overlap: float) -> Tensor:
+    """bool[n, m]: whether two candidates are of one class and overlap by more than is allowed."""
+    same = best.labels[first][:, None] == best.labels[second]
+    return same & (iou(best.boxes[first], best.boxes[second]) > overlap)

@@ -149,9 +149,37 @@ def plain_suppression(boxes: list[list[float]], threshold: float) -> list[bool]:
 @given(st.integers(0, 10_000), st.floats(0.1, 0.9))
 @settings(max_examples=60, deadline=None)
 def test_suppression_is_the_greedy_one(seed: int, threshold: float) -> None:
-    boxes = torch.stack([some_boxes(25, seed), some_boxes(25, seed + 1)]).double()
-    found = suppressed(boxes, threshold=threshold)
-    assert found.tolist() == [plain_suppression(one, threshold) for one in boxes.tolist()]
+    boxes = some_boxes(25, seed).double()
+    found = suppressed(iou(boxes, boxes) > threshold)
+    assert found.tolist() == plain_suppression(boxes.tolist(), threshold)
+
+
+@pytest.mark.parametrize(("most_a_class", "most"), [(400, 200), (30, 200), (400, 7)])
+@pytest.mark.parametrize("seed", range(3))
+def test_detections_are_those_of_each_class_on_its_own(
+    seed: int, most_a_class: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks of 16 candidates change nothing: each class is as a plain loop suppresses it."""
+    monkeypatch.setattr("falconer.vision.detection.suppression.BLOCK", 16)
+    boxes = some_boxes(120, seed).double()
+    scores = torch.rand(120, 3, generator=torch.Generator().manual_seed(seed)).double()
+    expected = []
+    for label in range(3):
+        own = [
+            n for n in scores[:, label].argsort(descending=True).tolist() if scores[n, label] > 0.2
+        ]
+        own = own[:most_a_class]
+        gone = plain_suppression(boxes[own].tolist(), 0.4)
+        expected += [
+            (scores[n, label].item(), label, boxes[n].tolist())
+            for n, away in zip(own, gone, strict=True)
+            if not away
+        ]
+    found = detections_of(
+        boxes, scores, lowest=0.2, overlap=0.4, most_a_class=most_a_class, most=most
+    )
+    rows = zip(found.scores.tolist(), found.labels.tolist(), found.boxes.tolist(), strict=True)
+    assert list(rows) == sorted(expected, reverse=True)[:most]
 
 
 def test_detections_are_sorted_cut_and_free_of_what_is_not_finite() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.runs import Run
 from falconer.vision.detection import comparing, converting, stages
 from falconer.vision.detection.data import open_data
+from tests.support.small_training import FORKS
 
 OBJECT = (
     "<object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"
@@ -184,3 +187,36 @@ def test_wrong_input_is_named(tmp_path: Path) -> None:
     (data / "ImageSets/Main/train.txt").write_text("p0\n")
     with pytest.raises(DataError, match="at least two pictures"):
         stages.train("ssd", str(data), tmp_path / "runs", overrides=QUICK)
+
+
+def die_while_training(root: Path) -> None:
+    """Train as the run `trained` was, in a process that ends as after kill -9: what it wrote last
+    is in no checkpoint."""
+    os.environ["FALCONER_TRACKING"] = "off"
+    log = Run.log_metrics
+
+    def log_and_die(self: Run, step: int, values: dict[str, float]) -> None:
+        log(self, step, values)
+        if step >= 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Run.log_metrics = log_and_die  # type: ignore[assignment, method-assign]
+    stages.train("ssd", str(root / "squares"), root / "runs", overrides=QUICK, run_id="killed")
+
+
+def test_a_killed_training_goes_on_to_the_same_bytes(trained: tuple[Path, Path]) -> None:
+    data, whole = trained
+    process = FORKS.Process(target=die_while_training, args=(data.parent,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    (killed,) = (data.parent / "runs").glob("*-killed")
+    assert not (killed / "model").exists()
+    stages.resume(killed)
+    files = sorted(path.name for path in (whole / "model").iterdir() if path.name != "model.json")
+    assert any(name.endswith(".safetensors") for name in files)
+    for name in files:
+        assert (killed / "model" / name).read_bytes() == (whole / "model" / name).read_bytes()
+    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    with pytest.raises(ArtifactError, match="finished; there is nothing to resume"):
+        stages.resume(killed)
