@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,9 @@ RECIPE = {
     "name": "ncf",
     "backend": "tensorflow",
     "model": {
-        "factors": 4,
-        "mlp_factors": 4,
-        "layers": [8, 4],
+        "dim": 4,
+        "mlp_dim": 4,
+        "hidden": [8, 4],
         "dropout": 0.1,
         "batch_size": 16,
         "pretraining": {"epochs": 1, "threads": 1, "checkpoint_every": 2},
@@ -83,27 +84,33 @@ def killed(recipe: Path, board: Dataset, tmp_path_factory: pytest.TempPathFactor
     return path
 
 
-def test_a_damaged_checkpoint_is_named(killed: Path) -> None:
-    last, *_ = killed.rglob("last.safetensors")
-    whole = last.read_bytes()
-    damaged = bytearray(whole)
-    damaged[len(damaged) // 2] ^= 1
-    last.write_bytes(damaged)
-    try:
-        with pytest.raises(ArtifactError, match=r"last\.safetensors: missing or damaged"):
-            stages.resume(killed)
-    finally:
-        last.write_bytes(whole)
+def damage(path: Path) -> None:
+    """Change one bit in the middle."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_damaged_checkpoints_are_named(killed: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(killed, tmp_path / killed.name))
+    for path in run.rglob("*.safetensors"):
+        damage(path)
+    with pytest.raises(ArtifactError, match=r"\.safetensors: missing or damaged"):
+        stages.resume(run)
 
 
 def test_a_killed_training_goes_on_to_the_same_bytes(
     killed: Path, recipe: Path, board: Dataset, tmp_path: Path
 ) -> None:
     whole = stages.train(str(recipe), board.path, tmp_path / "whole")
-    stages.resume(killed)
-    assert "goes on at step 4 " in (killed / "log.txt").read_text(encoding="utf-8")
-    assert checksums(killed / "model") == checksums(whole / "model")
-    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+    for name, step, damaged in (("intact", 4, []), ("damaged", 2, ["last.safetensors"])):
+        run = Path(shutil.copytree(killed, tmp_path / name / killed.name))
+        for file in damaged:
+            damage(run / "checkpoints/gmf" / file)
+        stages.resume(run)
+        assert f"gmf: goes on at step {step} " in (run / "log.txt").read_text(encoding="utf-8")
+        assert checksums(run / "model") == checksums(whole / "model")
+        assert (run / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
 def refusal(arguments: list[str], root: Path, capsys: pytest.CaptureFixture[str]) -> str:
