@@ -37,7 +37,7 @@ Answer = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """Two pictures with true boxes (corners, shares of the side), and a network's answers to them."""
+    """Two pictures with true boxes (corners, shares of the side), and a network's answers."""
 
     truth: tuple[Tensor, Tensor]
     labels: tuple[Tensor, Tensor]
