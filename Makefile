@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons clean
+.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons mutants clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -95,6 +95,9 @@ wheel: setup  ## dist/falconer-*.tar.gz and, built from it, dist/falconer-*.whl,
 
 wheel-pythons: setup  ## the wheel on every Python of this machine, in empty environments (minutes)
 	.venv/bin/pytest tests/packaging/test_pythons.py -m slow -s
+
+mutants: setup  ## change metrics, judging, statistics and ETL in small ways; which changes no test notices (long)
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.mutants
 
 clean:  ## remove caches and what was built; data/, runs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from falconer.pipelines import drawing
+from falconer.pipelines import drawing, labelling
 
 LEAST_NUMBER = 1e-300
 """What is nearer to zero is drawn as zero: a quarter of the least float has no logarithm."""
@@ -150,24 +150,27 @@ def line_chart(
     zero: bool = True,
 ) -> Markup:
     """Lines with a marker at each point and their names at their right ends, moved apart where they
-    would collide.
+    would collide; above the chart where the lines end at different x, so that nothing crosses.
 
     `log` takes logarithms of x and puts ticks at the points' own x; `zero` keeps zero on the y
     axis. Raises `ValueError` for a line without points or a number that is not finite.
     """
     if not lines or any(not line.points for line in lines):
         raise ValueError("a chart needs at least one line, and each line a point")
-    bottom = TOP + max(LINE_HEIGHT, LABEL_GAP * len(lines))
+    above = len({line.points[-1][0] for line in lines}) > 1
+    top = TOP + (LABEL_GAP * math.ceil(len(lines) / 2) if above else 0)
+    bottom = top + max(LINE_HEIGHT, 0 if above else LABEL_GAP * len(lines))
     xs = sorted({float(x) for x in _finite([x for line in lines for x, _ in line.points])})
-    right = drawing.WIDTH - 30 - SMALL_LABEL_WIDTH * _longest([line.label for line in lines])
+    beside = 0 if above else SMALL_LABEL_WIDTH * _longest([line.label for line in lines])
+    right = drawing.WIDTH - (8 if above else 30) - beside
     x_scale = _x_scale(xs, right, log=log)
     values = _finite([y for line in lines for _, y in line.points] + ([0.0] if zero else []))
     ticks = nice_ticks(min(values), max(values))
-    y_scale = Scale(ticks[0], ticks[-1], bottom, TOP, ticks)
+    y_scale = Scale(ticks[0], ticks[-1], bottom, top, ticks)
     parts = [_horizontal_grid(y_scale, right), _x_ticks(x_scale, bottom)]
     parts.append(_axis_title(axis, (x_scale.start + x_scale.stop) / 2, bottom + 31))
     parts += [_line(line, x_scale, y_scale) for line in lines]
-    parts.append(_end_labels(lines, x_scale, y_scale, bottom))
+    parts.append(_legend(lines) if above else _end_labels(lines, x_scale, y_scale, bottom))
     return drawing.svg(name, bottom + BOTTOM, title, description, parts)
 
 
@@ -214,7 +217,7 @@ def scatter_chart(
 
 def _spread_scale(low: float, high: float, *, log: bool) -> Scale:
     """An x axis with room on either side of its values, and round ticks."""
-    start, stop = LINE_LEFT, drawing.WIDTH - 8
+    start, stop = LINE_LEFT, drawing.WIDTH - 48
     if not log:
         ticks = nice_ticks(min(0.0, low), high)
         return Scale(ticks[0], ticks[-1], start, stop, ticks)
@@ -229,17 +232,14 @@ def _spread_scale(low: float, high: float, *, log: bool) -> Scale:
 def _point_labels(
     points: Sequence[Point], places: Sequence[tuple[float, float]], bottom: float
 ) -> list[Markup]:
-    """Each point's name on its side towards the middle, moved apart where names would collide."""
-    heights = spread([y for _, y in places], gap=LABEL_GAP - 2, low=TOP, high=bottom - 4)
-    parts = []
-    for point, (x, _), height in zip(points, places, heights, strict=True):
-        shift, anchor = (9, "start") if x <= drawing.WIDTH / 2 else (-9, "end")
-        parts.append(
-            drawing.text(
-                x + shift, height + 4, _short(point.label), class_="label small", text_anchor=anchor
-            )
-        )
-    return parts
+    """Each point's name beside it."""
+    texts = [_short(point.label) for point in points]
+    widths = [SMALL_LABEL_WIDTH * len(text) for text in texts]
+    names = labelling.beside(places, widths, labelling.Box(0, 0, drawing.WIDTH, bottom))
+    return [
+        drawing.text(name.x, name.y, text, class_="label small", text_anchor=name.anchor)
+        for name, text in zip(names, texts, strict=True)
+    ]
 
 
 def _value_scale(low: float, high: float, left: float) -> Scale:
@@ -342,6 +342,16 @@ def _end_labels(lines: Sequence[Series], x_scale: Scale, y_scale: Scale, bottom:
         )
         parts.append(drawing.marker(line.series, left + 4, place))
         parts.append(drawing.text(left + 12, place + 4, _short(line.label), class_="label small"))
+    return drawing.tag("g", *parts)
+
+
+def _legend(lines: Sequence[Series]) -> Markup:
+    """The lines' names with their markers, in two columns above the chart."""
+    parts = []
+    for place, line in enumerate(lines):
+        x, y = 8 + (drawing.WIDTH / 2) * (place % 2), TOP + LABEL_GAP * (place // 2) - 2
+        parts.append(drawing.marker(line.series, x, y))
+        parts.append(drawing.text(x + 8, y + 4, _short(line.label), class_="label small"))
     return drawing.tag("g", *parts)
 
 

@@ -15,6 +15,8 @@ from falconer.pipelines.page import Column, Table
 
 MOST_ROWS = 20
 """Of the quarantine that the page shows."""
+UNIQUE = {True: "yes", False: "no", None: "not told"}
+"""Of a column with very many values it is not told."""
 
 
 def card_of(data: Dataset) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _columns(columns: list[dict[str, Any]]) -> Table:
     for one in columns:
         shares = (page.percent(one["nulls"] / max(one["rows"], 1)), page.count(one["distinct"]))
         ends = tuple(_figure(one, key) for key in ("least", "mean", "most"))
-        rows.append((one["name"], one["type"], "yes" if one["unique"] else "no", *shares, *ends))
+        rows.append((one["name"], one["type"], UNIQUE[one["unique"]], *shares, *ends))
     heads = (Column("Column"), Column("Type"), Column("Unique"))
     return Table(
         "columns-table",

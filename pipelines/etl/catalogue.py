@@ -4,6 +4,7 @@ within a lineage."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -109,14 +110,19 @@ def fit(
         _refuse_other_types(train, parent)
     kept = keep_frequent(train, config, known=parent) if config.counted_on == "train" else train
     if kept.is_empty():
-        raise DataError(
-            "no train event is left in the catalogue; lower catalogue.min_item_users and "
-            "catalogue.min_user_items"
-        )
+        raise nothing_left()
     generation = len(parent.id_space.generations) if parent else 0
     users = _extend(_values(kept, "user"), generation, parent.users if parent else None)
     items = _extend(_values(kept, "item"), generation, parent.items if parent else None)
     return Catalogue(users, items, _id_space(users, items, parent))
+
+
+def nothing_left() -> DataError:
+    """The refusal where no train event has an id."""
+    return DataError(
+        "no train event is left in the catalogue; lower catalogue.min_item_users and "
+        "catalogue.min_user_items"
+    )
 
 
 def _values(events: pl.DataFrame, kind: Kind) -> pl.Series:
@@ -135,13 +141,22 @@ def _extend(values: pl.Series, generation: int, parent: Vocabulary | None) -> Vo
     if parent is not None:
         counts = counts.join(parent.table, on="value", how="anti")
     n_old = len(parent) if parent else 0
-    new = counts.sort(["frequency", "value"], descending=[True, False]).select(
-        id=pl.int_range(n_old, n_old + pl.len(), dtype=pl.Int32),
+    new = entries(counts.sort(*ORDER, descending=[True, False]), n_old, generation)
+    return Vocabulary(pl.concat([parent.table, new]) if parent else new)
+
+
+ORDER = ("frequency", "value")
+"""What tells the ids of a generation: the frequency descending, then the value ascending."""
+
+
+def entries(counts: pl.DataFrame, first: int, generation: int) -> pl.DataFrame:
+    """A vocabulary's rows of `value` and `frequency` in the order of their ids, from `first` on."""
+    return counts.select(
+        id=pl.int_range(first, first + pl.len(), dtype=pl.Int32),
         value="value",
         generation=pl.lit(generation, pl.Int32),
         frequency=pl.col("frequency").cast(pl.Int64),
     )
-    return Vocabulary(pl.concat([parent.table, new]) if parent else new)
 
 
 def _id_space(users: Vocabulary, items: Vocabulary, parent: Catalogue | None) -> IdSpace:
@@ -154,14 +169,34 @@ def _id_space(users: Vocabulary, items: Vocabulary, parent: Catalogue | None) ->
 
 
 def _hash(users: Vocabulary, items: Vocabulary) -> str:
+    return values_hash([Values.of(users.values), Values.of(items.values)])
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of a vocabulary by id, a piece at a time and as often as wanted."""
+
+    dtype: pl.DataType
+    n: int
+    pieces: Callable[[], Iterable[pl.Series]]
+
+    @classmethod
+    def of(cls, values: pl.Series) -> Values:
+        """Values that are in memory."""
+        return cls(values.dtype, len(values), lambda: [values])
+
+
+def values_hash(vocabularies: Iterable[Values]) -> str:
     """16 hex digits of the sha256 of all values in the order of their ids, users first; types and
     lengths count."""
     digest = hashlib.sha256()
-    for values in (users.values, items.values):
-        texts = values.cast(pl.String)
-        digest.update(f"{values.dtype} {len(values)}\n".encode())
-        digest.update(texts.str.len_bytes().cast(pl.Int64).to_numpy().tobytes())
-        digest.update("".join(texts).encode())
+    for values in vocabularies:
+        digest.update(f"{values.dtype} {values.n}\n".encode())
+        for piece in values.pieces():
+            lengths = piece.cast(pl.String).str.len_bytes().cast(pl.Int64)
+            digest.update(lengths.to_numpy().tobytes())
+        for piece in values.pieces():
+            digest.update("".join(piece.cast(pl.String)).encode())
     return digest.hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@ after keeps."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import polars as pl
@@ -30,6 +31,21 @@ def clean(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, dict
     Identical events that stay because `deduplicate` is "none" are counted as `duplicate events
     kept`. Raises `DataError` where a threshold has no column, or no event is left.
     """
+    kept, counts = cleaned(events, config)
+    if kept.is_empty():
+        raise nothing_left(counts)
+    return kept, {name: count for name, count in counts.items() if count}
+
+
+def nothing_left(counts: Mapping[str, int]) -> DataError:
+    """The refusal where no event is left; `counts` are the drops by name."""
+    drops = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
+    return DataError(f"no event is left after cleaning ({drops}); loosen the values under [clean]")
+
+
+def cleaned(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, dict[str, int]]:
+    """As `clean`, of all events or of all of some users'; none may be left, and a count may be
+    0."""
     counts: dict[str, int] = {}
     for column, least in (("rating", config.min_rating), ("weight", config.min_weight)):
         if least is not None:
@@ -41,12 +57,7 @@ def clean(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, dict
     counts[_REPEATS[config.deduplicate]] = len(repeats)
     if config.deduplicate != "none":
         events = events.filter(~pl.col("ordinal").is_in(repeats.implode()))
-    if events.is_empty():
-        drops = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
-        raise DataError(
-            f"no event is left after cleaning ({drops}); loosen the values under [clean]"
-        )
-    return events, {name: count for name, count in counts.items() if count}
+    return events, counts
 
 
 _REPEATS = {

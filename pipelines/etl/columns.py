@@ -100,14 +100,18 @@ def _text_ids(column: pl.Series) -> Column:
     return Column(column, faults)
 
 
-def look_alikes(values: pl.Series) -> tuple[int, list[str]]:
-    """How many different texts agree with another but for blanks, a point and zeros, leading zeros
-    or Unicode form; and two of them."""
-    bare = pl.col("value").str.strip_chars().str.normalize("NFKC").str.replace(r"\.0+$", "")
-    forms = values.drop_nulls().unique().alias("value").to_frame()
-    forms = forms.with_columns(form=bare.str.replace(r"^0+(\d)", "${1}"))
-    alike = forms.filter(pl.len().over("form") > 1).sort("form", "value")
-    return len(alike), alike["value"].head(2).to_list()
+def form_of(values: pl.Series) -> pl.Series:
+    """Texts without blanks around them, a point and zeros, leading zeros and differences of Unicode
+    form."""
+    bare = values.str.strip_chars().str.normalize("NFKC").str.replace(r"\.0+$", "")
+    return bare.str.replace(r"^0+(\d)", "${1}")
+
+
+def look_alikes(values: pl.Series) -> pl.DataFrame:
+    """The different texts that agree with another in their `form`: `form` and `value`, in order."""
+    found = values.drop_nulls().unique().alias("value")
+    forms = pl.DataFrame({"form": form_of(found), "value": found})
+    return forms.filter(pl.len().over("form") > 1).sort("form", "value")
 
 
 def text(column: pl.Series) -> pl.Series:

@@ -95,10 +95,10 @@ def check(
     for name, frame in tables.items():
         if frame is not None:
             required = REQUIRED_NUMBERS if name == "events" else ()
-            rules = _Rules(
+            rules = Rules(
                 required, (numeric or {}).get(name, ()), binary if name == "events" else ()
             )
-            checks[name] = _check_table(name, frame, raw, config, rules)
+            checks[name] = check_table(name, frame, raw, config, rules)
     kept = {name: part.kept for name, part in checks.items()}
     if kept["events"].is_empty():
         raise DataError("events: no row is left to learn from" + _summary(checks["events"], raw))
@@ -113,36 +113,36 @@ def check(
     checked = _with_common_ids(checked, id_types or {})
     checked = replace(checked, notes=(*raw.notes, *_look_alike_notes(checked)))
     counts = {
-        key: count for name, part in checks.items() for key, count in _counts(name, part).items()
+        key: count for name, part in checks.items() for key, count in counts_of(name, part).items()
     }
     return Checked(
         raw=checked,
         rejected={name: part.rejected for name, part in checks.items() if part.rejected.height},
-        counts=counts | _unlisted(checked),
+        counts=counts | unlisted(checked),
     )
 
 
 @dataclass(frozen=True)
-class _Part:
-    """One table, told apart into what is kept and what is rejected; `advice` by reason."""
+class Part:
+    """One table, or a piece of it, told apart into what is kept and what is rejected; `advice` by
+    reason."""
 
     name: str
     n_read: int
     kept: pl.DataFrame
     rejected: pl.DataFrame
+    reasons: dict[str, int]
+    """Reason -> number of rejected rows, most frequent first."""
     advice: dict[str, str]
 
-    @property
-    def reasons(self) -> dict[str, int]:
-        """Reason -> number of rows, most frequent first."""
-        counted = (
-            self.rejected.group_by("reason").len().sort("len", "reason", descending=[True, False])
-        )
-        return dict(counted.iter_rows())
+
+def _reasons(rejected: pl.DataFrame) -> dict[str, int]:
+    counted = rejected.group_by("reason").len().sort("len", "reason", descending=[True, False])
+    return dict(counted.iter_rows())
 
 
 @dataclass(frozen=True)
-class _Rules:
+class Rules:
     """Columns of one table that must be a number, may be null but else must be one, and must be 0
     or 1."""
 
@@ -151,9 +151,10 @@ class _Rules:
     binary: Collection[str]
 
 
-def _check_table(
-    name: str, frame: pl.DataFrame, raw: Raw, config: ContractConfig, rules: _Rules
-) -> _Part:
+def check_table(
+    name: str, frame: pl.DataFrame, raw: Raw, config: ContractConfig, rules: Rules
+) -> Part:
+    """Check the rows of one table, which `raw` describes; raises as `check` does."""
     try:
         converted, faults = _convert(frame, raw.time_unit, config, rules)
     except DataError as error:
@@ -169,20 +170,21 @@ def _check_table(
     rejected = _rejected_rows(frame, code, faults, malformed)
     kept = converted.filter(code == 0) if rejected.height else converted
     advice = {fault.reason: fault.advice for fault in faults}
-    part = _Part(
+    part = Part(
         name,
         n_read,
         kept if name == "events" else kept.drop("ordinal", strict=False),
         rejected,
+        _reasons(rejected),
         advice,
     )
     if n_faulty > config.max_rejected_share * n_read:
-        raise DataError(_refusal(part, n_faulty, raw, config))
+        raise DataError(refusal(part, n_faulty, raw, config))
     return part
 
 
 def _convert(
-    frame: pl.DataFrame, unit: str, config: ContractConfig, rules: _Rules
+    frame: pl.DataFrame, unit: str, config: ContractConfig, rules: Rules
 ) -> tuple[pl.DataFrame, list[Fault]]:
     """Canonical columns, and all faults in the order in which they take precedence."""
     absent = [name for name in rules.numeric if name not in frame.columns]
@@ -266,7 +268,8 @@ def _rejected_rows(
     return pl.concat([rejected, malformed], how="diagonal").sort("row")
 
 
-def _refusal(part: _Part, n_faulty: int, raw: Raw, config: ContractConfig) -> str:
+def refusal(part: Part, n_faulty: int, raw: Raw, config: ContractConfig) -> str:
+    """Why a table with so many bad rows is refused."""
     share = n_faulty / part.n_read
     return (
         f"{part.name}: {n_faulty} of {part.n_read} rows are bad ({share:.1%}), "
@@ -275,7 +278,7 @@ def _refusal(part: _Part, n_faulty: int, raw: Raw, config: ContractConfig) -> st
     )
 
 
-def _summary(part: _Part, raw: Raw) -> str:
+def _summary(part: Part, raw: Raw) -> str:
     """A line for each reason: count, first row with its values, and what to do."""
     lines = []
     for reason, count in part.reasons.items():
@@ -306,7 +309,8 @@ def _place(name: str, row: int, raw: Raw) -> str:
     return f"in row {row} (counted from 0)"
 
 
-def _counts(name: str, part: _Part) -> dict[str, int]:
+def counts_of(name: str, part: Part) -> dict[str, int]:
+    """What a dataset's card tells of the check of one table."""
     prefix = "" if name == "events" else f"{name} "
     read = "rows_read" if name == "events" else f"{name}_read"
     return {
@@ -315,7 +319,7 @@ def _counts(name: str, part: _Part) -> dict[str, int]:
     }
 
 
-def _unlisted(raw: Raw) -> dict[str, int]:
+def unlisted(raw: Raw) -> dict[str, int]:
     """Events whose user or item has no row in the table of users or items, where there is such a
     table."""
     counts = {}
@@ -330,13 +334,18 @@ def _unlisted(raw: Raw) -> dict[str, int]:
 def _look_alike_notes(raw: Raw) -> Iterator[str]:
     for kind in ("user", "item"):
         if kind in raw.events.columns and raw.events.schema[kind] == pl.String:
-            n, pair = look_alikes(raw.events[kind])
-            if n:
-                yield (
-                    f"{n:,} {kind} ids differ from another only by blanks, a point and zeros, "
-                    f"leading zeros or Unicode form, for example {pair[0]!r} and {pair[1]!r}; they "
-                    "are different here."
-                )
+            alike = look_alikes(raw.events[kind])
+            yield from look_alike_note(kind, len(alike), alike["value"].head(2).to_list())
+
+
+def look_alike_note(kind: str, n: int, pair: Sequence[str]) -> Iterator[str]:
+    """What a reader must know of `n` ids that look like another one; nothing if there are none."""
+    if n:
+        yield (
+            f"{n:,} {kind} ids differ from another only by blanks, a point and zeros, "
+            f"leading zeros or Unicode form, for example {pair[0]!r} and {pair[1]!r}; they "
+            "are different here."
+        )
 
 
 def _with_common_ids(raw: Raw, wanted: Mapping[str, pl.DataType]) -> Raw:
@@ -347,13 +356,7 @@ def _with_common_ids(raw: Raw, wanted: Mapping[str, pl.DataType]) -> Raw:
 
 
 def _with_common_id(raw: Raw, kind: str, wanted: pl.DataType | None) -> Raw:
-    whole = all(_whole(column) for column in _ids(raw, kind))
-    if wanted == pl.Int64 and not whole:
-        raise DataError(
-            f"{kind} ids are wanted as whole numbers, by source.types or the dataset that this one "
-            "extends, and some are text; mend them, or open a new lineage with text ids"
-        )
-    dtype = pl.Int64 if whole and wanted != pl.String else pl.String
+    dtype = id_type(kind, wanted, all_whole=all(whole(column) for column in _ids(raw, kind)))
     tables = {
         name: frame.with_columns(pl.col(kind).cast(dtype))
         for name in ("events", "users", "items", "candidates")
@@ -366,6 +369,16 @@ def _with_common_id(raw: Raw, kind: str, wanted: pl.DataType | None) -> Raw:
     return replace(raw, **tables)
 
 
+def id_type(kind: str, wanted: pl.DataType | None, *, all_whole: bool) -> pl.DataType:
+    """The type of one kind of id; `DataError` where whole numbers are wanted and some are text."""
+    if wanted == pl.Int64 and not all_whole:
+        raise DataError(
+            f"{kind} ids are wanted as whole numbers, by source.types or the dataset that this one "
+            "extends, and some are text; mend them, or open a new lineage with text ids"
+        )
+    return pl.Int64() if all_whole and wanted != pl.String else pl.String()
+
+
 def _ids(raw: Raw, kind: str) -> Iterator[pl.Series]:
     frames = (raw.events, raw.users, raw.items, raw.candidates)
     yield from (frame[kind] for frame in frames if frame is not None and kind in frame.columns)
@@ -373,7 +386,7 @@ def _ids(raw: Raw, kind: str) -> Iterator[pl.Series]:
         yield raw.candidates["candidates"].explode()
 
 
-def _whole(column: pl.Series) -> bool:
+def whole(column: pl.Series) -> bool:
     """Whether each value is a whole number, or text that a whole number would be written as ("7",
     never "007")."""
     if column.dtype != pl.String:

@@ -75,20 +75,21 @@ def encode(
             in_train, recipe.catalogue, parent=parent.catalogue if parent else None
         )
     with watch("encode"):
-        events = _with_ids(divided.events, catalogue, engine)
+        values = {kind: catalogue.of(kind).values for kind in KINDS}
+        events = with_ids(divided.events, values, engine)
     train = events.filter(pl.col("part") == int(Part.TRAIN))
     if recipe.task == "top_n":
         train = train.filter(*(pl.col(name) >= 0 for name in IDS.values()))
     entities = {
-        "user": _entities(catalogue.users.values, raw.users, "user"),
-        "item": _entities(catalogue.items.values, raw.items, "item"),
+        "user": entities_of(catalogue.users.values, raw.users, "user"),
+        "item": entities_of(catalogue.items.values, raw.items, "item"),
     }
     encodings, encoded = _features(recipe, engine, {"event": train, **entities}, parent, watch)
     with watch("encode"):
         of_labels = recipe.task == "labels"
         written = {
             kind: _inherited(
-                _beside(entities[kind].select("id", "key", "label"), encoded[kind]),
+                beside(entities[kind].select("id", "key", "label"), encoded[kind]),
                 raw.users if kind == "user" else raw.items,
                 kind,
                 parent,
@@ -99,9 +100,9 @@ def encode(
             written["user"], raw.users, engine, recipe.features.user, encodings["user"]
         )
         return Encoded(
-            _with_lineage(catalogue, Encoder(encodings), parent),
+            with_lineage(catalogue, Encoder(encodings), parent),
             Encoder(encodings),
-            _beside(_train_columns(train, recipe), encoded["event"]),
+            beside(train_columns(train, recipe), encoded["event"]),
             written,
             {} if of_labels else _folds(_whole(events, parent), divided, raw, catalogue, users),
             _rows(events, divided, recipe, engine, encodings["event"], users) if of_labels else {},
@@ -109,20 +110,28 @@ def encode(
         )
 
 
-def _with_lineage(catalogue: Catalogue, encoder: Encoder, parent: Parent | None) -> Catalogue:
-    """Without users and items the lineage is that of the features' statistics, as nothing else has
-    ids."""
-    if len(catalogue.users) or len(catalogue.items):
-        return catalogue
+def with_lineage(catalogue: Catalogue, encoder: Encoder, parent: Parent | None) -> Catalogue:
+    """The catalogue with the lineage that `lineage_of` tells."""
+    n = len(catalogue.users) + len(catalogue.items)
+    return replace(catalogue, id_space=lineage_of(catalogue.id_space, n, encoder, parent))
+
+
+def lineage_of(id_space: IdSpace, n: int, encoder: Encoder, parent: Parent | None) -> IdSpace:
+    """The lineage of `n` users and items. Without any it is that of the features' statistics, as
+    nothing else has ids."""
+    if n:
+        return id_space
     before = parent.catalogue.id_space.generations if parent else ()
     identity = encoder.identity()
     generations = before if before and before[-1] == identity else (*before, identity)
-    return replace(catalogue, id_space=IdSpace(generations=generations))
+    return IdSpace(generations=generations)
 
 
-def _with_ids(events: pl.DataFrame, catalogue: Catalogue, engine: Engine) -> pl.DataFrame:
-    """The events with `user_id` and `item_id`, encoded by the engine, as far as the source has
-    users and items.
+def with_ids(
+    events: pl.DataFrame, values: Mapping[Kind, pl.Series], engine: Engine
+) -> pl.DataFrame:
+    """The events with `user_id` and `item_id`, the places of their users and items in `values` by
+    the engine, as far as the source has them.
 
     -1 = outside the vocabulary.
     """
@@ -130,15 +139,17 @@ def _with_ids(events: pl.DataFrame, catalogue: Catalogue, engine: Engine) -> pl.
     plain = Categorical(kind="categorical")
     ids = engine.apply(
         events.select(present),
-        {kind: Encoding(plain, catalogue.of(kind).values) for kind in present},
+        {kind: Encoding(plain, values[kind]) for kind in present},
     )
     return events.with_columns(ids.rename({kind: IDS[kind] for kind in present}).get_columns())
 
 
-def _entities(values: pl.Series, table: pl.DataFrame | None, kind: Kind) -> pl.DataFrame:
-    """One row an id: `id`, `key`, `label` (the source's, else the key as text), and the source's
-    other columns."""
-    entities = pl.DataFrame({"key": values}).with_row_index("id").cast({"id": pl.Int32})
+def entities_of(
+    values: pl.Series, table: pl.DataFrame | None, kind: Kind, first: int = 0
+) -> pl.DataFrame:
+    """One row an id from `first` on: `id`, `key`, `label` (the source's, else the key as text), and
+    the source's other columns."""
+    entities = pl.DataFrame({"key": values}).with_row_index("id", first).cast({"id": pl.Int32})
     if table is not None:
         entities = entities.join(
             table.rename({kind: "key"}), on="key", how="left", maintain_order="left"
@@ -184,11 +195,12 @@ def _features(
     return encodings, encoded
 
 
-def _beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
+def beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
+    """`columns` and the encoded features, under the names that datasets have."""
     return columns.with_columns(features.rename(column_of).get_columns())
 
 
-def _train_columns(train: pl.DataFrame, recipe: EtlRecipe) -> pl.DataFrame:
+def train_columns(train: pl.DataFrame, recipe: EtlRecipe) -> pl.DataFrame:
     """The columns of train without features. For labels the label is the only trace of the column
     that it is of."""
     floats = FLOATS if recipe.task == "top_n" else ("label",)
@@ -222,17 +234,22 @@ def _folds(
     }
 
 
+def known_validation(events: pl.DataFrame) -> pl.DataFrame:
+    """The validation events of users and items with an id."""
+    known = [pl.col(name) >= 0 for name in IDS.values() if name in events.columns]
+    return events.filter(pl.col("part").is_in([int(Part.VALID), int(Part.VALID_HISTORY)]), *known)
+
+
 def _valid(
     events: pl.DataFrame, recipe: EtlRecipe, engine: Engine, encodings: Mapping[str, Encoding]
 ) -> pl.DataFrame | None:
     """What a model that is fitted anew on train and validation learns from besides train."""
-    known = [pl.col(name) >= 0 for name in IDS.values() if name in events.columns]
-    valid = events.filter(pl.col("part").is_in([int(Part.VALID), int(Part.VALID_HISTORY)]), *known)
+    valid = known_validation(events)
     if valid.is_empty():
         return None
     frame = plans.canonical(valid, recipe.features.event, "event")
     features = engine.apply(plans.continued(frame, encodings), encodings)
-    return _beside(_train_columns(valid, recipe), features)
+    return beside(train_columns(valid, recipe), features)
 
 
 def _rows(

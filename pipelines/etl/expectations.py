@@ -115,8 +115,6 @@ def _without(raw: Raw, checked: Checked, bad: pl.DataFrame, max_rejected_share: 
     before = checked.rejected.get("events")
     rejected = rows if before is None else pl.concat([before, rows], how="diagonal").sort("row")
     kept = checked.raw.events.join(bad, on="ordinal", how="anti", maintain_order="left")
-    if kept.is_empty():
-        raise DataError("events: no row is left after what the recipe expects; see [expect]")
     return Checked(
         replace(checked.raw, events=kept),
         checked.rejected | {"events": rejected},

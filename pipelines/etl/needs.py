@@ -1,7 +1,8 @@
 """What a build will need, told from the files' sizes before any row is read: memory and disk.
 
-An estimate, not a limit that the system enforces: `BYTES_A_ROW` and `COPIES` were measured on
-builds of narrow and wide files, and lie on the safe side for both.
+A build that needs more than it may take goes bucket by bucket. The estimate is no limit that the
+system enforces: `BYTES_A_ROW` and `COPIES` were measured on builds of narrow and wide files, and
+lie on the safe side for both.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ import pyarrow.parquet as pq
 
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import ConfigError, ExhaustedError
+from falconer.pipelines.etl.operators import OperatorPlugin
+from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.sources.tables import PARQUET
+from falconer.pipelines.etl.split.config import Given, GivenCandidates, SplitPlugin
 
 SHARE = 0.6
 """Of the machine's or container's memory that a build may take by default."""
@@ -30,6 +34,13 @@ COPIES = 4
 """How often the columns stand in memory at the peak."""
 POINTER, NUMBER = 16, 8
 """Bytes of a text's place and of a number, in memory."""
+BASE = 300 * 10**6
+"""Bytes that the program takes before it reads a row, and that the allocator keeps."""
+LEAST_ROWS, MOST_ROWS = 2**12, 2**20
+"""Read at once."""
+MOST_BUCKETS = 1000
+SPILLED = 4
+"""How often the rows lie on disk at the peak of a build in buckets, beside the dataset."""
 SAMPLE = 2**20
 """Bytes of a text file from which its rows are counted."""
 GZIP_RATIO = 5
@@ -64,28 +75,79 @@ def memory_of_machine() -> int:
     return min(limits)
 
 
-def refuse_too_large(source: Files, out: Path, memory_limit: str | None) -> None:
-    """Say what the build will need; raise `ExhaustedError` where there is less."""
-    needs = needs_of(source)
+@dataclass(frozen=True)
+class Buckets:
+    """How a build is parted so that it fits: `n` buckets, `rows` read at once, and `size` bytes of
+    a sorted table at once."""
+
+    n: int
+    rows: int
+    size: int
+
+
+def buckets_for(recipe: EtlRecipe, out: Path) -> Buckets:
+    """Say what the build will need, and how many buckets that makes; raise `ExhaustedError` where
+    there is too little memory or disk."""
+    assert isinstance(recipe.source, Files)
+    needs = needs_of(recipe.source)
     machine = memory_of_machine()
-    allowed = bytes_of(memory_limit) if memory_limit else int(SHARE * machine)
+    allowed = bytes_of(recipe.memory_limit) if recipe.memory_limit else int(SHARE * machine)
+    buckets = _parted(needs, allowed)
+    disk = needs.disk * (1 if buckets.n == 1 else SPILLED)
     free = shutil.disk_usage(_there(out)).free
     say(
-        f"{'needs':<7} about {needs.rows:,} rows, {_shown(needs.memory)} of memory "
-        f"({_shown(allowed)} allowed), at most {_shown(needs.disk)} of disk ({_shown(free)} free)"
+        f"needs   about {needs.rows:,} rows, {_shown(needs.memory)} of memory in one piece "
+        f"({_shown(allowed)} allowed), {_told(buckets)}, at most {_shown(disk)} of disk "
+        f"({_shown(free)} free)"
     )
-    if needs.memory > allowed:
+    if buckets.n > 1 and (reasons := not_in_buckets(recipe)):
         raise ExhaustedError(
             f"the build needs about {_shown(needs.memory)} of memory for {needs.rows:,} rows and "
-            f"{_shown(allowed)} are allowed; read fewer columns or files, append day by day "
-            "(source.partition and --append), or raise memory_limit in the recipe (this machine "
-            f"has {_shown(machine)})"
+            f"{_shown(allowed)} are allowed, and it cannot go bucket by bucket with "
+            f"{', '.join(reasons)}; do without, read fewer columns or files, or raise memory_limit "
+            f"in the recipe (this machine has {_shown(machine)})"
         )
-    if needs.disk > free:
+    if buckets.n > MOST_BUCKETS:
         raise ExhaustedError(
-            f"{out}: the dataset may need {_shown(needs.disk)} of disk and {_shown(free)} are "
-            "free; free some space, or name another folder with --out"
+            f"{_shown(allowed)} of memory are allowed and {_shown(BASE)} are taken by the program "
+            f"itself; raise memory_limit in the recipe (this machine has {_shown(machine)})"
         )
+    if disk > free:
+        raise ExhaustedError(
+            f"{out}: the build may need {_shown(disk)} of disk and {_shown(free)} are free; free "
+            "some space, or name another folder with --out"
+        )
+    return buckets
+
+
+def _told(buckets: Buckets) -> str:
+    return "in memory" if buckets.n == 1 else f"in {buckets.n} buckets"
+
+
+def _parted(needs: Needs, allowed: int) -> Buckets:
+    left = max(allowed - BASE, 1)
+    a_row = needs.memory / max(needs.rows, 1)
+    rows = min(max(int(left / 8 / max(a_row, 1)), LEAST_ROWS), MOST_ROWS)
+    n = 1 if needs.memory <= allowed - BASE else -(-2 * needs.memory // left)
+    return Buckets(n, rows, left // 16)
+
+
+def not_in_buckets(recipe: EtlRecipe) -> list[str]:
+    """What the recipe has that needs all rows at once, by name."""
+    source = recipe.source
+    shares = [n for n, one in recipe.expect.items() if one.unique or 0 < one.nulls < 1]
+    others = [n for _, n, one in recipe.features.each() if isinstance(one, OperatorPlugin)]
+    reasons = {
+        f"source.kind = {source.kind!r}": not isinstance(source, Files),
+        "source.partition": isinstance(source, Files) and source.partition is not None,
+        f"split.protocol = {recipe.split.protocol!r}": isinstance(
+            recipe.split, Given | GivenCandidates | SplitPlugin
+        ),
+        f"features of other packages ({', '.join(others)})": others,
+        "extends": recipe.extends is not None,
+        f"expect.unique or a share of nulls ({', '.join(shares)})": shares,
+    }
+    return [name for name, holds in reasons.items() if holds]
 
 
 def needs_of(source: Files) -> Needs:

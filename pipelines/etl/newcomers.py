@@ -40,10 +40,25 @@ class UserFeatures:
         the table, so that the ids (-1 = new) say everything."""
         if self._table is None or not self._features:
             return None
-        asked = keys.filter(pl.Series(ids == UNKNOWN)).unique()
-        new = self._table.filter(pl.col("user").is_in(asked.implode()))
-        if new.is_empty():
-            return None
+        new = self._new(self._table, keys, ids)
+        return None if new.is_empty() else self._beside(keys, new)
+
+    def of_a_part(
+        self, keys: pl.Series, ids: NDArray[np.int32]
+    ) -> tuple[pl.DataFrame | None, bool]:
+        """As `of`, for a part of the rows: also where the ids say everything, and whether they
+        do."""
+        if self._table is None or not self._features:
+            return None, True
+        new = self._new(self._table, keys, ids)
+        return self._beside(keys, new), new.is_empty()
+
+    @staticmethod
+    def _new(table: pl.DataFrame, keys: pl.Series, ids: NDArray[np.int32]) -> pl.DataFrame:
+        asked = keys.filter(pl.Series(ids == UNKNOWN, dtype=pl.Boolean)).unique()
+        return table.filter(pl.col("user").is_in(asked.implode()))
+
+    def _beside(self, keys: pl.Series, new: pl.DataFrame) -> pl.DataFrame:
         frame = plans.canonical(new, self._features, "user")
         encoded = self._engine.apply(
             plans.continued(frame, self._encodings), self._encodings

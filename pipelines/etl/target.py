@@ -50,7 +50,7 @@ def with_label(
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     """The events with `label` float64, and without those to drop; the drops by name.
 
-    Raises `DataError` where the column is absent, or where a binary label has one value only.
+    Raises `DataError` where the column is absent.
     """
     if target.column not in events.columns:
         raise DataError(
@@ -66,10 +66,13 @@ def with_label(
         events = kept
     if isinstance(target, Binary) and target.above is not None:
         value = (value > target.above).cast(pl.Float64)
-    events = events.with_columns(value.alias("label"))
-    if isinstance(target, Binary) and events["label"].n_unique() < 2:
+    return events.with_columns(value.alias("label")), drops
+
+
+def refuse_constant(n_labels: int, target: Binary | Rating) -> None:
+    """Raise `DataError` where a binary label has fewer than two values."""
+    if isinstance(target, Binary) and n_labels < 2:
         raise DataError(
             "every label is the same, so there is nothing to learn; see the counts above, and mend "
             "[target]"
         )
-    return events, drops

@@ -29,6 +29,8 @@ from falconer.recsys.judging.reports import (
 R = TypeVar("R", bound=BaseReport)
 Float64 = NDArray[np.float64]
 
+MOST_KNOBS = 2
+"""That a label names."""
 MIN_GROUP = 10
 """Questions of a group that is compared: of fewer nobody can say anything."""
 
@@ -114,11 +116,21 @@ def _common_views(runs: Sequence[Mapping[Part, Judged[R]]]) -> list[Part]:
 
 
 def _with_own_labels(runs: Sequence[Mapping[Part, Judged[R]]]) -> list[dict[Part, Judged[R]]]:
-    labels = comparison.own_labels([next(iter(run.values())).report for run in runs])
+    reports = [next(iter(run.values())).report for run in runs]
+    labels = comparison.own_labels(
+        [one.model_copy(update={"label": _with_knobs(one)}) for one in reports]
+    )
     return [
         {view: judged.labelled(label) for view, judged in run.items()}
         for run, label in zip(runs, labels, strict=True)
     ]
+
+
+def _with_knobs(report: BaseReport) -> str:
+    """The label, with the knobs that differ from the recipe: two of them, and how many more."""
+    named, more = report.knobs[:MOST_KNOBS], len(report.knobs) - MOST_KNOBS
+    texts = [*named, *([f"{more} more"] if more > 0 else [])]
+    return f"{report.label} ({', '.join(texts)})" if texts else report.label
 
 
 def _other_settings(reports: Sequence[R]) -> Iterator[str]:

@@ -66,6 +66,8 @@ class BaseReport(Config):
     by_popularity: int | None = None
     """Questions that the model did not answer itself, since it does not know their users: it gave
     the most popular items. None where that is not known."""
+    knobs: tuple[str, ...] = ()
+    """Knobs of the run that differ from its recipe, as `name=value`."""
     protocol: dict[str, str] = Field(default_factory=dict)
     """`split`, `targets` (which held-out events are asked for), `validation` and, of lists,
     `outside` (what becomes of relevant items outside the catalogue), in words; `training` where a

@@ -16,7 +16,7 @@ class Subject:
     run; `reads` how often the test fold was looked at, None on another fold; `answers` is the
     sha256 of the file of lists or predictions; `by_popularity` the number of questions that the
     model could not answer itself, where that is known; `protocol` what is particular to how it was
-    trained, in words.
+    trained, in words; `knobs` those of the run that differ from its recipe.
     """
 
     label: str
@@ -28,6 +28,7 @@ class Subject:
     answers: str | None = None
     by_popularity: int | None = None
     protocol: Mapping[str, str] = field(default_factory=dict)
+    knobs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

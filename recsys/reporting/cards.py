@@ -125,8 +125,7 @@ def _outside(data: Dataset, fold: Fold) -> str:
         f"{page.count(outside)} of {page.count(outside + inside)} relevant items of the {fold} "
         "queries "
         f"({page.percent(outside / max(outside + inside, 1))}) are outside the catalogue, so that "
-        "no list could hold "
-        "them; they are counted here and nowhere else."
+        "no list could hold them."
     )
 
 
@@ -269,8 +268,19 @@ def run_table(labels: Mapping[str | None, str], runs: Sequence[Run]) -> Table | 
         facts = (str(info.get(fact, ABSENT)) for fact in ("seed", "threads", "git", "python"))
         started = str(info.get("started", ABSENT)).replace("T", " ").removesuffix("+00:00")
         trained = "train and validation" if info.get("refit_of") else "train"
-        rows.append((labels.get(run.name, run.name), run.name, started, trained, *facts))
-    names = ("Model", "Run", "Started (UTC)", "Trained on", "Seed", "Threads", "Revision", "Python")
+        knobs = ", ".join(info.get("knobs", ())) or ABSENT
+        rows.append((labels.get(run.name, run.name), run.name, knobs, started, trained, *facts))
+    names = (
+        "Model",
+        "Run",
+        "Knobs",
+        "Started (UTC)",
+        "Trained on",
+        "Seed",
+        "Threads",
+        "Revision",
+        "Python",
+    )
     return (
         Table("runs", "The runs", tuple(Column(name) for name in names), tuple(rows))
         if rows

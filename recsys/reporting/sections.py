@@ -16,6 +16,7 @@ from falconer.pipelines.statistics.differences import Estimate, PairedDifference
 from falconer.recsys.judging.reports import BaseReport, LabelsReport, ListsReport, ViewComparison
 from falconer.recsys.reporting import slices as report_slices
 from falconer.recsys.reporting.cards import VIEWS
+from falconer.recsys.reporting.equals import same_metrics
 from falconer.recsys.reporting.palette import Palette
 
 
@@ -32,6 +33,7 @@ class Section:
     leaderboard: Markup
     gaps: Markup | None
     table: Table
+    equal: tuple[str, ...]
     full_table: Table | None
     curves: tuple[tuple[str, Markup], ...]
     differences: Table | None
@@ -55,6 +57,7 @@ def section(view: ViewComparison[Any], palette: Palette) -> Section:
         leaderboard=_leaderboard_chart(view, palette),
         gaps=_gap_chart(view, palette),
         table=leaderboard(view, palette),
+        equal=_equal(view),
         full_table=_full_table(view),
         curves=tuple(_curves(view, palette)),
         differences=difference_table(view),
@@ -149,10 +152,12 @@ def leaderboard(view: ViewComparison[Any], palette: Palette) -> Table:
     """The metrics at the view's main cut-off, best first; the first is marked best only where that
     is certain."""
     _, _, cutoff = view.metric.partition("@")
+    shown = same_metrics(view.reports, view.metric.partition("@")[0])
     names = [
         name
         for name in view.reports[0].metrics
-        if name == view.metric or name.partition("@")[2] in ("", cutoff)
+        if name == view.metric
+        or (name.partition("@")[2] in ("", cutoff) and name.partition("@")[0] in shown)
     ]
     names.sort(key=lambda name: name != view.metric)
     rows = tuple(
@@ -166,6 +171,12 @@ def leaderboard(view: ViewComparison[Any], palette: Palette) -> Table:
     caption = f"{VIEWS[view.view][0]}: leaderboard by {view.metric}, with {_level(view)} intervals"
     columns = (Column("Model"), Column("Group"), *(Column(name, numeric=True) for name in names))
     return Table(f"{view.view}-table", caption, columns, rows)
+
+
+def _equal(view: ViewComparison[Any]) -> tuple[str, ...]:
+    """Which metrics are left out since they are equal to one that is shown, in words."""
+    found = same_metrics(view.reports, view.metric.partition("@")[0])
+    return tuple(f"{', '.join(others)} = {shown}" for shown, others in found.items() if others)
 
 
 def is_best(view: ViewComparison[Any]) -> bool:
@@ -210,11 +221,14 @@ def _full_table(view: ViewComparison[Any]) -> Table | None:
 
 
 def _curves(view: ViewComparison[Any], palette: Palette) -> list[tuple[str, Markup]]:
-    """A line chart of each metric that was computed at two or more cut-offs."""
-    families: dict[str, list[int]] = {}
+    """A line chart of each metric that was computed at two or more cut-offs, that of the view's own
+    metric first; of equal metrics one."""
+    main = view.metric.partition("@")[0]
+    shown = same_metrics(view.reports, main)
+    families: dict[str, list[int]] = {main: []} if "@" in view.metric else {}
     for name in view.reports[0].metrics:
         family, at, cutoff = name.partition("@")
-        if at:
+        if at and family in shown:
             families.setdefault(family, []).append(int(cutoff))
     return [
         (family, _curve(view, family, sorted(cutoffs), palette))

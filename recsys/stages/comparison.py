@@ -17,7 +17,7 @@ from falconer.pipelines.statistics.differences import PairedDifference
 from falconer.recsys.judging import compare as judging
 from falconer.recsys.judging.compare import Judged
 from falconer.recsys.judging.config import ComparisonConfig
-from falconer.recsys.judging.reports import BaseReport, Comparison, Part
+from falconer.recsys.judging.reports import BaseReport, Comparison, Part, ViewComparison
 from falconer.recsys.judging.stored import REPORT
 from falconer.recsys.lists.sealed import checked_sha256
 from falconer.recsys.stages.answers import Answers
@@ -25,6 +25,8 @@ from falconer.recsys.stages.finished import ANSWERS, runs_and_reports
 
 R = TypeVar("R", bound=BaseReport)
 
+WIDEST_LABEL = 20
+"""Characters of a model's label in a line of the console."""
 FEW_RUNS = 3
 """Of so many runs every pair is printed; the pairs of more would not fit a screen."""
 
@@ -111,15 +113,37 @@ def _show(result: Comparison[R], questions: str, out: Path) -> None:
     for view in result.views:
         say(f"{view.view}: {view.verdict}")
         lines.append(f"{view.view}: {view.verdict}")
-        for gap in view.differences:
-            lines.append(_in_one_line(gap, questions))
-            if not many or gap.first == view.reports[0].label:
-                say(lines[-1])
+        lines += [_in_one_line(gap, questions) for gap in view.differences]
+        shown = _against_first(view) if many else lines[-len(view.differences) :]
+        for line in shown if view.differences else []:
+            say(line)
     if many:
         write_text(pairs, "\n".join([*lines, ""]))
         say(f"all pairs: {pairs}")
     else:
         pairs.unlink(missing_ok=True)
+
+
+def _against_first(view: ViewComparison[R]) -> list[str]:
+    """A line of at most 80 characters for each model's difference to the first: all of them, and
+    the verdict, fit a screen."""
+    first = view.reports[0].label
+    gaps = [gap for gap in view.differences if gap.first == first]
+    width = max(len(_short(gap.second)) for gap in gaps)
+    return [f"  {_short(first)} less", *(_cells(gap, width) for gap in gaps)]
+
+
+def _cells(gap: PairedDifference, width: int) -> str:
+    p = f"p {'<=' if gap.p_is_bound else '='} {gap.p_holm:.4f}"
+    verdict = "told apart" if gap.separated else "not told apart"
+    interval = f"({gap.low:+.4f} to {gap.high:+.4f})"
+    return f"  {_short(gap.second).ljust(width)} {gap.difference:+.4f} {interval} {p:<11} {verdict}"
+
+
+def _short(label: str) -> str:
+    """Both ends of a long label: names of runs begin alike, and differ at the end."""
+    half = WIDEST_LABEL // 2
+    return label if len(label) <= WIDEST_LABEL else f"{label[: half - 1]}\u2026{label[-half:]}"
 
 
 def _in_one_line(gap: PairedDifference, questions: str) -> str:

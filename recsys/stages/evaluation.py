@@ -89,6 +89,7 @@ def _subject_of(run: Run) -> Subject:
         run=run.name,
         model=run.info["model"],
         cost={key: timing[key] for key in wanted if key in timing},
+        knobs=tuple(run.info.get("knobs", ())),
         protocol={"training": f"on {TRAIN_AND_VALID}"} if run.info.get(REFIT_OF) else {},
     )
 

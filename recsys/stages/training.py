@@ -16,7 +16,7 @@ from falconer.pipelines.data import overlap
 from falconer.pipelines.data import refit as refits
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold
-from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
 from falconer.pipelines.models.recipe import frozen, thaw
 from falconer.pipelines.runs import Run, Watch
 from falconer.recsys.configs.model import ModelConfig
@@ -57,6 +57,7 @@ def train(
         "dataset_path": str(data.path.resolve()),
         **_conditions(implementation, config, data),
     }
+    about |= {"knobs": changed_knobs(recipe, config, overrides)}
     about |= {"selected_on": _selected_on(config, data), **(facts or {})}
     with runs.start(
         runs_root,
@@ -109,6 +110,7 @@ def refit(run_path: Path, runs_root: Path, *, data_path: Path | None = None) -> 
         "dataset_path": str(data.path.resolve()),
         **conditions,
         "selected_on": chosen.info.get("selected_on"),
+        "knobs": chosen.info.get("knobs", []),
         REFIT_OF: chosen.name,
         **epochs,
     }
@@ -229,6 +231,28 @@ def _mirrored(run: Run) -> Path:
     if run.leads:
         tracking.mirror(run.path)
     return run.path
+
+
+def changed_knobs(recipe: str, config: ModelConfig, overrides: Sequence[str]) -> list[str]:
+    """`name=value` of each knob that `overrides` made another one than the recipe's, in the order
+    of the configuration; the overrides themselves where the recipe alone is none."""
+    if not overrides:
+        return []
+    try:
+        _, plain = load_recipe(recipe)
+    except PipelineError:
+        return [one.removeprefix("model.") for one in overrides]
+    before, now = (_flat(one.model_dump(mode="json")) for one in (plain, config))
+    return [f"{name}={value}" for name, value in now.items() if before.get(name) != value]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, Mapping)
+        found |= _flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return found
 
 
 def _label(recipe: str) -> str:

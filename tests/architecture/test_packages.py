@@ -57,7 +57,7 @@ OWNERS = {
     "pyarrow": r"(pipelines|recsys|vision)/.+\.py",
     "safetensors": r"pipelines/training/\w+\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|models/\w+/on_torch(/\w+)?)\.py",
-    "scipy": r"(recsys|workflows)/.+\.py",
+    "scipy": r"(pipelines/statistics|recsys|workflows)/.+\.py",
     "threadpoolctl": r"recsys/(recommending/top_k|backends/numpy/factors|models/\w+/on_\w+)\.py",
 }
 """Package -> the files that may import it. A package that is not listed here may not be imported at

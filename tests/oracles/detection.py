@@ -1,4 +1,4 @@
-"""What torchvision's SSD says about random pictures, beside ours: boxes, matching, loss and finds.
+"""What torchvision's SSD says of random pictures, beside ours: boxes, matching, loss, detections.
 
     python -m tests.oracles.detection [CASES]             compares; says the largest differences
     python -m tests.oracles.detection --record            writes what torchvision says of a few
@@ -37,7 +37,7 @@ Answer = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """Two pictures with true boxes (corners, shares of the side), and a network's answers."""
+    """Two pictures with true boxes (corners, shares of the side), and a network's answer."""
 
     truth: tuple[Tensor, Tensor]
     labels: tuple[Tensor, Tensor]
@@ -91,7 +91,8 @@ def ours(one: Case) -> Answer:
         "encoded": encode(boxes[0][own], DEFAULTS[own]),
         "decoded": decoded,
         "loss": ssd_loss(one.offsets, one.logits, boxes, labels, DEFAULTS),
-        **_in_one_order(found.boxes, found.scores, found.labels + 1),
+        "found": torch.cat([found.boxes, found.scores[:, None]], dim=1),
+        "named": found.labels + 1,
     }
 
 
@@ -126,15 +127,9 @@ def theirs(one: Case) -> Answer:
         "encoded": coder.encode_single(one.truth[0][places[0][own]], DEFAULTS[own]),
         "decoded": coder.decode_single(one.offsets[0], DEFAULTS),
         "loss": losses["bbox_regression"] + losses["classification"],
-        **_in_one_order(found["boxes"], found["scores"], found["labels"]),
+        "found": torch.cat([found["boxes"], found["scores"][:, None]], dim=1),
+        "named": found["labels"],
     }
-
-
-def _in_one_order(boxes: Tensor, scores: Tensor, labels: Tensor) -> Answer:
-    """The surest first; of equal scores, whose order nobody defines, the lower label."""
-    order = torch.from_numpy(np.lexsort((labels.numpy(), -scores.numpy())))
-    found = torch.cat([boxes, scores[:, None]], dim=1)
-    return {"found": found[order], "named": labels[order]}
 
 
 def difference(first: Tensor, second: Tensor) -> float:

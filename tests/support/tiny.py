@@ -10,6 +10,7 @@ import numpy as np
 
 from falconer.pipelines import runs
 from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.training.config import Cosine
 from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.configs.pairs import PairsTraining
 from falconer.recsys.configs.sequences import SequenceTraining
@@ -92,7 +93,20 @@ TINY: Mapping[str, Mapping[str, Any]] = {
             patience=None,
         ),
     },
-    "bert4rec": {**TINY_SEQUENCES, "seed": 1},  # 240 steps are few: not every seed learns the cycle
+    "bert4rec": {
+        **TINY_SEQUENCES,
+        "n_heads": 2,
+        "max_length": 8,  # a longer query would have a place that no row of the cycle trains
+        "training": SequenceTraining(
+            epochs=45,
+            learning_rate=0.005,
+            schedule=Cosine(),
+            validate_every=45,
+            threads=1,
+            monitor=None,
+            patience=None,
+        ),
+    },
 }
 """Knobs of the tiny form, where the defaults are too large or leave a capability unused."""
 

@@ -4,6 +4,8 @@ same batches the same training."""
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,17 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
 ]
 
 
+def outputs_of(network: Any, tensors: Any) -> list[Any]:
+    """What the network gives before its loss, as the torch twin's `forward` does."""
+    if hasattr(network, "hidden"):
+        return [network.hidden(tensors, None)]
+    if hasattr(network, "logits"):
+        return list(network.logits(tensors, None))
+    if hasattr(network, "among"):
+        return [network.among(tensors)]
+    return [tf.reshape(network.scores(tensors, None), tf.shape(tensors["items"]))]
+
+
 class StolenError(Exception):
     """Ends a training before it begins."""
 
@@ -83,6 +96,21 @@ def task_of(name: str, config: ModelConfig, data: Dataset, root: Path) -> Any:
     return stolen[0]
 
 
+@contextmanager
+def recorded(model: Any, method: str, outputs: list[Any]) -> Iterator[None]:
+    """Puts what the method gives into `outputs`."""
+    whole = getattr(model, method)
+
+    def noted(*arguments: Any) -> Any:
+        result = whole(*arguments)
+        outputs.extend(result if isinstance(result, tuple) else [result])
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, method, noted)
+        yield
+
+
 @pytest.fixture
 def data(task: str, tmp_path: Path) -> Dataset:
     make = checkerboard if task == "top_n" else write_labels_dataset
@@ -95,7 +123,7 @@ def config_of(name: str, knobs: dict[str, Any]) -> ModelConfig:
 
 
 @pytest.mark.parametrize(("name", "task", "knobs"), CASES)
-def test_the_same_weights_give_the_same_loss_and_gradient(
+def test_the_same_weights_give_the_same_outputs_loss_and_gradient(
     name: str, task: str, knobs: dict[str, Any], data: Dataset, tmp_path: Path
 ) -> None:
     config = config_of(name, knobs)
@@ -104,11 +132,16 @@ def test_the_same_weights_give_the_same_loss_and_gradient(
     start_from(ours, theirs.model)
     batch = next(iter(theirs.batches.epoch(0)))
     theirs.model.eval()
-    expected = theirs.loss(batch)
+    outputs: list[Any] = []
+    hook = "among" if knobs.get("loss") == "in_batch" else "forward"
+    with recorded(theirs.model, hook, outputs):
+        expected = theirs.loss(batch)
     expected.backward()
     tensors = {key: tf.constant(value) for key, value in ours.arrays(batch).items()}
     with tf.GradientTape() as tape:
         loss = ours.loss(tensors, None)
+    for output, other in zip(outputs_of(ours, tensors), outputs, strict=True):
+        np.testing.assert_allclose(output.numpy(), other.detach().numpy(), rtol=1e-5, atol=1e-5)
     assert float(loss) == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
     variables = {key: weight.variable for key, weight in ours.weights.items()}
     gradients = tape.gradient(loss, variables)

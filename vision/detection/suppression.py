@@ -30,9 +30,9 @@ def suppressed(overlaps: Tensor) -> Tensor:
     """bool[n]: what greedy suppression takes away of n boxes, best first.
 
     `overlaps` bool[n, n] says whether two boxes cannot both stay. A box goes where a better one
-    that is kept overlaps it. It is computed as a fixed point: after r rounds the first r decisions
-    are final, and rounds end when nothing changes, which takes as many as the longest chain of
-    boxes that decide each other.
+    that is kept overlaps it. It is computed as a fixed point: after r rounds the first r
+    decisions are final, and rounds end when nothing changes, which
+    takes as many as the longest chain of boxes that decide each other.
     """
     by_better = overlaps.triu(1)
     gone = torch.zeros(len(overlaps), dtype=torch.bool, device=overlaps.device)
@@ -55,9 +55,9 @@ def detections_of(
     """Boxes float[D, 4] with scores float[D, C] of each class -> at most `most` detections.
 
     Of each class the `most_a_class` best with a score above `lowest` are taken, and suppressed
-    where a kept one of the class overlaps them by more than `overlap`. Boxes with a coordinate that
-    is not finite are left out. Candidates are decided best first, so that nothing is computed of
-    those that come after the last one wanted.
+    where a kept one of the class overlaps them by more than `overlap`. Boxes with a coordinate
+    that is not finite are left out. Candidates are decided best first, so that nothing is
+    computed of those that come after the last one wanted.
     """
     finite = boxes.isfinite().all(-1) & scores.isfinite().all(-1)
     place, labels = ((scores > lowest) & finite[:, None]).nonzero(as_tuple=True)

@@ -101,6 +101,27 @@ def _neutral(names: Sequence[str]) -> dict[str, str]:
     return {name: f"f{place}" for place, name in enumerate(names)}
 
 
+def together(one: Statistics, other: Statistics) -> Statistics:
+    """The statistics of two parts of a table's rows."""
+    counts = {
+        name: pl.concat([found, other.counts[name]])
+        .group_by("value")
+        .agg(pl.col("frequency").sum())
+        for name, found in one.counts.items()
+    }
+    moments = {name: _pooled(found, other.moments[name]) for name, found in one.moments.items()}
+    return Statistics(counts, moments)
+
+
+def _pooled(a: Moments, b: Moments) -> Moments:
+    """The moments of both samples (Chan, Golub and LeVeque 1983)."""
+    if not a.n or not b.n:
+        return a if a.n else b
+    n, apart = a.n + b.n, b.mean - a.mean
+    squares = a.std**2 * (a.n - 1) + b.std**2 * (b.n - 1) + apart**2 * a.n * b.n / n
+    return moments_of(n, a.mean + apart * b.n / n, (squares / (n - 1)) ** 0.5)
+
+
 def moments_of(n: int, mean: float, std: float) -> Moments:
     """Moments by the one rule for columns without spread: a standard deviation that rounding may
     have made, or that one row leaves undefined, is 0."""

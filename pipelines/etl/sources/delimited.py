@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import zlib
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from typing import IO, Any, cast
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
 from falconer.pipelines.errors import DataError
@@ -113,35 +115,59 @@ def read_delimited(
     misfits (`MALFORMED`). Raises `DataError` for a file that is not UTF-8 (with byte and line) or
     has a quote that never closes.
     """
-    lines, quotes = _scan(path, form.quote)
     misfits = Misfits() if form.header else Misfits(form="first line", before=1)
+    return pl.concat(delimited_batches(path, form, columns, misfits)), malformed_of(misfits, form)
+
+
+def malformed_of(misfits: Misfits, form: Delimited) -> pl.DataFrame:
+    """The misfits with the separator that the file has."""
+    text = pl.col("source_text").str.replace_all(form.delimiter, form.separator, literal=True)
+    return misfits.frame().with_columns(text)
+
+
+def delimited_batches(
+    path: Path, form: Delimited, columns: Mapping[str, str], misfits: Misfits
+) -> Iterator[pl.DataFrame]:
+    """The rows that `read_delimited` gives, about `CHUNK_BYTES` at a time and at least once; what
+    does not fit is in `misfits` at the end."""
+    lines, quotes = _scan(path, form.quote)
+    yield pl.DataFrame(schema={"ordinal": pl.Int64, **dict.fromkeys(columns, pl.String)})
     if (
         form.header and lines == 1 and b"\r" not in _read_all(path)
     ):  # a header without a line end, which pyarrow refuses
-        return pl.DataFrame(
-            schema={"ordinal": pl.Int64, **dict.fromkeys(columns, pl.String)}
-        ), misfits.frame()
+        return
+    first = 0
     try:
-        options = _options(path, form, list(dict.fromkeys(columns.values())), misfits)
-        with fields_of(path, form) as stream:
-            table = arrow_csv.read_csv(stream, **options)
+        names = list(dict.fromkeys(columns.values()))
+        with (
+            fields_of(path, form) as stream,
+            arrow_csv.open_csv(stream, **_options(path, form, names, misfits)) as reader,
+        ):
+            for batch in reader:
+                ordinals = _sound_rows(first, batch.num_rows, misfits.rows)
+                first = int(ordinals[-1]) + 1 if len(ordinals) else first
+                yield pl.DataFrame({"ordinal": ordinals, **_texts(batch, columns)})
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             f"{path}: cannot be read as text with separator {form.separator!r} and quote "
             f"{form.quote!r}: {error}"
         ) from error
-    rejected = misfits.frame().with_columns(
-        pl.col("source_text").str.replace_all(form.delimiter, form.separator, literal=True)
-    )
-    n_rows = table.num_rows + rejected.height
-    if quotes % 2 or (quotes and lines != n_rows + form.header):
+    last = max([first - 1, *misfits.rows[-1:]])
+    if quotes % 2 or (quotes and lines != last + 1 + form.header):
         _check_quotes(path, form)
-    ordinal = np.delete(np.arange(n_rows, dtype=np.int64), misfits.rows)
-    rows = {
-        ours: pl.Series(ours, pl.from_arrow(table.column(theirs)), dtype=pl.String)
+
+
+def _sound_rows(first: int, n: int, misfits: Sequence[int]) -> NDArray[np.int64]:
+    """The numbers of the `n` rows from `first` on that are no misfits."""
+    later = np.array(misfits[bisect_left(misfits, first) :], dtype=np.int64)
+    return np.setdiff1d(np.arange(first, first + n + len(later)), later, assume_unique=True)[:n]
+
+
+def _texts(batch: pa.RecordBatch, columns: Mapping[str, str]) -> dict[str, pl.Series]:
+    return {
+        ours: pl.Series(ours, pl.from_arrow(batch.column(theirs)), dtype=pl.String)
         for ours, theirs in columns.items()
     }
-    return pl.DataFrame({"ordinal": ordinal, **rows}), rejected
 
 
 @contextmanager

@@ -14,7 +14,7 @@ Relative paths start at the working directory, as on any command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,7 +26,13 @@ from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.columns import categories
 from falconer.pipelines.etl.raw import Raw, feature_column
-from falconer.pipelines.etl.sources.tables import Table, check_file, expanded, read_table
+from falconer.pipelines.etl.sources.tables import (
+    Table,
+    check_file,
+    expanded,
+    read_table,
+    table_pieces,
+)
 
 TIME_UNITS = ("s", "ms", "us", "ns", "iso")
 
@@ -173,14 +179,10 @@ class Files(Config):
     def read(self) -> Raw:
         """Read everything; values stay as they are in the files, for `contract.check` to convert or
         reject."""
-        names = {name: column for name, column in self.columns if column is not None}
         paths = self.event_paths()
-        each = [self._table(path, {**names, **_feature_columns(self.features)}) for path in paths]
+        each = [self._table(path, self._event_columns()) for path in paths]
         events = stack(paths, each)
-        users, items = (
-            self._entities(table, kind)
-            for table, kind in ((self.users, "user"), (self.items, "item"))
-        )
+        users, items = self.entities()
         tables = {"events": events, "users": users, "items": items}
         return Raw(
             events=events.rows,
@@ -197,6 +199,36 @@ class Files(Config):
                 if table and table.malformed.height
             },
         )
+
+    def pieces(self, n_rows: int) -> Iterator[tuple[Path, Table]]:
+        """The events that `read` reads, in the same types, file by file and piece by piece (see
+        `table_pieces`); rows are numbered on from file to file."""
+        paths = self.event_paths()
+        typed = [next(self._pieces(path, n_rows)) for path in paths]
+        wanted = stack(paths, typed).rows.schema
+        first = 0
+        for path in paths:
+            height = 0
+            for piece in self._pieces(path, n_rows):
+                rows = _comparable(piece.rows, typed).cast(wanted)
+                numbered = piece.malformed.with_columns(pl.col("row") + first)
+                yield path, Table(rows.with_columns(pl.col("ordinal") + first), numbered)
+                height += piece.height
+            first += height
+
+    def _pieces(self, path: Path, n_rows: int) -> Iterator[Table]:
+        return table_pieces(
+            path,
+            self._event_columns(),
+            n_rows,
+            separator=self.separator,
+            quote=self.quote,
+            header=self.header,
+        )
+
+    def _event_columns(self) -> dict[str, str]:
+        names = {name: column for name, column in self.columns if column is not None}
+        return {**names, **_feature_columns(self.features)}
 
     def event_paths(self) -> list[Path]:
         """The event files in the order in which they are read."""
@@ -221,6 +253,10 @@ class Files(Config):
         return tuple(
             (part, sum(next(left) for _ in paths)) for part, paths in self.part_paths().items()
         )
+
+    def entities(self) -> tuple[Table | None, Table | None]:
+        """The tables of users and of items."""
+        return self._entities(self.users, "user"), self._entities(self.items, "item")
 
     def _entities(self, table: EntityTable | None, kind: str) -> Table | None:
         if table is None:

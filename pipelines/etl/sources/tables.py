@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +18,17 @@ from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.sources.delimited import (
     MALFORMED,
     Delimited,
+    Misfits,
+    delimited_batches,
+    malformed_of,
     read_delimited,
     read_header,
 )
 
 MOST_NAMES_SHOWN = 40
 PARQUET = (".parquet", ".pq")
+BUFFER = 1 << 20
+"""Bytes of each column of a parquet file that are read at once where it is read in pieces."""
 SEPARATORS = {".csv": ",", **dict.fromkeys((".tsv", ".txt", ".dat", ".inter"), "\t")}
 
 
@@ -57,6 +63,46 @@ def read_table(
     check_file(path)
     if path.suffix.lower() in PARQUET:
         return _read_parquet(path, columns)
+    form, columns = _text_form(path, columns, separator=separator, quote=quote, header=header)
+    rows, malformed = read_delimited(path, form, columns)
+    return Table(rows.with_columns(_without_indent(rows[ours]) for ours in columns), malformed)
+
+
+def table_pieces(
+    path: Path,
+    columns: Mapping[str, str],
+    n_rows: int,
+    *,
+    separator: str | None,
+    quote: str,
+    header: bool = True,
+) -> Iterator[Table]:
+    """The table that `read_table` reads, in pieces: first one without rows, whose types all have,
+    then about `n_rows` at a time of a parquet file, last the misfits of a text file."""
+    check_file(path)
+    if path.suffix.lower() in PARQUET:
+        yield from _parquet_pieces(path, columns, n_rows)
+        return
+    form, columns = _text_form(path, columns, separator=separator, quote=quote, header=header)
+    misfits = Misfits() if header else Misfits(form="first line", before=1)
+    none = misfits.frame()
+    indented: set[str] | None = None
+    for rows in delimited_batches(path, form, columns, misfits):
+        found = {name for name in columns if _is_indented(rows[name])}
+        if rows.height and found != (found if indented is None else indented):
+            raise DataError(
+                f"{path}: some columns have a blank after the separator in some rows only; take "
+                "the blanks away, or raise memory_limit so that the file is read as a whole"
+            )
+        indented = found if rows.height else indented
+        yield Table(rows.with_columns(_without_indent(rows[ours]) for ours in columns), none)
+    yield Table(pl.DataFrame(schema=rows.schema), malformed_of(misfits, form))
+
+
+def _text_form(
+    path: Path, columns: Mapping[str, str], *, separator: str | None, quote: str, header: bool
+) -> tuple[Delimited, dict[str, str]]:
+    """How a text file is written, and the columns as its header has them."""
     suffix = kind_of(path)
     if suffix not in SEPARATORS:
         raise DataError(
@@ -67,8 +113,7 @@ def read_table(
     there = read_header(path, form)
     columns = {ours: _as_written(theirs, there) for ours, theirs in columns.items()}
     check_columns(path, there, columns)
-    rows, malformed = read_delimited(path, form, columns)
-    return Table(rows.with_columns(_without_indent(rows[ours]) for ours in columns), malformed)
+    return form, columns
 
 
 def kind_of(path: Path) -> str:
@@ -84,8 +129,11 @@ def _as_written(name: str, there: Sequence[str]) -> str:
 
 def _without_indent(column: pl.Series) -> pl.Series:
     """Text of a file that has a blank after each separator, without that."""
-    indented = column.str.starts_with(" ")
-    return column.str.strip_chars_start(" ") if len(column) and indented.all() else column
+    return column.str.strip_chars_start(" ") if _is_indented(column) else column
+
+
+def _is_indented(column: pl.Series) -> bool:
+    return len(column) > 0 and bool(column.str.starts_with(" ").all())
 
 
 def expanded(path: str | Path) -> Path:
@@ -116,20 +164,45 @@ def check_file(path: Path) -> None:
 
 
 def _read_parquet(path: Path, columns: Mapping[str, str]) -> Table:
-    # pyarrow and not Polars, which on some damaged files panics and prints a trace of its own.
-    try:
+    with _damage_named(path):
         check_columns(path, pq.read_schema(path).names, columns)
         table = parquet.read(path, list(dict.fromkeys(columns.values())))
         table.validate(full=True)
+    return _parquet_table(path, columns, table, 0)
+
+
+def _parquet_pieces(path: Path, columns: Mapping[str, str], n_rows: int) -> Iterator[Table]:
+    names = list(dict.fromkeys(columns.values()))
+    with _damage_named(path):
+        schema = pq.read_schema(path)
+        check_columns(path, schema.names, columns)
+        yield _parquet_table(path, columns, schema.empty_table(), 0)
+        first = 0
+        with pq.ParquetFile(path, buffer_size=BUFFER) as file:
+            for batch in file.iter_batches(batch_size=n_rows, columns=names):
+                table = pa.Table.from_batches([batch])
+                table.validate(full=True)
+                yield _parquet_table(path, columns, table, first)
+                first += table.num_rows
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    # pyarrow and not Polars, which on some damaged files panics and prints a trace of its own.
+    try:
+        yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
             f"{path}: not a whole parquet file ({reason}); write or copy it again"
         ) from error
+
+
+def _parquet_table(path: Path, columns: Mapping[str, str], table: pa.Table, first: int) -> Table:
     rows = pl.DataFrame(
         [_series(path, ours, theirs, table.column(theirs)) for ours, theirs in columns.items()]
     )
-    ordinal = pl.arange(rows.height, dtype=pl.Int64, eager=True).alias("ordinal")
+    ordinal = pl.arange(first, first + rows.height, dtype=pl.Int64, eager=True).alias("ordinal")
     return Table(rows.insert_column(0, ordinal), pl.DataFrame(schema=MALFORMED))
 
 

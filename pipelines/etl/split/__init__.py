@@ -12,6 +12,7 @@ from falconer.pipelines.data.schema import Fold, SplitCard, TaskName, View
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.split.config import SplitBase, SplitConfig, SplitPlugin
+from falconer.pipelines.etl.split.facts import Facts, facts_of
 from falconer.pipelines.etl.split.given import GIVEN
 from falconer.pipelines.etl.split.hashes import HASH, event_hashes
 from falconer.pipelines.etl.split.parts import Assignment, FoldRule, Part
@@ -54,27 +55,64 @@ def split(
     promises is empty.
     """
     if events.is_empty():
-        raise DataError(
-            "no events are left to split; see the counts above, and loosen the contract or the "
-            "cleaning"
-        )
+        raise nothing_left()
+    ordered = hashed(events)
+    facts = facts_of(config, ordered)
+    assigned = assign(config, _with_given(ordered, parts), facts, candidates)
+    counts = counts_of(assigned)
+    refuse_empty(counts, assigned.folds, [name for name, _ in parts if name in FOLDS])
+    repeats = 0.0 if task == "labels" or config.views else repeat_share(events)
+    card = card_of(config, assigned, task, repeats)
+    return Split(ordered.with_columns(assigned.part), in_order(assigned.folds), card, counts)
+
+
+def nothing_left() -> DataError:
+    """The refusal where there is no event."""
+    return DataError(
+        "no events are left to split; see the counts above, and loosen the contract or the cleaning"
+    )
+
+
+def hashed(events: pl.DataFrame) -> pl.DataFrame:
+    """The events in order, with `event_hash`."""
     ordered = events.sort(order_of(events))
-    ordered = ordered.with_columns(pl.Series(HASH, event_hashes(ordered)))
-    assigned = _assigned(config, _with_given(ordered, parts), candidates)
-    counts = {part.name.lower(): int((assigned.part == part).sum()) for part in Part}
-    _refuse_empty(counts, assigned.folds, [name for name, _ in parts if name in FOLDS])
+    return ordered.with_columns(pl.Series(HASH, event_hashes(ordered)))
+
+
+def assign(
+    config: SplitBase, ordered: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None = None
+) -> Assignment:
+    """The protocol's assignment of these events, or of all of some users' events."""
+    if isinstance(config, SplitPlugin):
+        return by_plugin(config, ordered, candidates)
+    return PROTOCOLS[type(config)](config, ordered, facts, candidates)
+
+
+def counts_of(assigned: Assignment) -> dict[str, int]:
+    """Part -> events."""
+    return {part.name.lower(): int((assigned.part == part).sum()) for part in Part}
+
+
+def in_order(folds: Mapping[Fold, FoldRule]) -> dict[Fold, FoldRule]:
+    """Validation before test."""
+    return {fold: folds[fold] for fold in FOLDS if fold in folds}
+
+
+def card_of(config: SplitBase, assigned: Assignment, task: TaskName, repeats: float) -> SplitCard:
+    """The split's card; `repeats`: the share of events whose user had the item before."""
     parameters = config.model_dump(mode="json", exclude={"views"})
-    card = SplitCard(
+    views: tuple[View, ...] = (
+        ("all", "repeat", "novel") if repeats >= REPEATS_MATTER else ("novel",)
+    )
+    return SplitCard(
         protocol=parameters.pop("protocol"),
         parameters=parameters,
         description=assigned.description,
-        views=() if task == "labels" else config.views or _views_of(events),
+        views=() if task == "labels" else config.views or views,
         sampled=assigned.sampled,
         targets=assigned.targets,
         validation=assigned.validation,
     )
-    folds = {fold: assigned.folds[fold] for fold in FOLDS if fold in assigned.folds}
-    return Split(ordered.with_columns(assigned.part), folds, card, counts)
 
 
 def _with_given(events: pl.DataFrame, parts: Sequence[tuple[str, int]]) -> pl.DataFrame:
@@ -87,17 +125,10 @@ def _with_given(events: pl.DataFrame, parts: Sequence[tuple[str, int]]) -> pl.Da
     return events.with_columns(pl.Series(GIVEN, codes[place]))
 
 
-def _assigned(
-    config: SplitBase, events: pl.DataFrame, candidates: pl.DataFrame | None
-) -> Assignment:
-    if isinstance(config, SplitPlugin):
-        return by_plugin(config, events, candidates)
-    return PROTOCOLS[type(config)](config, events, candidates)
-
-
-def _refuse_empty(
-    counts: Mapping[str, int], folds: Mapping[Fold, FoldRule], named: Sequence[str]
+def refuse_empty(
+    counts: Mapping[str, int], folds: Mapping[Fold, FoldRule], named: Sequence[str] = ()
 ) -> None:
+    """Raise `DataError` where train, a fold's truth or one of the `named` parts has no event."""
     truths = [rule.truth.name.lower() for rule in folds.values()]
     empty = [part for part in dict.fromkeys(["train", *truths, *named]) if not counts[part]]
     if empty:
@@ -105,10 +136,6 @@ def _refuse_empty(
         raise DataError(
             f"the split leaves {' and '.join(empty)} without events ({found}); change [split]"
         )
-
-
-def _views_of(events: pl.DataFrame) -> tuple[View, ...]:
-    return ("all", "repeat", "novel") if repeat_share(events) >= REPEATS_MATTER else ("novel",)
 
 
 def repeat_share(events: pl.DataFrame) -> float:

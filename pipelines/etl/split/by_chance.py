@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import numpy as np
 import polars as pl
 
 from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.split.config import HeldOutUsers, Random
-from falconer.pipelines.etl.split.hashes import HASH, text_hashes
+from falconer.pipelines.etl.split.facts import Facts, numbers_of
+from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.split.parts import (
     NO_VALIDATION,
     Assignment,
     FoldRule,
     Part,
-    end_of,
     mixed,
     part_column,
 )
 
 
 def held_out_users(
-    config: HeldOutUsers, events: pl.DataFrame, candidates: pl.DataFrame | None
+    config: HeldOutUsers, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
 ) -> Assignment:
     """Of the users with two events or more, in the order of a hash of their ids and `seed`, the
     first are test users, the next validation users: a user who comes or goes moves one other."""
-    users = events.group_by("user").len().filter(pl.col("len") >= 2)["user"].sort()
-    n_test, n_valid = _numbers(config, len(users))
+    n_test, n_valid = numbers_of(config, facts.n_users)
     wanted = n_test + n_valid
-    if wanted > len(users):
+    if facts.users is None or wanted > facts.n_users:
         raise DataError(
             f"split held_out_users asks for {n_test} test and {n_valid} validation users, and "
-            f"{len(users)} users have two events or more; lower test_users and valid_users"
+            f"{facts.n_users} users have two events or more; lower test_users and valid_users"
         )
-    permuted = users.gather(np.argsort(mixed(text_hashes(users), config.seed), kind="stable"))
+    permuted = facts.users["user"]
     marked = events.select(
         in_test=pl.col("user").is_in(permuted[:n_test].implode()),
         in_valid=pl.col("user").is_in(permuted[n_test:wanted].implode()),
@@ -46,7 +44,7 @@ def held_out_users(
         .when("in_valid").then(int(Part.VALID))
         .otherwise(int(Part.TRAIN))
     )  # fmt: skip
-    asked_at = None if config.given_by == "time" else end_of(events)
+    asked_at = None if config.given_by == "time" else facts.last
     folds: dict[Fold, FoldRule] = {"test": FoldRule(Part.TEST, (Part.TEST_HISTORY,), asked_at)}
     if n_valid:
         folds["valid"] = FoldRule(Part.VALID, (Part.VALID_HISTORY,), asked_at)
@@ -60,15 +58,6 @@ def held_out_users(
         targets="all events of a held-out user that are not given",
         validation="other held-out users" if n_valid else NO_VALIDATION,
     )
-
-
-def _numbers(config: HeldOutUsers, n_users: int) -> tuple[int, int]:
-    """Test and validation users."""
-    if config.test_users is not None and config.valid_users is not None:
-        return config.test_users, config.valid_users
-    shares = (config.test_users_share or 0.0, config.valid_users_share or 0.0)
-    n_test, n_valid = (max(round(share * n_users), int(share > 0)) for share in shares)
-    return n_test, n_valid
 
 
 def _given(config: HeldOutUsers, events: pl.DataFrame) -> pl.Series:
@@ -87,7 +76,9 @@ def _given(config: HeldOutUsers, events: pl.DataFrame) -> pl.Series:
     return placed.select(given=pl.col("place") < n_given.clip(1, pl.col("n") - 1))["given"]
 
 
-def random(config: Random, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
+def random(
+    config: Random, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
+) -> Assignment:
     """An event's number in [0, 1), from its content and the seed, decides."""
     number = pl.lit(pl.Series(mixed(events[HASH].to_numpy(), config.seed) / 2**64))
     part = (
@@ -96,10 +87,10 @@ def random(config: Random, events: pl.DataFrame, candidates: pl.DataFrame | None
         .otherwise(int(Part.TRAIN))
     )  # fmt: skip
     folds: dict[Fold, FoldRule] = {
-        "test": FoldRule(Part.TEST, (Part.TRAIN, Part.VALID), end_of(events))
+        "test": FoldRule(Part.TEST, (Part.TRAIN, Part.VALID), facts.last)
     }
     if config.valid_share:
-        folds["valid"] = FoldRule(Part.VALID, (Part.TRAIN,), end_of(events))
+        folds["valid"] = FoldRule(Part.VALID, (Part.TRAIN,), facts.last)
     return Assignment(
         part_column(events, part),
         folds,

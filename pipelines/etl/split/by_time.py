@@ -9,13 +9,13 @@ import polars as pl
 from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.split.config import ByTime, Rolling, Temporal, seconds
+from falconer.pipelines.etl.split.facts import Facts, from_share, last_time
 from falconer.pipelines.etl.split.lonely import refuse_lonely
 from falconer.pipelines.etl.split.parts import (
     NO_VALIDATION,
     Assignment,
     FoldRule,
     Part,
-    last_time,
     last_to_valid,
     part_column,
     written,
@@ -24,12 +24,14 @@ from falconer.pipelines.etl.split.parts import (
 SECONDS_PER_DAY = 86_400
 
 
-def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
+def temporal(
+    config: Temporal, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
+) -> Assignment:
     """Test from `test_from`, or the last `test_days` or `test_share`; validation just before it."""
-    last = last_time(events, "temporal")
+    last = last_time(facts, "temporal")
     if config.test_share is not None and config.valid_share is not None:
-        test_from = _from_share(events, config.test_share)
-        valid_from = _from_share(events, config.test_share + config.valid_share)
+        test_from = from_share(facts, config.test_share)
+        valid_from = from_share(facts, config.test_share + config.valid_share)
         valid_from = valid_from if config.valid_share else test_from
         if config.valid_share and valid_from >= test_from:
             raise DataError(
@@ -50,7 +52,7 @@ def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | 
     )
     until = last + 1 if config.until is None else seconds(config.until)
     if config.test_from is None:
-        refuse_lonely(events, test_from, until)
+        refuse_lonely(facts, test_from, until)
     if config.valid_from is not None and valid_from >= test_from:
         raise DataError(
             f"split.valid_from = {config.valid_from}: no validation fold is left, since test "
@@ -60,20 +62,13 @@ def temporal(config: Temporal, events: pl.DataFrame, candidates: pl.DataFrame | 
     return _by_time(config, events, valid_from, test_from, until)
 
 
-def _from_share(events: pl.DataFrame, share: float) -> int:
-    """The first time after which at most this share of the events lies, that time included."""
-    times = events["time"].sort()
-    place = len(times) - round(share * len(times))
-    later = times.filter(times >= times[place])
-    first = times[place] if len(later) <= round(share * len(times)) else times[place] + 1
-    return int(first)
-
-
-def rolling(config: Rolling, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
+def rolling(
+    config: Rolling, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
+) -> Assignment:
     """The rule of `temporal`, `window` spans of `days` earlier."""
-    until = last_time(events, "rolling") + 1 - config.window * _days(config.days)
+    until = last_time(facts, "rolling") + 1 - config.window * _days(config.days)
     test_from = until - _days(config.days)
-    refuse_lonely(events, test_from, until)
+    refuse_lonely(facts, test_from, until)
     valid_from = test_from - _days(config.days if config.valid_days is None else config.valid_days)
     return _by_time(config, events, valid_from, test_from, until)
 

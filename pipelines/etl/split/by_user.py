@@ -6,14 +6,13 @@ import polars as pl
 
 from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.etl.split.config import LastSessions, LeaveLast, UserShare
+from falconer.pipelines.etl.split.facts import Facts, last_time
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.split.parts import (
     NO_VALIDATION,
     Assignment,
     FoldRule,
     Part,
-    end_of,
-    last_time,
     mixed,
     part_column,
 )
@@ -22,7 +21,7 @@ SECONDS_PER_MINUTE = 60
 
 
 def leave_last(
-    config: LeaveLast, events: pl.DataFrame, candidates: pl.DataFrame | None
+    config: LeaveLast, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
 ) -> Assignment:
     """Each user's last `test_events` are test, the `valid_events` before them validation."""
     from_end = pl.len().over("user") - 1 - pl.int_range(pl.len()).over("user")
@@ -52,7 +51,7 @@ def _last(number: int) -> str:
 
 
 def user_share(
-    config: UserShare, events: pl.DataFrame, candidates: pl.DataFrame | None
+    config: UserShare, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
 ) -> Assignment:
     """Of each user with three events or more (two without validation) the last `test_share`, or as
     many drawn by `seed`; at least one event is in each part."""
@@ -80,7 +79,7 @@ def user_share(
     valid = f", {config.valid_share:.0%} validation" if config.valid_share else ""
     return Assignment(
         part_column(counted, part),
-        _folds(config.valid_share, None if config.by == "time" else end_of(events)),
+        _folds(config.valid_share, None if config.by == "time" else facts.last),
         f"A share of each user's events, {which} {config.test_share:.0%}, is test{valid}; users "
         f"with fewer than {n_parts} events are in train only.",
         targets=f"{config.test_share:.0%} of a user's events",
@@ -92,10 +91,10 @@ def user_share(
 
 
 def last_sessions(
-    config: LastSessions, events: pl.DataFrame, candidates: pl.DataFrame | None
+    config: LastSessions, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
 ) -> Assignment:
     """Each user's last `test_sessions` are test, the `valid_sessions` before them validation."""
-    last_time(events, "last_sessions")
+    last_time(facts, "last_sessions")
     gap = pl.col("time").diff().over("user").fill_null(0)
     begins = gap > round(config.gap_minutes * SECONDS_PER_MINUTE)
     placed = events.select("user", begins=begins).select(

@@ -10,12 +10,12 @@ from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import FRACTION, order_of
 from falconer.pipelines.etl.split.config import Given, GivenCandidates
+from falconer.pipelines.etl.split.facts import Facts
 from falconer.pipelines.etl.split.parts import (
     NO_VALIDATION,
     Assignment,
     FoldRule,
     Part,
-    end_of,
     last_to_valid,
 )
 
@@ -30,7 +30,9 @@ TRUTHS: dict[Fold, Part] = {"valid": Part.VALID, "test": Part.TEST}
 HISTORY_FILES = (Part.VALID_HISTORY, Part.TEST_HISTORY)
 
 
-def given(config: Given, events: pl.DataFrame, candidates: pl.DataFrame | None) -> Assignment:
+def given(
+    config: Given, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
+) -> Assignment:
     """Each event's part is that of its file."""
     if GIVEN not in events.columns:
         raise DataError(
@@ -42,7 +44,7 @@ def given(config: Given, events: pl.DataFrame, candidates: pl.DataFrame | None) 
         _refuse_shared(events)
     there = {Part(number) for number in part.unique()}
     folds: dict[Fold, FoldRule] = {
-        fold: FoldRule(truth, HISTORIES[fold], _asked_at(events, fold))
+        fold: FoldRule(truth, HISTORIES[fold], _asked_at(events, facts, fold))
         for fold, truth in TRUTHS.items()
         if truth in there
     }
@@ -80,7 +82,7 @@ def _refuse_shared(events: pl.DataFrame) -> None:
     )
 
 
-def _asked_at(events: pl.DataFrame, fold: Fold) -> int | None:
+def _asked_at(events: pl.DataFrame, facts: Facts, fold: Fold) -> int | None:
     """None, the time of the user's first event in the fold, where no history goes beyond that; else
     the end of everything."""
     if "time" not in events.columns or "user" not in events.columns:
@@ -89,7 +91,7 @@ def _asked_at(events: pl.DataFrame, fold: Fold) -> int | None:
     known = part.is_in([int(one) for one in HISTORIES[fold]])
     first = pl.when(part == int(TRUTHS[fold])).then("time").min().over("user")
     late = events.select((known & (pl.col("time") > first)).any()).item()
-    return end_of(events) if late else None
+    return facts.last if late else None
 
 
 def _strangers(events: pl.DataFrame, folds: Mapping[Fold, FoldRule]) -> str:
@@ -106,7 +108,7 @@ def _strangers(events: pl.DataFrame, folds: Mapping[Fold, FoldRule]) -> str:
 
 
 def given_candidates(
-    config: GivenCandidates, events: pl.DataFrame, candidates: pl.DataFrame | None
+    config: GivenCandidates, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
 ) -> Assignment:
     """The event that the source names is test; what its user did later is dropped, what is at the
     same time stays."""

@@ -13,7 +13,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from falconer.pipelines.data.schema import Fold
-from falconer.pipelines.errors import DataError
 
 NO_VALIDATION = "none"
 """What a split card says of a split without a validation fold."""
@@ -95,18 +94,3 @@ def last_to_valid(events: pl.DataFrame) -> pl.Series:
     )
     chosen = in_train & (pl.col("row") == pl.col("last")) & (pl.col("n") >= 2)
     return part_column(counted, pl.when(chosen).then(int(Part.VALID)).otherwise("part"))
-
-
-def end_of(events: pl.DataFrame) -> int | None:
-    """When everything has happened; None where there are no times."""
-    return last_time(events, "") if "time" in events.columns else None
-
-
-def last_time(events: pl.DataFrame, protocol: str) -> int:
-    """Time of the last event; raises `DataError` where the source has no times."""
-    if "time" not in events.columns:
-        raise DataError(
-            f"split {protocol} needs times, and the source has none; name its time column, or use "
-            "leave_last, user_share, held_out_users or random"
-        )
-    return int(events.select(pl.col("time").max()).item())

@@ -22,11 +22,12 @@ from falconer.pipelines.etl.split.config import (
     Temporal,
     UserShare,
 )
+from falconer.pipelines.etl.split.facts import Facts
 from falconer.pipelines.etl.split.given import given, given_candidates
 from falconer.pipelines.etl.split.parts import Assignment
 
-Protocol = Callable[[Any, pl.DataFrame, pl.DataFrame | None], Assignment]
-"""(config, events in order, candidates that the source gave) -> assignment."""
+Protocol = Callable[[Any, pl.DataFrame, Facts, pl.DataFrame | None], Assignment]
+"""(config, events in order, facts of all events, candidates that the source gave) -> assignment."""
 
 PROTOCOLS: Mapping[type[Any], Protocol] = {
     Temporal: temporal,

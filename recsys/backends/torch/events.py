@@ -49,11 +49,14 @@ class TrainEvents:
     """Columns of a dataset's train events, read by row groups: never more than a caller asks for is
     in memory.
 
-    Every file is checked against its checksum once. Raises `ArtifactError` where one is damaged.
+    Every file is checked against its checksum once. Raises `ArtifactError` where one is damaged,
+    and `DataError` where a user or an item is not in the vocabulary.
     """
 
     def __init__(self, data: Dataset, columns: Sequence[str] = ("user", "item")) -> None:
         self.columns = tuple(columns)
+        self._sizes = {"user": data.n_users, "item": data.n_items}
+        self._lowest = -1 if data.card.task == "labels" else 0
         self.groups = tuple(
             RowGroup(path, number, metadata.row_group(number).num_rows)
             for path in data.train_files()
@@ -74,7 +77,19 @@ class TrainEvents:
     def _read(self, group: RowGroup) -> list[NDArray[Any]]:
         with pq.ParquetFile(group.path) as file:
             table = file.read_row_group(group.number, columns=list(self.columns))
-        return [table.column(name).to_numpy() for name in self.columns]
+        columns = {name: table.column(name).to_numpy() for name in self.columns}
+        for name in columns.keys() & self._sizes.keys():
+            self._refuse_unknown(group, name, columns[name])
+        return list(columns.values())
+
+    def _refuse_unknown(self, group: RowGroup, name: str, ids: NDArray[Any]) -> None:
+        size = self._sizes[name]
+        if len(ids) and (ids.min() < self._lowest or ids.max() >= size):
+            row = int(np.flatnonzero((ids < self._lowest) | (ids >= size))[0])
+            raise DataError(
+                f"{group.path}: row {row} of row group {group.number}: {name} {ids[row]} is not in "
+                f"the vocabulary of {size}; build the dataset anew with `falconer etl`"
+            )
 
 
 def windows(groups: Sequence[RowGroup], rows: int) -> list[tuple[RowGroup, ...]]:

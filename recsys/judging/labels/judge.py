@@ -131,6 +131,7 @@ def judge(
         test_lists=subject.reads.lists if subject.reads else None,
         cost=dict(subject.cost),
         answers=subject.answers,
+        knobs=subject.knobs,
         protocol={**data.card.split.facts, **subject.protocol},
         warnings=(*subject.warnings, *_score_warnings(target, probable=probable)),
     )

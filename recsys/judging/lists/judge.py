@@ -132,6 +132,7 @@ def judge(
         test_lists=subject.reads.lists if subject.reads else None,
         cost=dict(subject.cost),
         answers=subject.answers,
+        knobs=subject.knobs,
         by_popularity=subject.by_popularity,
         protocol={**data.card.split.facts, "outside": OUTSIDE[config.outside], **subject.protocol},
         warnings=(*subject.warnings, *lists.warnings, *seen.warnings(scope.view, config)),

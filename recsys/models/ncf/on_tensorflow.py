@@ -163,11 +163,15 @@ class SoftmaxNetwork:
             "place": batch.place.numpy(),
         }
 
+    def among(self, batch: Tensors) -> Any:
+        """[b, B]: of every user with every item of the batch."""
+        gmf = self._scores.gmf
+        assert gmf is not None
+        return gmf.among(batch["users"], batch["items"]) + self._scores.bias
+
     def loss(self, batch: Tensors, noise: Noise | None) -> Any:
         """The softmax, and the penalty on each event's vectors."""
-        gmf, items, place = self._scores.gmf, batch["items"], batch["place"]
-        assert gmf is not None
-        scores = gmf.among(batch["users"], items) + self._scores.bias
+        scores, items, place = self.among(batch), batch["items"], batch["place"]
         own = tf.gather(scores, place, batch_dims=1)
         n = tf.cast(tf.shape(items)[0], tf.float32)
         chance = tf.gather(self._log_chance, items) + tf.math.log(n - 1)

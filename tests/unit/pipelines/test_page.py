@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
-from falconer.pipelines import charts, drawing, page
+from falconer.pipelines import charts, drawing, labelling, page
 from falconer.pipelines.charts import Dot, Series
 
 HOSTILE = "<script>alert(1)</script> & \"quoted\" 'too' </text></svg>"
@@ -50,6 +50,36 @@ def test_dot_chart_draws_whiskers_where_the_interval_is() -> None:
     assert len(caps) == 2
     assert texts(svg, "tick") == ["0", "0.2", "0.4", "0.6", "0.8", "1"]
     assert texts(svg, "value") == ["0.500", "1.000"]
+
+
+def test_lines_that_end_apart_are_named_above_and_nothing_points_across() -> None:
+    together = lines(Series("a", [(0, 0.0), (5, 1.0)]), Series("b", [(0, 0.2), (5, 0.9)]))
+    apart = lines(Series("a", [(0, 0.0), (5, 1.0)]), Series("b", [(0, 0.2), (9, 0.9)], 1))
+    pointers = [
+        [node for node in tree(svg).iter("line") if "pointer" in node.get("class", "")]
+        for svg in (together, apart)
+    ]
+    assert [len(found) for found in pointers] == [2, 0]
+    assert texts(apart, "label") == ["a", "b"]
+
+
+places = st.tuples(st.floats(40, 350), st.floats(10, 200))
+
+
+@given(st.lists(places, min_size=1, max_size=8, unique=True), st.integers(3, 19))
+def test_names_stay_beside_their_points(points: list[tuple[float, float]], letters: int) -> None:
+    inside = labelling.Box(0, 0, 360, 210)
+    names = labelling.beside(points, [6.5 * letters] * len(points), inside)
+    for (x, y), name in zip(points, names, strict=True):
+        assert abs(name.x - x) <= labelling.GAP + 1e-9
+        assert abs(name.y - y) <= 40
+
+
+def test_names_of_points_in_a_heap_do_not_cover_each_other() -> None:
+    points = [(180.0, 100.0), (183.0, 101.0), (178.0, 103.0)]
+    names = labelling.beside(points, [60.0] * 3, labelling.Box(0, 0, 360, 210))
+    boxes = [labelling._box(name, 60.0) for name in names]
+    assert all(a.overlap(b) == 0 for a, b in itertools.combinations(boxes, 2))
 
 
 def test_line_chart_puts_points_where_they_belong() -> None:

@@ -159,7 +159,7 @@ def test_suppression_is_the_greedy_one(seed: int, threshold: float) -> None:
 def test_detections_are_those_of_each_class_on_its_own(
     seed: int, most_a_class: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Blocks of 16 change nothing; of each class the best are suppressed by a plain loop."""
+    """Blocks of 16 candidates change nothing: each class is as a plain loop suppresses it."""
     monkeypatch.setattr("falconer.vision.detection.suppression.BLOCK", 16)
     boxes = some_boxes(120, seed).double()
     scores = torch.rand(120, 3, generator=torch.Generator().manual_seed(seed)).double()

@@ -190,8 +190,8 @@ def test_wrong_input_is_named(tmp_path: Path) -> None:
 
 
 def die_while_training(root: Path) -> None:
-    """Train as `trained` was, in a process that ends as after kill -9: what it wrote last is in no
-    checkpoint."""
+    """Train as the run `trained` was, in a process that ends as after kill -9: what it wrote last
+    is in no checkpoint."""
     os.environ["FALCONER_TRACKING"] = "off"
     log = Run.log_metrics
 

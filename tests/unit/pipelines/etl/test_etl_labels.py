@@ -198,7 +198,7 @@ def test_a_label_that_is_neither_0_nor_1_is_rejected_and_counted(tmp_path: Path)
         ({"task": "ranking"}, 'called "labels" now: write task = "labels"'),
         ({"target": None}, r"needs a \[target\]"),
         ({"task": "top_n"}, r'\[target\] is for task = "labels"'),
-        ({"split": {"protocol": "leave_last"}}, "random, temporal or rolling"),
+        ({"split": {"protocol": "leave_last"}}, "random, temporal, rolling or given"),
         ({"split": {"protocol": "random", "views": ["all"]}}, r"split\.views"),
         ({"catalogue": {"counted_on": "all"}}, r"catalogue\.counted_on"),
         ({"target": {"kind": "binary", "drop": [3]}}, "drop without above"),

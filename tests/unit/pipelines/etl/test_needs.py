@@ -6,6 +6,7 @@ import gzip
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,7 +15,7 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, ExhaustedError
 from falconer.pipelines.etl import needs
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.needs import bytes_of, memory_of_machine, needs_of
+from falconer.pipelines.etl.needs import buckets_for, bytes_of, memory_of_machine, needs_of
 from falconer.pipelines.etl.sources import Files
 from tests.support import shop
 
@@ -26,10 +27,39 @@ def source(tables: Path) -> Files:
 
 
 def test_a_build_that_is_too_large_is_refused_in_one_line(tables: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExhaustedError, match=r"needs about .* allowed; read fewer columns") as one:
+    with pytest.raises(
+        ExhaustedError, match=r"50\.0 KB of memory are allowed .* raise memory_limit"
+    ) as one:
         build(shop.recipe(tables, memory_limit="50KB"), tmp_path / "out")
     assert "\n" not in str(one.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"expect": {"price": {"unique": True}}}, r"expect\.unique or a share of nulls \(price\)"),
+        ({"extends": "a-dataset"}, "extends"),
+    ],
+    ids=["unique", "extends"],
+)
+def test_what_cannot_go_in_buckets_is_refused_by_name(
+    tables: Path, tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(ExhaustedError, match=rf"cannot go bucket by bucket with {named}; do with"):
+        buckets_for(shop.recipe(tables, memory_limit="50KB", **changes), tmp_path)
+
+
+def test_a_limit_that_asks_for_buckets_gives_the_same_dataset(
+    tables: Path, tmp_path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(needs, "BASE", 0)
+    recipe = shop.recipe(tables, memory_limit="200KB")
+    assert buckets_for(recipe, tmp_path).n == 3
+    built = Dataset.open(build(recipe, tmp_path))
+    assert built.card.dataset_id == data.card.dataset_id
+    assert built.train.equals(data.train)
+    assert not list(tmp_path.rglob("spill"))
 
 
 def test_what_is_needed_is_said_before_it_starts(

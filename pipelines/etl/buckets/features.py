@@ -1,0 +1,44 @@
+"""Features over buckets: statistics put together, then applied a piece at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from falconer.pipelines.etl import features as plans
+from falconer.pipelines.etl.engines import Engine, together
+from falconer.pipelines.etl.features import Encoding, Statistics, Table
+from falconer.pipelines.etl.operators import AnyFeature
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of one table, fitted."""
+
+    engine: Engine
+    table: Table
+    wanted: Mapping[str, AnyFeature]
+    encodings: Mapping[str, Encoding]
+
+    def of(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The encoded columns, row by row."""
+        frame = plans.canonical(rows, self.wanted, self.table)
+        return self.engine.apply(frame, self.encodings)
+
+
+def fit(
+    engine: Engine,
+    table: Table,
+    wanted: Mapping[str, AnyFeature],
+    pieces: Callable[[], Iterable[pl.DataFrame]],
+) -> Features:
+    """Fit on all rows of a table, which come in pieces; they are not read where there is nothing to
+    fit."""
+    statistics: Statistics | None = None
+    for piece in pieces() if wanted else ():
+        found = engine.fit(plans.canonical(piece, wanted, table), wanted)
+        statistics = found if statistics is None else together(statistics, found)
+    encodings = plans.fit(statistics or Statistics({}, {}), wanted, {})
+    return Features(engine, table, wanted, encodings)

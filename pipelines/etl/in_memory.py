@@ -1,0 +1,245 @@
+"""A build that holds all its rows in memory: for what fits, and for what cannot go bucket by
+bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from falconer.pipelines.console import say
+from falconer.pipelines.data import overlap
+from falconer.pipelines.data.dataset import write_pairs, write_queries, write_table
+from falconer.pipelines.data.schema import COLUMNS, VALID_EVENTS, Fold
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl import held as kept
+from falconer.pipelines.etl.catalogue import KINDS, keep_frequent
+from falconer.pipelines.etl.clean import clean
+from falconer.pipelines.etl.contract import Checked, check
+from falconer.pipelines.etl.describe import describe
+from falconer.pipelines.etl.encode import Encoded, Parent, encode
+from falconer.pipelines.etl.engines import Engine
+from falconer.pipelines.etl.expectations import expect
+from falconer.pipelines.etl.held import Held
+from falconer.pipelines.etl.identity import Sources
+from falconer.pipelines.etl.outcome import (
+    Outcome,
+    binary_columns,
+    fold_notes,
+    refuse_future,
+    refuse_without_ids,
+    say_counts,
+    stated_id_types,
+)
+from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.selection import say_selection
+from falconer.pipelines.etl.sources import Files, read
+from falconer.pipelines.etl.split import Part, Split, split
+from falconer.pipelines.etl.split.hashes import HASH
+from falconer.pipelines.etl.stopwatch import Stopwatch
+from falconer.pipelines.etl.target import refuse_constant, with_label
+from falconer.pipelines.files import write_json
+
+ROWS_PER_FILE = 10_000_000
+
+
+def fill(
+    root: Path,
+    recipe: EtlRecipe,
+    sources: Sources,
+    engine: Engine,
+    parent: Parent | None,
+    held: Held | None,
+    watch: Stopwatch,
+) -> Outcome:
+    """Write every table of the dataset below `root`."""
+    checked, counts = _read_and_check(recipe, _id_types(recipe, parent), watch)
+    sources.refuse_change()
+    if held is not None and parent is not None:
+        with watch("earlier days"):
+            checked = held.followed_by(checked, recipe.contract.max_rejected_share)
+            earlier = held.earlier(parent.catalogue, checked.raw.events["user"])
+            parent, counts = replace(parent, earlier=earlier), dict(checked.counts)
+    events = _clean(recipe, checked, counts, watch)
+    with watch("split"):
+        divided = split(
+            events,
+            recipe.split,
+            checked.raw.candidates,
+            parts=checked.raw.parts,
+            task=recipe.task,
+        )
+    say_counts("split", {part: n for part, n in divided.counts.items() if n})
+    say(f"{'':<7} {divided.card.description}")
+    selection = tuple(say_selection(divided.card.views, parent.views if parent else ()))
+    encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
+    counts |= _counts_of(divided, encoded, held)
+    _say_encoded(encoded, engine.name)
+    with watch("write"):
+        linked = held.link_train(root) if held else {}
+        _write(root, checked, encoded, first=len(linked))
+        _write_sketches(root, divided, held)
+        write_json(root / COLUMNS, describe(divided.events))
+        if isinstance(recipe.source, Files) and recipe.source.partition is not None:
+            days = sources.days(recipe.source.partition)
+            kept.write(root, divided, days, counts["rows_read"], held)
+    row_counts = {fold: part.counts for fold, part in encoded.rows.items()}
+    return Outcome(
+        id_space=encoded.catalogue.id_space,
+        n_users=len(encoded.catalogue.users),
+        n_items=len(encoded.catalogue.items),
+        has_time="time" in encoded.train.columns,
+        features=encoded.encoder.features(),
+        split=divided.card,
+        counts=counts,
+        notes=(
+            *checked.raw.notes,
+            *_lineage_notes(parent, held),
+            *fold_notes(recipe, counts, encoded.folds, row_counts),
+            *selection,
+        ),
+        linked=linked,
+    )
+
+
+def _id_types(recipe: EtlRecipe, parent: Parent | None) -> dict[str, pl.DataType]:
+    """The types that ids must have: those of the dataset that this one extends, else the
+    recipe's."""
+    types = stated_id_types(recipe)
+    if parent is not None:
+        known = {kind: parent.catalogue.of(kind).values for kind in KINDS}
+        types |= {kind: values.dtype for kind, values in known.items() if len(values)}
+    return types
+
+
+def _read_and_check(
+    recipe: EtlRecipe, id_types: Mapping[str, pl.DataType], watch: Stopwatch
+) -> tuple[Checked, dict[str, int]]:
+    with watch("read"):
+        raw = read(recipe.source)
+    tables = {"events": raw.events, "users": raw.users, "items": raw.items}
+    say_counts("read", {name: len(table) for name, table in tables.items() if table is not None})
+    with watch("check"):
+        refuse_without_ids(raw.events.columns, recipe)
+        checked = check(
+            raw,
+            recipe.contract,
+            numeric=recipe.features.numeric(),
+            binary=binary_columns(recipe),
+            id_types=id_types,
+        )
+        share = recipe.contract.max_rejected_share
+        checked = expect(raw, checked, recipe.expect, share)
+    say_counts("check", checked.counts)
+    if checked.raw.events.is_empty():
+        raise DataError("events: no row is left after what the recipe expects; see [expect]")
+    if "time" in checked.raw.events.columns:
+        refuse_future(recipe, checked.counts, int(checked.raw.events["time"].to_numpy().max()))
+    return checked, dict(checked.counts)
+
+
+def _clean(
+    recipe: EtlRecipe, checked: Checked, counts: dict[str, int], watch: Stopwatch
+) -> pl.DataFrame:
+    """The events that count; adds the drops to `counts`."""
+    with watch("clean"):
+        events, drops = clean(checked.raw.events, recipe.clean)
+        if recipe.target is not None:
+            events, more = with_label(events, recipe.target)
+            refuse_constant(events["label"].n_unique(), recipe.target)
+            drops |= more
+        if recipe.catalogue.counted_on == "all":
+            before = len(events)
+            events = keep_frequent(events, recipe.catalogue)
+            drops["dropped: rare user or item, counted on all events"] = before - len(events)
+    drops["events_kept"] = len(events)
+    counts |= drops
+    say_counts("clean", drops)
+    return events
+
+
+def _counts_of(divided: Split, encoded: Encoded, held: Held | None) -> dict[str, int]:
+    n_train = len(encoded.train)
+    n_before = held.data.card.counts["train_events"] if held else 0
+    counts = {f"part {part}": n for part, n in divided.counts.items() if n}
+    counts |= {
+        "train_events": n_train + n_before,
+        "dropped: train event outside the catalogue": divided.counts["train"] - n_train,
+    }
+    tables: list[tuple[Fold, dict[str, int]]] = [
+        (fold, part.counts) for fold, part in encoded.folds.items()
+    ]
+    tables += [(fold, part.counts) for fold, part in encoded.rows.items()]
+    return counts | {f"{fold}_{name}": n for fold, part in tables for name, n in part.items()}
+
+
+def _lineage_notes(parent: Parent | None, held: Held | None) -> list[str]:
+    notes = (
+        []
+        if parent is None
+        else [f"Ids, categories and scales continue those of dataset {parent.dataset_id}."]
+    )
+    if held is not None:
+        notes.append(
+            "Days were appended to that dataset: its train parts are part of this one, and counts "
+            "of reading, checking and cleaning are of the new files and the held-out events."
+        )
+    return notes
+
+
+def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> None:
+    for number, start in enumerate(range(0, len(encoded.train), ROWS_PER_FILE), first):
+        write_table(
+            root,
+            f"train/part-{number:05}.parquet",
+            _arrow(encoded.train[start : start + ROWS_PER_FILE]),
+        )
+    if encoded.valid is not None:
+        write_table(root, VALID_EVENTS, _arrow(encoded.valid))
+    write_table(root, "vocab/user.parquet", _arrow(encoded.catalogue.users.table))
+    write_table(root, "vocab/item.parquet", _arrow(encoded.catalogue.items.table))
+    for kind, entities in encoded.entities.items():
+        write_table(root, f"{kind}s.parquet", _arrow(entities))
+    for fold, tables in encoded.folds.items():
+        context = tables.context
+        write_queries(
+            root,
+            fold,
+            tables.queries,
+            _arrow(tables.keys.to_frame())["user"],
+            tables.truth,
+            {} if context is None else {name: context[name].to_numpy() for name in context.columns},
+        )
+    for fold, part in encoded.rows.items():
+        write_pairs(root, fold, _arrow(part.pairs), part.labels)
+    for name, rejected in checked.rejected.items():
+        write_table(root, f"rejected/{name}.parquet", _arrow(rejected))
+    encoded.encoder.save(root)
+
+
+def _write_sketches(root: Path, divided: Split, held: Held | None) -> None:
+    """What a later `evaluate` compares with the train events of a model."""
+    parts = [("train", Part.TRAIN), *((fold, rule.truth) for fold, rule in divided.folds.items())]
+    for name, part in parts:
+        hashes = divided.events.filter(pl.col("part") == int(part))[HASH].to_numpy()
+        if held is not None and part == Part.TRAIN:
+            hashes = np.concatenate([held.train_sketch(), hashes])
+        overlap.write(root, overlap.part_file(name), hashes)
+
+
+def _arrow(frame: pl.DataFrame) -> pa.Table:
+    """An Arrow table of types that every reader knows."""
+    return frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _say_encoded(encoded: Encoded, engine: str) -> None:
+    facts = {"users": len(encoded.catalogue.users), "items": len(encoded.catalogue.items)}
+    facts |= {"train events": len(encoded.train), "features": len(encoded.encoder.features())}
+    facts |= {f"{fold} queries": len(tables.queries) for fold, tables in encoded.folds.items()}
+    facts |= {f"{fold} rows": len(tables) for fold, tables in encoded.rows.items()}
+    say_counts("encode", facts)
+    say(f"{'':<7} fitted on train only, encoded by {engine}")

@@ -1,0 +1,96 @@
+"""What a protocol must know of all events before it can assign any: gathered from parts of the
+events, each user's in one part, and put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.split.config import ByTime, HeldOutUsers, SplitBase
+from falconer.pipelines.etl.split.hashes import text_hashes
+from falconer.pipelines.etl.split.parts import mixed
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`last` time in seconds (None without times); the `times` with their number of events `n`,
+    where the protocol parts by time; the `users` who may be held out, in the order of `chance`, and
+    how many there are."""
+
+    last: int | None = None
+    times: pl.DataFrame | None = None
+    users: pl.DataFrame | None = None
+    n_users: int = 0
+
+
+def facts_of(config: SplitBase, events: pl.DataFrame) -> Facts:
+    """The facts of these events that the protocol needs."""
+    last = events["time"].to_numpy().max() if "time" in events.columns and len(events) else None
+    times = users = None
+    n_users = 0
+    if isinstance(config, ByTime) and last is not None:
+        times = events.group_by("time").agg(n=pl.len())
+    if isinstance(config, HeldOutUsers):
+        enough = events.group_by("user").len().filter(pl.col("len") >= 2)["user"]
+        n_users = len(enough)
+        chance = pl.Series("chance", mixed(text_hashes(enough), config.seed), dtype=pl.UInt64)
+        users = _first(pl.DataFrame([enough, chance]), config)
+    return Facts(None if last is None else int(last), times, users, n_users)
+
+
+def together(config: SplitBase, parts: Iterable[Facts]) -> Facts:
+    """The facts of all events; there is a part."""
+    whole, *rest = parts
+    for part in rest:
+        lasts = [one for one in (whole.last, part.last) if one is not None]
+        times, users = whole.times, whole.users
+        if times is not None and part.times is not None:
+            times = pl.concat([times, part.times]).group_by("time").agg(pl.col("n").sum())
+        if isinstance(config, HeldOutUsers) and users is not None and part.users is not None:
+            users = _first(pl.concat([users, part.users]), config)
+        whole = Facts(max(lasts, default=None), times, users, whole.n_users + part.n_users)
+    return whole
+
+
+def _first(users: pl.DataFrame, config: HeldOutUsers) -> pl.DataFrame:
+    """As many as can be held out; all where shares of their number are wanted."""
+    ordered = users.sort("chance", "user")
+    if config.test_users is None or config.valid_users is None:
+        return ordered
+    return ordered.head(config.test_users + config.valid_users)
+
+
+def numbers_of(config: HeldOutUsers, n_users: int) -> tuple[int, int]:
+    """Test and validation users."""
+    if config.test_users is not None and config.valid_users is not None:
+        return config.test_users, config.valid_users
+    shares = (config.test_users_share or 0.0, config.valid_users_share or 0.0)
+    n_test, n_valid = (max(round(share * n_users), int(share > 0)) for share in shares)
+    return n_test, n_valid
+
+
+def last_time(facts: Facts, protocol: str) -> int:
+    """Time of the last event; raises `DataError` where the source has no times."""
+    if facts.last is None:
+        raise DataError(
+            f"split {protocol} needs times, and the source has none; name its time column, or use "
+            "leave_last, user_share, held_out_users or random"
+        )
+    return facts.last
+
+
+def from_share(facts: Facts, share: float) -> int:
+    """The first time after which at most this share of the events lies, that time included."""
+    assert facts.times is not None
+    counted = facts.times.sort("time")
+    times, ends = counted["time"].to_numpy(), np.cumsum(counted["n"].to_numpy().astype(np.int64))
+    total, wanted = int(ends[-1]), round(share * int(ends[-1]))
+    place = int(np.searchsorted(ends, total - wanted, side="right"))
+    if place == len(times):
+        return int(times[-1]) + 1
+    later = total - (int(ends[place - 1]) if place else 0)
+    return int(times[place]) + (later > wanted)
