@@ -91,8 +91,7 @@ def ours(one: Case) -> Answer:
         "encoded": encode(boxes[0][own], DEFAULTS[own]),
         "decoded": decoded,
         "loss": ssd_loss(one.offsets, one.logits, boxes, labels, DEFAULTS),
-        "found": torch.cat([found.boxes, found.scores[:, None]], dim=1),
-        "named": found.labels + 1,
+        **_in_one_order(found.boxes, found.scores, found.labels + 1),
     }
 
 
@@ -127,9 +126,15 @@ def theirs(one: Case) -> Answer:
         "encoded": coder.encode_single(one.truth[0][places[0][own]], DEFAULTS[own]),
         "decoded": coder.decode_single(one.offsets[0], DEFAULTS),
         "loss": losses["bbox_regression"] + losses["classification"],
-        "found": torch.cat([found["boxes"], found["scores"][:, None]], dim=1),
-        "named": found["labels"],
+        **_in_one_order(found["boxes"], found["scores"], found["labels"]),
     }
+
+
+def _in_one_order(boxes: Tensor, scores: Tensor, labels: Tensor) -> Answer:
+    """The surest first; of equal scores, whose order nobody defines, the lower label."""
+    order = torch.from_numpy(np.lexsort((labels.numpy(), -scores.numpy())))
+    found = torch.cat([boxes, scores[:, None]], dim=1)
+    return {"found": found[order], "named": labels[order]}
 
 
 def difference(first: Tensor, second: Tensor) -> float:
