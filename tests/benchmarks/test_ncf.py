@@ -21,8 +21,12 @@ import torch
 from falconer.pipelines import runs, stages
 from falconer.pipelines.data.dataset import Dataset, checksums, write_card
 from falconer.pipelines.training.torch import fit
+from falconer.recsys.backends.torch import weights
+from falconer.recsys.backends.torch.events import TrainEvents, item_counts
+from falconer.recsys.backends.torch.negatives import negative_batches
 from falconer.recsys.models.ncf.config import NcfConfig, NcfTraining
-from falconer.recsys.models.ncf.on_torch import training as on_torch
+from falconer.recsys.models.ncf.on_torch.network import Ncf
+from falconer.recsys.models.ncf.on_torch.tasks import NcfTask
 from tests.benchmarks.measured import measure
 from tests.benchmarks.recbole_peer import started_peer
 from tests.support.datasets import write_dataset
@@ -87,13 +91,13 @@ class Ours:
     def __init__(self, data: Dataset, root: Path, *, threads: int) -> None:
         self.root, self.rounds = root, 0
         self.training = OURS.training.model_copy(update={"threads": threads})
-        events = on_torch.TrainEvents(data)
-        counts = on_torch.item_counts(events, data.n_items)
-        batches = on_torch.negative_batches(
+        events = TrainEvents(data)
+        counts = item_counts(events, data.n_items)
+        batches = negative_batches(
             OURS, events, counts, n_users=data.n_users, device=torch.device("cpu")
         )
-        self.task = on_torch.NcfTask(
-            on_torch.initial(data.n_users, data.n_items, OURS),
+        self.task = NcfTask(
+            weights.seeded(lambda: Ncf(data.n_users, data.n_items, OURS), OURS.seed),
             FirstBatches(batches, BATCHES),  # type: ignore[arg-type]
             lambda scorer: {},  # type: ignore[arg-type]
             counts.astype(np.float32),

@@ -13,6 +13,7 @@ import torch
 from falconer.pipelines import runs, stages
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.training.torch import fit
+from falconer.recsys.backends.torch import weights
 from falconer.recsys.backends.torch.events import TrainEvents
 from falconer.recsys.backends.torch.item_sets.batches import ProfileBatches, train_profiles
 from falconer.recsys.models.vae_cf import on_torch
@@ -55,7 +56,7 @@ class Ours:
             device=torch.device("cpu"),
         )
         self.task = on_torch.VaeCfTask(
-            on_torch.initial(data.n_items, OURS),
+            weights.seeded(lambda: on_torch.VaeCf(data.n_items, OURS), OURS.seed),
             ProfileBatches(profiles, batch_size=OURS.batch_size, seed=0),
             lambda scorer: {},  # type: ignore[arg-type]
             np.zeros(data.n_items, np.float32),

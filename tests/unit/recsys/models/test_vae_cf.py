@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.recsys.backends.torch import weights
 from falconer.recsys.backends.torch.item_sets.batches import ProfileBatch, Profiles
 from falconer.recsys.models import registry
 from falconer.recsys.models.vae_cf import on_torch
@@ -102,9 +103,8 @@ def test_a_query_without_a_known_item_gets_the_popularity_exactly() -> None:
 def test_the_place_in_a_batch_changes_no_bit(threads: int) -> None:
     """Every place of two blocks, beside other histories."""
     config = VaeCfConfig(hidden=(600,), dim=200)
-    scorer = VaeCfScorer(
-        on_torch.initial(1003, config).eval(), np.zeros(1003, np.float32), 0.9, 1003
-    )
+    model = weights.seeded(lambda: VaeCf(1003, config), config.seed).eval()
+    scorer = VaeCfScorer(model, np.zeros(1003, np.float32), 0.9, 1003)
     rng = np.random.default_rng(0)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
