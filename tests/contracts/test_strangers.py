@@ -189,7 +189,7 @@ def test_what_an_operator_learnt_is_read_again(beside: Path) -> None:
         ("split.nn=3", "nn: unknown key; did you mean 'n'"),
         ("split.n=0", "n: input should be greater than or equal to 1"),
         ('split.package="toy-recommender 0.2"', "was written with toy-recommender 0.2"),
-        ("task=labels", "split by random, temporal or rolling"),
+        ("task=labels", "split by random, temporal, rolling or given"),
     ],
     ids=lambda text: text.replace(" ", "-").replace("/", "-")[:40],
 )

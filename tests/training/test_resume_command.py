@@ -17,7 +17,7 @@ from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.runs import Run
 from falconer.recsys import stages
 from falconer.recsys.cli import app
-from falconer.recsys.models.ncf.on_torch import training as on_torch
+from falconer.recsys.models.ncf.on_torch import tasks as on_torch
 from tests.support.datasets import checkerboard
 from tests.support.small_training import FORKS, die
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -58,16 +58,21 @@ class WithPlugins:
             for name, config in features.items()
             if isinstance(config, OperatorPlugin)
         }
-        return replace(self._engine.fit(frame.select(ours.keys()), ours), states=states)
+        return replace(self._engine.fit(_columns(frame, ours), ours), states=states)
 
     def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
         """As in `Engine`."""
         ours = {n: e for n, e in encodings.items() if not isinstance(e.config, OperatorPlugin)}
-        columns = dict(self._engine.apply(frame.select(ours.keys()), ours).to_dict())
+        columns = dict(self._engine.apply(_columns(frame, ours), ours).to_dict())
         for name, encoding in encodings.items():
             if isinstance(encoding.config, OperatorPlugin):
                 columns[name] = applied(name, encoding.config, frame[name], encoding.state)
         return pl.DataFrame({name: columns[name] for name in encodings})
+
+
+def _columns(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """These columns, by their very names: `select` would read "*" and "^...$" as patterns."""
+    return pl.DataFrame({name: frame.get_column(name) for name in names})
 
 
 class NeutralNames:
