@@ -66,8 +66,7 @@ def train(
     elif recipe is None or data is None:
         raise ConfigError(
             "say what to train on what: falconer vision train RECIPE --data DATA, or falconer "
-            "vision "
-            "train --resume RUN"
+            "vision train --resume RUN"
         )
     else:
         say_written(stage.train(recipe, data, runs, overrides=sets or []))

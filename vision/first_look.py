@@ -151,8 +151,7 @@ def _wrong_scale(pictures: Tensor) -> list[str]:
     if abs(mean) > FAR_MEAN or not low <= spread <= high:
         return [
             f"scale: the network's input has a mean of {mean:.3g} and a spread of {spread:.3g}, "
-            "and "
-            "about 0 and 1 are wanted; look at pictures.mean and pictures.std"
+            "and about 0 and 1 are wanted; look at pictures.mean and pictures.std"
         ]
     return []
 

@@ -47,9 +47,8 @@ def with_validation(data: Dataset) -> Iterator[RefitDataset]:
     if VALID_EVENTS not in data.card.content:
         raise ArtifactError(
             f"{data.path}: holds no validation events of users and items that train knows, so "
-            "there "
-            "is nothing to fit anew on (no fold valid, one of held-out users, or a dataset of an "
-            "earlier release: rebuild that with `falconer etl`)"
+            "there is nothing to fit anew on (no fold valid, one of held-out users, or a dataset "
+            "of an earlier release: rebuild that with `falconer etl`)"
         )
     valid = data.table(VALID_EVENTS)
     both = pa.concat_tables([data.train, valid.select(data.train.column_names)])

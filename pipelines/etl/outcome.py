@@ -93,8 +93,7 @@ def fold_notes(
         events, outside = counts[f"{fold}_events"], counts[f"{fold}_events_outside"]
         notes.append(
             f"{outside / events:.1%} of the {fold} events ({outside:,} of {events:,}) are of items "
-            "outside the "
-            "catalogue, which no list can hold."
+            "outside the catalogue, which no list can hold."
         )
         if missing := counts.get(f"{fold}_candidates_outside"):
             notes.append(

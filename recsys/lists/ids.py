@@ -89,8 +89,7 @@ class IdMatcher:
             own = self._own[0].as_py() if len(self._own) else None
             raise DataError(
                 f"{self._path}: not one {self.name} is in the dataset: the file has {self._given} "
-                "such as "
-                f"{self.unknown_example!r}, the dataset {self._own.type} such as {own!r}; "
+                f"such as {self.unknown_example!r}, the dataset {self._own.type} such as {own!r}; "
                 "write the ids as the dataset's source has them, or judge on the dataset that they "
                 "belong to"
             )

@@ -230,7 +230,6 @@ def _warnings(users: IdMatcher, items: IdMatcher, store: ListStore) -> tuple[str
     if store.repeated:
         lines.append(
             f"items that stand in a list already: {store.repeated}; the best place counts, the "
-            "others "
-            "are misses"
+            "others are misses"
         )
     return tuple(lines)

@@ -34,10 +34,8 @@ def _refuse_negative_weights(data: Dataset) -> None:
     if negative:
         raise DataError(
             f"{data.path}: {negative:,} train events have a weight below 0, and an event of less "
-            "than "
-            "nothing is no event: leave returns out with [clean] min_weight = 0 in the ETL recipe, "
-            "or "
-            "give the source another weight"
+            "than nothing is no event: leave returns out with [clean] min_weight = 0 in the ETL "
+            "recipe, or give the source another weight"
         )
 
 
@@ -50,9 +48,8 @@ def _refuse_times_without_order(name: str, data: Dataset) -> None:
     if not (last > first).any():
         raise DataError(
             f"{data.path}: no user has two events at different times, so there is no order for "
-            f"{name} "
-            "to learn; if the source is written in order, build the dataset without the time "
-            "column "
+            f"{name} to learn; if the source is written in order, build the dataset without the "
+            "time column "
             'and set model.order = "source", else train a model that needs none (`falconer models`)'
         )
 
@@ -70,8 +67,7 @@ def _unread(name: str, config: ModelConfig, data: Dataset, columns: set[str]) ->
     if "weight" in columns and not config.reads_weights:
         yield (
             f"{name} does not read the events' weights: each event counts once (popularity, "
-            "item_knn, "
-            "ease and als read them)"
+            "item_knn, ease and als read them)"
         )
     if "rating" in columns:
         yield (

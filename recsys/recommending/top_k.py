@@ -357,8 +357,6 @@ def _not_rankable(
     row, item = np.argwhere(~(scores < np.inf))[0].tolist()
     return PipelineError(
         f"query {first_query + start + row} (user {users[start + row]}): the model scores item "
-        f"{first + item} as "
-        f"{scores[row, item]}; only finite scores can be ranked: train again with a smaller step "
-        "or stronger "
-        "regularisation"
+        f"{first + item} as {scores[row, item]}; only finite scores can be ranked: train again "
+        "with a smaller step or stronger regularisation"
     )

@@ -123,9 +123,8 @@ def _outside(data: Dataset, fold: Fold) -> str:
     outside, inside = int(truth.n_outside.sum()), len(truth.items.values)
     return (
         f"{page.count(outside)} of {page.count(outside + inside)} relevant items of the {fold} "
-        "queries "
-        f"({page.percent(outside / max(outside + inside, 1))}) are outside the catalogue, so that "
-        "no list could hold them."
+        f"queries ({page.percent(outside / max(outside + inside, 1))}) are outside the catalogue, "
+        "so that no list could hold them."
     )
 
 
@@ -202,11 +201,9 @@ def reads(reports: Sequence[BaseReport]) -> str:
     times, lists = max(counts, key=lambda count: count[0] or 0)
     return (
         f"The test fold of this dataset had been judged on {page.count(times or 0)} times here, "
-        "for "
-        f"{page.count(lists or 0)} different lists, when the last of these reports was made. The "
-        "more often it is "
-        "looked at to choose between models, the more its figures flatter the choice; p-values do "
-        "not know of it."
+        f"for {page.count(lists or 0)} different lists, when the last of these reports was made. "
+        "The more often it is looked at to choose between models, the more its figures flatter the "
+        "choice; p-values do not know of it."
     )
 
 

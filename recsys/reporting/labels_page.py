@@ -116,13 +116,11 @@ def _protocol_card(
         ),
         "definitions": list(definitions.items()),
         "bootstrap": f"Intervals hold {100 * first.level:g}\u00a0% of "
-        f"{page.count(first.resamples)} bootstrap "
-        f"resamples of {page.count(first.n_units)} {units_of(first).lower()} (seed {first.seed}), "
-        "of values "
-        "whose mean is the "
-        "metric: for one that is no mean over rows, such as the AUC, its first-order change with "
-        "the row's weight. A "
-        "paired difference is computed on the same rows for both models, and its interval is that "
+        f"{page.count(first.resamples)} bootstrap resamples of {page.count(first.n_units)} "
+        f"{units_of(first).lower()} (seed {first.seed}), of values whose mean is the metric: for "
+        "one that is no mean over rows, such as the AUC, its first-order change with the row's "
+        "weight. A paired difference is computed on the same rows for both models, and its "
+        "interval is that "
         "of the difference.",
         "reads": report_cards.reads(reports),
         "runs": report_cards.run_table({report.run: report.label for report in reports}, runs),

@@ -92,9 +92,8 @@ def _reversal(most: SliceDifference, others: Sequence[str], questions: str) -> s
     interval = f"{page.decimal(low)} to {page.decimal(high)}"
     return (
         f"{most.slicing}, {most.group} ({page.count(most.n)} {questions}): {most.second} is ahead "
-        "of "
-        f"{most.first} by "
-        f"{page.decimal(abs(most.difference))} in {most.metric} ({interval}){also}"
+        f"of {most.first} by {page.decimal(abs(most.difference))} in {most.metric} "
+        f"({interval}){also}"
     )
 
 

@@ -31,9 +31,8 @@ N_LISTED = 10
 
 RULE = (
     "These users were chosen by their ids alone, never by a result: of all users with a history "
-    "and "
-    "at least one relevant item in the catalogue, "
-    f"those for whom the sha256 of \u201c{SEED}:<user id>\u201d comes first."
+    "and at least one relevant item in the catalogue, those for whom the sha256 of "
+    f"\u201c{SEED}:<user id>\u201d comes first."
 )
 
 

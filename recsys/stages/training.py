@@ -148,16 +148,14 @@ def _epochs_to_repeat(chosen: Run, config: ModelConfig, data: Dataset) -> dict[s
     if getattr(getattr(training, "schedule", None), "kind", None) == "plateau":
         raise ConfigError(
             f"{chosen.path}: training.schedule is plateau, which follows the validation; train "
-            "with "
-            "another schedule, and fit that run anew"
+            "with another schedule, and fit that run anew"
         )
     if training is None:
         return {}
     if "chosen_epochs" not in chosen.info:
         raise ArtifactError(
             f"{chosen.path}: does not say which epoch it chose (an earlier release wrote it); "
-            "train "
-            "it again, and fit that run anew"
+            "train it again, and fit that run anew"
         )
     return {"refit_epochs": chosen.info["chosen_epochs"]}
 

@@ -187,7 +187,6 @@ def test_samples_per_second_beside_merlin_models(
 def line(ours: Round, peer: Round) -> str:
     return (
         f"  ours {ROWS / ours.seconds:10,.0f}   merlin-models 23.12 {ROWS / peer.seconds:10,.0f}   "
-        "ratio "
-        f"{peer.seconds / ours.seconds:5.2f}   CPU seconds {ours.cpu_seconds:6.2f} and "
+        f"ratio {peer.seconds / ours.seconds:5.2f}   CPU seconds {ours.cpu_seconds:6.2f} and "
         f"{peer.cpu_seconds:6.2f}"
     )

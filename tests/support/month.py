@@ -198,8 +198,7 @@ def lines_of(month: Month) -> Iterator[str]:
         skipped = sum(bool(step["skipped"]) for step in steps) / len(steps)
         yield (
             f"{day}: {decision['outcome']} ({decision['reason']}), {seconds:.1f} s, {skipped:.0%} "
-            "of "
-            f"{len(steps)} steps there already"
+            f"of {len(steps)} steps there already"
         )
 
 

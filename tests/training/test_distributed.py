@@ -97,11 +97,10 @@ def test_torchrun_starts_them(tmp_path: Path) -> None:
     run = new_run(tmp_path)
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys; from pathlib import Path; from falconer.pipelines.runs import Run\n"
-        "from falconer.pipelines.training.torch import fit; from tests.support.small_training "
-        "import "
-        "Regression, plain\n"
-        "fit(Regression(dropout=0), plain(epochs=3), Run.open(Path(sys.argv[1])))\n"
+        "import sys; from pathlib import Path; from falconer.pipelines.runs import Run\nfrom "
+        "falconer.pipelines.training.torch import fit; from tests.support.small_training import "
+        "Regression, plain\nfit(Regression(dropout=0), plain(epochs=3), "
+        "Run.open(Path(sys.argv[1])))\n"
     )
     command = [
         sys.executable,

@@ -80,6 +80,5 @@ def _refuse_empty(root: Path, classes: tuple[str, ...], pictures: list[Picture])
     if empty:
         raise DataError(
             f"{root}: no pictures ({', '.join(ENDINGS)}) below {', '.join(empty)}; remove the "
-            "empty "
-            "folder, or fill it"
+            "empty folder, or fill it"
         )

@@ -71,8 +71,7 @@ def refuse_bad_classes(classes: Sequence[str], task: Task, place: str) -> None:
         if other != name:
             raise DataError(
                 f"{place}: the classes {other!r} and {name!r} differ by case only; name them "
-                "alike, "
-                "or apart"
+                "alike, or apart"
             )
     least = 2 if task == "classes" else 1
     if len(classes) < least:

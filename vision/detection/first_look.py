@@ -41,8 +41,7 @@ def _set_aside(part: Annotated) -> Iterator[str]:
         if reason == "corners swapped":
             yield (
                 f"{n} of {seen} boxes have swapped corners: are they (x, y, width, height), and "
-                "the "
-                "form wants (x0, y0, x1, y1)?"
+                "the form wants (x0, y0, x1, y1)?"
             )
         elif reason == "outside the picture":
             yield f"{n} of {seen} boxes are outside their pictures: are they of another size?"
@@ -68,8 +67,7 @@ def _order(part: Annotated) -> Iterator[str]:
     if total and cut > 3 * MANY * total:
         yield (
             f"{cut} of {total} boxes reach to the right and the lower rim: are they corners (x0, "
-            "y0, "
-            "x1, y1), and the form wants (x, y, width, height)?"
+            "y0, x1, y1), and the form wants (x, y, width, height)?"
         )
 
 
@@ -81,8 +79,7 @@ def _classes(data: DetectionData) -> Iterator[str]:
             if counts[label] and not trained[label]:
                 yield (
                     f"class {name!r} has {counts[label]} boxes in {split} and none in train: is "
-                    "its "
-                    "name written otherwise there?"
+                    "its name written otherwise there?"
                 )
 
 
@@ -105,9 +102,8 @@ def _fit(part: Annotated, network: Ssd) -> Iterator[str]:
         median = np.median((boxes[:, 2:] - boxes[:, :2]).prod(-1).sqrt().numpy())
         yield (
             f"{poor} of {len(best)} boxes overlap every default box by less than {POOR_FIT}: at "
-            "the "
-            f"median a box is {100 * median:.1f} % of the picture's side; for small things raise "
-            "model.size, or cut pictures into tiles"
+            f"the median a box is {100 * median:.1f} % of the picture's side; for small things "
+            "raise model.size, or cut pictures into tiles"
         )
 
 
@@ -153,7 +149,6 @@ def verdict(found: Sequence[str], by_heart: float | None) -> str:
         )
     return (
         f"eight pictures are not learnt by heart (map@.5 {by_heart:.2f} of {LEARNT} wanted), "
-        "though "
-        "their boxes look right: look at the pictures with their boxes drawn (`falconer vision "
-        "detector evaluate RUN --split train`), at model.frozen_stages, and at the weights"
+        "though their boxes look right: look at the pictures with their boxes drawn (`falconer "
+        "vision detector evaluate RUN --split train`), at model.frozen_stages, and at the weights"
     )

@@ -107,8 +107,7 @@ def _prepared(run: Run, classifier: ImageClassifier, data: str | None, pictures:
     if strange or prepared.card.task != classifier.card.task:
         raise DataError(
             f"{data}: has {prepared.card.task} that the model does not know: {', '.join(strange)}; "
-            "it "
-            f"knows {', '.join(own)}"
+            f"it knows {', '.join(own)}"
         )
     return prepared
 

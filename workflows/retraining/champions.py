@@ -65,8 +65,7 @@ def intact(places: Places, model: Model) -> Path:
     if found != model.sha256:
         raise ArtifactError(
             f"{run}: the files of model {model.label} are not those that were judged (hash "
-            f"{found}, "
-            f"was {model.sha256}); go back with `falconer rollback`"
+            f"{found}, was {model.sha256}); go back with `falconer rollback`"
         )
     return run
 

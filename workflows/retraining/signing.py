@@ -49,8 +49,7 @@ def _read(path: Path) -> bytes:
     if len(key) != KEY_BYTES:
         raise ArtifactError(
             f"{path}: not a key of {KEY_BYTES} bytes; restore it from a copy, or remove it and "
-            "sign "
-            "anew"
+            "sign anew"
         )
     return key
 

@@ -226,8 +226,7 @@ def _preflight(job: Job) -> list[Check]:
         ahead = gap(other.values, best.values, seed_variance=0, seeds=2).lower(PREFLIGHT_ALPHA)
         text = (
             f"the {known} ranker has {other.mean:.4f}, the best baseline {best.mean:.4f}: it may "
-            "not "
-            "be better for sure"
+            "not be better for sure"
         )
         found.append(Check(f"{known} is not above baselines", ahead, -math.inf, 0, text))
     return found

@@ -56,8 +56,7 @@ def temporal(
     if config.valid_from is not None and valid_from >= test_from:
         raise DataError(
             f"split.valid_from = {config.valid_from}: no validation fold is left, since test "
-            "begins "
-            f"on {written(test_from)}; take an earlier one, or valid_days = 0 for none"
+            f"begins on {written(test_from)}; take an earlier one, or valid_days = 0 for none"
         )
     return _by_time(config, events, valid_from, test_from, until)
 

@@ -103,8 +103,7 @@ def read(path: Path, data: Dataset, fold: Fold) -> NDArray[np.float64]:
     if len(missing):
         raise DataError(
             f"{path}: {len(missing)} of the {len(wanted)} rows of fold {fold} have no score, first "
-            "row "
-            f"{int(wanted[missing[0]])}; give a score for each `ordinal` of "
+            f"row {int(wanted[missing[0]])}; give a score for each `ordinal` of "
             f"{data.path / f'pairs/{fold}.parquet'}"
         )
     return np.asarray(score[place])

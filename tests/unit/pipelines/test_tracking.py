@@ -223,12 +223,11 @@ def test_it_can_be_turned_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_mlflow_finds_its_settings_when_it_is_imported(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     program = (
-        "import os, sys\nfrom pathlib import Path\nfrom falconer.pipelines import tracking\n"
-        "assert 'mlflow' not in sys.modules\ntracking.mirror(Path(sys.argv[1]))\nassert 'mlflow' "
-        "in sys.modules\n"
-        "from mlflow.telemetry.client import get_telemetry_client\nassert get_telemetry_client() "
-        "is None\n"
-        "assert os.environ['MLFLOW_ALLOW_PICKLE_DESERIALIZATION'] == 'false'\n"
+        "import os, sys\nfrom pathlib import Path\nfrom falconer.pipelines import tracking\nassert "
+        "'mlflow' not in sys.modules\ntracking.mirror(Path(sys.argv[1]))\nassert 'mlflow' in "
+        "sys.modules\nfrom mlflow.telemetry.client import get_telemetry_client\nassert "
+        "get_telemetry_client() is None\nassert os.environ['MLFLOW_ALLOW_PICKLE_DESERIALIZATION'] "
+        "== 'false'\n"
     )
     found = subprocess.run(
         [sys.executable, "-c", program, str(run.path)], capture_output=True, text=True, check=False

@@ -187,10 +187,9 @@ def test_a_real_signal(sent: signal.Signals) -> None:
 
 def test_a_closed_pipe_is_quiet() -> None:
     program = (
-        "import typer\nfrom falconer.workflows import cli\napp = typer.Typer()\n"
-        "@app.command()\ndef act():\n    for _ in range(100_000):\n        print('a line', "
-        "flush=True)\n"
-        "cli.build = lambda: app\ncli.main()\n"
+        "import typer\nfrom falconer.workflows import cli\napp = "
+        "typer.Typer()\n@app.command()\ndef act():\n    for _ in range(100_000):\n        print('a "
+        "line', flush=True)\ncli.build = lambda: app\ncli.main()\n"
     )
     command = f'{sys.executable} -c "$0" | head -1'
     found = subprocess.run(

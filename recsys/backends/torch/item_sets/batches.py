@@ -91,8 +91,7 @@ class ProfileBatches:
         if self._length == 0 or len(profiles) // self._length < self._shard.world:
             raise DataError(
                 f"{len(profiles)} users with train events in batches of {batch_size} are too few "
-                "for "
-                f"{self._shard.world} processes"
+                f"for {self._shard.world} processes"
             )
 
     def __len__(self) -> int:

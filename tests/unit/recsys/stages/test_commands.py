@@ -80,13 +80,12 @@ def test_every_command_has_an_example(command: str) -> None:
 
 def test_evaluate_loads_no_framework(judged_run: Path) -> None:
     code = (
-        "import sys; from typer.testing import CliRunner; from falconer.recsys.cli import app\n"
-        f"assert not (loaded := {set(FRAMEWORKS)} | {{'numpy', 'pyarrow'}}) & set(sys.modules), "
-        f"loaded\n"
-        f"done = CliRunner().invoke(app, ['evaluate', {str(judged_run)!r}], "
-        "catch_exceptions=False)\n"
-        "assert done.exit_code == 0\n"
-        f"print(sorted({set(FRAMEWORKS)} & {{name.partition('.')[0] for name in sys.modules}}))\n"
+        "import sys; from typer.testing import CliRunner; from falconer.recsys.cli import "
+        f"app\nassert not (loaded := {set(FRAMEWORKS)} | {{'numpy', 'pyarrow'}}) & "
+        "set(sys.modules), loaded\ndone = CliRunner().invoke(app, ['evaluate', "
+        f"{str(judged_run)!r}], catch_exceptions=False)\nassert done.exit_code == "
+        f"0\nprint(sorted({set(FRAMEWORKS)} & "
+        f"{{name.partition('.')[0] for name in sys.modules}}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
