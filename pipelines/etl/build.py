@@ -18,7 +18,7 @@ from falconer.pipelines.data.schema import FORMAT_VERSION, DatasetCard
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.etl import in_memory
 from falconer.pipelines.etl.buckets import build as bucketed
-from falconer.pipelines.etl.catalogue import of_dataset
+from falconer.pipelines.etl.catalogue import Kind, of_dataset
 from falconer.pipelines.etl.encode import Parent
 from falconer.pipelines.etl.engines import engine_of
 from falconer.pipelines.etl.features import Encoder
@@ -88,9 +88,17 @@ def _parent(recipe: EtlRecipe) -> Parent | None:
     if recipe.extends is None:
         return None
     data = Dataset.open(recipe.extends)
-    entities = {"user": pl.DataFrame(data.users), "item": pl.DataFrame(data.items)}
-    known, views = (of_dataset(data), Encoder.of_dataset(data)), data.card.split.views
-    return Parent(data.card.dataset_id, *known, entities, views=views)  # type: ignore[arg-type]
+    entities: dict[Kind, pl.DataFrame] = {
+        "user": pl.DataFrame(data.users),
+        "item": pl.DataFrame(data.items),
+    }
+    return Parent(
+        data.card.dataset_id,
+        of_dataset(data),
+        Encoder.of_dataset(data),
+        entities,
+        views=data.card.split.views,
+    )
 
 
 def _is_whole(target: Path) -> bool:

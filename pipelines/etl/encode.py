@@ -11,7 +11,7 @@ from falconer.pipelines.data.schema import Fold, IdSpace, View, column_of
 from falconer.pipelines.etl import catalogue as catalogues
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
-from falconer.pipelines.etl.engines import Engine
+from falconer.pipelines.etl.engines import Engine, encoded
 from falconer.pipelines.etl.features import Encoder, Encoding
 from falconer.pipelines.etl.folds import FoldTables, fold_of
 from falconer.pipelines.etl.newcomers import UserFeatures
@@ -84,12 +84,12 @@ def encode(
         "user": entities_of(catalogue.users.values, raw.users, "user"),
         "item": entities_of(catalogue.items.values, raw.items, "item"),
     }
-    encodings, encoded = _features(recipe, engine, {"event": train, **entities}, parent, watch)
+    encodings, columns = _features(recipe, engine, {"event": train, **entities}, parent, watch)
     with watch("encode"):
         of_labels = recipe.task == "labels"
         written = {
             kind: _inherited(
-                beside(entities[kind].select("id", "key", "label"), encoded[kind]),
+                beside(entities[kind].select("id", "key", "label"), columns[kind]),
                 raw.users if kind == "user" else raw.items,
                 kind,
                 parent,
@@ -102,7 +102,7 @@ def encode(
         return Encoded(
             with_lineage(catalogue, Encoder(encodings), parent),
             Encoder(encodings),
-            beside(train_columns(train, recipe), encoded["event"]),
+            beside(train_columns(train, recipe), columns["event"]),
             written,
             {} if of_labels else _folds(_whole(events, parent), divided, raw, catalogue, users),
             _rows(events, divided, recipe, engine, encodings["event"], users) if of_labels else {},
@@ -183,7 +183,7 @@ def _features(
 ) -> tuple[dict[plans.Table, dict[str, Encoding]], dict[str, pl.DataFrame]]:
     """Each table's encodings, fitted on its rows, and its encoded columns."""
     encodings: dict[plans.Table, dict[str, Encoding]] = {}
-    encoded: dict[str, pl.DataFrame] = {}
+    columns: dict[str, pl.DataFrame] = {}
     for table in plans.TABLES:
         wanted = recipe.features.of(table)
         known = parent.encoder.encodings[table] if parent else {}
@@ -191,8 +191,8 @@ def _features(
         with watch("fit"):
             encodings[table] = plans.fit(engine.fit(frame, wanted), wanted, known)
         with watch("encode"):
-            encoded[table] = engine.apply(frame, encodings[table])
-    return encodings, encoded
+            columns[table] = engine.apply(frame, encodings[table])
+    return encodings, columns
 
 
 def beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
@@ -247,8 +247,7 @@ def _valid(
     valid = known_validation(events)
     if valid.is_empty():
         return None
-    frame = plans.canonical(valid, recipe.features.event, "event")
-    features = engine.apply(plans.continued(frame, encodings), encodings)
+    features = encoded(valid, recipe.features.event, "event", engine, encodings)
     return beside(train_columns(valid, recipe), features)
 
 
@@ -265,8 +264,7 @@ def _rows(
     tables = {}
     for fold, rule in divided.folds.items():
         rows = events.filter(pl.col("part") == int(rule.truth))
-        frame = plans.canonical(rows, recipe.features.event, "event")
-        features = engine.apply(plans.continued(frame, encodings), encodings)
+        features = encoded(rows, recipe.features.event, "event", engine, encodings)
         found = rows_of(rows, features, recipe.target.kind)
         if "user" in rows.columns:
             of_users = users.of(rows["user"], rows[IDS["user"]].to_numpy())

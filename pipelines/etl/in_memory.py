@@ -24,21 +24,25 @@ from falconer.pipelines.etl.describe import describe
 from falconer.pipelines.etl.encode import Encoded, Parent, encode
 from falconer.pipelines.etl.engines import Engine
 from falconer.pipelines.etl.expectations import expect
+from falconer.pipelines.etl.folds import FoldTables
 from falconer.pipelines.etl.held import Held
 from falconer.pipelines.etl.identity import Sources
 from falconer.pipelines.etl.outcome import (
+    RARE,
     Outcome,
     binary_columns,
     fold_notes,
     refuse_future,
     refuse_without_ids,
     say_counts,
+    split_counts,
     stated_id_types,
 )
 from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.rows import RowTables
 from falconer.pipelines.etl.selection import say_selection
 from falconer.pipelines.etl.sources import Files, read
-from falconer.pipelines.etl.split import Part, Split, split
+from falconer.pipelines.etl.split import Part, Split, sketched, split
 from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.etl.stopwatch import Stopwatch
 from falconer.pipelines.etl.target import refuse_constant, with_label
@@ -155,7 +159,7 @@ def _clean(
         if recipe.catalogue.counted_on == "all":
             before = len(events)
             events = keep_frequent(events, recipe.catalogue)
-            drops["dropped: rare user or item, counted on all events"] = before - len(events)
+            drops[RARE] = before - len(events)
     drops["events_kept"] = len(events)
     counts |= drops
     say_counts("clean", drops)
@@ -163,18 +167,15 @@ def _clean(
 
 
 def _counts_of(divided: Split, encoded: Encoded, held: Held | None) -> dict[str, int]:
-    n_train = len(encoded.train)
-    n_before = held.data.card.counts["train_events"] if held else 0
-    counts = {f"part {part}": n for part, n in divided.counts.items() if n}
-    counts |= {
-        "train_events": n_train + n_before,
-        "dropped: train event outside the catalogue": divided.counts["train"] - n_train,
-    }
-    tables: list[tuple[Fold, dict[str, int]]] = [
-        (fold, part.counts) for fold, part in encoded.folds.items()
-    ]
-    tables += [(fold, part.counts) for fold, part in encoded.rows.items()]
-    return counts | {f"{fold}_{name}": n for fold, part in tables for name, n in part.items()}
+    tables: dict[Fold, FoldTables | RowTables] = {**encoded.folds, **encoded.rows}
+    counts = split_counts(
+        divided.counts,
+        len(encoded.train),
+        {fold: table.counts for fold, table in tables.items()},
+    )
+    if held:
+        counts["train_events"] += held.data.card.counts["train_events"]
+    return counts
 
 
 def _lineage_notes(parent: Parent | None, held: Held | None) -> list[str]:
@@ -223,8 +224,7 @@ def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> Non
 
 def _write_sketches(root: Path, divided: Split, held: Held | None) -> None:
     """What a later `evaluate` compares with the train events of a model."""
-    parts = [("train", Part.TRAIN), *((fold, rule.truth) for fold, rule in divided.folds.items())]
-    for name, part in parts:
+    for name, part in sketched(divided.folds).items():
         hashes = divided.events.filter(pl.col("part") == int(part))[HASH].to_numpy()
         if held is not None and part == Part.TRAIN:
             hashes = np.concatenate([held.train_sketch(), hashes])

@@ -9,8 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from falconer.pipelines.data.schema import column_of
-from falconer.pipelines.etl import features as plans
-from falconer.pipelines.etl.engines import Engine
+from falconer.pipelines.etl.engines import Engine, encoded
 from falconer.pipelines.etl.features import Encoding
 from falconer.pipelines.etl.operators import AnyFeature
 
@@ -59,12 +58,9 @@ class UserFeatures:
         return table.filter(pl.col("user").is_in(asked.implode()))
 
     def _beside(self, keys: pl.Series, new: pl.DataFrame) -> pl.DataFrame:
-        frame = plans.canonical(new, self._features, "user")
-        encoded = self._engine.apply(
-            plans.continued(frame, self._encodings), self._encodings
-        ).rename(column_of)
+        features = encoded(new, self._features, "user", self._engine, self._encodings)
         all_known = pl.concat(
-            [self._known, encoded.select(new["user"].alias("key"), pl.all())],
+            [self._known, features.rename(column_of).select(new["user"].alias("key"), pl.all())],
             how="vertical_relaxed",
         )
         found = (

@@ -18,6 +18,7 @@ from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.target import Binary
 
 FUTURE = "rejected: time is in the future"
+RARE = "dropped: rare user or item, counted on all events"
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,19 @@ def fold_notes(
     for fold, found in row_counts.items():
         notes += rows.notes(fold, found)
     return notes
+
+
+def split_counts(
+    parts: Mapping[str, int], n_train: int, folds: Mapping[Fold, Mapping[str, int]]
+) -> dict[str, int]:
+    """What the card tells of the events by part, of the `n_train` that train holds, and of each
+    fold's tables."""
+    counts = {f"part {part}": n for part, n in parts.items() if n}
+    counts["train_events"] = n_train
+    counts["dropped: train event outside the catalogue"] = parts["train"] - n_train
+    return counts | {
+        f"{fold}_{name}": n for fold, table in folds.items() for name, n in table.items()
+    }
 
 
 def say_counts(step: str, counts: Mapping[str, int]) -> None:

@@ -3,7 +3,6 @@ bounded memory; a killed job goes on."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -43,28 +42,14 @@ MODEL, FALLBACK = "model", "fallback"
 
 @dataclass(frozen=True)
 class Wanted:
-    """Lists of `k` items in one view, by `rules`; `version` names the model in every row."""
+    """Lists of `k` items in one view, by `rules`; `version` names the model in every row, and
+    `fallback` scores the catalogue where it has nothing to say."""
 
     k: int
     view: View
     rules: ItemRules
     version: str
-
-
-class Popular:
-    """Items by their train events: what is recommended where the model has nothing to say."""
-
-    def __init__(self, data: Dataset) -> None:
-        counts = np.bincount(data.train_column("item"), minlength=data.n_items)
-        self._scores = counts.astype(np.float32)
-        self.items_known = np.ones(data.n_items, np.bool_)
-
-    def score(self, queries: Queries) -> NDArray[np.float32]:
-        """The same scores for everybody."""
-        return np.tile(self._scores, (len(queries), 1))
-
-    def save(self, directory: Path) -> None:
-        """Nothing: it is made anew from the data."""
+    fallback: CatalogScorer
 
 
 def write_everybody(
@@ -79,8 +64,8 @@ def write_everybody(
     returns that. A folder that is there is whole, and stays.
 
     Columns: user and item (their own ids), rank int32 from 1, score float32 (null for the
-    fallback), reason (model, or fallback: popular items for users without a history that the model
-    can use, and to fill lists that the rules have shortened), model_version. `plan` (JSON values)
+    fallback), reason (model, or fallback: for users without a history that the model can use, and
+    to fill lists that the rules have shortened), model_version. `plan` (JSON values)
     is what the lists depend on: parts of a killed job with another one are thrown away.
     """
     if not folder.exists():
@@ -126,7 +111,7 @@ def _part(
     is whole."""
     noted = folder / f"_part-{number:05}.json"
     if noted.is_file():
-        return dict(json.loads(noted.read_text(encoding="utf-8")))
+        return dict(read_json(noted))
     items, scores, by_model, counts = _lists(scorer, data, queries, wanted)
     row, place = np.nonzero(items >= 0)
     model = by_model[row, place]
@@ -160,7 +145,7 @@ def _lists(
     depth = min(data.n_items, wanted.k * (DEPTH if has_rules else 1))
     mine, popular = (
         top_k(one, queries, n_items=data.n_items, k=depth, view=wanted.view)
-        for one in (scorer, Popular(data))
+        for one in (scorer, wanted.fallback)
     )
     both = TopK(
         np.concatenate([mine.items, popular.items], axis=1),

@@ -19,6 +19,7 @@ from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
 from falconer.pipelines.models.recipe import frozen, thaw
 from falconer.pipelines.runs import Run, Watch
+from falconer.pipelines.training.refit import CHOSEN, REFIT
 from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.models import registry
 from falconer.recsys.models.recipe import load_recipe
@@ -132,7 +133,7 @@ def refit(run_path: Path, runs_root: Path, *, data_path: Path | None = None) -> 
 
 def chosen_epochs(run: Run) -> Mapping[str, float]:
     """Fit's name -> epochs, of a run that fits anew; empty for a model without epochs."""
-    return dict(run.info.get("refit_epochs", {}))
+    return dict(run.info.get(REFIT, {}))
 
 
 def _epochs_to_repeat(chosen: Run, config: ModelConfig, data: Dataset) -> dict[str, Any]:
@@ -152,12 +153,12 @@ def _epochs_to_repeat(chosen: Run, config: ModelConfig, data: Dataset) -> dict[s
         )
     if training is None:
         return {}
-    if "chosen_epochs" not in chosen.info:
+    if CHOSEN not in chosen.info:
         raise ArtifactError(
             f"{chosen.path}: does not say which epoch it chose (an earlier release wrote it); "
             "train it again, and fit that run anew"
         )
-    return {"refit_epochs": chosen.info["chosen_epochs"]}
+    return {REFIT: chosen.info[CHOSEN]}
 
 
 def _thawed(run: Run) -> tuple[Implementation, ModelConfig]:

@@ -21,6 +21,7 @@ from falconer.recsys.recommending.everybody import (
 from falconer.workflows.retraining import champions
 from falconer.workflows.retraining.champions import Model
 from falconer.workflows.retraining.config import Pipeline, Recommend, Window
+from falconer.workflows.retraining.judging import by_train_events
 from falconer.workflows.retraining.places import Places
 
 
@@ -45,7 +46,8 @@ def deliver(pipeline: Pipeline, window: Window) -> dict[str, Any]:
     if not skipped:
         last, stop = asked.last_event(data.n_items), _second(window)
         rules = item_rules(wanted.rules, data, last_event=last, now=stop)
-        lists = Wanted(wanted.k, wanted.view, rules, str(plan["model_version"]))
+        version = str(plan["model_version"])
+        lists = Wanted(wanted.k, wanted.view, rules, version, by_train_events(data))
         write_everybody(load_model(run / "model", data), data, asked.queries, folder, lists, plan)
     point_latest(places.lists, folder)
     return {"skipped": skipped, "counts": read_json(folder / MANIFEST)["counts"]}

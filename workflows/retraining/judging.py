@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from falconer.pipelines.data.dataset import Dataset
-from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import identity_of, read_json, sha256_of, write_json
 from falconer.recsys import stages
@@ -19,6 +17,7 @@ from falconer.recsys.contracts import CatalogScorer, PairScorer
 from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as reports
 from falconer.recsys.lists import parquet as recommendations
+from falconer.recsys.models.popularity.on_numpy import PopularityScorer
 from falconer.recsys.models.saved import load_model
 from falconer.recsys.recommending.job import Job, write_lists
 from falconer.recsys.stages.answering import unknown_users
@@ -30,29 +29,20 @@ RANDOM, REVERSED = "random", "reversed"
 SEED = 20_260_101
 
 
-class Ranker(Protocol):
-    """What is judged: something that scores the catalogue."""
-
-    def score(self, queries: Queries) -> NDArray[np.float32]:
-        """float32[n_queries, n_items]."""
+def by_train_events(data: Dataset) -> PopularityScorer:
+    """All items by their train events."""
+    return PopularityScorer(_train_events(data).astype(np.float32), data.n_items)
 
 
-class PopularityRanker:
-    """All items by their train events, falling or rising, or in one random order."""
+def known_ranker(data: Dataset, order: str) -> PopularityScorer:
+    """All items by their train events rising, or in one random order."""
+    shuffled = np.random.default_rng(SEED).permutation(data.n_items)
+    scores = {RANDOM: shuffled, REVERSED: -_train_events(data)}[order]
+    return PopularityScorer(scores.astype(np.float32), data.n_items)
 
-    def __init__(self, data: Dataset, *, order: str) -> None:
-        counts = np.bincount(data.train_column("item"), minlength=data.n_items)
-        shuffled = np.random.default_rng(SEED).permutation(data.n_items)
-        scores = {RANDOM: shuffled, REVERSED: -counts}[order]
-        self._scores = scores.astype(np.float32)
-        self.items_known = np.ones(data.n_items, np.bool_)
 
-    def score(self, queries: Queries) -> NDArray[np.float32]:
-        """The same scores for everybody."""
-        return np.broadcast_to(self._scores, (len(queries.user), len(self._scores))).copy()
-
-    def save(self, directory: Path) -> None:
-        """Nothing: it is made anew from the data."""
+def _train_events(data: Dataset) -> NDArray[np.int64]:
+    return np.bincount(data.train_column("item"), minlength=data.n_items)
 
 
 def judge(run: Path, data: Dataset, out: Path, rule: Rule, *, k: int, model: str) -> bool:
@@ -74,7 +64,7 @@ def judge_known(order: str, data: Dataset, out: Path, rule: Rule, *, k: int) -> 
     key = identity_of([data.card.dataset_id, order, rule.metric, rule.view, k])
     if _is_done(out, key):
         return False
-    _judge(PopularityRanker(data, order=order), data, out, rule, k)
+    _judge(known_ranker(data, order), data, out, rule, k)
     write_json(out / KEY, {"key": key})
     return True
 

@@ -14,7 +14,7 @@ from falconer.pipelines.files import write_text
 from falconer.pipelines.page import Column, Table
 from falconer.workflows.retraining import champions
 from falconer.workflows.retraining.places import PAGE, STATUS_PAGE, Places
-from falconer.workflows.retraining.verdict_page import PACKAGE, badge
+from falconer.workflows.retraining.verdict_page import PACKAGE, badge, short
 
 SHOWN = 60
 """The newest windows on the page; `falconer status --json` has them all."""
@@ -155,7 +155,7 @@ def _champions(history: Sequence[Mapping[str, Any]]) -> Table:
             one["champion"]["since"],
             one["champion"]["champion"]["label"],
             page.with_note(one["by"], one.get("reason", "every rule held")),
-            Markup("<code>{}</code>").format(one["champion"]["decision"][:12]),
+            Markup("<code>{}</code>").format(short(one["champion"]["decision"])),
         )
         for one in reversed(history)
     )

@@ -17,7 +17,7 @@ from falconer.workflows.retraining.places import OBSERVED, PAGE, Places
 PACKAGE = "falconer.workflows.retraining"
 BADGES = {"promote": "badge good", "keep": "badge"}
 """Outcome -> style; all others warn."""
-HIDDEN = 12
+DIGITS_SHOWN = 12
 """Hex digits of a hash that are shown where its whole would only take room."""
 
 
@@ -196,14 +196,15 @@ def _inputs(decision: Mapping[str, Any]) -> Table:
         "its signature": decision["signature"],
     }
     rows = tuple(
-        (name, Markup("<code>{}</code>").format(_short(value))) for name, value in named.items()
+        (name, Markup("<code>{}</code>").format(short(value))) for name, value in named.items()
     )
     columns = (Column("File"), Column("sha256, first digits"))
     return Table("inputs", "What the decision was made from", columns, rows)
 
 
-def _short(digest: str) -> str:
-    return digest[:HIDDEN]
+def short(digest: str) -> str:
+    """The first digits of a hash."""
+    return digest[:DIGITS_SHOWN]
 
 
 def _steps(steps: list[dict[str, Any]]) -> Table:

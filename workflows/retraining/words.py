@@ -10,8 +10,7 @@ MEANING = {
     "keep": "Nothing changes: the challenger was not shown to be better by enough, or a rule that "
     "protects users does not hold.",
     "suspicious": "Nothing changes: a figure is not believable. Look for its cause first; more "
-    "data "
-    "does not cure it.",
+    "data does not cure it.",
     "undecidable": "Nothing changes: with so few users nobody can tell.",
     "refused": (
         "Nothing changes: the data of the window, or the files of a model, cannot be trusted."

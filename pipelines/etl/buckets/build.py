@@ -32,6 +32,7 @@ from falconer.pipelines.etl.outcome import (
     fold_notes,
     refuse_future,
     say_counts,
+    split_counts,
 )
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.selection import say_selection
@@ -44,6 +45,7 @@ from falconer.pipelines.etl.split import (
     in_order,
     nothing_left,
     refuse_empty,
+    sketched,
 )
 from falconer.pipelines.etl.split import counts_of as part_counts
 from falconer.pipelines.etl.split.hashes import HASH
@@ -98,7 +100,7 @@ def fill(
         write_json(root / COLUMNS, [column.described() for column in whole.columns])
         for name, rejected in (entities.rejected | found.rejected_rows()).items():
             write_table(root, f"rejected/{name}.parquet", rejected.to_arrow(compat_level=OLDEST))
-    counts |= drops | _counts_of(divided, n_train, fold_counts)
+    counts |= drops | split_counts(divided.counts, n_train, fold_counts)
     facts = {"users": fitted.n_users, "items": len(fitted.items), "train events": n_train}
     say_counts("encode", facts | {"buckets": buckets.n})
     say(f"{'':<7} fitted on train only, encoded by {engine.name}")
@@ -139,7 +141,7 @@ def _split(spill: Spill, folder: Path, root: Path, recipe: EtlRecipe, whole: Who
         events = ordered.with_columns(found.part)
         for name, n in part_counts(found).items():
             counts[name] += n
-        for name, part in _sketched(found.folds).items():
+        for name, part in sketched(found.folds).items():
             hashes = events.filter(pl.col("part") == int(part))[HASH].to_numpy()
             known = sketches.get(name, hashes[:0])
             sketches[name] = overlap.sketch(np.concatenate([known, hashes]))
@@ -154,21 +156,6 @@ def _split(spill: Spill, folder: Path, root: Path, recipe: EtlRecipe, whole: Who
     repeats = 0.0 if recipe.task == "labels" or recipe.split.views else whole.repeats
     card = card_of(recipe.split, assigned, recipe.task, repeats)
     return _Split(out, in_order(assigned.folds), card, counts)
-
-
-def _sketched(folds: Mapping[Fold, FoldRule]) -> dict[str, Part]:
-    return {"train": Part.TRAIN, **{fold: rule.truth for fold, rule in folds.items()}}
-
-
-def _counts_of(
-    divided: _Split, n_train: int, folds: Mapping[Fold, dict[str, int]]
-) -> dict[str, int]:
-    counts = {f"part {part}": n for part, n in divided.counts.items() if n}
-    counts["train_events"] = n_train
-    counts["dropped: train event outside the catalogue"] = divided.counts["train"] - n_train
-    return counts | {
-        f"{fold}_{name}": n for fold, part in folds.items() for name, n in part.items()
-    }
 
 
 def _notes(

@@ -53,7 +53,7 @@ def check_entities(recipe: EtlRecipe) -> Entities:
 def typed(found: Pass, spill: Spill, entities: Entities, recipe: EtlRecipe) -> Raw:
     """The tables of users and items with ids of the types that events have too, and events without
     a row that have them."""
-    events, tables = spill.read(0).clear(), dict(entities.tables)
+    events, tables = spill.empty, dict(entities.tables)
     stated = stated_id_types(recipe)
     for kind in KINDS:
         if kind not in events.columns:

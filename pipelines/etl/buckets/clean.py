@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -18,12 +19,11 @@ from falconer.pipelines.etl.catalogue import KINDS
 from falconer.pipelines.etl.clean import cleaned, nothing_left
 from falconer.pipelines.etl.columns import look_alikes
 from falconer.pipelines.etl.contract import look_alike_note
+from falconer.pipelines.etl.outcome import RARE
 from falconer.pipelines.etl.raw import FRACTION, Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.split.facts import Facts, facts_of, together
 from falconer.pipelines.etl.target import refuse_constant, with_label
-
-RARE = "dropped: rare user or item, counted on all events"
 
 
 @dataclass
@@ -92,9 +92,11 @@ def clean_buckets(
 
 def _typed(spill: Spill, found: Pass, raw: Raw) -> Iterator[tuple[int, pl.DataFrame]]:
     """The events of each bucket, in the order in which they were read, with ids of one type."""
-    types = {kind: dtype for kind, dtype in raw.events.schema.items() if kind in KINDS}
+    types: dict[Any, pl.DataType] = {
+        kind: dtype for kind, dtype in raw.events.schema.items() if kind in KINDS
+    }
     for bucket in range(spill.n):
-        events = spill.read(bucket).cast(types)  # type: ignore[arg-type]
+        events = spill.read(bucket).cast(types)
         yield bucket, events if found.fractions else events.drop(FRACTION, strict=False)
 
 

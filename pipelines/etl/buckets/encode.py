@@ -114,7 +114,7 @@ class Encoder:
         """Write train, validation's events and the folds; the number of train rows, and each fold's
         counts. `users` is the source's table."""
         of_labels = self.recipe.task == "labels"
-        by = [FRACTION if name == raw.FRACTION else name for name in order_of(spill.read(0))]
+        by = [FRACTION if name == raw.FRACTION else name for name in order_of(spill.empty)]
         train, valid = Runs(self.folder / "train", by), Runs(self.folder / "validation", by)
         folds = {
             fold: _FoldRuns(Runs(self.folder / fold, by if of_labels else ("user_key",)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from falconer.pipelines.etl import features as plans
-from falconer.pipelines.etl.engines import Engine, together
+from falconer.pipelines.etl.engines import Engine, encoded, together
 from falconer.pipelines.etl.features import Encoding, Statistics, Table
 from falconer.pipelines.etl.operators import AnyFeature
 
@@ -24,8 +24,7 @@ class Features:
 
     def of(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The encoded columns, row by row."""
-        frame = plans.canonical(rows, self.wanted, self.table)
-        return self.engine.apply(frame, self.encodings)
+        return encoded(rows, self.wanted, self.table, self.engine, self.encodings)
 
 
 def fit(

@@ -42,7 +42,7 @@ def frequent_items(
 
 def _round(pairs: Spill, items: pl.Series | None, config: CatalogueConfig) -> pl.Series:
     """The items with enough users among those who have enough of `items`."""
-    counts = pairs.read(0).select("item", n=pl.lit(0, pl.UInt32)).clear()
+    counts = pairs.empty.select("item", n=pl.lit(0, pl.UInt32)).clear()
     for bucket in range(pairs.n):
         left = keep_frequent_bucket(pairs.read(bucket), items, config)
         counted = left.group_by("item").agg(n=pl.len())

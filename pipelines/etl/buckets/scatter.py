@@ -68,8 +68,7 @@ def scatter(recipe: EtlRecipe, rules: Rules, spill: Spill, n_rows: int) -> Pass:
     found = Pass()
     now = recipe.contract.latest or datetime.now(UTC)
     config = recipe.contract.model_copy(update={"latest": now, "max_rejected_share": 1.0})
-    assert isinstance(recipe.source, Files)
-    for path, piece in recipe.source.pieces(n_rows):
+    for path, piece in _source(recipe).pieces(n_rows):
         refuse_without_ids(piece.rows.columns, recipe)
         name = path.as_posix()
         found.files[name] = found.files.get(name, 0) + piece.height
@@ -80,12 +79,18 @@ def scatter(recipe: EtlRecipe, rules: Rules, spill: Spill, n_rows: int) -> Pass:
     return found
 
 
+def _source(recipe: EtlRecipe) -> Files:
+    assert isinstance(recipe.source, Files)
+    return recipe.source
+
+
 def _checked(
     piece: Table, recipe: EtlRecipe, config: ContractConfig, rules: Rules, found: Pass
 ) -> pl.DataFrame:
     """The sound rows of one piece; what is known of all pieces goes into `found`."""
     malformed = {"events": piece.malformed} if piece.malformed.height else {}
-    raw = Raw(piece.rows, time_unit=recipe.source.time_unit, malformed=malformed)  # type: ignore[union-attr]
+    unit = _source(recipe).time_unit
+    raw = Raw(piece.rows, time_unit=unit, malformed=malformed)
     part = check_table("events", _plain_ids(piece.rows), raw, config, rules)
     checked = _expected(raw, part, recipe)
     events = _with_fraction(checked.raw.events)

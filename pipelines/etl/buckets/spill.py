@@ -18,11 +18,12 @@ class Spill:
         self.folder, self.n = folder, n
         self.rows = [0] * n
         self._writers: dict[int, tuple[pa.NativeFile, pa.RecordBatchStreamWriter]] = {}
-        self._empty = pl.DataFrame()
+        self.empty = pl.DataFrame()
+        """No rows, with the columns of all."""
 
     def add(self, bucket: int, frame: pl.DataFrame) -> None:
         """Append rows to one bucket; all rows have the same columns."""
-        self._empty = frame.clear()
+        self.empty = frame.clear()
         if frame.is_empty():
             return
         table = frame.to_arrow(compat_level=OLDEST)
@@ -34,7 +35,7 @@ class Spill:
 
     def scatter(self, frame: pl.DataFrame, buckets: pl.Series) -> None:
         """Append each row to the bucket that stands beside it."""
-        self._empty = frame.clear()
+        self.empty = frame.clear()
         order = buckets.arg_sort()
         starts = buckets.gather(order).search_sorted(pl.Series(range(self.n + 1)).cast(pl.UInt32))
         sorted_rows = frame[order]
@@ -52,10 +53,10 @@ class Spill:
     def read(self, bucket: int) -> pl.DataFrame:
         """All rows of one bucket, in the order in which they were added."""
         if not self.rows[bucket]:
-            return self._empty
+            return self.empty
         with pa.OSFile(str(self._path(bucket)), "rb") as source:
             table = pa.ipc.open_stream(source).read_all()
-        frame = pl.from_arrow(table, schema=self._empty.schema)
+        frame = pl.from_arrow(table, schema=self.empty.schema)
         assert isinstance(frame, pl.DataFrame)
         return frame
 

@@ -10,7 +10,14 @@ from typing import Protocol
 import polars as pl
 
 from falconer.pipelines.errors import MissingExtraError
-from falconer.pipelines.etl.features import Encoding, Moments, Statistics
+from falconer.pipelines.etl.features import (
+    Encoding,
+    Moments,
+    Statistics,
+    Table,
+    canonical,
+    continued,
+)
 from falconer.pipelines.etl.operators import AnyFeature, OperatorPlugin, applied
 
 MODULES: Mapping[str, str] = {
@@ -41,6 +48,20 @@ def engine_of(name: str) -> Engine:
             f"the ETL engine {name} needs the package {error.name!r}, which is not installed; "
             '`falconer doctor` says how to install it, or choose features.engine = "polars"'
         ) from error
+
+
+def encoded(
+    rows: pl.DataFrame,
+    features: Mapping[str, AnyFeature],
+    table: Table,
+    engine: Engine,
+    encodings: Mapping[str, Encoding],
+) -> pl.DataFrame:
+    """The encoded features of rows of one table, beside them, by encodings that are fitted.
+
+    Raises `DataError` where a column is missing, or holds text where whole numbers were.
+    """
+    return engine.apply(continued(canonical(rows, features, table), encodings), encodings)
 
 
 class WithPlugins:
@@ -96,10 +117,10 @@ class NeutralNames:
     def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
         """As in `Engine`."""
         names = _neutral(frame.columns)
-        encoded = self._engine.apply(
+        found = self._engine.apply(
             frame.rename(names), {names[name]: encoding for name, encoding in encodings.items()}
         )
-        return encoded.rename({names[name]: name for name in encodings})
+        return found.rename({names[name]: name for name in encodings})
 
 
 def _neutral(names: Sequence[str]) -> dict[str, str]:

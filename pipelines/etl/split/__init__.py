@@ -98,6 +98,11 @@ def in_order(folds: Mapping[Fold, FoldRule]) -> dict[Fold, FoldRule]:
     return {fold: folds[fold] for fold in FOLDS if fold in folds}
 
 
+def sketched(folds: Mapping[Fold, FoldRule]) -> dict[str, Part]:
+    """The parts whose events a dataset keeps sketches of, by the sketches' names."""
+    return {"train": Part.TRAIN, **{fold: rule.truth for fold, rule in folds.items()}}
+
+
 def card_of(config: SplitBase, assigned: Assignment, task: TaskName, repeats: float) -> SplitCard:
     """The split's card; `repeats`: the share of events whose user had the item before."""
     parameters = config.model_dump(mode="json", exclude={"views"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import polars as pl
 
 from falconer.pipelines.errors import DataError
@@ -28,4 +30,4 @@ def by_plugin(
         )
     if "test" not in found.folds:
         raise DataError(f"{at_fault}: `folds` has no rule for the fold test")
-    return Assignment(part, found.folds, found.description, found.sampled)
+    return replace(found, part=part)

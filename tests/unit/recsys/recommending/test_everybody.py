@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.files import checksums, read_json
+from falconer.recsys.models.popularity.on_numpy import PopularityScorer
 from falconer.recsys.recommending import everybody
 from falconer.recsys.recommending.business import ItemRules
 from falconer.recsys.recommending.everybody import Wanted, point_latest, write_everybody
@@ -20,7 +21,8 @@ from tests.support.datasets import write_dataset
 
 N_USERS, N_ITEMS = 20, 8
 PLAN = {"window": "w", "model_version": "m-1"}
-WANTED = Wanted(3, "all", ItemRules(), "m-1")
+POPULAR = PopularityScorer(np.array([1] * (N_ITEMS - 1) + [13], np.float32), N_ITEMS)
+WANTED = Wanted(3, "all", ItemRules(), "m-1", POPULAR)
 
 
 class Model:
@@ -95,7 +97,7 @@ def test_who_has_no_usable_history_gets_popular_items_and_it_is_said(
 def test_rules_shorten_lists_and_popular_items_fill_them(data: Dataset, tmp_path: Path) -> None:
     barred = np.ones(N_ITEMS, np.bool_)
     barred[[1, N_ITEMS - 1]] = False
-    wanted = Wanted(3, "all", ItemRules({"deny list": barred}), "m-1")
+    wanted = Wanted(3, "all", ItemRules({"deny list": barred}), "m-1", POPULAR)
     counts = write(data, tmp_path / "lists", wanted=wanted)["counts"]
     table = arrow.dataset(tmp_path / "lists").to_table().to_pydict()
     assert set(table["item"]) == {"i1", f"i{N_ITEMS - 1}"}
