@@ -200,6 +200,11 @@ def test_a_wrong_table_of_a_package_is_refused(override: str, said: str, beside:
     assert said in str(refusal.value)
 
 
+def test_the_card_has_what_a_protocol_says_of_targets_and_validation(beside: Path) -> None:
+    card = Dataset.open(stages.etl(stages.load_recipe("receipts.toml"), beside / "data")).card
+    assert (card.split.targets, card.split.validation) == ("a user's last 2", "none")
+
+
 def test_answers_that_are_none_are_told_with_the_package(
     beside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

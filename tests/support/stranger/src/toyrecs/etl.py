@@ -49,6 +49,8 @@ class LastOnes(SplitPlugin):
             events.select(part=part)["part"],
             {"test": FoldRule(Part.TEST, (Part.TRAIN,))},
             f"Each user's last {self.n} events are test.",
+            targets=f"a user's last {self.n}",
+            validation="none",
         )
 
 
