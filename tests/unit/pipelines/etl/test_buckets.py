@@ -83,6 +83,27 @@ def test_every_protocol_gives_equal_tables(tables: Path, tmp_path: Path, protoco
     assert_equal(*both(shop.recipe(tables, split=protocol), tmp_path))
 
 
+OTHERS: dict[str, dict[str, Any]] = {
+    "share of users": {
+        "protocol": "held_out_users", "valid_users_share": 0.2, "test_users_share": 0.2,
+    },
+    "share of each user": {"protocol": "user_share"},
+    "share by chance": {"protocol": "user_share", "by": "random", "seed": 3},
+    "sessions": {"protocol": "last_sessions", "gap_minutes": 1440},
+    "last three": {"protocol": "leave_last", "test_events": 2},
+    "first in the span": {"protocol": "rolling", "days": 3, "targets": "first"},
+    "last in the span": {"protocol": "rolling", "days": 3, "targets": "last"},
+    "last before test": {"protocol": "temporal", "test_days": 4, "valid_by": "last_event"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("split", OTHERS.values(), ids=OTHERS)
+def test_every_kind_of_a_protocol_gives_equal_tables(
+    tables: Path, tmp_path: Path, split: dict[str, Any]
+) -> None:
+    assert_equal(*both(shop.recipe(tables, split=split), tmp_path))
+
+
 def test_the_other_engine_gives_them_too(tables: Path, tmp_path: Path) -> None:
     recipe = shop.recipe(tables, split="leave_last", engine="nvtabular")
     assert_equal(*both(recipe, tmp_path, Buckets(n=2, rows=300, size=4000)))
