@@ -20,6 +20,9 @@ class CleanConfig(Config):
     """Keep events whose rating is at least this."""
     min_weight: float | None = None
     """Keep events whose weight is at least this, for example 1 where a weight is a quantity."""
+    weights: Literal["keep", "drop"] = "keep"
+    """drop: each event counts once; the weight served `min_weight` only. A quantity is seldom
+    evidence of so much preference."""
     deduplicate: Literal["none", "events", "pairs_first", "pairs_last"] = "none"
     """events: of rows that agree in every column one is kept; pairs_first, pairs_last: of all
     events of a user with an item the first or last one is kept."""
@@ -57,6 +60,8 @@ def cleaned(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, di
     counts[_REPEATS[config.deduplicate]] = len(repeats)
     if config.deduplicate != "none":
         events = events.filter(~pl.col("ordinal").is_in(repeats.implode()))
+    if config.weights == "drop":
+        events = events.drop("weight", strict=False)
     return events, counts
 
 

@@ -69,6 +69,13 @@ def test_equal_times_leave_the_order_of_a_pair_to_the_ordinal() -> None:
     assert ordinals(CleanConfig(deduplicate="pairs_last"), tied) == [1]
 
 
+def test_weights_that_are_dropped_served_the_threshold_first() -> None:
+    events, _ = clean(EVENTS, CleanConfig(min_weight=1, weights="drop"))
+    assert events["ordinal"].to_list() == [1, 2, 4, 0]
+    assert "weight" not in events.columns
+    assert "weight" in clean(EVENTS, CleanConfig(min_weight=1))[0].columns
+
+
 def test_threshold_without_its_column_is_an_error() -> None:
     with pytest.raises(DataError, match=r"clean\.min_weight is set, but the events have no weight"):
         clean(EVENTS.drop("weight"), CleanConfig(min_weight=1))
