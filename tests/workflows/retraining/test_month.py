@@ -40,7 +40,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_result(
     month, seconds = undisturbed
     again = months.copy_of(fresh, tmp_path / "killed")
     killed = months.run_killed(again, 3, work=seconds / 2, rng=random.Random(1))
-    assert killed >= 1
+    assert killed, "at least once"
     assert months.result(again) == months.result(month)
 
 
