@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from falconer.pipelines.config import Config
-from falconer.pipelines.console import say
 from falconer.pipelines.errors import ConfigError
-from falconer.pipelines.exporting.onnx_file import OPSET, Session, to_onnx
-from falconer.pipelines.exporting.parity import Parity, refuse_far
-from falconer.pipelines.files import atomic_file, write_json
+from falconer.pipelines.exporting.checked_file import (
+    metadata,
+    refuse_place,
+    with_format,
+    write_checked,
+)
+from falconer.pipelines.exporting.onnx_file import Session, to_onnx
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.torch.graphs import Form, Graph, GraphScorer
 from falconer.recsys.contracts import CatalogScorer, PairScorer
@@ -25,7 +26,6 @@ from falconer.recsys.exporting.parity import Questions
 from falconer.recsys.models.saved import load_model, read_card
 from falconer.recsys.stages.finished import dataset_of, finished_run
 
-FORMAT_VERSION = 1
 OUTPUT = "scores"
 
 
@@ -52,37 +52,16 @@ def export(
     """
     config = config or ExportConfig()
     run = finished_run(run_path)
-    _refuse_place(out, run)
+    refuse_place(out, run.model_directory)
     data = dataset_of(run, data_path)
     scorer = load_model(run.model_directory, data)
     form, graph = _graph(scorer, run, config.form)
     facts = _facts(run, form)
     questions = Questions(scorer, form, graph, data, n=config.queries, seed=config.seed)
-    content = graph_bytes(
-        graph, questions.example(), {key: str(value) for key, value in facts.items()}
-    )
-    parity = _checked(questions, content, config.tolerance)
-    about = {
-        **facts,
-        "inputs": Session(content).inputs,
-        "output": OUTPUT,
-        "tolerance": config.tolerance,
-    }
-    write_json(
-        _beside(out), {**about, **asdict(parity), "sha256": hashlib.sha256(content).hexdigest()}
-    )
-    with atomic_file(out) as partial:
-        partial.write_bytes(content)
-    return out
-
-
-def _checked(questions: Questions, content: bytes, tolerance: float) -> Parity:
-    """How near the file's answers are to the model's; `ArtifactError` where they are not near
-    enough."""
+    content = graph_bytes(graph, questions.example(), metadata(facts))
     parity = questions.compare(answering(content))
-    refuse_far(parity, tolerance)
-    say(f"{parity.n_scores:,} scores compared: largest difference {parity.largest_difference:.2g}")
-    return parity
+    write_checked(out, content, facts, parity, tolerance=config.tolerance)
+    return out
 
 
 def graph_bytes(
@@ -108,19 +87,6 @@ def answering(content: bytes) -> Callable[[Mapping[str, NDArray[Any]]], NDArray[
     return lambda inputs: session(inputs)[OUTPUT]
 
 
-def _refuse_place(out: Path, run: Run) -> None:
-    if out.is_dir() or out.suffix != ".onnx":
-        raise ConfigError(f"{out}: name a file that ends with .onnx")
-    if run.model_directory.resolve() in out.resolve().parents:
-        raise ConfigError(
-            f"{out}: the model's own folder holds nothing else; write the file beside it"
-        )
-
-
-def _beside(out: Path) -> Path:
-    return out.with_name(f"{out.name}.json")
-
-
 def _graph(scorer: CatalogScorer | PairScorer, run: Run, form: Form | None) -> tuple[Form, Graph]:
     forms = scorer.graphs() if isinstance(scorer, GraphScorer) else {}
     chosen = form or next(iter(forms), None)
@@ -136,14 +102,15 @@ def _graph(scorer: CatalogScorer | PairScorer, run: Run, form: Form | None) -> t
 
 def _facts(run: Run, form: Form) -> dict[str, Any]:
     card = read_card(run.model_directory)
-    return {
-        "format_version": FORMAT_VERSION,
-        "model": card.name,
-        "run": run.name,
-        "dataset_id": card.dataset_id,
-        "id_space": list(card.id_space.generations),
-        "n_users": card.n_users,
-        "n_items": card.n_items,
-        "form": form,
-        "opset": OPSET,
-    }
+    return with_format(
+        {
+            "model": card.name,
+            "run": run.name,
+            "dataset_id": card.dataset_id,
+            "id_space": list(card.id_space.generations),
+            "n_users": card.n_users,
+            "n_items": card.n_items,
+            "form": form,
+            "output": OUTPUT,
+        }
+    )
