@@ -25,7 +25,7 @@ from tests.gpu_check.figures import Figure, Figures, Place
 
 A100 = "A100: 724 pictures/s"
 N_CLASSES, BOXES = 80, 7
-SECONDS, TOLERANCE = 8.0, 1e-3
+SECONDS, TOLERANCE = 5.0, 1e-3
 
 
 def network_of(*, small: bool) -> tuple[Ssd, SsdConfig]:

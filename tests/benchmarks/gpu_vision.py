@@ -21,7 +21,7 @@ from falconer.vision.config import NetworkConfig
 from falconer.vision.networks.registry import build
 from tests.gpu_check.figures import Figure, Figures, Place
 
-SECONDS = 8.0
+SECONDS = 5.0
 A100 = {"training": "A100: 2,470 pictures/s"}
 
 
