@@ -261,10 +261,10 @@ def models() -> None:
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of a model on torch.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ONNX file.")] = Path(
-        "model.onnx"
-    ),
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Of a model on torch or TensorFlow.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PATH", help="FILE.onnx, or FOLDER.savedmodel.")
+    ] = Path("model.onnx"),
     data: Data = None,
     form: Annotated[
         Literal["catalogue", "pairs"] | None,
@@ -276,13 +276,13 @@ def export(
     ] = None,
     sets: Sets = None,
 ) -> None:
-    """Write a run's model as an ONNX file, once its answers were compared with the model's own.
+    """Write a run's model for other programs, once its answers were compared with the model's own.
 
     Example: falconer export runs/20250101T120000Z-ncf-torch-1a2b3c --out ncf.onnx --set
     queries=5000
     """
     from falconer.pipelines.console import say_written
-    from falconer.recsys.exporting import onnx_file as exporting
+    from falconer.recsys.exporting import export as exporting
 
     config = _settings(exporting.ExportConfig, {"form": form, "tolerance": tolerance}, sets)
     say_written(exporting.export(run, out, data_path=data, config=config))
