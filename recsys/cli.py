@@ -1,4 +1,4 @@
-"""The commands from train to export. Nothing heavy is imported until one of them runs."""
+"""The commands about recommenders. Nothing heavy is imported until one of them runs."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -219,27 +219,10 @@ def evaluate(
     say_written(stages.evaluate(recs, data, fold=fold, views=_views(view), out=out, config=config))
 
 
-@app.command()
 def compare(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", help="Evaluated runs, or folders with reports."),
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The HTML report.")] = Path(
-        "comparison.html"
-    ),
-    data: Data = None,
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="What decides the order; ndcg@10 if left out.")
-    ] = None,
-    sets: Sets = None,
+    runs: list[Path], *, out: Path, data: Path | None, metric: str | None, sets: list[str] | None
 ) -> None:
-    """Compare evaluated runs in one self-contained HTML report, and print who leads, if anyone
-    does.
-
-    Example: falconer compare runs/*-ease-* runs/*-als-* --out comparison.html --metric
-    capped_recall@10 --set seed=1
-    """
+    """What `falconer compare` does with runs of recommenders."""
     from falconer.pipelines.console import say_written
     from falconer.recsys import stages
     from falconer.recsys.judging.config import ComparisonConfig
@@ -259,28 +242,16 @@ def models() -> None:
     typer.echo(table())
 
 
-@app.command()
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Of a model on torch or TensorFlow.")],
-    out: Annotated[
-        Path, typer.Option("--out", metavar="PATH", help="FILE.onnx, or FOLDER.savedmodel.")
-    ] = Path("model.onnx"),
-    data: Data = None,
-    form: Annotated[
-        Literal["catalogue", "pairs"] | None,
-        typer.Option("--form", help="Scores of all items by query, or of pairs of query and item."),
-    ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option("--tolerance", help="Largest difference allowed; 1e-4 if left out."),
-    ] = None,
-    sets: Sets = None,
+    run: Path,
+    *,
+    out: Path,
+    data: Path | None,
+    form: str | None,
+    tolerance: float | None,
+    sets: list[str] | None,
 ) -> None:
-    """Write a run's model for other programs, once its answers were compared with the model's own.
-
-    Example: falconer export runs/20250101T120000Z-ncf-torch-1a2b3c --out ncf.onnx --set
-    queries=5000
-    """
+    """What `falconer export` does with the run of a recommender."""
     from falconer.pipelines.console import say_written
     from falconer.recsys.exporting import export as exporting
 

@@ -195,7 +195,9 @@ def compare(
     fold: Annotated[
         Literal["train", "valid", "test"], typer.Option("--fold", help="On which pictures.")
     ] = "test",
-    metric: Annotated[str, typer.Option("--metric", help="What decides.")] = "top1",
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="What decides; top1 if left out.")
+    ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page.")] = Path(
         "vision-comparison.html"
     ),
@@ -207,7 +209,38 @@ def compare(
     from falconer.pipelines.console import say_written
     from falconer.vision.stages import compare as stage
 
-    say_written(stage.compare(runs, out=out, fold=fold, metric=metric))
+    say_written(stage.compare(runs, out=out, fold=fold, metric=metric or "top1"))
+
+
+@vision.command()
+def export(
+    run: RunPath,
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ONNX file.")] = Path(
+        "model.onnx"
+    ),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data", metavar="DATA", help="Pictures to compare on; the run's own if left out."
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option("--tolerance", help="Largest difference allowed; 1e-4 if left out."),
+    ] = None,
+    sets: Sets = None,
+) -> None:
+    """Write a classifier or detector as an ONNX file, once its answers were compared with the
+    model's own.
+
+    Example: falconer vision export runs/20250101T120000Z-resnet18-torch-1a2b3c --out cells.onnx
+    """
+    from falconer.pipelines.console import say_written
+    from falconer.vision.stages import export as stage
+
+    given = [] if tolerance is None else [f"tolerance={tolerance}"]
+    config = _settings(stage.ExportConfig, [*given, *(sets or [])])
+    say_written(stage.export(run, out, data=data, config=config))
 
 
 def _settings(cls: Any, sets: list[str] | None) -> Any:

@@ -17,6 +17,7 @@ from falconer.pipelines.models.saved import Card
 from falconer.pipelines.training.weights import copy_into, tensors_of
 from falconer.vision.config import VisionConfig
 from falconer.vision.data.source import Task
+from falconer.vision.judging.metrics import log_softmax, sigmoid
 from falconer.vision.networks.classifier import Classifier
 from falconer.vision.networks.registry import build
 from falconer.vision.networks.weights import read_weights, save_weights
@@ -58,6 +59,14 @@ class ImageClassifier:
         features = self.network.features(pictures)
         logits = self.network.head(features)
         return logits.float().cpu().numpy(), features.float().cpu().numpy()
+
+    def probabilities(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        """float64[B, n_classes] of logits before the temperature: of classes they sum to one, of
+        tags each stands on its own."""
+        if self.card.task == "tags":
+            return sigmoid(logits)
+        found: NDArray[np.float64] = np.exp(log_softmax(logits / self.card.temperature))
+        return found
 
 
 def save_classifier(target: Path, classifier: ImageClassifier) -> None:

@@ -23,7 +23,11 @@ from falconer.pipelines.extras import is_optional, missing
 
 COMMANDS = {
     "Data": ("falconer.pipelines.cli:app",),
-    "Models": ("falconer.recsys.cli:app",),
+    "Models": (
+        "falconer.recsys.cli:app",
+        "falconer.workflows.wings:compare",
+        "falconer.workflows.wings:export",
+    ),
     "Pictures": ("falconer.vision.cli:app",),
     "On a schedule": ("falconer.workflows.retraining.cli:app",),
     "Everything at once": ("falconer.workflows.demo:demo",),

@@ -60,6 +60,8 @@ def _traced(module: torch.nn.Module, example: Arrays, outputs: Sequence[str], fr
         # What tracing froze is found by the comparison with the model, at other sizes than the
         # example's.
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        # A constant that is not computed beforehand is computed by whoever runs the file.
+        warnings.filterwarnings("ignore", "Constant folding", UserWarning)
         path = folder / "traced.onnx"
         try:
             torch.onnx.export(

@@ -3,14 +3,18 @@ the refusal to write where that is too far."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from falconer.pipelines.errors import ArtifactError
+
+ROWS_AT_ONCE = (1, 2, 7, 32)
+"""Numbers of rows that are asked for in turn: an answer that depends on the number would show."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,15 @@ def parity_of(answers: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Parity:
         worst = max(worst, difference(expected, found))
         n_scores += expected.size
     return Parity(worst, n_scores)
+
+
+def blocks_of(n: int) -> Iterator[tuple[int, int]]:
+    """First row, and the one after the last, of blocks of `ROWS_AT_ONCE` that make up `n` rows."""
+    start, sizes = 0, cycle(ROWS_AT_ONCE)
+    while start < n:
+        stop = min(start + next(sizes), n)
+        yield start, stop
+        start = stop
 
 
 def difference(expected: NDArray[Any], found: NDArray[Any]) -> float:

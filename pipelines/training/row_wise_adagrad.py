@@ -70,11 +70,17 @@ def summed_rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Distinct rows int64[U], ascending, and float[U, d] the sum of each one's entries of a sparse
     gradient [n, d].
 
-    Always adds in the order of the entries, as `coalesce` does, in a tenth of its time on a CPU.
+    On a CPU it always adds in the order of the entries, as `coalesce` does, in a tenth of its time.
+    A GPU adds in any order: there one thread would add up all entries of a frequent row.
     """
     rows, values = gradient._indices()[0], gradient._values()
     if gradient.is_coalesced() or len(rows) == 0:
         return rows, values
+    if rows.is_cuda:
+        distinct, place = torch.unique(rows, return_inverse=True)
+        return distinct, values.new_zeros(len(distinct), *values.shape[1:]).index_add_(
+            0, place, values
+        )
     ordered, order = rows.sort(stable=True)
     begins = torch.ones_like(ordered, dtype=torch.bool)
     torch.ne(ordered[1:], ordered[:-1], out=begins[1:])

@@ -254,9 +254,10 @@ class _Loop(Generic[B]):
             self._validate()
         self._tick()
         self._save()
+        self._tick()  # writing is no part of the next steps
 
     def _tick(self) -> float:
-        """Seconds since the last call, which are added to the training's own."""
+        """Seconds since the last call, which are added to those of the fit."""
         before, self._clock = self._clock, time.perf_counter()
         self._state.seconds += self._clock - before
         return self._clock - before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from falconer.pipelines.config import Config
-from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError
-from falconer.pipelines.exporting.parity import refuse_far
+from falconer.pipelines.exporting.checked_file import refuse_inside
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.torch.graphs import Form, Graph, GraphScorer
 from falconer.recsys.contracts import CatalogScorer, PairScorer
@@ -23,7 +22,6 @@ from falconer.recsys.exporting.parity import Questions
 from falconer.recsys.models.saved import ModelCard, load_model, read_card
 from falconer.recsys.stages.finished import dataset_of, finished_run
 
-FORMAT_VERSION = 1
 OUTPUT = "scores"
 Answer = Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]
 """What gives a file's scores for the inputs of its graph."""
@@ -54,17 +52,6 @@ class Export:
     """Which model and dataset it is of, and the lineage of the ids."""
     config: ExportConfig
 
-    def compared(self, answer: Answer) -> dict[str, Any]:
-        """How near the file's answers are to the model's; `ArtifactError` where they are not near
-        enough."""
-        parity = self.questions.compare(answer)
-        refuse_far(parity, self.config.tolerance)
-        say(
-            f"{parity.n_scores:,} scores compared: largest difference "
-            f"{parity.largest_difference:.2g}"
-        )
-        return {"output": OUTPUT, "tolerance": self.config.tolerance, **asdict(parity)}
-
 
 def export(
     run_path: Path, out: Path, *, data_path: Path | None = None, config: ExportConfig | None = None
@@ -78,10 +65,7 @@ def export(
     config = config or ExportConfig()
     run = finished_run(run_path)
     write = _writer(out)
-    if run.model_directory.resolve() in out.resolve().parents:
-        raise ConfigError(
-            f"{out}: the model's own folder holds nothing else; write the file beside it"
-        )
+    refuse_inside(out, run.model_directory)
     data = dataset_of(run, data_path)
     scorer = load_model(run.model_directory, data)
     form, graph = _graph(scorer, run, config.form)
@@ -121,7 +105,6 @@ def _graph(scorer: CatalogScorer | PairScorer, run: Run, form: Form | None) -> t
 
 def _facts(card: ModelCard, run: Run, form: Form) -> dict[str, Any]:
     return {
-        "format_version": FORMAT_VERSION,
         "model": card.name,
         "run": run.name,
         "dataset_id": card.dataset_id,
@@ -129,4 +112,5 @@ def _facts(card: ModelCard, run: Run, form: Form) -> dict[str, Any]:
         "n_users": card.n_users,
         "n_items": card.n_items,
         "form": form,
+        "output": OUTPUT,
     }

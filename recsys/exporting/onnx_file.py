@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from falconer.pipelines.exporting.onnx_file import OPSET, Session, to_onnx
-from falconer.pipelines.files import atomic_file, write_json
+from falconer.pipelines.exporting.checked_file import metadata, with_format, write_checked
+from falconer.pipelines.exporting.onnx_file import Session, to_onnx
 from falconer.recsys.backends.torch.graphs import Graph
 from falconer.recsys.exporting.export import OUTPUT, Answer, Export
 
 
 def write(export: Export, out: Path) -> None:
     """Write the file, and `<out>.json` beside it."""
-    facts = {**export.facts, "opset": OPSET}
-    content = graph_bytes(
-        export.graph,
-        export.questions.example(),
-        {key: str(value) for key, value in facts.items()},
-    )
-    compared = export.compared(answering(content))
-    about = {**facts, "inputs": Session(content).inputs, **compared}
-    sha256 = hashlib.sha256(content).hexdigest()
-    write_json(out.with_name(f"{out.name}.json"), {**about, "sha256": sha256})
-    with atomic_file(out) as partial:
-        partial.write_bytes(content)
+    facts, questions = with_format(export.facts), export.questions
+    content = graph_bytes(export.graph, questions.example(), metadata(facts))
+    parity = questions.compare(answering(content))
+    write_checked(out, content, facts, parity, tolerance=export.config.tolerance)
 
 
 def graph_bytes(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,10 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Pairs, Queries, Ragged
 from falconer.pipelines.data.schema import Fold, name_of
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.exporting.parity import Parity, parity_of
+from falconer.pipelines.exporting.parity import Parity, blocks_of, parity_of
 from falconer.recsys.backends.torch.graphs import Form, Graph
 from falconer.recsys.contracts import CatalogScorer
 
-ROWS_AT_ONCE = (1, 2, 7, 32)
-"""Numbers of rows that are asked for in turn: an answer that depends on the number would show."""
 ITEMS_A_QUERY = 5
 """Items, drawn at random, with which a query is asked as pairs."""
 EDGE_CASES = 16
@@ -68,11 +65,8 @@ class Questions:
         )
 
     def _blocks(self) -> Iterator[tuple[Queries, NDArray[np.int32]]]:
-        start, sizes = 0, cycle(ROWS_AT_ONCE)
-        while start < len(self._queries):
-            stop = min(start + next(sizes), len(self._queries))
+        for start, stop in blocks_of(len(self._queries)):
             yield self._queries.slice(start, stop), self._item[start:stop]
-            start = stop
 
     def _expected(self, queries: Queries, item: NDArray[np.int32]) -> Float32:
         if self._form == "catalogue":

@@ -9,6 +9,7 @@ from typing import Any
 from falconer.pipelines.config import parse
 from falconer.pipelines.data.merlin_schema import schema_of_inputs
 from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.exporting.checked_file import FORMAT_VERSION, near_enough
 from falconer.pipelines.files import atomic_directory, checksums, write_json, write_text
 from falconer.recsys.exporting.export import Export
 from falconer.recsys.models.registry import REGISTRY, resolve
@@ -28,11 +29,12 @@ def write(export: Export, out: Path) -> None:
     example = export.questions.example()
     with atomic_directory(out) as partial:
         serving.write(serving.module_of(served, example), str(partial))
-        compared = export.compared(serving.answering(str(partial)))
+        parity = export.questions.compare(serving.answering(str(partial)))
+        compared = near_enough(parity, export.config.tolerance)
         inputs = serving.inputs_of(example)
         reads = {one["name"]: one["reads"] for one in inputs}
         write_text(partial / SCHEMA, schema_of_inputs(export.data, reads))
-        about = {**export.facts, "inputs": inputs, **compared}
+        about = {"format_version": FORMAT_VERSION, **export.facts, "inputs": inputs, **compared}
         write_json(partial / ABOUT, {**about, "content": checksums(partial)})
 
 

@@ -5,7 +5,7 @@ roofline.
 
 On a GPU: bf16, compiled, at the sizes of the published figures. Without one, or with --small, it
 says so and uses small sizes in fp32, to show that it works. A model's own trainer trains two
-epochs; the second one is timed.
+epochs, or as many as give it enough steps; the second half is timed.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ A100: Mapping[str, str] = {
 """NVIDIA DeepLearningExamples on one A100, mixed precision, with its own data: no more than an
 orientation."""
 
+COUNTED = 16
+"""Operations are counted over one in so many rows."""
 Knobs = Mapping[str, Mapping[str, Any]]
 SEQUENCES = {"dim": 256, "feed_forward": 1024, "max_length": 200, "batch_size": 256}
 LARGE: Knobs = {
@@ -53,6 +55,7 @@ LARGE: Knobs = {
         "dim": 128,
         "bottom_hidden": (512, 256),
         "hidden": (1024, 1024, 512, 256),
+        "tables": {"gradients": "sparse"},
         "batch_size": 65_536,
     },
     "wide_deep": {"dim": 32, "hidden": (1024,) * 5, "batch_size": 131_072},
@@ -68,25 +71,34 @@ class Size:
     """How much data there is, and which knobs the models have."""
 
     name: str
-    clicks: Callable[[Path], Dataset]
-    events: Callable[[Path], Dataset]
+    clicks: Callable[[Path, int], Dataset]
+    events: Callable[[Path, int], Dataset]
+    """Of a folder and a divisor: all rows, or a share of them with the same ids."""
     knobs: Knobs
     training: Mapping[str, Any]
+    epochs: Mapping[str, int]
+    """Of models whose epoch has few steps; 2 of the others."""
 
 
 FULL = Size(
     "full",
-    lambda root: click_logs(root, n_rows=4_194_304, sizes=tuple(20 * size for size in SIZES)),
-    lambda root: event_logs(root, n_rows=20_000_000, n_users=138_493, n_items=26_744),
+    lambda root, part: click_logs(
+        root, n_rows=4_194_304 // part, sizes=tuple(4 * size for size in SIZES)
+    ),
+    lambda root, part: event_logs(
+        root, n_rows=8_000_000 // part, n_users=55_000 // part, n_items=26_744
+    ),
     LARGE,
     {"precision": "bf16", "compile": True, "device": "cuda"},
+    {"vae_cf": 40},
 )
 SMALL = Size(
     "small",
-    lambda root: click_logs(root, n_rows=600, sizes=(3, 50, 400)),
-    lambda root: event_logs(root, n_rows=600, n_users=60, n_items=40),
+    lambda root, part: click_logs(root, n_rows=600, sizes=(3, 50, 400)),
+    lambda root, part: event_logs(root, n_rows=600, n_users=60, n_items=40),
     {**tiny.TINY, "wide_deep": {**tiny.TINY["wide_deep"], "crosses": ()}},
     {"precision": "fp32", "compile": False, "device": "cpu", "threads": 1},
+    {},
 )
 
 
@@ -114,25 +126,25 @@ def models() -> list[str]:
 
 
 def config_of(name: str, size: Size, **changes: Any) -> Any:
-    """Two epochs of the model with the size's knobs, the last weights kept."""
+    """The model with the size's knobs and epochs, the last weights kept."""
     kind: Any = registry.MODELS[name].config
     knobs = {key: value for key, value in size.knobs.get(name, {}).items() if key != "training"}
-    usual = {"epochs": 2, "monitor": None, "patience": None}
+    epochs = size.epochs.get(name, 2)
+    usual = {"epochs": epochs, "validate_every": epochs / 2, "monitor": None, "patience": None}
     training = type(kind().training)(**{**usual, **size.training, **changes})
     return kind(**knobs, training=training)
 
 
-def measured(name: str, size: Size, data: Dataset, root: Path) -> Figures:
-    """Train two epochs, and another one that counts the operations of the products."""
+def measured(name: str, size: Size, data: Dataset, few: Dataset, root: Path) -> Figures:
+    """Train, and an epoch of `few` that counts the operations of the products."""
     run = tiny.train(name, "torch", data, root, config_of(name, size))
     first, both = (line["samples_per_second"] for line in run.read_lines("timing.jsonl"))
     last = last_checkpoint(run)
     with FlopCounterMode(display=False) as counter:
-        other = tiny.train(
-            name, "torch", data, root, config_of(name, size, epochs=1, compile=False)
-        )
+        once = config_of(name, size, epochs=1, validate_every=1.0, compile=False)
+        other = tiny.train(name, "torch", few, root, once)
     samples = last_checkpoint(other).state.samples
-    speed = 1 / (2 / both - 1 / first)  # of the second epoch alone: the first one compiles
+    speed = 1 / (2 / both - 1 / first)  # of the second half alone: the first one compiles
     parameters = sum(tensor.numel() for tensor in last.part("model").values())
     return Figures(
         speed,
@@ -194,7 +206,10 @@ def report(size: Size, folder: Path) -> list[str]:
         else f"CPU ({platform.processor() or platform.machine()})"
     )
     best = machine(device, torch.bfloat16 if full else torch.float32, n=8192 if full else 512)
-    clicks, events = size.clicks(folder / "clicks"), size.events(folder / "events")
+    clicks, events = (
+        tuple(make(folder / f"{kind}-{part}", part) for part in (1, COUNTED))
+        for kind, make in (("clicks", size.clicks), ("events", size.events))
+    )
     lines = [
         f"{name}, torch {torch.__version__}, {size.name} size, "
         f"products {best.flops / 1e12:.2f} TFLOP/s, copies {best.bytes_per_second / 1e9:.0f} GB/s",
@@ -209,7 +224,7 @@ def report(size: Size, folder: Path) -> list[str]:
         )
     for model in models():
         data = clicks if getattr(registry.MODELS[model].config, "needs_features", False) else events
-        lines.append(line(model, measured(model, size, data, folder / "runs"), best))
+        lines.append(line(model, measured(model, size, *data, folder / "runs"), best))
     lines += [
         "samples: pairs (ncf), users (vae_cf), rows (dlrm, wide_deep), sequences or places as the "
         "models count them",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import platform
 import re
@@ -54,10 +55,10 @@ PARTS = (
     Part("lists", "Lists and metrics as on the CPU", "lists:run", 60),
     Part("steps", "A training step as on the CPU, fp32", "steps:run", 90),
     Part("trained", "Trained on the device, exported", "trained:run", 90),
-    *(Part(name, f"Speed of {name}, bf16, compiled", "speed:run", 75, (name,)) for name in SPEED),
+    *(Part(name, f"Speed of {name}, bf16, compiled", "speed:run", 120, (name,)) for name in SPEED),
     Part("users", "Factors to lists and metrics", "lists:speed", 60),
     *(
-        Part(name, f"Speed of {title}", "later:run", 90, (name,))
+        Part(name, f"Speed of {title}", "later:run", 120, (name,))
         for name, title in (
             ("resnet50", "ResNet-50"),
             ("ssd300", "SSD300"),
@@ -125,7 +126,9 @@ def _ran(part: Part, place: Place, seconds: float, outcome: Outcome) -> Iterator
     """The outcome after each figure of the part's process, which ends with the limit of time."""
     command = [sys.executable, "-m", "tests.gpu_check", "--part", part.name]
     command += ["--shared", str(place.folder), *(["--small"] if place.small else [])]
-    environment = {**os.environ, "FALCONER_TRACKING": "off", "PYTHONPATH": str(ROOT)}
+    found = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {"PYTHONPATH": os.pathsep.join(found), "FALCONER_TRACKING": "off"}
+    environment = {**os.environ, **environment}
     started, late = time.monotonic(), []
     with subprocess.Popen(
         command,
@@ -228,20 +231,34 @@ def good(outcome: Outcome) -> bool:
     return outcome.state in ("done", "absent") and all(row["holds"] for row in outcome.figures)
 
 
-def _kept(parts: Sequence[Part], place: Place, known: dict[str, Any], out: Path) -> list[Outcome]:
-    """The outcomes, written to the file after every figure."""
+def _kept(chosen: Sequence[Part], place: Place, known: dict[str, Any], out: Path) -> list[Outcome]:
+    """The outcomes, written to the file after every figure, beside those of other parts that were
+    measured there on the same day and software."""
     outcomes: dict[str, Outcome] = {}
+    earlier = _earlier(out, known)
     shown: dict[str, int] = {}
     out.parent.mkdir(parents=True, exist_ok=True)
-    for outcome in check(parts, place, SECONDS):
+    for outcome in check(chosen, place, SECONDS):
         outcomes[outcome.name] = outcome
         for figure in outcome.figures[shown.get(outcome.name, 0) :]:
             print(said(outcome, figure), flush=True)
         shown[outcome.name] = len(outcome.figures)
         if outcome.state != "running":
             print(f"{outcome.name:10} {outcome.state} in {outcome.seconds} s {outcome.message}")
-        write_json(out, {**known, "parts": [asdict(each) for each in outcomes.values()]})
+        rows = earlier | {name: asdict(each) for name, each in outcomes.items()}
+        write_json(
+            out, {**known, "parts": [rows[part.name] for part in PARTS if part.name in rows]}
+        )
     return list(outcomes.values())
+
+
+def _earlier(out: Path, known: dict[str, Any]) -> dict[str, Any]:
+    """The parts in the file, by name; none where they are of other software or sizes."""
+    if not out.exists():
+        return {}
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    parts = {part["name"]: part for part in found.pop("parts")}
+    return parts if found == known else {}
 
 
 def _options() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ import importlib
 from tests.gpu_check.figures import AbsentError, Figure, Figures, Place
 
 BENCHMARKS = {
-    "resnet50": "tests.benchmarks.gpu_resnet50",
+    "resnet50": "tests.benchmarks.gpu_vision",
     "ssd300": "tests.benchmarks.gpu_ssd300",
     "tensorflow": "tests.benchmarks.gpu_tensorflow",
 }

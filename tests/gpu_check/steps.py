@@ -16,6 +16,7 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.training import torch as loop
 from falconer.pipelines.training.checkpoints import Checkpoint, Checkpoints
 from falconer.pipelines.training.result import State
+from falconer.pipelines.training.row_wise_adagrad import RowWiseAdagrad
 from falconer.pipelines.training.weights import copy_into, tensors_of
 from falconer.recsys.models import registry
 from tests.gpu_check.figures import Figure, Figures, Place
@@ -129,6 +130,7 @@ def distance(ours: torch.nn.Module, theirs: torch.nn.Module, start: Mapping[str,
 
 def run(place: Place) -> Figures:
     """Of each model: the loss and the weights after a step, and three steps CPU, device, CPU."""
+    yield Figure("row-wise Adagrad", rows_apart(place.device), "of the way", TOLERANCE)
     for name in torch_models():
         task = task_of(name, data_for(name, place.folder), place.folder / "runs")
         batches = task.batches.epoch(0)
@@ -145,6 +147,24 @@ def run(place: Place) -> Figures:
         there_and_back(alone, batch, place)
         apart = distance(task.model, alone.model, start)
         yield Figure(f"{name}: CPU, device, CPU", apart, "of the way", TOLERANCE)
+
+
+def rows_apart(device: str) -> float:
+    """Of a table after a step of row-wise Adagrad with a sparse gradient, one row of it frequent,
+    as a share of the way."""
+    random = torch.Generator().manual_seed(0)
+    rows = torch.randint(0, 300, (1, 5_000), generator=random)
+    rows[:, ::2] = 7
+    values = torch.randn(5_000, 16, generator=random)
+    start, trained = torch.randn(300, 16, generator=random), []
+    for place in ("cpu", device):
+        table = torch.nn.Parameter(start.clone().to(place))
+        table.grad = torch.sparse_coo_tensor(
+            rows.to(place), values.to(place), table.shape, check_invariants=True
+        )
+        RowWiseAdagrad([table], lr=RATE).step()
+        trained.append(table.detach().cpu())
+    return float((trained[0] - trained[1]).norm() / (trained[0] - start).norm())
 
 
 def there_and_back(task: Any, batch: Any, place: Place) -> None:

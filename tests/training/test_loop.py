@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError, TrainingError
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training import progress
+from falconer.pipelines.training.checkpoints import Checkpoint, Checkpoints
 from falconer.pipelines.training.devices import device_of
 from falconer.pipelines.training.torch import fit
 from tests.support.small_training import Batch, Regression, config, new_run, plain, train, weights
@@ -50,6 +52,24 @@ def test_accumulating_equals_a_larger_batch(n: int, tmp_path: Path) -> None:
     assert [line["loss"] for line in lines] == pytest.approx(
         [line["loss"] for line in other_lines], rel=1e-5
     )
+
+
+def test_the_time_of_writing_is_not_that_of_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing = 1000.0
+    written: list[int] = []
+
+    def save_last(self: Checkpoints, checkpoint: Checkpoint) -> None:
+        written.append(checkpoint.state.step)
+
+    clock = time.perf_counter
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + writing * len(written))
+    monkeypatch.setattr(Checkpoints, "save_last", save_last)
+    result, _ = train(Regression(dropout=0), plain(epochs=3), tmp_path)
+    assert written == [0, 9, 18, 27]
+    assert result.samples / result.samples_per_second < writing
+    assert result.seconds > 3 * writing
 
 
 def test_training_learns_and_says_how_it_went(

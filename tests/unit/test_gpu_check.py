@@ -36,6 +36,19 @@ def test_the_rehearsal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert content(tmp_path)["small"] is True
 
 
+def test_parts_measured_apart_are_in_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ran(parts: Any, *_: Any) -> Any:
+        yield from (check.Outcome(part.name, part.title, "done") for part in parts)
+
+    monkeypatch.setattr(check, "check", ran)
+    for chosen in (["users", "lists"], ["ncf", "users"]):
+        assert check.main(["--small", "--out", str(tmp_path), "--only", *chosen]) == 0
+    names = [part["name"] for part in content(tmp_path)["parts"]]
+    assert names == ["lists", "ncf", "users"]
+
+
 def test_the_rehearsal_of_the_etl(place: Place) -> None:
     found = {figure.what: figure for figure in etl.run(place)}
     assert all(figure.holds for figure in found.values())
@@ -49,7 +62,7 @@ def place(tmp_path: Path) -> Place:
 
 def test_a_step_of_every_torch_model(place: Place) -> None:
     found = list(steps.run(place))
-    assert len(found) == 3 * len(steps.torch_models())
+    assert len(found) == 1 + 3 * len(steps.torch_models())
     assert [figure.what for figure in found if not figure.holds] == []
 
 
@@ -78,9 +91,9 @@ def test_a_figure_holds_its_limit(*, value: float, holds: bool) -> None:
 
 def test_a_part_that_takes_too_long_is_ended_and_the_next_one_runs(place: Place) -> None:
     named = {part.name: part for part in check.PARTS}
-    parts = [replace(named["lists"], seconds=1.1), named["resnet50"]]
+    parts = [replace(named["lists"], seconds=1.1), named["tensorflow"]]
     states = {outcome.name: outcome.state for outcome in check.check(parts, place, 300)}
-    assert states == {"lists": "out of time", "resnet50": "absent"}
+    assert states == {"lists": "out of time", "tensorflow": "absent"}
 
 
 def test_where_no_time_is_left_a_part_says_so(place: Place) -> None:

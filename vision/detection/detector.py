@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
+from falconer.vision.data.decode import Pixels
 from falconer.vision.detection.augment import Sample, normalised, resized
 from falconer.vision.detection.boxes import decode
 from falconer.vision.detection.config import SsdConfig
@@ -24,12 +25,12 @@ class Detector:
     """Finds the boxes of a network's classes in pictures of any size."""
 
     def __init__(self, network: Ssd, config: SsdConfig) -> None:
-        self._network, self._config = network, config
+        self.network, self.config = network, config
 
-    def detect(self, pictures: Iterable[NDArray[np.uint8]]) -> Iterator[Found]:
+    def detect(self, pictures: Iterable[Pixels]) -> Iterator[Found]:
         """Of each uint8[height, width, 3]: corners in its own pixels, labels 0, 1, ... and scores,
         the surest first."""
-        block: list[NDArray[np.uint8]] = []
+        block: list[Pixels] = []
         for pixels in pictures:
             block.append(pixels)
             if len(block) == PICTURES_AT_ONCE:
@@ -37,18 +38,11 @@ class Detector:
                 block = []
         yield from self._block(block)
 
-    @torch.inference_mode()
-    def _block(self, block: Sequence[NDArray[np.uint8]]) -> Iterator[Found]:
+    def _block(self, block: Sequence[Pixels]) -> Iterator[Found]:
         if not block:
             return
-        network, config = self._network, self._config
-        training = network.training
-        network.eval()
-        inputs = np.stack([self._input(pixels) for pixels in block])
-        offsets, logits = network(torch.from_numpy(inputs).to(network.defaults.device))
-        network.train(training)
-        scores = logits.float().softmax(-1)[..., 1:]
-        boxes = decode(offsets.float(), network.defaults).clamp(0, 1)
+        config = self.config
+        boxes, scores = self.candidates(np.stack([self.square(pixels) for pixels in block]))
         for pixels, own, sure in zip(block, boxes, scores, strict=True):
             found = detections_of(
                 own,
@@ -65,7 +59,25 @@ class Detector:
                 found.scores.double().cpu().numpy(),
             )
 
-    def _input(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        config = self._config
-        square = resized(Sample(pixels, NO_BOXES, NO_LABELS), config.size)
-        return normalised(square.pixels, config.mean, config.std)
+    @torch.inference_mode()
+    def candidates(self, squares: Pixels) -> tuple[Tensor, Tensor]:
+        """Of uint8[B, size, size, 3]: what `decoded` gives, on the network's device."""
+        network, config = self.network, self.config
+        training = network.training
+        network.eval()
+        inputs = np.stack([normalised(one, config.mean, config.std) for one in squares])
+        found = decoded(network, torch.from_numpy(inputs).to(network.defaults.device))
+        network.train(training)
+        return found
+
+    def square(self, pixels: Pixels) -> Pixels:
+        """uint8[size, size, 3]: the picture as the network sees it."""
+        return resized(Sample(pixels, NO_BOXES, NO_LABELS), self.config.size).pixels
+
+
+def decoded(network: Ssd, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Of pictures as the network takes them: boxes float32[B, D, 4], corners as shares of the
+    sides, and the scores of the classes float32[B, D, n_classes], without the background's."""
+    offsets, logits = network(pictures)
+    scores = logits.float().softmax(-1)[..., 1:]
+    return decode(offsets.float(), network.defaults).clamp(0, 1), scores

@@ -117,7 +117,7 @@ def _start(module: nn.Module) -> None:
 def _rows(heads: nn.ModuleList, maps: Sequence[Tensor], width: int) -> Tensor:
     """float[B, D, width]: place after place, and at each place box after box."""
     rows = [
-        head(one).permute(0, 2, 3, 1).reshape(len(one), -1, width)
+        head(one).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, width))
         for head, one in zip(heads, maps, strict=True)
     ]
     return torch.cat(rows, dim=1)

@@ -32,6 +32,7 @@ from falconer.vision.detection.registry import RECIPES, REGISTRY
 from falconer.vision.detection.saved import DetectorCard, load_detector
 from falconer.vision.detection.task import truth_of
 from falconer.vision.detection.training import begun
+from falconer.vision.runs import finished_run
 
 FOLDER, REPORT, PAGE, STORED = "detection", "report.json", "report.html", "detections.npz"
 
@@ -137,7 +138,7 @@ def evaluate(
 
     Returns the run directory. Raises `DataError` where the classes are not those of the model.
     """
-    run = Run.open(run_path)
+    run = finished_run(run_path)
     detector, card, _ = load_detector(run.model_directory)
     data = open_data(source or str(run.info["dataset_path"]), kept)
     if data.classes != card.classes:

@@ -34,7 +34,8 @@ from falconer.vision.judging.report import (
 from falconer.vision.model import ClassifierCard, ImageClassifier, load_classifier, save_classifier
 from falconer.vision.networks.weights import fingerprint, weights_path
 from falconer.vision.reporting.run_page import run_page
-from falconer.vision.stages.train import PICTURES, finished_run
+from falconer.vision.runs import finished_run
+from falconer.vision.stages.train import PICTURES
 from falconer.vision.task import logits_of
 
 REPORT, PAGE, VALUES = "report.json", "report.html", "per_picture.parquet"
@@ -70,7 +71,7 @@ def evaluate(
     """
     run = finished_run(run_path)
     classifier = fitted(run, load_classifier(run.model_directory))
-    prepared = _prepared(run, classifier, data, pictures)
+    prepared = pictures_for(run, classifier, data, pictures)
     answers = answers_of(classifier, prepared, prepared.rows(fold))
     if not len(answers.names):
         raise DataError(f"{prepared.card.name}: there are no pictures in the fold {fold}")
@@ -93,7 +94,13 @@ def tell(report: VisionReport) -> None:
         say(f"{metric} {value.mean:.4f}{ends}")
 
 
-def _prepared(run: Run, classifier: ImageClassifier, data: str | None, pictures: Path) -> Prepared:
+def pictures_for(
+    run: Run, classifier: ImageClassifier, data: str | None, pictures: Path
+) -> Prepared:
+    """The run's own pictures, or those of `data` prepared for its classifier.
+
+    Raises `ArtifactError` where its own are gone, `DataError` where others have strange classes.
+    """
     if data is None:
         path = Path(run.info["dataset_path"])
         if not path.exists():

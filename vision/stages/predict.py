@@ -18,9 +18,8 @@ from falconer.vision.data.batches import input_of
 from falconer.vision.data.decode import Pixels, UnusableError, read_picture
 from falconer.vision.data.folder import picture_files
 from falconer.vision.data.prepared import middle
-from falconer.vision.judging.metrics import log_softmax, sigmoid
 from falconer.vision.model import ImageClassifier, load_classifier
-from falconer.vision.stages.train import finished_run
+from falconer.vision.runs import finished_run
 
 PICTURES_AT_ONCE = 32
 LISTED = 5
@@ -89,16 +88,14 @@ def _answers(classifier: ImageClassifier, files: Sequence[Path]) -> Iterator[lis
 
 
 def _line(classifier: ImageClassifier, logits: NDArray[np.float32]) -> list[str]:
-    card = classifier.card
+    card, probabilities = classifier.card, classifier.probabilities(logits[None])[0]
     if card.task == "tags":
-        probabilities = sigmoid(logits[None])[0]
         order = np.argsort(-probabilities, kind="stable")
         limits = card.thresholds or (0.5,) * len(card.classes)
         given = [place for place in order if probabilities[place] >= limits[place]]
         answer = "|".join(card.classes[place] for place in given)
         best = float(probabilities[given[0]]) if given else 0.0
     else:
-        probabilities = np.exp(log_softmax(logits[None] / card.temperature))[0]
         order = np.argsort(-probabilities, kind="stable")
         answer, best = card.classes[order[0]], float(probabilities[order[0]])
     others = "|".join(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from falconer.pipelines import runs, tracking
 from falconer.pipelines.config import parse, read_toml
 from falconer.pipelines.console import say
-from falconer.pipelines.errors import ArtifactError, ConfigError, TrainingError
+from falconer.pipelines.errors import ConfigError, TrainingError
 from falconer.pipelines.files import identity_of
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.config import TrainingConfig
@@ -262,18 +262,6 @@ def _settings(config: VisionConfig, training: TrainingConfig, prepared: Prepared
 def _refuse_unknown_part(network: Classifier, name: str) -> None:
     if name not in network.parts():
         raise ConfigError(f"unfreezing: no part {name!r}; known: {', '.join(network.parts())}")
-
-
-def finished_run(path: Path) -> Run:
-    """The run at `path`; `ArtifactError` where it did not finish, so that it has no model."""
-    run = Run.open(path)
-    status = run.info.get("status")
-    if status != "finished":
-        raise ArtifactError(
-            f"{path}: this run is {status}, so it has no model; go on with `falconer vision train "
-            f"--resume {path}`"
-        )
-    return run
 
 
 def _mirrored(run: Run) -> Path:

@@ -207,6 +207,7 @@ class _Loop:
             self._validate()
         self._tick()
         self._save()
+        self._tick()  # writing is no part of the next steps
 
     def _check_losses(self) -> None:
         first = self._state.step - len(self._losses) + 1

@@ -16,7 +16,7 @@ from falconer.pipelines.errors import DataError
 from falconer.workflows import cli
 
 COMMANDS = (
-    *("etl", "train", "tune", "recommend", "predict", "evaluate", "compare", "models", "export"),
+    *("etl", "train", "tune", "recommend", "predict", "evaluate", "models", "compare", "export"),
     *("demo", "ui", "doctor"),
 )
 FALCONER = [sys.executable, "-m", "falconer.workflows.cli"]

@@ -109,7 +109,7 @@ def weights(run: Path) -> bytes:
 def test_an_unfinished_run_has_no_model(place: Path) -> None:
     with (
         runs.start(
-            place / "runs", model="m", backend="torch", config={}, run_id="open"
+            place / "runs", model="resnet18", backend="torch", config={}, run_id="open"
         ) as open_run,
         pytest.raises(ArtifactError, match="this run is running, so it has no model"),
     ):

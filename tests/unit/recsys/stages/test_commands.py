@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError
-from falconer.recsys.cli import app
+from falconer.workflows.cli import build
 
+app = build()
 FRAMEWORKS = ("torch", "tensorflow", "merlin", "nvtabular", "cudf", "implicit", "mlflow")
 
 

@@ -1,0 +1,1 @@
+"""Classifiers and detectors as ONNX files, compared with the model first."""
