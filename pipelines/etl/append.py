@@ -15,11 +15,12 @@ from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.held import Days, Held, day_of
+from falconer.pipelines.etl.held import Days, Held
 from falconer.pipelines.etl.identity import canonical_recipe
 from falconer.pipelines.etl.operators import Categorical
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.sources.files import day_of
 from falconer.pipelines.etl.split.config import Temporal
 from falconer.pipelines.files import sha256_of
 

@@ -26,6 +26,7 @@ from falconer.pipelines.etl.catalogue import Catalogue
 from falconer.pipelines.etl.contract import Checked
 from falconer.pipelines.etl.raw import FRACTION
 from falconer.pipelines.etl.split import Part, Split
+from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.files import read_json, write_json
 
 EVENTS = "append/held.parquet"
@@ -133,24 +134,27 @@ def _stacked(held: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([held, new.select(held.columns)])
 
 
-def day_of(path: str, partition: str) -> tuple[str, str] | None:
-    """The day of a file below a folder `partition=DAY`, and the file's name below that folder."""
-    parts = path.split("/")
-    for place, part in enumerate(parts[:-1]):
-        key, equals, value = part.partition("=")
-        if equals and key == partition:
-            return value, "/".join(parts[place + 1 :])
-    return None
-
-
 def write(root: Path, divided: Split, days: Days, rows_read: int, before: Held | None) -> None:
     """Write the held-out events and the state below `root`, continuing `before`."""
     train = pl.col("part") == int(Part.TRAIN)
-    held = divided.events.filter(~train).drop("part", "event_hash")
+    held = held_out(divided.events)
     write_table(root, EVENTS, held.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    train_until = divided.events.filter(train)["time"].max()
+    write_state(root, days, cast(int, train_until), rows_read, before)
+
+
+def held_out(events: pl.DataFrame) -> pl.DataFrame:
+    """Of split events those that are not train, as they will be read with a later day."""
+    return events.filter(pl.col("part") != int(Part.TRAIN)).drop("part", HASH)
+
+
+def write_state(
+    root: Path, days: Days, train_until: int, rows_read: int, before: Held | None
+) -> None:
+    """Write which days were read, as `Held` says."""
     state = {
         "days": {**(before.days if before else {}), **days},
-        "train_until": divided.events.filter(train)["time"].max(),
+        "train_until": train_until,
         "rows_read": rows_read + (before.rows_read if before else 0),
     }
     write_json(root / STATE, state)

@@ -9,9 +9,10 @@ from typing import Any
 
 from falconer.pipelines.data.schema import FORMAT_VERSION
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.held import Days, day_of
+from falconer.pipelines.etl.held import Days
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.sources.files import day_of
 from falconer.pipelines.files import identity_of, sha256_of
 
 PACKAGES = ("falconer", "polars", "pyarrow")

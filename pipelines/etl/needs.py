@@ -139,7 +139,6 @@ def not_in_buckets(recipe: EtlRecipe) -> list[str]:
     others = [n for _, n, one in recipe.features.each() if isinstance(one, OperatorPlugin)]
     reasons = {
         f"source.kind = {source.kind!r}": not isinstance(source, Files),
-        "source.partition": isinstance(source, Files) and source.partition is not None,
         f"split.protocol = {recipe.split.protocol!r}": isinstance(
             recipe.split, Given | GivenCandidates | SplitPlugin
         ),

@@ -19,6 +19,7 @@ from falconer.pipelines.etl.buckets.check import check_entities, typed
 from falconer.pipelines.etl.buckets.clean import Whole, clean_buckets
 from falconer.pipelines.etl.buckets.encode import Encoder
 from falconer.pipelines.etl.buckets.features import Features
+from falconer.pipelines.etl.buckets.held import write_held
 from falconer.pipelines.etl.buckets.scatter import scatter
 from falconer.pipelines.etl.buckets.spill import OLDEST, Spill
 from falconer.pipelines.etl.contract import REQUIRED_NUMBERS, Rules
@@ -36,6 +37,7 @@ from falconer.pipelines.etl.outcome import (
 )
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.selection import say_selection
+from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.split import (
     FoldRule,
     Part,
@@ -85,6 +87,9 @@ def fill(
     say_counts("split", {part: n for part, n in divided.counts.items() if n})
     say(f"{'':<7} {divided.card.description}")
     selection = tuple(say_selection(divided.card.views, ()))
+    if isinstance(recipe.source, Files) and recipe.source.partition is not None:
+        days = sources.days(recipe.source.partition)
+        write_held(divided.spill, folder, root, days, found.n_read, buckets.size)
     with watch("fit"):
         fitted = vocabularies.fit(divided.spill, folder, root, recipe.catalogue, buckets.size)
     encoder = Encoder(recipe, engine, fitted, root, folder, buckets.size)

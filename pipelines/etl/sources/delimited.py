@@ -101,7 +101,7 @@ def _decode(path: Path, start: bytes) -> str:
     try:
         return codecs.getincrementaldecoder("utf-8")().decode(start)
     except UnicodeDecodeError as error:
-        raise _not_utf8(path, start, error.start, 0, 0) from error
+        raise not_utf8(path, start, error.start, 0, 0) from error
 
 
 def read_delimited(
@@ -238,7 +238,7 @@ def _scan(path: Path, quote: str) -> tuple[int, int]:
             try:
                 decoder.decode(chunk)
             except UnicodeDecodeError as error:
-                raise _not_utf8(
+                raise not_utf8(
                     path, chunk, position - pending + error.start, lines, position
                 ) from error
             position += len(chunk)
@@ -282,7 +282,9 @@ OTHER_KINDS = {
 """First bytes of files that are no text, and what to do."""
 
 
-def _not_utf8(path: Path, chunk: bytes, offset: int, lines: int, position: int) -> DataError:
+def not_utf8(path: Path, chunk: bytes, offset: int, lines: int, position: int) -> DataError:
+    """The refusal of a file whose byte `offset` is no UTF-8; `chunk` begins at `position`, after so
+    many `lines`."""
     for start, what in OTHER_KINDS.items():
         if position == 0 and chunk.startswith(start):
             return DataError(f"{path}: is {what}")

@@ -1,4 +1,4 @@
-"""Anybody's parquet, CSV or TSV files: a recipe says which column means what.
+"""Anybody's parquet, CSV, TSV or JSON lines files: a recipe says which column means what.
 
     [source]
     kind = "files"
@@ -108,7 +108,7 @@ class Files(Config):
     """Of text files; false: the first line is data, and columns are called "1", "2", ..."""
     partition: str | None = Field(default=None, pattern=r"^[A-Za-z_]\w*$")
     """Key of the folders that hold a day each, such as `date` for `date=2024-05-31/`; days can be
-    appended then. It is no column."""
+    appended then. A column that the recipe calls so is the folder's value, not the files'."""
     users: EntityTable | None = None
     items: EntityTable | None = None
     separator: str | None = Field(default=None, pattern=r"^([\t -~]|[!-~]{2,4})$")
@@ -141,6 +141,15 @@ class Files(Config):
     def _days_have_no_parts(self) -> Files:
         if self.partition is not None and self.parts is not None:
             raise ValueError("partition and parts do not go together: name one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _days_have_times(self) -> Files:
+        if self.partition is not None and self.columns.time is None:
+            raise ValueError(
+                "partition needs columns.time, the time of an event; where the files have none, "
+                f"columns.time = {self.partition!r} takes the folder's day"
+            )
         return self
 
     @model_validator(mode="after")
@@ -180,7 +189,7 @@ class Files(Config):
         """Read everything; values stay as they are in the files, for `contract.check` to convert or
         reject."""
         paths = self.event_paths()
-        each = [self._table(path, self._event_columns()) for path in paths]
+        each = [self._events(path) for path in paths]
         events = stack(paths, each)
         users, items = self.entities()
         tables = {"events": events, "users": users, "items": items}
@@ -217,18 +226,32 @@ class Files(Config):
             first += height
 
     def _pieces(self, path: Path, n_rows: int) -> Iterator[Table]:
-        return table_pieces(
+        columns, days = self._event_columns(path)
+        pieces = table_pieces(
             path,
-            self._event_columns(),
+            columns,
             n_rows,
             separator=self.separator,
             quote=self.quote,
             header=self.header,
         )
+        return (_with_days(piece, days) for piece in pieces)
 
-    def _event_columns(self) -> dict[str, str]:
-        names = {name: column for name, column in self.columns if column is not None}
-        return {**names, **_feature_columns(self.features)}
+    def _events(self, path: Path) -> Table:
+        columns, days = self._event_columns(path)
+        return _with_days(self._table(path, columns), days)
+
+    def _event_columns(self, path: Path) -> tuple[dict[str, str], dict[str, str]]:
+        """Of an event file the columns to read, and the values of those that its folder tells."""
+        named = {name: column for name, column in self.columns if column is not None}
+        columns = {**named, **_feature_columns(self.features)}
+        told = [ours for ours, theirs in columns.items() if theirs == self.partition]
+        if not told:
+            return columns, {}
+        assert self.partition is not None
+        if (found := day_of(path.as_posix(), self.partition)) is None:
+            raise DataError(f"{path}: is in no folder {self.partition}=DAY")
+        return {n: c for n, c in columns.items() if n not in told}, dict.fromkeys(told, found[0])
 
     def event_paths(self) -> list[Path]:
         """The event files in the order in which they are read."""
@@ -270,6 +293,22 @@ class Files(Config):
         return read_table(
             path, columns, separator=self.separator, quote=self.quote, header=self.header
         )
+
+
+def day_of(path: str, partition: str) -> tuple[str, str] | None:
+    """The day of a file below a folder `partition=DAY`, and the file's name below that folder."""
+    parts = path.split("/")
+    for place, part in enumerate(parts[:-1]):
+        key, equals, value = part.partition("=")
+        if equals and key == partition:
+            return value, "/".join(parts[place + 1 :])
+    return None
+
+
+def _with_days(table: Table, days: dict[str, str]) -> Table:
+    """The table with columns that hold one text each."""
+    columns = [pl.lit(value, pl.String).alias(name) for name, value in days.items()]
+    return Table(table.rows.with_columns(columns), table.malformed)
 
 
 def _paths_of(part: str, paths: Paths) -> list[Path]:

@@ -1,4 +1,5 @@
-"""One table from a parquet or text file of anybody's, with chosen columns under canonical names."""
+"""One table from a parquet, text or JSON lines file of anybody's, with chosen columns under
+canonical names."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ from falconer.pipelines.etl.sources.delimited import (
     read_delimited,
     read_header,
 )
+from falconer.pipelines.etl.sources.json_lines import JSON_LINES, MOST_ROWS, JsonLines
 
 MOST_NAMES_SHOWN = 40
 PARQUET = (".parquet", ".pq")
@@ -54,15 +56,18 @@ def read_table(
     quote: str,
     header: bool = True,
 ) -> Table:
-    """Read `columns` (our name -> the file's name) of a parquet, CSV or TSV file.
+    """Read `columns` (our name -> the file's name) of a parquet, CSV, TSV or JSON lines file.
 
-    Text columns of a CSV stay text. `separator` None means by suffix: comma for .csv, tab for .tsv
+    What is no parquet stays text. `separator` None means by suffix: comma for .csv, tab for .tsv
     and .txt. Raises `DataError` for an absent, empty or damaged file, an unknown suffix, or a
     column that is not there.
     """
     check_file(path)
     if path.suffix.lower() in PARQUET:
         return _read_parquet(path, columns)
+    if kind_of(path) in JSON_LINES:
+        pieces = list(_json_pieces(path, columns))
+        return Table(pl.concat(piece.rows for piece in pieces), pieces[-1].malformed)
     form, columns = _text_form(path, columns, separator=separator, quote=quote, header=header)
     rows, malformed = read_delimited(path, form, columns)
     return Table(rows.with_columns(_without_indent(rows[ours]) for ours in columns), malformed)
@@ -78,10 +83,14 @@ def table_pieces(
     header: bool = True,
 ) -> Iterator[Table]:
     """The table that `read_table` reads, in pieces: first one without rows, whose types all have,
-    then about `n_rows` at a time of a parquet file, last the misfits of a text file."""
+    then about `n_rows` at a time of a parquet or JSON lines file, last the misfits of a text
+    file."""
     check_file(path)
     if path.suffix.lower() in PARQUET:
         yield from _parquet_pieces(path, columns, n_rows)
+        return
+    if kind_of(path) in JSON_LINES:
+        yield from _json_pieces(path, columns, n_rows)
         return
     form, columns = _text_form(path, columns, separator=separator, quote=quote, header=header)
     misfits = Misfits() if header else Misfits(form="first line", before=1)
@@ -99,6 +108,18 @@ def table_pieces(
     yield Table(pl.DataFrame(schema=rows.schema), malformed_of(misfits, form))
 
 
+def _json_pieces(
+    path: Path, columns: Mapping[str, str], n_rows: int = MOST_ROWS
+) -> Iterator[Table]:
+    file = JsonLines(path, columns)
+    none = file.malformed
+    for rows in file.pieces(n_rows):
+        yield Table(rows, none)
+    if file.keys:
+        check_columns(path, list(file.keys), columns)
+    yield Table(rows.clear(), file.malformed)
+
+
 def _text_form(
     path: Path, columns: Mapping[str, str], *, separator: str | None, quote: str, header: bool
 ) -> tuple[Delimited, dict[str, str]]:
@@ -107,7 +128,7 @@ def _text_form(
     if suffix not in SEPARATORS:
         raise DataError(
             f"{path}: unknown kind of file; its name must end in "
-            f"{', '.join((*PARQUET, *SEPARATORS))}"
+            f"{', '.join((*PARQUET, *SEPARATORS, *JSON_LINES))}"
         )
     form = Delimited(separator or SEPARATORS[suffix], quote, header)
     there = read_header(path, form)
