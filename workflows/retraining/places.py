@@ -14,6 +14,7 @@ OBSERVED = "observed.json"
 EVIDENCE = "evidence.json"
 PAGE, STATUS_PAGE = "verdict.html", "status.html"
 CALIBRATION = "calibration.json"
+LAST_STEP = "publish"
 DATASET = "dataset.json"
 PROFILE = "profile.json"
 
@@ -70,6 +71,14 @@ class Places:
     def decided(self) -> list[str]:
         """The windows that have a decision, oldest first."""
         return sorted(path.parent.name for path in self.windows.glob(f"*/{DECISION}"))
+
+    def finished(self, name: str) -> bool:
+        """Whether the window is decided, and its run came to its end: a run that was killed behind
+        the decision still owes the lists and the page."""
+        observed = self.window(name) / OBSERVED
+        if not ((self.window(name) / DECISION).exists() and observed.exists()):
+            return False
+        return bool(read_json(observed)["steps"][-1]["step"] == LAST_STEP)
 
     def failed(self) -> list[str]:
         """The windows whose last run ended in an error, oldest first."""

@@ -13,6 +13,7 @@ from falconer.pipelines import stages as ground
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.files import identity_of, read_json, sha256_of, write_json, write_text
 from falconer.pipelines.models.recipe import frozen
+from falconer.pipelines.models.saved import hash_of
 from falconer.pipelines.runs import RUN_FILE, Run
 from falconer.recsys import stages as recsys
 from falconer.recsys.models.recipe import load_recipe
@@ -125,7 +126,7 @@ def train(job: Job, label: str) -> dict[str, Any]:
     model = Model(
         label=label,
         run=run.relative_to(job.places.root).as_posix(),
-        sha256=champions.model_hash(run),
+        sha256=hash_of(run / "model"),
         window=job.window.name,
     )
     write_json(job.places.judged(job.window.name, label) / "model.json", model.model_dump())
