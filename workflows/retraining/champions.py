@@ -18,7 +18,7 @@ from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.files import read_json, write_json, write_text
 from falconer.pipelines.models.saved import hash_of
 from falconer.workflows.retraining import signing
-from falconer.workflows.retraining.places import Places
+from falconer.workflows.retraining.places import MODEL, Places
 
 CHAMPION, HISTORY = "champion.json", "history.jsonl"
 
@@ -85,7 +85,7 @@ def succeed(places: Places, model: Model, *, decision: str, moves_anchor: bool) 
 
 def promote(places: Places, window: str, label: str, *, reason: str) -> Champion:
     """A person's override: the named model of a window becomes champion, signed and recorded."""
-    path = places.judged(window, label) / "model.json"
+    path = places.judged(window, label) / MODEL
     if not path.exists():
         raise ConfigError(f"{window}: no model {label!r} was judged there")
     model = parse(Model, read_json(path), str(path))

@@ -16,6 +16,7 @@ PAGE, STATUS_PAGE = "verdict.html", "status.html"
 CALIBRATION = "calibration.json"
 LAST_STEP = "publish"
 DATASET = "dataset.json"
+MODEL = "model.json"
 PROFILE = "profile.json"
 
 
@@ -67,6 +68,12 @@ class Places:
     def judged(self, name: str, label: str) -> Path:
         """Lists and report of one model on one window."""
         return self.window(name) / "judged" / label
+
+    def trained_before(self, name: str, label: str) -> Path | None:
+        """The file about the model of this label on the last window before `name` that has one."""
+        found = sorted(self.windows.glob(f"*/judged/{label}/{MODEL}"))
+        earlier = [path for path in found if path.parents[2].name < name]
+        return earlier[-1] if earlier else None
 
     def decided(self) -> list[str]:
         """The windows that have a decision, oldest first."""
