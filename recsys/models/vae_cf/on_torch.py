@@ -54,7 +54,6 @@ from falconer.recsys.backends.torch.item_sets.batches import (
     train_profiles,
 )
 from falconer.recsys.backends.torch.item_sets.likelihood import negative_log_likelihood
-from falconer.recsys.backends.torch.starting import start
 from falconer.recsys.judging.lists.validation import Validation
 from falconer.recsys.models.vae_cf.config import VaeCfConfig
 
@@ -330,7 +329,7 @@ def train(config: VaeCfConfig, data: Dataset, run: Run, *, fit: Fit = fit) -> Va
         data, n_queries=config.valid_queries, seed=config.seed, k=config.valid_k
     )
     model = weights.seeded(lambda: VaeCf(data.n_items, config), config.seed)
-    start(model, run, BY_ITEM)
+    weights.start(model, run, BY_ITEM)
     model.to(device)
     knobs = {"seed": config.seed} | (
         {} if validation.n_queries else {"monitor": None, "patience": None}

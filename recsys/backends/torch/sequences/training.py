@@ -30,7 +30,6 @@ from falconer.recsys.backends.torch.sequences.batches import (
     user_sequences,
 )
 from falconer.recsys.backends.torch.sequences.scorer import SequenceModel, SequenceScorer
-from falconer.recsys.backends.torch.starting import start
 from falconer.recsys.configs.sequences import SequenceConfig
 from falconer.recsys.judging.lists.validation import Validation
 
@@ -125,7 +124,7 @@ def train_sequences(
             "the ETL recipe"
         )
     model = weights.seeded(lambda: make(data.n_items), config.seed)
-    start(model, run, BY_ITEM, token=ITEMS if model.mask is not None else "")
+    weights.start(model, run, BY_ITEM, token=ITEMS if model.mask is not None else "")
     model.to(device_of(config.training))
     counts = item_counts(TrainEvents(data), data.n_items)
     validation = Validation(data, n_queries=config.valid_queries, seed=config.seed)

@@ -13,7 +13,7 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.devices import device_of
 from falconer.pipelines.training.task import Fit, Task
-from falconer.recsys.backends.torch import starting, weights
+from falconer.recsys.backends.torch import weights
 from falconer.recsys.backends.torch.events import TrainEvents, event_batches, item_counts
 from falconer.recsys.backends.torch.in_batch import (
     InBatch,
@@ -75,7 +75,7 @@ class _Training:
         """A model with its best weights. Without queries to validate on, these are the last
         ones."""
         model = weights.seeded(lambda: Ncf(*self._shape, config), config.seed)
-        starting.start(model, self._run, BY_ID)
+        weights.start(model, self._run, BY_ID)
         if start is not None:
             model.load_state_dict(start)
         task = self._task(config, model.to(self._device))
