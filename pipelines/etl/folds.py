@@ -104,8 +104,7 @@ def _ragged(frame: pl.DataFrame, column: str, n: int) -> Ragged:
     """The column's values by `row`, in the frame's order within a row."""
     row = frame["row"].to_numpy()
     order: NDArray[Any] = np.argsort(row, kind="stable")
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(row, minlength=n))])
-    return Ragged(offsets.astype(np.int64), frame[column].to_numpy()[order])
+    return Ragged.from_lengths(np.bincount(row, minlength=n), frame[column].to_numpy()[order])
 
 
 def _counts(relevant: pl.DataFrame, queries: Queries) -> dict[str, int]:

@@ -151,11 +151,7 @@ def as_known_by_id(queries: Queries, data: Dataset) -> Queries:
 
 
 def _emptied(rows: Ragged, emptied: NDArray[np.bool_]) -> Ragged:
-    lengths = np.where(emptied, 0, rows.lengths)
-    return Ragged(
-        np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
-        rows.values[~emptied[rows.rows]],
-    )
+    return rows.keep(~emptied[rows.rows])
 
 
 def padded(history: Ragged, known: NDArray[np.bool_]) -> NDArray[np.int64]:
