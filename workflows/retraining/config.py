@@ -33,6 +33,8 @@ class Models(Config):
     baselines: tuple[str, ...] = ("popularity",)
     set: tuple[str, ...] = ()
     """`key=value` overrides for every challenger."""
+    warm: tuple[str, ...] = ()
+    """Challengers, by label, that start from their own weights of the window before."""
 
     @model_validator(mode="after")
     def _have_names_of_their_own(self) -> Models:
@@ -41,6 +43,9 @@ class Models(Config):
         reserved = sorted({"champion", "anchor", "random", "reversed", "again"} & set(labels))
         if twice or reserved:
             raise ValueError(f"two models cannot be called {', '.join(twice or reserved)}")
+        strange = sorted(set(self.warm) - {label_of(recipe) for recipe in self.challengers})
+        if strange:
+            raise ValueError(f"warm: no challenger is called {', '.join(strange)}")
         return self
 
 
@@ -128,8 +133,9 @@ class Pipeline(Config):
     """When `falconer schedule` looks for a new window, UTC."""
     max_age_days: int | None = Field(default=None, ge=1)
     """A champion that is older raises an alarm."""
-    database: str | None = None
-    """URL of a PostgreSQL database for the workflows' state; None = an SQLite file below `root`."""
+    database: str | None = Field(default=None, pattern=r"^postgresql://.+/.+")
+    """URL of a PostgreSQL database for the workflows' state, postgresql://user@host/name; None = an
+    SQLite file below `root`."""
     k: int = Field(default=20, ge=1)
     data: Data
     models: Models
