@@ -19,6 +19,7 @@ EXTRAS: Mapping[str, str] = {
     "onnxruntime": "export",
     "optuna": "tune",
     "pandas": "pandas",
+    "psycopg": "schedule",
     "safetensors": "torch",
     "tensorflow": "tensorflow",
     "tf_keras": "tensorflow",

@@ -253,7 +253,7 @@ def export(
 ) -> None:
     """What `falconer export` does with the run of a recommender."""
     from falconer.pipelines.console import say_written
-    from falconer.recsys.exporting import onnx_file as exporting
+    from falconer.recsys.exporting import export as exporting
 
     config = _settings(exporting.ExportConfig, {"form": form, "tolerance": tolerance}, sets)
     say_written(exporting.export(run, out, data_path=data, config=config))

@@ -164,7 +164,7 @@ def ablate(
     Example: falconer vision ablate small-pictures-modern --data photos --seeds 3
     """
     from falconer.pipelines.console import say_written
-    from falconer.vision.stages import compare as stage
+    from falconer.vision.stages import experiments as stage
 
     config = stage.AblationConfig(seeds=seeds, fold=fold)
     say_written(stage.ablate(recipe, data, runs, overrides=sets or [], config=config))
@@ -183,7 +183,7 @@ def crossvalidate(
     Example: falconer vision crossvalidate frozen-features --data photos --folds 5
     """
     from falconer.pipelines.console import say_written
-    from falconer.vision.stages import compare as stage
+    from falconer.vision.stages import experiments as stage
 
     config = stage.CrossConfig(folds=folds)
     say_written(stage.crossvalidate(recipe, data, runs, overrides=sets or [], config=config))
@@ -193,23 +193,24 @@ def crossvalidate(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs.")],
     fold: Annotated[
-        Literal["train", "valid", "test"], typer.Option("--fold", help="On which pictures.")
-    ] = "test",
+        Literal["train", "valid", "test"] | None,
+        typer.Option("--fold", help="On which pictures; of classifiers test if left out."),
+    ] = None,
     metric: Annotated[
-        str | None, typer.Option("--metric", help="What decides; top1 if left out.")
+        str | None, typer.Option("--metric", help="What decides; top1 or map@.5 if left out.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page.")] = Path(
         "vision-comparison.html"
     ),
 ) -> None:
-    """Compare evaluated classifiers on the same pictures, with paired tests, in one page.
+    """Compare evaluated classifiers, or detectors, on the same pictures: paired tests and a page.
 
     Example: falconer vision compare runs/*-resnet18-* --metric top1 --out comparison.html
     """
     from falconer.pipelines.console import say_written
     from falconer.vision.stages import compare as stage
 
-    say_written(stage.compare(runs, out=out, fold=fold, metric=metric or "top1"))
+    say_written(stage.compare(runs, out=out, fold=fold, metric=metric))
 
 
 @vision.command()

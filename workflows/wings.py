@@ -50,10 +50,12 @@ def compare(
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run directory of a model on torch.")],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The ONNX file.")] = Path(
-        "model.onnx"
-    ),
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run directory of a model on torch or TensorFlow.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="PATH", help="FILE.onnx, or FOLDER.savedmodel.")
+    ] = Path("model.onnx"),
     data: Annotated[
         Path | None,
         typer.Option(
@@ -70,8 +72,8 @@ def export(
     ] = None,
     sets: Sets = None,
 ) -> None:
-    """Write a run's model (a recommender, classifier or detector) as an ONNX file, once its answers
-    were compared with the model's own.
+    """Write a run's model (a recommender, classifier or detector) for other programs, once its
+    answers were compared with the model's own.
 
     Example: falconer export runs/20250101T120000Z-ncf-torch-1a2b3c --out ncf.onnx --set
     queries=5000

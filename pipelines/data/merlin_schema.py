@@ -1,15 +1,19 @@
-"""A Merlin schema (`schema.pbtxt`) of a dataset's train files, for programs that read one."""
+"""Merlin schemas (`schema.pbtxt`) of a dataset's train files and of a model's inputs, for programs
+that read them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.files import write_text
 
 INTEGER, FLOAT = "INT", "FLOAT"
 TAGS = {"user": ("user", "user_id", "id"), "item": ("item", "item_id", "id")}
+HISTORY_TAGS = ("item", "item_id", "id", "list", "sequence")
 
 
 def write_schema(dataset: Path, out: Path) -> Path:
@@ -30,6 +34,22 @@ def write_schema(dataset: Path, out: Path) -> Path:
     return out
 
 
+def schema_of_inputs(data: Dataset, inputs: Mapping[str, str]) -> str:
+    """The schema of a model's inputs: their names, and what each reads: "user", "item", "history"
+    (a row of items, -1 behind its end) or a feature of the dataset."""
+    return "".join(_input(data, name, read) for name, read in inputs.items())
+
+
+def _input(data: Dataset, name: str, read: str) -> str:
+    sizes = {"user": data.n_users, "item": data.n_items, "history": data.n_items}
+    if read in sizes:
+        tags = TAGS.get(read, HISTORY_TAGS)
+        return _feature(name, "int", sizes[read], (*tags, "categorical"), row=read == "history")
+    (size,) = {f.cardinality for f in data.card.features if f.name == name_of(read)}
+    kind, tag = ("float", "continuous") if size is None else ("int", "categorical")
+    return _feature(name, kind, size, (tag,))
+
+
 def _tags(name: str, sizes: dict[str, int], features: set[str]) -> tuple[str, ...]:
     if name in TAGS:
         return (*TAGS[name], "categorical")
@@ -38,9 +58,13 @@ def _tags(name: str, sizes: dict[str, int], features: set[str]) -> tuple[str, ..
     return {"time": ("time",), "label": ("target",)}.get(name, ())
 
 
-def _feature(name: str, kind: str, size: int | None, tags: tuple[str, ...]) -> str:
+def _feature(
+    name: str, kind: str, size: int | None, tags: tuple[str, ...], *, row: bool = False
+) -> str:
     quoted = json.dumps(name)
     lines = [f"  name: {quoted}", f"  type: {INTEGER if kind.startswith('int') else FLOAT}"]
+    if row:
+        lines.append("  value_count { min: 1 }")
     if size is not None:
         domain = f"name: {quoted} min: -1 max: {size - 1} is_categorical: true"
         lines.append(f"  int_domain {{ {domain} }}")

@@ -23,6 +23,11 @@ def refuse_place(out: Path, model_directory: Path) -> None:
     """`ConfigError` where `out` is no name for an ONNX file, or lies in the model's own folder."""
     if out.is_dir() or out.suffix != ".onnx":
         raise ConfigError(f"{out}: name a file that ends with .onnx")
+    refuse_inside(out, model_directory)
+
+
+def refuse_inside(out: Path, model_directory: Path) -> None:
+    """`ConfigError` where `out` lies in the model's own folder."""
     if model_directory.resolve() in out.resolve().parents:
         raise ConfigError(
             f"{out}: the model's own folder holds nothing else; write the file beside it"
@@ -41,6 +46,13 @@ def metadata(facts: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def near_enough(parity: Parity, tolerance: float) -> dict[str, Any]:
+    """What the comparison found, as facts; `ArtifactError` where it is not near enough."""
+    refuse_far(parity, tolerance)
+    say(f"{parity.n_scores:,} scores compared: largest difference {parity.largest_difference:.2g}")
+    return {"tolerance": tolerance, **asdict(parity)}
+
+
 def write_checked(
     out: Path, content: bytes, facts: Mapping[str, Any], parity: Parity, *, tolerance: float
 ) -> None:
@@ -49,13 +61,10 @@ def write_checked(
 
     Raises `ArtifactError`, with nothing written, where the answers are not near enough.
     """
-    refuse_far(parity, tolerance)
-    say(f"{parity.n_scores:,} scores compared: largest difference {parity.largest_difference:.2g}")
     about = {
         **facts,
         "inputs": Session(content).inputs,
-        "tolerance": tolerance,
-        **asdict(parity),
+        **near_enough(parity, tolerance),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
     write_json(out.with_name(f"{out.name}.json"), about)

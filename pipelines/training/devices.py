@@ -45,20 +45,25 @@ def torch_settings(config: TrainingConfig, device: torch.device) -> Iterator[Non
 
     New memory is not filled with NaN first, as torch does beside deterministic algorithms to show
     up a read of it: no operation that the models use reads what it has not written, and the filling
-    took a fifth of DLRM's training.
+    took a fifth of DLRM's training. cuDNN's attention is left out: it prepares itself anew for each
+    length that a batch of sequences has, which took two thirds of a step on an H200.
     """
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic
     fills = memory.fill_uninitialized_memory
+    attention: Any = torch.backends.cuda
+    attends = attention.cudnn_sdp_enabled()
     torch.set_num_threads(config.threads or threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
     memory.fill_uninitialized_memory = False
+    attention.enable_cudnn_sdp(enabled=False)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)
         memory.fill_uninitialized_memory = fills
+        attention.enable_cudnn_sdp(attends)
 
 
 def seed_step(seed: int, step: int, rank: int, device: torch.device) -> None:

@@ -77,7 +77,7 @@ def summed_rows(gradient: Tensor) -> tuple[Tensor, Tensor]:
     if gradient.is_coalesced() or len(rows) == 0:
         return rows, values
     if rows.is_cuda:
-        distinct, place = rows.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        distinct, place = torch.unique(rows, return_inverse=True)
         return distinct, values.new_zeros(len(distinct), *values.shape[1:]).index_add_(
             0, place, values
         )

@@ -372,9 +372,8 @@ class _Loop(Generic[B]):
     def _choose(self) -> None:
         """Take the chosen weights; whole tables come into the first process."""
         if self._tables:
-            self._team.sum(
-                torch.zeros(1)
-            )  # the others wait here until the first has written its last file
+            # The others wait here until the first has written its last file.
+            self._team.sum(torch.zeros(1))
         if self._shard.leads or self._tables:
             best = self._checkpoints.load_best(self._state.best_step)
             if self._shard.leads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.torch.graphs import GraphScorer
+from falconer.recsys.exporting.export import ExportConfig, export
 from falconer.recsys.exporting.onnx_file import answering, graph_bytes
 from falconer.recsys.exporting.parity import Questions
 from falconer.recsys.models import saved
@@ -32,6 +34,30 @@ def assert_graphs_answer_alike(run: Run, data: Dataset, forms: set[str]) -> None
         parity = questions.compare(answering(graph_bytes(graph, questions.example(), {})))
         assert parity.n_scores > 40
         assert parity.largest_difference <= TOLERANCE, form
+
+
+def assert_folders_answer_alike(run: Run, data: Dataset, out: Path) -> None:
+    """As SavedModels too, which are compared as they are written."""
+    scorer = saved.load_model(run.model_directory, data)
+    assert isinstance(scorer, GraphScorer)
+    for form in scorer.graphs():
+        config = ExportConfig(form=form, queries=40)
+        export(run.path, out, data_path=data.path, config=config)
+        assert json.loads((out / "falconer.json").read_text())["form"] == form
+
+
+@pytest.mark.parametrize(("name", "backend"), [pair for pair in ALL if pair[1] == "tensorflow"])
+def test_saved_models_of_lists(
+    name: str, backend: str, board: Dataset, trained: Trained, tmp_path: Path
+) -> None:
+    assert_folders_answer_alike(trained(name, backend, board), board, tmp_path / "m.savedmodel")
+
+
+@pytest.mark.parametrize(("name", "backend"), [pair for pair in LABELS if pair[1] == "tensorflow"])
+def test_saved_models_of_rows(
+    name: str, backend: str, clicks: Dataset, trained: Trained, tmp_path: Path
+) -> None:
+    assert_folders_answer_alike(trained(name, backend, clicks), clicks, tmp_path / "m.savedmodel")
 
 
 @pytest.mark.parametrize(("name", "backend"), [pair for pair in ALL if pair[1] in GRAPHS])

@@ -63,8 +63,10 @@ def _row(name: str, figure: dict[str, Any]) -> str:
 
 
 def current(folder: Path = FIGURES) -> str:
-    """The page as the files say it."""
-    return page([json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))])
+    """The page as the files say it, and what else was seen there (`<device>-<date>.md`)."""
+    written = page([json.loads(path.read_text("utf-8")) for path in sorted(folder.glob("*.json"))])
+    notes = [path.read_text("utf-8") for path in sorted(folder.glob("*.md"))]
+    return "\n".join([written, *notes])
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from falconer.pipelines.etl.sources.complete_journey import CompleteJourney
 from falconer.pipelines.files import checksums, read_json
 
 OUTCOMES = {"promote", "keep", "suspicious", "undecidable", "refused"}
+MOST_STEPS, SECONDS_ON, KILLS_A_MONTH = 9, 0.2, 5
+"""A kill comes after at most so many steps, and on average so many seconds into the next."""
 DAYS = ("2017-11-27", "2017-12-04", "2017-12-11", "2017-12-18")
 """First days of the weeks."""
 PIPELINE = """name = "month"
@@ -133,30 +136,41 @@ def run(month: Month) -> float:
     return time.perf_counter() - started
 
 
-def run_killed(month: Month, n: int, *, work: float, rng: random.Random) -> int:
-    """Run the month; kill it up to `n` times, each time after a random while of work (about
-    `work` / `n` seconds after its first step began); returns how often it was killed."""
-    for killed in range(n):
+def run_killed(month: Month, n: int, rng: random.Random) -> list[str]:
+    """Run the month; kill it up to `n` times, each time a random number of steps and a random
+    fraction of a second further on; returns the steps in which it was killed.
+
+    Steps are counted, since by the clock nearly every kill would hit the longest step.
+    """
+    steps: list[str] = []
+    while len(steps) < n:
         process = month.start()
-        if not _killed(process, rng.expovariate(n / work)):
+        step = _killed(process, rng.randint(1, MOST_STEPS), rng.expovariate(1 / SECONDS_ON))
+        if step is None:
             assert process.returncode == 0
-            return killed
+            return steps
+        steps.append(step)
     run(month)
-    return n
+    return steps
 
 
-def _killed(process: subprocess.Popen[str], seconds: float) -> bool:
-    """Whether it was there still, so many seconds after its first step began."""
+def _killed(process: subprocess.Popen[str], n: int, seconds: float) -> str | None:
+    """The step in which it was, so many seconds after its `n`-th step began; None where it had
+    ended."""
     assert process.stdout is not None
+    begun = []
     for line in process.stdout:
         if line.startswith("-- "):
+            begun.append(line)
+        if len(begun) == n:
             break
     with suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=seconds)
-        return False
+        return None
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    return True
+    later, _ = process.communicate()
+    begun += [line for line in later.splitlines() if line.startswith("-- ")]
+    return begun[-1].partition(": ")[2].split()[0]
 
 
 def result(month: Month) -> dict[str, Any]:
@@ -229,14 +243,19 @@ def main(arguments: list[str]) -> None:
             run(month)
             print("the last window once more, over what is there:", list(lines_of(month))[-1])
             return
-        rng, killed, months = random.Random(0), 0, 0
-        while killed < wanted.kills:
+        rng, months = random.Random(0), 0
+        killed: list[str] = []
+        while len(killed) < wanted.kills:
             again = copy_of(fresh, Path(folder) / f"killed-{months}")
-            killed += run_killed(again, wanted.kills - killed, work=seconds, rng=rng)
+            killed += run_killed(again, min(KILLS_A_MONTH, wanted.kills - len(killed)), rng)
             assert result(again) == result(month), f"month {months}: another result"
             months += 1
             shutil.rmtree(again.folder)
-        print(f"killed at {killed} random moments in {months} months: the same result each time")
+        print(
+            f"killed at {len(killed)} random moments in {months} months: the same result each time"
+        )
+        steps = ", ".join(f"{step} {n}" for step, n in sorted(Counter(killed).items()))
+        print(f"the step that was killed: {steps}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.models import registry
 from falconer.recsys.models.bert4rec.on_tensorflow import Bert4RecNetwork
 from falconer.recsys.models.dlrm.on_tensorflow import DlrmNetwork
-from falconer.recsys.models.ncf.on_tensorflow import network_of
+from falconer.recsys.models.ncf.on_tensorflow.training import network_of
 from falconer.recsys.models.sasrec.on_tensorflow import SequenceNetwork
 from falconer.recsys.models.vae_cf.on_tensorflow import VaeCfNetwork
 from falconer.recsys.models.wide_deep.on_tensorflow import WideDeepNetwork
@@ -30,12 +30,12 @@ from tests.support import tiny
 from tests.support.datasets import checkerboard, write_labels_dataset
 
 TWINS: dict[str, Any] = {
-    "wide_deep": WideDeepNetwork,
-    "dlrm": DlrmNetwork,
+    "wide_deep": WideDeepNetwork.of,
+    "dlrm": DlrmNetwork.of,
     "ncf": network_of,
-    "vae_cf": VaeCfNetwork,
-    "sasrec": SequenceNetwork,
-    "bert4rec": Bert4RecNetwork,
+    "vae_cf": lambda task, config: VaeCfNetwork(task.model, config),
+    "sasrec": SequenceNetwork.of,
+    "bert4rec": Bert4RecNetwork.of,
 }
 MIXED = {"tables": {"head_rows": 2, "tail_dim": 2}}
 CASES: list[tuple[str, str, dict[str, Any]]] = [

@@ -15,7 +15,7 @@ from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError,
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training import progress
 from falconer.pipelines.training.checkpoints import Checkpoint, Checkpoints
-from falconer.pipelines.training.devices import device_of
+from falconer.pipelines.training.devices import device_of, torch_settings
 from falconer.pipelines.training.torch import fit
 from tests.support.small_training import Batch, Regression, config, new_run, plain, train, weights
 
@@ -344,3 +344,13 @@ def test_a_run_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (run.path / "checkpoints").write_text("taken")
     with pytest.raises(PipelineError, match="cannot write there"):
         fit(Regression(), plain(), Run.open(run.path))
+
+
+def test_settings_of_torch_are_a_training_s_own() -> None:
+    found: Any = torch.backends.cuda
+    assert found.cudnn_sdp_enabled()
+    with torch_settings(config(threads=1), torch.device("cpu")):
+        assert not found.cudnn_sdp_enabled()
+        assert torch.are_deterministic_algorithms_enabled()
+    assert found.cudnn_sdp_enabled()
+    assert not torch.are_deterministic_algorithms_enabled()

@@ -98,20 +98,6 @@ def evaluate(
 
 
 @app.command()
-def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Evaluated runs.")],
-    metric: Annotated[str, typer.Option("--metric", help="What decides the order.")] = "map@.5",
-) -> None:
-    """Print evaluated detectors, best first, with paired intervals of their differences.
-
-    Example: falconer vision detector compare runs/*-ssd-*
-    """
-    from falconer.vision.detection import comparing
-
-    typer.echo(comparing.table(runs, metric))
-
-
-@app.command()
 def convert(
     source: Annotated[str, typer.Argument(metavar="FOLDER", help="VOC, COCO or YOLO folder.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A new folder.")],

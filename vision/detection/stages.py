@@ -24,7 +24,7 @@ from falconer.vision.detection.detector import Detector
 from falconer.vision.detection.formats.pictures import size_of
 from falconer.vision.detection.formats.yolo import ENDINGS
 from falconer.vision.detection.judging import store
-from falconer.vision.detection.judging.average_precision import AveragePrecision, Found
+from falconer.vision.detection.judging.average_precision import Found
 from falconer.vision.detection.judging.report import DetectionReport, JudgedDetector, judge
 from falconer.vision.detection.overlays import draw
 from falconer.vision.detection.page import render
@@ -149,13 +149,13 @@ def evaluate(
     part = data.part(split)
     founds = list(detector.detect(pixels_of(one.path) for one in part.pictures))
     truths = [truth_of(one) for one in part.pictures]
-    judged = judge(truths, founds, _facts(run, card, data, split))
+    report = judge(truths, founds, _facts(run, card, data, split))
     folder = run.path / FOLDER
     folder.mkdir(exist_ok=True)
-    write_text(folder / PAGE, render(judged.report, part, founds, run))
+    write_text(folder / PAGE, render(report, part, founds, run))
     store.write(folder / STORED, truths, founds)
-    write_json(folder / REPORT, judged.report.model_dump(mode="json"))
-    _say_report(judged.report)
+    write_json(folder / REPORT, report.model_dump(mode="json"))
+    _say_report(report)
     return run.path
 
 
@@ -199,7 +199,7 @@ def read_judged(run: Run) -> JudgedDetector:
         )
     report = parse(DetectionReport, read_json(path), str(path))
     truths, founds = store.read(run.path / FOLDER / STORED)
-    return JudgedDetector(report, AveragePrecision(truths, founds, report.classes))
+    return JudgedDetector(report, truths, founds)
 
 
 def detect(

@@ -2,25 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from falconer.pipelines import page
 from falconer.pipelines.charts import Dot, dot_chart
 from falconer.pipelines.page import Column, Table
-from falconer.pipelines.statistics.differences import PairedDifference
-from falconer.vision.judging.compare import AgainstFirst, JudgedRun
+from falconer.pipelines.statistics.differences import Difference, Estimate
+from falconer.vision.judging.compare import AgainstFirst
+
+
+class Report(Protocol):
+    """What a page needs to know of a judging."""
+
+    @property
+    def label(self) -> str:
+        """Short name to print."""
+
+    @property
+    def metrics(self) -> Mapping[str, Estimate]:
+        """Name -> estimate."""
+
+    @property
+    def n(self) -> int:
+        """Pictures."""
+
+    @property
+    def fold(self) -> str:
+        """Which pictures."""
+
+    @property
+    def level(self) -> float:
+        """Of the intervals."""
+
+    @property
+    def resamples(self) -> int:
+        """Of the intervals."""
+
+
+class Judged(Protocol):
+    """A classifier or a detector with its report."""
+
+    @property
+    def report(self) -> Report:
+        """How good it is."""
 
 
 def comparison_page(
-    judged: Sequence[JudgedRun], differences: Sequence[PairedDifference], metric: str
+    judged: Sequence[Judged], differences: Sequence[Difference], metric: str
 ) -> str:
     """Runs by `metric`, and their paired differences."""
-    title = f"{len(judged)} classifiers by {metric}"
+    title = f"{len(judged)} runs by {metric}"
     return _page(title, judged, metric, _values(judged), _differences(differences), "")
 
 
 def ablation_page(
-    name: str, judged: Sequence[JudgedRun], rows: Sequence[AgainstFirst], metric: str
+    name: str, judged: Sequence[Judged], rows: Sequence[AgainstFirst], metric: str
 ) -> str:
     """A recipe, and the recipe without each of its parts, over the seeds."""
     table = _seeds(rows, metric)
@@ -45,7 +82,7 @@ def ablation_page(
 
 def _page(
     title: str,
-    judged: Sequence[JudgedRun],
+    judged: Sequence[Judged],
     metric: str,
     table: Table,
     differences: Table | None,
@@ -81,7 +118,7 @@ def _page(
     return page.render("falconer.vision.reporting", "comparison.html", context)
 
 
-def _values(judged: Sequence[JudgedRun]) -> Table:
+def _values(judged: Sequence[Judged]) -> Table:
     names = list(judged[0].report.metrics)
     rows = []
     for one in judged:
@@ -90,8 +127,8 @@ def _values(judged: Sequence[JudgedRun]) -> Table:
             found = one.report.metrics.get(name)
             cells.append("" if found is None else page.decimal(found.mean))
         rows.append((one.report.label, *cells))
-    columns = (Column("Classifier"), *(Column(name, numeric=True) for name in names))
-    return Table("classifiers", "Every metric", columns, tuple(rows))
+    columns = (Column("Run"), *(Column(name, numeric=True) for name in names))
+    return Table("runs", "Every metric", columns, tuple(rows))
 
 
 def _seeds(rows: Sequence[AgainstFirst], metric: str) -> Table:
@@ -113,7 +150,7 @@ def _seeds(rows: Sequence[AgainstFirst], metric: str) -> Table:
     return Table("seeds", f"{metric}, seeds: {len(rows[0].seeds)}", columns, cells)
 
 
-def _differences(found: Sequence[PairedDifference]) -> Table | None:
+def _differences(found: Sequence[Difference]) -> Table | None:
     if not found:
         return None
     columns = (

@@ -1,233 +1,135 @@
-"""Runs side by side, a recipe without each of its parts, and k-fold cross-validation."""
+"""Evaluated runs side by side: who leads, if anyone does, and one page on it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
-from pydantic import Field
-
-from falconer.pipelines.config import Config
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import ConfigError
-from falconer.pipelines.files import identity_of, write_json, write_text
-from falconer.pipelines.runs import Run
-from falconer.pipelines.statistics.differences import paired_differences
-from falconer.vision.ablation import variants
-from falconer.vision.data.named import open_source
-from falconer.vision.data.prepared import Prepared, prepare
+from falconer.pipelines.files import write_text
+from falconer.pipelines.runs import RUN_FILE, Run
+from falconer.pipelines.statistics.differences import Difference, Estimate, paired_differences
 from falconer.vision.data.source import Fold
-from falconer.vision.data.split import k_folds
-from falconer.vision.judging.compare import (
-    JudgedRun,
-    against_first,
-    read_judged,
-    refuse_other_pictures,
-)
-from falconer.vision.judging.report import JudgeConfig
-from falconer.vision.model import load_classifier
-from falconer.vision.recipe import load_recipe
-from falconer.vision.reporting.comparison_page import ablation_page, comparison_page
-from falconer.vision.reporting.run_page import run_page
-from falconer.vision.stages.evaluate import (
-    PAGE,
-    REPORT,
-    VALUES,
-    Answers,
-    answers_of,
-    evaluate,
-    fitted,
-    judged,
-    tell,
-    write_values,
-)
-from falconer.vision.stages.train import (
-    PICTURES,
-    Part,
-    tell_set_aside,
-    trained_once,
-    with_agreed_network,
-)
+from falconer.vision.detection.judging import compare as of_boxes
+from falconer.vision.detection.judging.report import JudgedDetector
+from falconer.vision.detection.stages import read_judged as read_detector
+from falconer.vision.judging.compare import JudgedRun, read_judged, refuse_other_pictures
+from falconer.vision.reporting.comparison_page import comparison_page
+from falconer.vision.runs import Kind, kind_of
+from falconer.vision.stages.evaluate import REPORT, VALUES
+from falconer.vision.stages.experiments import POOLED
+
+DECIDES = {"classifier": "top1", "detector": "map@.5"}
+"""The metric of each kind of run that decides where none is named."""
+
+J = TypeVar("J", JudgedRun, JudgedDetector)
 
 
-class AblationConfig(Config):
-    """How often each recipe is trained, and what decides."""
+def compare(
+    paths: Sequence[Path], *, out: Path, fold: Fold | None = None, metric: str | None = None
+) -> Path:
+    """Print evaluated runs, best first, with their paired differences, and write a page on them;
+    returns it.
 
-    seeds: int = Field(default=3, ge=1, le=100)
-    fold: Fold = "valid"
-    metric: str = "top1"
-
-
-class CrossConfig(JudgeConfig):
-    """Into how many parts the pictures are divided."""
-
-    folds: int = Field(default=5, ge=3, le=100)
-
-
-def compare(paths: Sequence[Path], *, out: Path, fold: Fold = "test", metric: str = "top1") -> Path:
-    """Write a page about evaluated runs; returns it. Raises `ConfigError` where they were judged on
-    different pictures."""
+    Runs of classifiers (their test fold, if no other is named), or folders of cross-validations; or
+    runs of detectors (the split that they were judged on last). Raises `ConfigError` or
+    `ArtifactError` where they were not judged on the same pictures.
+    """
     if len(paths) < 2:
         raise ConfigError("two runs or more are wanted to compare")
-    found = [read_judged(path / fold, report=REPORT, values=VALUES) for path in paths]
+    kinds = {_kind(path) for path in paths}
+    if len(kinds) > 1:
+        raise ConfigError("classifiers and detectors are not judged alike; compare one kind")
+    (kind,) = kinds
+    if kind == "detector":
+        return _compare_detectors(paths, out=out, fold=fold, metric=metric or DECIDES[kind])
+    return _compare_classifiers(paths, out=out, fold=fold, metric=metric or DECIDES[kind])
+
+
+def _kind(path: Path) -> Kind:
+    if not (path / RUN_FILE).is_file() and (path / POOLED / REPORT).is_file():
+        return "classifier"
+    kind = kind_of(Run.open(path))
+    if kind is None:
+        raise ConfigError(f"{path}: is no run of pictures")
+    return kind
+
+
+def _compare_classifiers(
+    paths: Sequence[Path], *, out: Path, fold: Fold | None, metric: str
+) -> Path:
+    found = [
+        read_judged(
+            path / ((fold or "test") if (path / RUN_FILE).is_file() else POOLED),
+            report=REPORT,
+            values=VALUES,
+        )
+        for path in paths
+    ]
     refuse_other_pictures(found)
     found = sorted(_labelled(found), key=lambda one: -one.values(metric).mean())
-    differences = paired_differences(found, metric)
-    for one in found:
-        say(f"{one.report.label}: {metric} {one.values(metric).mean():.4f}")
-    write_text(out, comparison_page(found, differences, metric))
-    return out
+    return _written(out, found, paired_differences(found, metric), metric)
 
 
-def _labelled(found: Sequence[JudgedRun]) -> list[JudgedRun]:
+def _compare_detectors(paths: Sequence[Path], *, out: Path, fold: Fold | None, metric: str) -> Path:
+    found = [read_detector(Run.open(path)) for path in paths]
+    split = "val" if fold == "valid" else fold
+    for path, one in zip(paths, found, strict=True):
+        if split not in (None, one.report.fold):
+            raise ConfigError(
+                f"{path}: was judged on {one.report.fold}; judge it with `falconer vision detector "
+                f"evaluate {path} --split {split}`"
+            )
+    of_boxes.refuse_other_pictures(found, metric)
+    found = sorted(_labelled(found), key=lambda one: -one.report.metrics[metric].mean)
+    return _written(out, found, of_boxes.differences(found, metric), metric)
+
+
+def _labelled(found: Sequence[J]) -> list[J]:
     """Labels that are used twice get the run's own end."""
     labels = [one.report.label for one in found]
     return [
         one
         if labels.count(one.report.label) == 1
-        else JudgedRun(
-            one.report.model_copy(
+        else replace(
+            one,
+            report=one.report.model_copy(
                 update={"label": f"{one.report.label} {str(one.report.run)[-6:]}"}
             ),
-            one.names,
-            one.columns,
         )
         for one in found
     ]
 
 
-def ablate(
-    recipe: str,
-    data: str,
-    runs_root: Path,
-    *,
-    overrides: Sequence[str] = (),
-    pictures: Path = PICTURES,
-    config: AblationConfig | None = None,
+def _written(
+    out: Path,
+    found: Sequence[JudgedRun] | Sequence[JudgedDetector],
+    differences: Sequence[Difference],
+    metric: str,
 ) -> Path:
-    """Train the recipe whole and without each of its parts, with several seeds each; returns the
-    page.
-
-    The same command goes on where an earlier one was ended: runs that have finished are not trained
-    again.
-    """
-    settings = config or AblationConfig()
-    whole = with_agreed_network(load_recipe(recipe, overrides))
-    prepared = prepare(open_source(data), whole.pictures, pictures)
-    tell_set_aside(prepared)
-    identity = identity_of([whole.model_dump(mode="json"), prepared.card.dataset_id])
-    root = runs_root / f"ablation-{Path(recipe).stem}-{identity}"
-    recipes = variants(whole)
-    groups: dict[str, list[JudgedRun]] = {name: [] for name in recipes}
-    for seed in range(whole.seed, whole.seed + settings.seeds):
-        for name, variant in recipes.items():
-            say(f"{name}, seed {seed}")
-            path = trained_once(
-                variant.model_copy(update={"seed": seed}),
-                prepared,
-                root,
-                label=name,
-                run_id=identity_of([name, seed])[:8],
-            )
-            judged_in = path / settings.fold
-            if not (judged_in / REPORT).exists():
-                evaluate(path, fold=settings.fold, pictures=pictures)
-            groups[name].append(read_judged(judged_in, report=REPORT, values=VALUES))
-    means, rows = against_first(groups, settings.metric)
-    write_json(
-        root / "ablation.json",
-        {
-            "format_version": 1,
-            "recipe": recipe,
-            "dataset_id": prepared.card.dataset_id,
-            **settings.model_dump(mode="json"),
-            "rows": [row.model_dump(mode="json") for row in rows],
-        },
-    )
-    page = root / "ablation.html"
-    write_text(page, ablation_page(Path(recipe).stem, means, rows, settings.metric))
-    return page
-
-
-def crossvalidate(
-    recipe: str,
-    data: str,
-    runs_root: Path,
-    *,
-    overrides: Sequence[str] = (),
-    pictures: Path = PICTURES,
-    config: CrossConfig | None = None,
-) -> Path:
-    """Train once for each part of the pictures, and judge every picture by the run that saw neither
-    it nor its group; returns the folder of the report. For small sets, whose test fold is too
-    small.
-
-    The next part in turn chooses the weights and the temperature. The same command goes on where an
-    earlier one was ended.
-    """
-    settings = config or CrossConfig()
-    recipe_config = with_agreed_network(load_recipe(recipe, overrides))
-    prepared = prepare(open_source(data), recipe_config.pictures, pictures)
-    tell_set_aside(prepared)
-    if prepared.card.task != "classes":
-        raise ConfigError("cross-validation is for classes, and these pictures have tags")
-    parts = k_folds(prepared.groups, prepared.labels.astype(np.int64), k=settings.folds)
-    identity = identity_of(
-        [recipe_config.model_dump(mode="json"), prepared.card.dataset_id, settings.folds]
-    )
-    root = runs_root / f"crossvalidation-{Path(recipe).stem}-{identity}"
-    answers: list[Answers] = []
-    for number in range(settings.folds):
-        say(f"part {number + 1} of {settings.folds}")
-        chooses = (number + 1) % settings.folds
-        part = Part(
-            np.flatnonzero((parts != number) & (parts != chooses)), np.flatnonzero(parts == chooses)
-        )
-        run = Run.open(
-            trained_once(
-                recipe_config,
-                prepared,
-                root,
-                label=Path(recipe).stem,
-                run_id=f"part{number}",
-                part=part,
-            )
-        )
-        classifier = fitted(run, load_classifier(run.model_directory), part.valid)
-        found = answers_of(classifier, prepared, np.flatnonzero(parts == number))
-        scale = np.float32(classifier.card.temperature)
-        answers.append(Answers(found.names, found.rows, found.logits / scale, found.labels))
-    return _write_pooled(root, run, prepared, _pooled(answers), settings)
-
-
-def _pooled(answers: Sequence[Answers]) -> Answers:
-    """The answers of all parts, in the order of the pictures."""
-    rows = np.concatenate([one.rows for one in answers])
-    order = np.argsort(rows, kind="stable")
-    names = [name for one in answers for name in one.names]
-    return Answers(
-        [names[place] for place in order],
-        rows[order],
-        np.concatenate([one.logits for one in answers])[order],
-        np.concatenate([one.labels for one in answers])[order],
-    )
-
-
-def _write_pooled(
-    root: Path, run: Run, prepared: Prepared, answers: Answers, settings: CrossConfig
-) -> Path:
-    """The report on the pooled answers, whose logits are after each part's own temperature."""
-    classifier = load_classifier(run.model_directory)
-    classifier.card = classifier.card.model_copy(update={"temperature": 1.0})
-    judge = JudgeConfig(**settings.model_dump(exclude={"folds"}))
-    report = judged(run, classifier, prepared, answers, "test", judge)
-    label = f"{run.info['label']}, {settings.folds}-fold"
-    report = report.model_copy(update={"label": label, "run": None, "fold": "all"})
-    out = root / "all"
-    write_json(out / REPORT, report.model_dump(mode="json"))
-    write_values(out / VALUES, classifier.card, answers)
-    text = run_page(run, report, classifier, prepared, answers.rows, answers.logits)
-    write_text(out / PAGE, text)
-    tell(report)
+    best = found[0].report
+    say(f"{metric}, {best.n} pictures of {best.fold}")
+    behind = {one.second: one for one in differences if one.first == best.label}
+    width = 2 + max(len(one.report.label) for one in found)
+    for report in (one.report for one in found):
+        say(f"{report.label.ljust(width)}{_value(report.metrics[metric])}")
+        if report.label in behind:
+            say(f"  {_behind(behind[report.label])}")
+    write_text(out, comparison_page(found, differences, metric))
     return out
+
+
+def _value(value: Estimate) -> str:
+    ends = "" if value.low is None else f" ({value.low:.4f} to {value.high:.4f})"
+    return f"{value.mean:.4f}{ends}"
+
+
+def _behind(gap: Difference) -> str:
+    bound = "<=" if gap.p_is_bound else "="
+    return (
+        f"{gap.difference:.4f} behind the first ({gap.low:.4f} to {gap.high:.4f}, p {bound} "
+        f"{gap.p_holm:.4f}): {gap.in_words}"
+    )

@@ -128,8 +128,9 @@ class Pipeline(Config):
     """When `falconer schedule` looks for a new window, UTC."""
     max_age_days: int | None = Field(default=None, ge=1)
     """A champion that is older raises an alarm."""
-    database: str | None = None
-    """URL of a PostgreSQL database for the workflows' state; None = an SQLite file below `root`."""
+    database: str | None = Field(default=None, pattern=r"^postgresql://.+/.+")
+    """URL of a PostgreSQL database for the workflows' state, postgresql://user@host/name; None = an
+    SQLite file below `root`."""
     k: int = Field(default=20, ge=1)
     data: Data
     models: Models

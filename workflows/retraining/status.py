@@ -8,7 +8,7 @@ from typing import Any
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json
-from falconer.workflows.retraining import champions, failures, store, words
+from falconer.workflows.retraining import champions, database, failures, store, words
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import DECISION, OBSERVED, Places
 
@@ -23,7 +23,7 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
     alarms = [*_age(pipeline, now, today), *_damage(places, now), *_clock(pipeline, places, today)]
     try:
         known = store.workflows(pipeline)
-    except store.StoreError as error:
+    except database.StoreError as error:
         known = []
         alarms.append(str(error))
     orphans = [one.id for one in known if one.is_orphan]

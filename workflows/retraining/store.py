@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import os
-import socket
-import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import quote, urlsplit
 
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 
+from falconer.pipelines.console import warn
 from falconer.pipelines.errors import PipelineError
 from falconer.pipelines.exhaustion import exhausted
 from falconer.pipelines.files import make_directory
+from falconer.workflows.retraining import database
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import Places
 
@@ -30,18 +30,14 @@ VERSION = "1"
 """Raised when a change of the steps makes older, unfinished workflows senseless."""
 UNFINISHED = ("PENDING", "ENQUEUED")
 """DBOS puts what it recovers into a queue first: who asks for the pending ones only, misses it."""
-DATABASE, LOCK = "workflows.sqlite", "lock"
-
-
-SECONDS_TO_ANSWER = 3.0
+LOCK = "lock"
+LOST = "Database connection"
+"""How DBOS's lines begin where it waits for its database."""
+SECONDS_BETWEEN_LINES = 60.0
 
 
 class BusyError(PipelineError):
     """Another process retrains this pipeline at this moment."""
-
-
-class StoreError(PipelineError):
-    """The database of the workflows cannot be used at this moment."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +52,6 @@ class Known:
     def is_orphan(self) -> bool:
         """Unfinished, and of another version: nothing will ever go on with it."""
         return self.status in UNFINISHED and self.version != VERSION
-
-
-def url(pipeline: Pipeline) -> str:
-    """The database's address."""
-    if pipeline.database:
-        return pipeline.database
-    return f"sqlite:///{(Places.of(pipeline).registry / DATABASE).resolve()}"
 
 
 @contextmanager
@@ -88,15 +77,17 @@ def locked(pipeline: Pipeline) -> Iterator[None]:
 @contextmanager
 def launched(pipeline: Pipeline) -> Iterator[None]:
     """DBOS, running; what a killed process left goes on at once. Call it with the lock held."""
-    refuse_silent(pipeline)
+    database.exists(pipeline)
     _silence()
     config: DBOSConfig = {
         "name": pipeline.name if len(pipeline.name) > 2 else f"{pipeline.name}--",
-        "system_database_url": url(pipeline),
+        "system_database_url": database.url(pipeline),
+        "dbos_system_schema": database.schema(pipeline),
         "application_version": VERSION,
         "executor_id": "local",
         "serializer": DBOSPortableJSONSerializer(),
-        "log_level": "CRITICAL",
+        "log_level": "WARNING",
+        "console_log_level": "CRITICAL",
         "scheduler_polling_interval_sec": 3600,
     }
     DBOS(config=config)
@@ -108,62 +99,64 @@ def launched(pipeline: Pipeline) -> Iterator[None]:
         DBOS.destroy()
 
 
-def refuse_silent(pipeline: Pipeline) -> None:
-    """`StoreError` where the database does not answer: DBOS itself asks again for minutes."""
-    path = Places.of(pipeline).registry / DATABASE
-    try:
-        if pipeline.database:
-            address = urlsplit(pipeline.database)
-            place = (address.hostname or "localhost", address.port or 5432)
-            socket.create_connection(place, timeout=SECONDS_TO_ANSWER).close()
-        elif path.exists():
-            _ask(path)
-    except (OSError, sqlite3.Error) as error:
-        where = urlsplit(pipeline.database).hostname if pipeline.database else path
-        raise StoreError(
-            f"{where}: the state of the workflows cannot be reached ({error}); what serves is as "
-            "it was; end what holds it, or bring it back, and give the same command again"
-        ) from error
-
-
-def _ask(path: Path) -> None:
-    uri = f"file:{quote(str(path.resolve()))}?mode=ro"
-    with closing(sqlite3.connect(uri, uri=True, timeout=SECONDS_TO_ANSWER)) as database:
-        database.execute("select name from sqlite_master limit 1").fetchall()
-
-
 @contextmanager
 def _outages_named(pipeline: Pipeline) -> Iterator[None]:
-    """Raise SQLite's errors, by whatever library they come, as `StoreError`."""
+    """Raise the drivers' errors, by whatever library they come, as `StoreError`."""
     try:
         yield
     except Exception as error:
-        if exhausted(error) or not isinstance(error.__cause__, sqlite3.Error):
+        if exhausted(error) or not isinstance(error.__cause__, database.ERRORS):
             raise
-        raise StoreError(
-            f"{Places.of(pipeline).registry / DATABASE}: {error.__cause__}; what serves is as it "
-            "was; give the same command again"
-        ) from error
+        raise database.outage(pipeline, error.__cause__) from error
 
 
 def workflows(pipeline: Pipeline, *, prefix: str | None = None) -> list[Known]:
     """All workflows in the database, oldest first, without starting anything; none where there is
     no database yet. Raises `StoreError` where it does not answer."""
-    if not pipeline.database and not (Places.of(pipeline).registry / DATABASE).exists():
+    if not database.exists(pipeline):
         return []
-    refuse_silent(pipeline)
     _silence()
-    client = DBOSClient(system_database_url=url(pipeline), serializer=DBOSPortableJSONSerializer())
-    try:
+    with _outages_named(pipeline), _client(pipeline) as client:
         found = client.list_workflows(
             workflow_id_prefix=prefix, load_input=False, load_output=False
         )
+    return [Known(one.workflow_id, one.status, one.app_version) for one in found]
+
+
+@contextmanager
+def _client(pipeline: Pipeline) -> Iterator[DBOSClient]:
+    """One that raises where the connection is lost, instead of waiting for it."""
+    client = DBOSClient(
+        system_database_url=database.url(pipeline),
+        dbos_system_schema=database.schema(pipeline),
+        serializer=DBOSPortableJSONSerializer(),
+        retry_connection_errors=False,
+    )
+    try:
+        yield client
     finally:
         client.destroy()
-    return [Known(one.workflow_id, one.status, one.app_version) for one in found]
+
+
+class _Waiting(logging.Handler):
+    """Says, once in a while, that DBOS waits for the database; everything else that it says is its
+    own affair."""
+
+    said = -math.inf
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """A line, where the last one was long ago."""
+        now = time.monotonic()
+        if record.msg.startswith(LOST) and now - self.said > SECONDS_BETWEEN_LINES:
+            self.said = now
+            warn("warning: the database of the workflows does not answer; this run waits for it")
 
 
 def _silence() -> None:
     """DBOS advertises a service and warns of SQLite at each start; our guide says what is true of
-    it."""
-    logging.getLogger("dbos").setLevel(logging.CRITICAL)
+    it. That it waits for the database is the only thing that people have to know."""
+    logger = logging.getLogger("dbos")
+    logger.setLevel(logging.WARNING)
+    if not any(isinstance(one, _Waiting) for one in logger.handlers):
+        logger.handlers = [_Waiting()]
+    logger.propagate = False

@@ -208,6 +208,7 @@ class _Loop:
         self._tick()
         self._save()
         self._tick()  # writing is no part of the next steps
+        self._tick()  # writing is no part of the next steps
 
     def _check_losses(self) -> None:
         first = self._state.step - len(self._losses) + 1
@@ -225,7 +226,7 @@ class _Loop:
                 raise NotFiniteError(f"{name} is not finite after step {self._state.step}")
 
     def _tick(self) -> float:
-        """Seconds since the last call, which are added to the training's own."""
+        """Seconds since the last call, which are added to those of the fit."""
         before, self._clock = self._clock, time.perf_counter()
         self._state.seconds += self._clock - before
         return self._clock - before

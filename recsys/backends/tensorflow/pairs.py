@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 
 from falconer.recsys.backends.tensorflow.merlin import Mlp, Table
 from falconer.recsys.backends.tensorflow.network import Arrays, Noise, Tensors, Weight
 from falconer.recsys.backends.torch.pairs.inputs import FieldBatch
-from falconer.recsys.backends.torch.pairs.network import SplitMlp
+from falconer.recsys.backends.torch.pairs.network import SplitMlp, TwoSided
 from falconer.recsys.backends.torch.pairs.tables import MixedTables, Tables
 from falconer.recsys.backends.torch.pairs.training import FieldTask
 from falconer.recsys.configs.pairs import PairsConfig
@@ -25,6 +25,18 @@ class Inputs:
 
     ids: Any
     numbers: Any
+
+
+class InputTable(Protocol):
+    """Encoded inputs of all users or items, row 0 of an unknown one, as torch tensors."""
+
+    @property
+    def ids(self) -> Any:
+        """[n + 1, F]."""
+
+    @property
+    def numbers(self) -> Any:
+        """[n + 1, C]."""
 
 
 class FieldTables:
@@ -85,14 +97,18 @@ class PairNetwork:
 
     weights: Mapping[str, Weight]
 
-    def __init__(self, task: FieldTask, config: PairsConfig) -> None:
-        self._target = task.model.fields.target
-        self._smoothing = config.label_smoothing
-        items = task.encoder.items
+    def __init__(self, twin: TwoSided, items: InputTable, config: PairsConfig) -> None:
+        """`items` is the table that pairs name their items by: row 0 is the unknown one."""
+        self._target, self._smoothing = twin.fields.target, config.label_smoothing
         self._item_ids = tf.constant(items.ids.cpu().numpy())
         self._item_numbers = tf.constant(items.numbers.cpu().numpy())
-        query = task.model.query_fields
+        query = twin.query_fields
         self._n_ids, self._n_numbers = len(query.categorical), len(query.numeric)
+
+    @classmethod
+    def of(cls, task: FieldTask, config: Any) -> PairNetwork:
+        """The twin of a task's model."""
+        return cls(task.model, task.encoder.items, config)
 
     def arrays(self, batch: FieldBatch) -> Arrays:
         """Queries' inputs [B, ...], rows [B, K] of the table of items, labels [B, K]."""

@@ -10,8 +10,18 @@ import numpy as np
 
 from falconer.recsys.backends.tensorflow import keras, tf
 from falconer.recsys.backends.tensorflow.layers import dense, embedding, normalisation
-from falconer.recsys.backends.tensorflow.network import Arrays, Noise, Tensors, Weight, dropout
+from falconer.recsys.backends.tensorflow.network import (
+    Arrays,
+    Noise,
+    Tensors,
+    Weight,
+    dropout,
+    start_from,
+)
+from falconer.recsys.backends.tensorflow.serving import Served, fixed
+from falconer.recsys.backends.torch.graphs import Graph
 from falconer.recsys.backends.torch.sequences.batches import SequenceBatch
+from falconer.recsys.backends.torch.sequences.scorer import SequenceModel
 from falconer.recsys.backends.torch.sequences.training import SequenceTask
 from falconer.recsys.configs.sequences import SequenceConfig
 
@@ -70,10 +80,10 @@ class Block:
 class SequenceNetwork:
     """Twin of `falconer.recsys.backends.torch.sequences.scorer.SequenceModel`, with its loss."""
 
-    def __init__(self, task: SequenceTask, config: SequenceConfig) -> None:
-        self._config, twin = config, task.model
-        self._n_items = twin.n_items
-        self._log_chance = _log_chance(task.popularity, config.negative_alpha)
+    def __init__(self, twin: SequenceModel, popularity: Any, config: SequenceConfig) -> None:
+        """`popularity` [n_items]: events of each item, which negatives are drawn by."""
+        self._config, self._n_items = config, twin.n_items
+        self._log_chance = _log_chance(popularity, config.negative_alpha)
         n_tokens, dim = twin.encoder.items.weight.shape
         self._items, items = embedding("encoder.items", n_tokens, dim)
         self._positions, positions = embedding("encoder.positions", config.max_length, dim)
@@ -85,6 +95,11 @@ class SequenceNetwork:
         self.weights: dict[str, Weight] = {**items, **positions, **norm}
         for block in self._blocks:
             self.weights |= block.weights
+
+    @classmethod
+    def of(cls, task: SequenceTask, config: Any) -> SequenceNetwork:
+        """The twin of a task's model."""
+        return cls(task.model, task.popularity, config)
 
     def arrays(self, batch: SequenceBatch) -> Arrays:
         """As `SequenceBatch`; no negatives are an empty array."""
@@ -113,16 +128,23 @@ class SequenceNetwork:
         """[n_items], or None."""
         return None
 
+    def of_catalogue(self, hidden: Any) -> Any:
+        """[T, d] -> [T, n_items]: before the softmax."""
+        scores, bias = tf.matmul(hidden, self._vectors(), transpose_b=True), self.item_bias()
+        return scores if bias is None else scores + bias
+
+    def _vectors(self) -> Any:
+        return self._items.embeddings.value[: self._n_items]
+
     def loss(self, batch: Tensors, noise: Noise | None) -> Any:
         """The mean over the places; see `falconer.recsys.backends.torch.losses`."""
         hidden, answers = self.hidden(batch, noise), batch["answers"]
-        items, bias = self._items.embeddings.value[: self._n_items], self.item_bias()
         if self._config.loss == "softmax":
-            scores = tf.matmul(hidden, items, transpose_b=True)
-            scores = scores if bias is None else scores + bias
+            scores = self.of_catalogue(hidden)
             chosen = tf.gather(scores, answers, batch_dims=1)
             return tf.reduce_mean(tf.reduce_logsumexp(scores, 1) - chosen)
         negatives = batch["negatives"]
+        items, bias = self._vectors(), self.item_bias()
         positive = tf.reduce_sum(hidden * tf.gather(items, answers), 1)
         vectors = tf.gather(items, negatives)
         if len(negatives.shape) == 1:
@@ -148,6 +170,32 @@ class SequenceNetwork:
         beta = rate * (calibration * (1 - 1 / rate) + 1 / rate)
         against = tf.reduce_sum(tf.where(hits, 0.0, tf.math.log_sigmoid(-drawn)), 1)
         return -tf.reduce_mean(beta * tf.math.log_sigmoid(positive) + against) / (k + 1)
+
+
+def served_histories(network: SequenceNetwork, graph: Graph) -> Served:
+    """What a trained model's graph answers; twin of
+    `falconer.recsys.backends.torch.sequences.scorer.SequenceGraph`."""
+    module: Any = graph.module
+    model: SequenceModel = module.model
+    start_from(network, model)
+    popularity = fixed(module.popularity)
+
+    def answer(inputs: Tensors) -> Any:
+        history, size = inputs["history"], model.max_length
+        length = tf.reduce_sum(tf.cast(history >= 0, tf.int64), 1, keepdims=True)
+        kept = tf.minimum(length, model.room)
+        place = tf.range(size, dtype=tf.int64)[None]
+        source = tf.maximum(tf.minimum(length - kept + place, length - 1), 0)
+        items = tf.where(place < kept, tf.gather(history, source, batch_dims=1), 0)
+        if model.mask is not None:
+            items = tf.where(place == kept, tf.constant(model.mask, tf.int64), items)
+        asked = (kept + (model.mask is not None))[:, 0]
+        rows = tf.range(tf.shape(history, tf.int64)[0])
+        places = rows * size + tf.maximum(asked - 1, 0)
+        batch = {"items": items, "lengths": asked, "places": places}
+        return tf.where(length > 0, network.of_catalogue(network.hidden(batch, None)), popularity)
+
+    return Served(answer, [popularity, *(w.variable for w in network.weights.values())])
 
 
 def _log_chance(counts: Any, alpha: float) -> Any:

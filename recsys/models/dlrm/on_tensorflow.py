@@ -11,9 +11,18 @@ from falconer.recsys.backends.tensorflow import tf
 from falconer.recsys.backends.tensorflow.loop import fit_with, on_host
 from falconer.recsys.backends.tensorflow.merlin import Mlp, products
 from falconer.recsys.backends.tensorflow.network import Noise
-from falconer.recsys.backends.tensorflow.pairs import FieldTables, Inputs, PairNetwork, split_mlp
+from falconer.recsys.backends.tensorflow.pairs import (
+    FieldTables,
+    Inputs,
+    InputTable,
+    PairNetwork,
+    split_mlp,
+)
+from falconer.recsys.backends.tensorflow.served_pairs import served_pairs
+from falconer.recsys.backends.tensorflow.serving import Served
+from falconer.recsys.backends.torch.graphs import Graph
+from falconer.recsys.backends.torch.pairs.network import TwoSided
 from falconer.recsys.backends.torch.pairs.scorers import ListScorer, PairRanker
-from falconer.recsys.backends.torch.pairs.training import FieldTask
 from falconer.recsys.models.dlrm import on_torch
 from falconer.recsys.models.dlrm.config import DlrmConfig
 
@@ -50,9 +59,8 @@ def _bottom(prefix: str, twin: on_torch.Bottom) -> Mlp:
 class DlrmNetwork(PairNetwork):
     """Twin of `falconer.recsys.models.dlrm.on_torch.Dlrm`."""
 
-    def __init__(self, task: FieldTask, config: DlrmConfig) -> None:
-        super().__init__(task, config)
-        twin = task.model
+    def __init__(self, twin: TwoSided, items: InputTable, config: DlrmConfig) -> None:
+        super().__init__(twin, items, config)
         assert isinstance(twin, on_torch.Dlrm)
         self._query, self._item = Side("query", twin.query), Side("item", twin.item)
         self._n_between = twin.query.n_vectors * twin.item.n_vectors
@@ -70,7 +78,12 @@ class DlrmNetwork(PairNetwork):
         return self._top(tf.concat(columns, 1), noise)[:, 0]
 
 
+def served(graph: Graph, config: DlrmConfig) -> Served:
+    """What a trained model's graph answers."""
+    return served_pairs(lambda twin, items: DlrmNetwork(twin, items, config), graph)
+
+
 def train(config: DlrmConfig, data: Dataset, run: Run) -> ListScorer | PairRanker:
     """As on torch; raises `ConfigError` too for a knob that TensorFlow does not honour."""
-    fit = fit_with(lambda task: DlrmNetwork(task, config), config.training.device)
+    fit = fit_with(lambda task: DlrmNetwork.of(task, config), config.training.device)
     return on_torch.train(on_host(config), data, run, fit=fit)

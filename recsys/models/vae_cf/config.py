@@ -53,3 +53,8 @@ class VaeCfConfig(ModelConfig):
     """Length of the lists that validation judges: `monitor` is "ndcg@<valid_k>" or
     "hit_rate@<valid_k>"."""
     training: VaeCfTraining = VaeCfTraining()
+
+    def beta(self, batch: int) -> float:
+        """Weight of the divergence in a batch, which is counted from 0 over all epochs."""
+        steps = self.anneal_steps
+        return min(self.anneal_cap, batch / steps) if steps else self.anneal_cap

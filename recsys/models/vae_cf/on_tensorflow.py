@@ -12,11 +12,13 @@ from falconer.pipelines.runs import Run
 from falconer.recsys.backends.tensorflow import keras, tf
 from falconer.recsys.backends.tensorflow.layers import dense
 from falconer.recsys.backends.tensorflow.loop import fit_with, on_host
-from falconer.recsys.backends.tensorflow.network import Arrays, Noise, Tensors, Weight
+from falconer.recsys.backends.tensorflow.network import Arrays, Noise, Tensors, Weight, start_from
+from falconer.recsys.backends.tensorflow.serving import Served, fixed
+from falconer.recsys.backends.torch.graphs import Graph
 from falconer.recsys.backends.torch.item_sets.batches import ProfileBatch
 from falconer.recsys.models.vae_cf import on_torch
 from falconer.recsys.models.vae_cf.config import VaeCfConfig
-from falconer.recsys.models.vae_cf.on_torch import VaeCf, VaeCfScorer, VaeCfTask
+from falconer.recsys.models.vae_cf.on_torch import VaeCf, VaeCfScorer
 
 load = on_torch.load
 
@@ -24,9 +26,8 @@ load = on_torch.load
 class VaeCfNetwork:
     """Twin of `falconer.recsys.models.vae_cf.on_torch.VaeCf`."""
 
-    def __init__(self, task: VaeCfTask, config: VaeCfConfig) -> None:
-        twin: VaeCf = task.model
-        self._task, self._config, self._variational = task, config, twin.variational
+    def __init__(self, twin: VaeCf, config: VaeCfConfig) -> None:
+        self._config, self._variational = config, twin.variational
         n, width = twin.input.shape
         self._input = tf.Variable(tf.zeros([n, width]))
         self._input_bias = tf.Variable(tf.zeros([width]))
@@ -51,7 +52,7 @@ class VaeCfNetwork:
             "items": profiles.items.numpy(),
             "rows": profiles.rows.numpy(),
             "lengths": profiles.lengths.numpy(),
-            "beta": np.array(self._task.beta(batch.number), np.float32),
+            "beta": np.array(self._config.beta(batch.number), np.float32),
         }
 
     def loss(self, batch: Tensors, noise: Noise | None) -> Any:
@@ -76,6 +77,11 @@ class VaeCfNetwork:
             return self._decoded(mean), divergence
         z = mean + noise.normal(tf.shape(mean)) * keras.ops.exp(0.5 * log_variance)
         return self._decoded(z), divergence
+
+    def of_weights(self, weights: Any) -> Any:
+        """Weights [N, n_items] of length 1 -> [N, n_items], as in evaluation."""
+        mean, _ = self._encoded(tf.matmul(weights, self._input) + self._input_bias)
+        return self._decoded(mean)
 
     def _first_layer(self, batch: Tensors, noise: Noise | None) -> Any:
         """[B, h_1] before its tanh: the sum of weight x row over each user's items."""
@@ -102,7 +108,39 @@ class VaeCfNetwork:
         return self._output(z)
 
 
+def served(graph: Graph, config: VaeCfConfig) -> Served:
+    """What a trained model's graph answers; twin of
+    `falconer.recsys.models.vae_cf.on_torch.VaeCfGraph`."""
+    module: Any = graph.module
+    network, popularity = VaeCfNetwork(module.model, config), fixed(module.popularity)
+    start_from(network, module.model)
+
+    def answer(inputs: Tensors) -> Any:
+        weights = recency_weights(inputs["history"], module.model.n_items, module.decay)
+        scores = network.of_weights(tf.math.l2_normalize(weights, 1, epsilon=1e-37))
+        return tf.where(tf.reduce_any(weights > 0, 1, keepdims=True), scores, popularity)
+
+    return Served(answer, [popularity, *(w.variable for w in network.weights.values())])
+
+
+def recency_weights(history: Any, n_items: int, decay: float) -> Any:
+    """[N, n_items] of histories int64 [N, L], oldest first and then -1: decay^position of each
+    distinct item, by its last occurrence, the newest at 0."""
+    there = history >= 0
+    n_rows, length = tf.unstack(tf.shape(history, tf.int64))
+    rows = tf.repeat(tf.range(n_rows)[:, None], length, 1)
+    cells = tf.stack([rows, tf.where(there, history, n_items)], 2)
+    place = tf.repeat(tf.range(length)[None], n_rows, 0)
+    never = tf.fill(tf.stack([n_rows, n_items + 1]), tf.constant(-1, tf.int64))
+    newest = tf.tensor_scatter_nd_max(never, cells, place)
+    last = tf.cast(there & (tf.gather_nd(newest, cells) == place), tf.float32)
+    position = tf.reduce_sum(last, 1, keepdims=True) - tf.cumsum(last, 1)
+    weights = last * tf.pow(decay, position)
+    table = tf.zeros(tf.stack([n_rows, n_items + 1]))
+    return tf.tensor_scatter_nd_add(table, cells, weights)[:, :n_items]
+
+
 def train(config: VaeCfConfig, data: Dataset, run: Run) -> VaeCfScorer:
     """As on torch; raises `ConfigError` too for a knob that TensorFlow does not honour."""
-    fit = fit_with(lambda task: VaeCfNetwork(task, config), config.training.device)
+    fit = fit_with(lambda task: VaeCfNetwork(task.model, config), config.training.device)
     return on_torch.train(on_host(config), data, run, fit=fit)

@@ -169,14 +169,9 @@ class VaeCfTask(Task[ProfileBatch]):
             left = profiles
         logits, divergence = self.model(left.items.long(), left.offsets, weights)
         losses: Tensor = (
-            negative_log_likelihood(logits, profiles) + self.beta(batch.number) * divergence
+            negative_log_likelihood(logits, profiles) + self._config.beta(batch.number) * divergence
         )
         return losses.mean()
-
-    def beta(self, number: int) -> float:
-        """Weight of the divergence in batch `number`, which is counted from 0 over all epochs."""
-        cap, steps = self._config.anneal_cap, self._config.anneal_steps
-        return min(cap, number / steps) if steps else cap
 
     def size(self, batch: ProfileBatch) -> int:
         """Users."""

@@ -12,10 +12,19 @@ from falconer.recsys.backends.tensorflow import tf
 from falconer.recsys.backends.tensorflow.loop import fit_with, on_host
 from falconer.recsys.backends.tensorflow.merlin import Table
 from falconer.recsys.backends.tensorflow.network import Noise, Weight
-from falconer.recsys.backends.tensorflow.pairs import FieldTables, Inputs, PairNetwork, split_mlp
+from falconer.recsys.backends.tensorflow.pairs import (
+    FieldTables,
+    Inputs,
+    InputTable,
+    PairNetwork,
+    split_mlp,
+)
+from falconer.recsys.backends.tensorflow.served_pairs import served_pairs
+from falconer.recsys.backends.tensorflow.serving import Served
+from falconer.recsys.backends.torch.graphs import Graph
 from falconer.recsys.backends.torch.pairs.inputs import Fields
+from falconer.recsys.backends.torch.pairs.network import TwoSided
 from falconer.recsys.backends.torch.pairs.scorers import ListScorer, PairRanker
-from falconer.recsys.backends.torch.pairs.training import FieldTask
 from falconer.recsys.models.wide_deep import on_torch
 from falconer.recsys.models.wide_deep.config import WideDeepConfig
 
@@ -70,9 +79,8 @@ class Cross:
 class WideDeepNetwork(PairNetwork):
     """Twin of `falconer.recsys.models.wide_deep.on_torch.WideDeep`."""
 
-    def __init__(self, task: FieldTask, config: WideDeepConfig) -> None:
-        super().__init__(task, config)
-        twin = task.model
+    def __init__(self, twin: TwoSided, items: InputTable, config: WideDeepConfig) -> None:
+        super().__init__(twin, items, config)
         assert isinstance(twin, on_torch.WideDeep)
         self._sides = (twin.query_fields, twin.item_fields)
         wide = (("wide.query", twin.wide.query), ("wide.item", twin.wide.item))
@@ -103,7 +111,12 @@ class WideDeepNetwork(PairNetwork):
         return sum((cross(ids) for cross in self._crosses), scores)
 
 
+def served(graph: Graph, config: WideDeepConfig) -> Served:
+    """What a trained model's graph answers."""
+    return served_pairs(lambda twin, items: WideDeepNetwork(twin, items, config), graph)
+
+
 def train(config: WideDeepConfig, data: Dataset, run: Run) -> ListScorer | PairRanker:
     """As on torch; raises `ConfigError` too for a knob that TensorFlow does not honour."""
-    fit = fit_with(lambda task: WideDeepNetwork(task, config), config.training.device)
+    fit = fit_with(lambda task: WideDeepNetwork.of(task, config), config.training.device)
     return on_torch.train(on_host(config), data, run, fit=fit)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.runs import Run
-from falconer.vision.detection import comparing, converting, stages
+from falconer.vision.detection import converting, stages
 from falconer.vision.detection.data import open_data
 from tests.support.small_training import FORKS
 from tests.support.squares import QUICK, write_folder
@@ -86,18 +86,6 @@ def test_the_model_directory_is_all_that_detecting_needs(
     weights.write_bytes(spoiled)
     with pytest.raises(ArtifactError, match="damaged"):
         stages.detect(copied, [picture], tmp_path / "c", threshold=0.0)
-
-
-def test_runs_are_compared_on_the_same_pictures_only(
-    trained: tuple[Path, Path], tmp_path: Path
-) -> None:
-    data, run = trained
-    text = comparing.table([run, run], "map@.5")
-    assert "0.0000 behind the first (0.0000 to 0.0000, within the noise)" in text
-    with pytest.raises(ConfigError, match="has no ndcg"):
-        comparing.table([run, run], "ndcg")
-    with pytest.raises(ArtifactError, match="judge the run"):
-        comparing.table([stages.train("ssd", str(data), tmp_path, overrides=QUICK)], "map")
 
 
 def test_a_model_is_not_judged_on_other_classes(trained: tuple[Path, Path], tmp_path: Path) -> None:

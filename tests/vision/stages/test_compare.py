@@ -1,129 +1,115 @@
-"""Runs side by side, recipes without their parts, and cross-validation: what they write is true,
-and what has finished is not trained again."""
+"""Evaluated runs side by side: who leads, whether it is more than chance, and who cannot be
+compared."""
 
 from __future__ import annotations
 
-import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from falconer.pipelines.errors import ConfigError
-from falconer.vision.ablation import WHOLE, variants
-from falconer.vision.config import AugmentConfig, ImageTraining, VisionConfig
-from falconer.vision.recipe import load_recipe
-from falconer.vision.stages.compare import (
-    AblationConfig,
-    CrossConfig,
-    ablate,
-    compare,
-    crossvalidate,
-)
+from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.vision.detection import stages as detection
+from falconer.vision.stages.compare import compare
 from falconer.vision.stages.evaluate import evaluate
-from falconer.vision.stages.train import train
-from tests.support.pictures import SMALL, colour_folder
-
-QUICK = [*SMALL, "training.epochs=1", "first_look=false"]
+from falconer.workflows import cli
+from tests.support.pictures import colour_folder
+from tests.support.squares import write_folder
+from tests.support.vision_runs import classifier_run, detector_run
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    place = tmp_path_factory.mktemp("vision")
-    colour_folder(place / "photos", n=15)
-    return place
+    return tmp_path_factory.mktemp("compared")
 
 
-def test_each_part_that_is_on_is_left_out_once() -> None:
-    config = VisionConfig(
-        augment=AugmentConfig(crop="padded", flip=True, cutmix=1.0),
-        training=ImageTraining(label_smoothing=0.1, ema_decay=0.9, weight_decay=1e-4),
-    )
-    found = variants(config)
-    assert list(found) == [
-        WHOLE,
-        "no crop",
-        "no flip",
-        "no cutmix",
-        "no label_smoothing",
-        "no ema_decay",
-        "no weight_decay",
-        "no schedule",
-        "decay everywhere",
-    ]
-    assert found["no flip"].augment == config.augment.model_copy(update={"flip": False})
-    assert found["no ema_decay"].training.ema_decay is None
-    assert len({variant.model_dump_json() for variant in found.values()}) == len(found)
-
-
-@pytest.mark.parametrize(
-    "name", ["small-pictures", "small-pictures-modern", "resnet50-nvidia", "resnet50-modern"]
-)
-def test_the_parts_of_our_recipes_can_be_left_out(name: str) -> None:
-    assert len(variants(load_recipe(name))) > 4
-
-
-def test_an_ablation_is_a_page_and_goes_on_where_it_stopped(place: Path) -> None:
-    arguments = ("small-pictures", str(place / "photos"), place / "runs")
-    overrides = [
-        *QUICK,
-        'augment.crop="none"',
-        "training.weight_decay=0",
-        "training.warmup_steps=0",
-    ]
-    config = AblationConfig(seeds=2, fold="test")
-    kept = place / "pictures"
-    page = ablate(*arguments, overrides=overrides, pictures=kept, config=config)
-    assert "no flip" in page.read_text()
-    report = json.loads((page.parent / "ablation.json").read_text())
-    assert [row["label"] for row in report["rows"]] == [WHOLE, "no flip", "no schedule"]
-    assert all(len(row["seeds"]) == 2 for row in report["rows"])
-    first = report["rows"][1]
-    means = [sum(row["seeds"]) / 2 for row in report["rows"]]
-    assert first["difference"]["difference"] == pytest.approx(means[0] - means[1])
-    before = {path: path.stat().st_mtime_ns for path in page.parent.glob("*/model/model.json")}
-    assert len(before) == 6
-    ablate(*arguments, overrides=overrides, pictures=kept, config=config)
-    assert before == {path: path.stat().st_mtime_ns for path in before}
-
-
-def test_cross_validation_judges_every_picture_once(place: Path) -> None:
-    out = crossvalidate(
-        "small-pictures",
-        str(place / "photos"),
-        place / "runs",
-        overrides=[*SMALL, "training.epochs=8", "first_look=false"],
-        pictures=place / "pictures",
-        config=CrossConfig(folds=3, resamples=200),
-    )
-    report = json.loads((out / "report.json").read_text())
-    assert report["n"] == 45
-    assert report["metrics"]["top1"]["mean"] > 0.6
-    assert (out / "report.html").is_file()
-
-
-def test_runs_on_the_same_pictures_are_compared(place: Path) -> None:
-    runs = [
-        train(
-            "small-pictures",
-            str(place / "photos"),
-            place / "runs",
-            overrides=[*QUICK, f"seed={seed}"],
-            pictures=place / "pictures",
-            run_id=f"compared{seed}",
-        )
-        for seed in (0, 1)
-    ]
+@pytest.fixture(scope="module")
+def classifiers(place: Path) -> list[Path]:
+    photos = colour_folder(place / "photos", n=15)
+    runs = [classifier_run(place, photos, seed=seed) for seed in (0, 1)]
     for run in runs:
         evaluate(run)
-    page = compare(runs, out=place / "comparison.html").read_text()
+    return runs
+
+
+@pytest.fixture(scope="module")
+def detectors(place: Path) -> list[Path]:
+    squares = write_folder(place / "squares")
+    return [detection.evaluate(detector_run(place, squares, seed=seed)) for seed in (0, 1)]
+
+
+def test_classifiers_on_the_same_pictures(
+    classifiers: list[Path], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = compare(classifiers, out=place / "comparison.html").read_text(encoding="utf-8")
     assert "Paired differences" in page
-    assert "small-pictures, seed 1" in page
+    assert "drawn, seed 1" in page
+    printed = capsys.readouterr().out
+    assert "top1, 9 pictures of test" in printed
+    assert "behind the first" in printed
     with pytest.raises(ConfigError, match="is not kept for each picture"):
-        compare(runs, out=place / "comparison.html", metric="macro_f1")
-    evaluate(runs[1], fold="valid")
-    (runs[1] / "test").rename(runs[1] / "kept")
-    (runs[1] / "valid").rename(runs[1] / "test")
-    with pytest.raises(ConfigError, match="were not judged on the same pictures"):
-        compare(runs, out=place / "comparison.html")
+        compare(classifiers, out=place / "comparison.html", metric="macro_f1")
     with pytest.raises(ConfigError, match="two runs or more"):
-        compare(runs[:1], out=place / "comparison.html")
+        compare(classifiers[:1], out=place / "comparison.html")
+
+
+def test_classifiers_on_other_pictures_are_refused(
+    classifiers: list[Path], place: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(classifiers[1], other)
+    evaluate(other, fold="valid")
+    shutil.rmtree(other / "test")
+    (other / "valid").rename(other / "test")
+    with pytest.raises(ConfigError, match="were not judged on the same pictures"):
+        compare([classifiers[0], other], out=place / "comparison.html")
+
+
+def test_pooled_answers_of_cross_validations(classifiers: list[Path], tmp_path: Path) -> None:
+    folders = []
+    for number, run in enumerate(classifiers):
+        folders.append(tmp_path / str(number))
+        shutil.copytree(run / "test", folders[-1] / "all")
+    page = compare(folders, out=tmp_path / "comparison.html")
+    assert "Paired differences" in page.read_text(encoding="utf-8")
+
+
+def test_detectors_on_the_same_pictures(
+    detectors: list[Path], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = compare(detectors, out=place / "boxes.html").read_text(encoding="utf-8")
+    assert "Paired differences" in page
+    printed = capsys.readouterr().out
+    assert "map@.5, 2 pictures of test" in printed
+    assert "within the noise" in printed
+    with pytest.raises(ConfigError, match="has no ndcg"):
+        compare(detectors, out=place / "boxes.html", metric="ndcg")
+    with pytest.raises(ConfigError, match=r"was judged on test.*--split val"):
+        compare(detectors, out=place / "boxes.html", fold="valid")
+
+
+def test_detectors_that_were_not_judged_alike_are_refused(
+    detectors: list[Path], place: Path, tmp_path: Path
+) -> None:
+    fresh = detector_run(tmp_path, place / "squares")
+    with pytest.raises(ArtifactError, match="judge the run with"):
+        compare([detectors[0], fresh], out=tmp_path / "c.html")
+    detection.evaluate(fresh, split="val")
+    with pytest.raises(ArtifactError, match="other pictures or boxes"):
+        compare([detectors[0], fresh], out=tmp_path / "c.html")
+
+
+def test_the_general_command_compares_runs_of_pictures(
+    classifiers: list[Path],
+    detectors: list[Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for runs in (classifiers, detectors):
+        out = tmp_path / "page.html"
+        assert cli.run(["compare", *map(str, runs), "--out", str(out)]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == str(out)
+    assert cli.run(["compare", str(classifiers[0]), str(detectors[0])]) == 2
+    assert "classifiers and detectors are not judged alike" in capsys.readouterr().err
+    assert cli.run(["compare", *map(str, classifiers), "--set", "seed=1"]) == 2
+    assert "without --data and --set" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from falconer.pipelines.errors import ConfigError
-from falconer.workflows.retraining import schedule, store
+from falconer.workflows.retraining import database, schedule, store
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.pipeline import retrain
 from falconer.workflows.retraining.places import DECISION, Places
@@ -42,10 +42,10 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 
 def rows(shop: Pipeline, query: str) -> list[tuple[object, ...]]:
-    with sqlite3.connect(Places.of(shop).registry / store.DATABASE) as database:
-        found = database.execute(query).fetchall()
-        database.commit()
-    database.close()
+    with sqlite3.connect(Places.of(shop).registry / database.FILE) as connection:
+        found = connection.execute(query).fetchall()
+        connection.commit()
+    connection.close()
     return found
 
 

@@ -37,10 +37,10 @@ def test_every_window_ends_in_one_of_the_five_outcomes(undisturbed: tuple[Month,
 def test_killed_at_random_moments_it_ends_with_the_same_result(
     fresh: Month, undisturbed: tuple[Month, float], tmp_path: Path
 ) -> None:
-    month, seconds = undisturbed
+    month, _ = undisturbed
     again = months.copy_of(fresh, tmp_path / "killed")
-    killed = months.run_killed(again, 3, work=seconds / 2, rng=random.Random(1))
-    assert killed >= 1
+    killed = months.run_killed(again, 3, random.Random(1))
+    assert killed, "at least once"
     assert months.result(again) == months.result(month)
 
 

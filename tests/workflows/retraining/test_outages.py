@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from falconer.pipelines.errors import ConfigError, ExhaustedError
-from falconer.workflows.retraining import champions, schedule, steps, store
+from falconer.workflows.retraining import champions, database, schedule, steps
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.pipeline import retrain
 from falconer.workflows.retraining.places import DECISION, Places
@@ -48,16 +48,16 @@ def _the_champion_serves_on(shop: Pipeline) -> Iterator[None]:
 @contextmanager
 def locked(shop: Pipeline) -> Iterator[None]:
     """Another program holds the database of the workflows."""
-    path = Places.of(shop).registry / store.DATABASE
+    path = Places.of(shop).registry / database.FILE
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("begin exclusive")
         yield
 
 
 def test_the_database_is_locked(shop: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "SECONDS_TO_ANSWER", 0.05)
+    monkeypatch.setattr(database, "SECONDS_TO_ANSWER", 0.05)
     with locked(shop):
-        with pytest.raises(store.StoreError, match="database is locked"):
+        with pytest.raises(database.StoreError, match="database is locked"):
             retrain(shop, shop.window(orders.SECOND))
         found = status(shop, TODAY)
         assert any("cannot be reached (database is locked)" in text for text in found["alarms"])

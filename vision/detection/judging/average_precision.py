@@ -7,8 +7,9 @@ detections. A resample of the pictures is another set of weights: nothing is mat
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import product
 
 import numpy as np
@@ -199,31 +200,46 @@ class AveragePrecision:
         """How the detections of one class were matched."""
         return self._matches[label, area]
 
-    def metrics(self, weights: Float64 | None = None) -> dict[str, float]:
+    def metrics(
+        self, weights: Float64 | None = None, *, names: Sequence[str] | None = None
+    ) -> dict[str, float]:
         """`map`, `map@.5`, `map@.75`, by size, by class (`ap@.5 <class>`), and `recall@<n>`.
 
         `map` is the mean over classes and the overlaps 0.5, 0.55, ... 0.95 of the precision at 101
         recalls; classes without a true box are left out, NaN where none is left (the COCO API says
-        -1). `weights` float64[P]: how often each picture counts, once without.
+        -1). `weights` float64[P]: how often each picture counts, once without. `names`: those
+        wanted, all without.
         """
         weights = np.ones(self.n_pictures) if weights is None else weights
+
+        @cache
+        def curve(label: int, area: str = "all") -> Float64 | None:
+            return precision_at_recalls(self._matches[label, area], weights)
+
         labels = range(len(self.classes))
-        curves = {
-            (label, area): precision_at_recalls(self._matches[label, area], weights)
-            for label, area in self._matches
+
+        def mean_curve(area: str) -> float:
+            return _mean([curve(label, area) for label in labels])
+
+        def at_step(step: int, of: Sequence[int]) -> float:
+            return _mean([_at(curve(label), step) for label in of])
+
+        def recall(most: int) -> float:
+            matches = [self._matches[label, "all"].up_to(most) for label in labels]
+            return _mean([recall_of(one, weights) for one in matches])
+
+        ways: dict[str, Callable[[], float]] = {
+            "map": partial(mean_curve, "all"),
+            "map@.5": partial(at_step, 0, labels),
+            "map@.75": partial(at_step, 5, labels),
         }
-        found = {"map": _mean([curves[label, "all"] for label in labels])}
-        for name, step in (("map@.5", 0), ("map@.75", 5)):
-            found[name] = _mean([_at(curves[label, "all"], step) for label in labels])
-        for area in AREAS:
-            if area != "all":
-                found[f"map {area}"] = _mean([curves[label, area] for label in labels])
+        for area in list(AREAS)[1:]:
+            ways[f"map {area}"] = partial(mean_curve, area)
         for most in MOST:
-            recalls = [recall_of(self._matches[x, "all"].up_to(most), weights) for x in labels]
-            found[f"recall@{most}"] = _mean(recalls)
+            ways[f"recall@{most}"] = partial(recall, most)
         for label, name in enumerate(self.classes):
-            found[f"ap@.5 {name}"] = _mean([_at(curves[label, "all"], 0)])
-        return found
+            ways[f"ap@.5 {name}"] = partial(at_step, 0, (label,))
+        return {name: ways[name]() for name in names or ways}
 
 
 def _at(curve: Float64 | None, step: int) -> Float64 | None:

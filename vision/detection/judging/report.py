@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,13 +51,24 @@ class DetectionReport(Config):
     resamples: int = RESAMPLES
     seed: int = 0
 
+    @property
+    def n(self) -> int:
+        """What intervals are over: the pictures."""
+        return self.n_pictures
+
 
 @dataclass(frozen=True)
 class JudgedDetector:
-    """A report, and what resampling its pictures needs."""
+    """A report, with the true boxes and the detections of each picture that it is about."""
 
     report: DetectionReport
-    precision: AveragePrecision
+    truths: Sequence[Truth]
+    founds: Sequence[Found]
+
+    @cached_property
+    def precision(self) -> AveragePrecision:
+        """For any weights of the pictures."""
+        return AveragePrecision(self.truths, self.founds, self.report.classes)
 
 
 def estimates(
@@ -105,30 +117,9 @@ def judge(
     truths: Sequence[Truth],
     founds: Sequence[Found],
     facts: DetectionReport,
-) -> JudgedDetector:
+) -> DetectionReport:
     """Fill the metrics and errors of a report whose other facts are given."""
     precision = AveragePrecision(truths, founds, facts.classes)
     metrics = estimates(precision, resamples=facts.resamples, level=facts.level, seed=facts.seed)
     errors = {} if facts.threshold is None else error_kinds(truths, founds, facts.threshold)
-    report = facts.model_copy(update={"metrics": metrics, "errors": errors})
-    return JudgedDetector(report, precision)
-
-
-def difference(
-    first: JudgedDetector, second: JudgedDetector, metric: str
-) -> tuple[float, float, float]:
-    """first - second on one metric, with its interval: both on the same resampled pictures.
-
-    A mean over pictures it is not (precision is ranked over all of them), so there is no test
-    beside the interval. Both were judged on the same pictures in the same order.
-    """
-    made = first.report
-    weights = picture_weights(first.precision.n_pictures, resamples=made.resamples, seed=made.seed)
-    gaps = [
-        first.precision.metrics(one)[metric] - second.precision.metrics(one)[metric]
-        for one in weights
-    ]
-    tail = (1 - made.level) / 2
-    low, high = np.nanquantile(gaps, [tail, 1 - tail])
-    point = first.precision.metrics()[metric] - second.precision.metrics()[metric]
-    return point, float(low), float(high)
+    return facts.model_copy(update={"metrics": metrics, "errors": errors})

@@ -202,16 +202,15 @@ def test_dropout_scales_what_is_left_and_spares_the_target() -> None:
 
 
 def test_beta_rises_in_a_straight_line_to_its_cap() -> None:
-    model, config = network(anneal_cap=0.2, anneal_steps=50)
-    assert [task_of(model, config).beta(number) for number in (0, 5, 10, 11, 500)] == [
+    _, config = network(anneal_cap=0.2, anneal_steps=50)
+    assert [config.beta(number) for number in (0, 5, 10, 11, 500)] == [
         0.0,
         0.1,
         0.2,
         0.2,
         0.2,
     ]
-    at_once = task_of(model, config.model_copy(update={"anneal_steps": 0}))
-    assert at_once.beta(0) == 0.2
+    assert config.model_copy(update={"anneal_steps": 0}).beta(0) == 0.2
 
 
 def test_only_matrices_are_decayed() -> None:
@@ -260,15 +259,15 @@ def test_a_training_goes_on_to_the_same_bytes_while_beta_rises(
     config = small(anneal_cap=1.0, anneal_steps=10, valid_k=3, training=training)
     whole, parts = new_run(tmp_path), new_run(tmp_path)
     expected = on_torch.train(config, board, whole)
-    usual = VaeCfTask.beta
+    usual = VaeCfConfig.beta
 
     def ends_at(number: int) -> None:
-        def beta(self: VaeCfTask, batch: int) -> float:
+        def beta(self: VaeCfConfig, batch: int) -> float:
             if batch == number:
                 raise EndedError
             return usual(self, batch)
 
-        monkeypatch.setattr(VaeCfTask, "beta", beta)
+        monkeypatch.setattr(VaeCfConfig, "beta", beta)
 
     for number in (3, 4, 11):
         ends_at(number)
