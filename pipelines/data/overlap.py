@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from falconer.pipelines import parquet
@@ -37,7 +37,7 @@ def smallest(hashes: Hashes, n: int) -> Hashes:
         low = np.unique(hashes[hashes < np.uint64(2**64 * 2 * n // len(hashes))])
         if len(low) >= n:
             return cast(Hashes, low[:n])
-    return cast(Hashes, pl.Series(hashes).unique().sort().head(n).to_numpy())
+    return cast(Hashes, np.sort(pa.array(hashes).unique().to_numpy())[:n])
 
 
 def part_file(part: str) -> str:
