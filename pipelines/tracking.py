@@ -142,7 +142,7 @@ def _opened(database: Path) -> MlflowClient:
 def _is_database(path: Path) -> bool:
     """Whether SQLite reads MLflow's version in it: MLflow itself tries again for minutes."""
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=ro", uri=True)) as db:
+        with closing(sqlite3.connect(f"file:{quote(str(path.resolve()))}?mode=rw", uri=True)) as db:
             versions = db.execute("select version_num from alembic_version").fetchall()
             return len(versions) == 1 and db.execute("pragma quick_check(1)").fetchone() == ("ok",)
     except sqlite3.DatabaseError as error:
