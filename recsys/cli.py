@@ -69,12 +69,17 @@ def train(
             "--refit", metavar="RUN", help="Train this run's model anew, on validation too."
         ),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="RUN", help="Start from this run's weights."),
+    ] = None,
 ) -> None:
     """Train a recommender on a dataset; the last line printed is the run directory.
 
     A run that was killed or interrupted goes on from its last checkpoint with --resume, as if
     nothing had happened. --refit trains a finished run's model anew on train and validation, with
-    its knobs and as many epochs as it chose.
+    its knobs and as many epochs as it chose. --from starts from a finished run's weights, on a
+    dataset that continues that run's.
 
     Example: falconer train ease --data data/shop/1f2e3d4c5b6a7988 --set model.l2=500
     """
@@ -83,10 +88,10 @@ def train(
     from falconer.recsys import stages
 
     if resume is not None or refit is not None:
-        if recipe is not None or sets or (resume and refit):
+        if recipe is not None or sets or start or (resume and refit):
             raise ConfigError(
-                "--resume and --refit take a run's own recipe: leave out the recipe and --set, and "
-                "give one of the two"
+                "--resume and --refit take a run's own recipe: leave out the recipe, --set and "
+                "--from, and give one of the two"
             )
         say_written(
             stages.resume(resume, data_path=data)
@@ -99,7 +104,7 @@ def train(
             "--resume RUN"
         )
     else:
-        say_written(stages.train(recipe, data, runs, overrides=sets or []))
+        say_written(stages.train(recipe, data, runs, overrides=sets or [], start=start))
 
 
 @app.command()

@@ -17,7 +17,13 @@ from pydantic import Field, ValidationError
 from falconer.pipelines.config import Config, parse
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.files import atomic_directory, checksums, read_json, write_json
+from falconer.pipelines.files import (
+    atomic_directory,
+    checksums,
+    identity_of,
+    read_json,
+    write_json,
+)
 from falconer.pipelines.models.registry import Implementation, Registry
 
 FORMAT_VERSION = 1
@@ -54,6 +60,13 @@ def save(target: Path, model: Savable, card: Card) -> None:
         model.save(partial)
         whole = card.model_copy(update={"content": checksums(partial, leave_out=(CARD,))})
         write_json(partial / CARD, whole.model_dump(mode="json"))
+
+
+def hash_of(directory: Path) -> str:
+    """16 hex digits over all files of a model directory; `ArtifactError` where there is none."""
+    if not directory.is_dir():
+        raise ArtifactError(f"{directory.parent}: has no model")
+    return identity_of(checksums(directory))
 
 
 def read_card(directory: Path, kind: type[K]) -> K:

@@ -37,6 +37,9 @@ class ModelConfig(Config):
     reads_weights: ClassVar[bool] = False
     """Train events count as much as their weight says, where the dataset has weights; a query's
     history has none."""
+    warm_starts: ClassVar[tuple[str, ...]] = ()
+    """Backends on which a training for lists can start from a trained run's weights on a dataset
+    that this one continues (`falconer train --from`)."""
     order_aware: ClassVar[bool] = False
     """The order of a history matters to the scores."""
     deterministic: ClassVar[bool] = True

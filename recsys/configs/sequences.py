@@ -28,6 +28,7 @@ class SequenceConfig(ModelConfig):
 
     needs_times: ClassVar[bool] = True
     order_aware: ClassVar[bool] = True
+    warm_starts: ClassVar[tuple[str, ...]] = ("torch",)
 
     order: Literal["time", "source"] = "time"
     """What puts a user's events in order: their times, which the dataset must then have, or, where

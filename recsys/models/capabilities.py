@@ -19,6 +19,7 @@ discovers     items outside the history are ranked personally too
 folds in      answers for users who came after training,
 from their history; others answer by popularity
 order         the order of the history counts
+starts        can start from a run's weights, on this backend (falconer train --from)
 needs         what a dataset must have
 repeats       training again gives the same bytes on a CPU, with the default knobs
 package       whose it is"""
@@ -57,6 +58,7 @@ def _row(name: str, model: Model[ModelConfig]) -> Mapping[str, str]:
         "discovers": _mark(config.discovers),
         "folds in": _mark(config.folds_in),
         "order": _mark(config.order_aware),
+        "starts": ", ".join(config.warm_starts) or "-",
         "needs": ", ".join(_needs(model)),
         "repeats": _mark(config.deterministic),
         "package": model.package or "falconer",

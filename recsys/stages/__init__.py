@@ -3,6 +3,7 @@
 from falconer.recsys.stages.answering import RecommendConfig, predict, recommend
 from falconer.recsys.stages.comparison import compare
 from falconer.recsys.stages.evaluation import evaluate
+from falconer.recsys.stages.starting import refuse_start
 from falconer.recsys.stages.training import refit, resume, train
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "predict",
     "recommend",
     "refit",
+    "refuse_start",
     "resume",
     "train",
 ]

@@ -20,6 +20,7 @@ from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
 from falconer.pipelines.models.recipe import frozen, thaw
 from falconer.pipelines.runs import Run, Watch
 from falconer.pipelines.training.refit import CHOSEN, REFIT
+from falconer.pipelines.training.start import STARTS_FROM
 from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.models import registry
 from falconer.recsys.models.recipe import load_recipe
@@ -28,6 +29,7 @@ from falconer.recsys.models.saved import save_model
 from falconer.recsys.models.train_checks import refuse_or_note
 from falconer.recsys.recommending.top_k import threads
 from falconer.recsys.stages.finished import REFIT_OF, dataset_of, finished_run
+from falconer.recsys.stages.starting import start_facts
 
 
 def train(
@@ -39,15 +41,16 @@ def train(
     run_id: str | None = None,
     watch: Watch | None = None,
     facts: Mapping[str, Any] | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Train a recipe (its name, a TOML file, or a model's name) on a dataset; returns the run
     directory.
 
     `watch` sees the metrics while it trains, and may end it with `runs.StoppedError`; `facts` go
-    into `run.json` too.
+    into `run.json` too. It starts from the weights of the run `start`, where that is given.
 
-    Raises `ConfigError` for a wrong recipe and `ArtifactError` for a wrong dataset, both before a
-    run is begun.
+    Raises `ConfigError` for a wrong recipe, and where its model cannot start from that run, and
+    `ArtifactError` for a wrong dataset, both before a run is begun.
     """
     implementation, config = load_recipe(recipe, overrides)
     data = Dataset.open(data_path)
@@ -60,6 +63,7 @@ def train(
     }
     about |= {"knobs": changed_knobs(recipe, config, overrides)}
     about |= {"selected_on": _selected_on(config, data), **(facts or {})}
+    about |= start_facts(start, implementation, config, data) if start else {}
     with runs.start(
         runs_root,
         model=implementation.name,
@@ -138,6 +142,11 @@ def chosen_epochs(run: Run) -> Mapping[str, float]:
 
 def _epochs_to_repeat(chosen: Run, config: ModelConfig, data: Dataset) -> dict[str, Any]:
     """What the loop is told of how long to train; nothing for a model without epochs."""
+    if STARTS_FROM in chosen.info:
+        raise ArtifactError(
+            f"{chosen.path}: started from another run's weights, so its epochs say nothing of a "
+            "training from the beginning; train without --from, and fit that run anew"
+        )
     if chosen.info.get(REFIT_OF):
         raise ArtifactError(f"{chosen.path}: is fitted on train and validation already")
     if chosen.info["dataset_id"] != data.card.dataset_id:

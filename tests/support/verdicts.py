@@ -11,6 +11,7 @@ from typing import Any
 
 from falconer.pipelines.config import parse
 from falconer.pipelines.files import write_json, write_text
+from falconer.pipelines.models.saved import hash_of
 from falconer.workflows.retraining import champions, decisions, signing
 from falconer.workflows.retraining.champions import Model
 from falconer.workflows.retraining.config import Guard, Pipeline, Rule
@@ -124,4 +125,4 @@ def model(places: Places, window: str) -> Model:
     (run / "model").mkdir(parents=True, exist_ok=True)
     (run / "model" / "weights.npz").write_bytes(window.encode())
     relative = run.relative_to(places.root).as_posix()
-    return Model(label="item_knn", run=relative, sha256=champions.model_hash(run), window=window)
+    return Model(label="item_knn", run=relative, sha256=hash_of(run / "model"), window=window)

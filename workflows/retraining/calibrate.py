@@ -7,7 +7,8 @@ import numpy as np
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.files import write_json
-from falconer.workflows.retraining import champions, decisions, judging, steps, store
+from falconer.pipelines.models.saved import hash_of
+from falconer.workflows.retraining import decisions, judging, steps, store
 from falconer.workflows.retraining.calibration import Calibration
 from falconer.workflows.retraining.config import Pipeline, Window, label_of
 from falconer.workflows.retraining.places import CALIBRATION
@@ -53,7 +54,7 @@ def _means(job: Job, recipe: str, seeds: int) -> tuple[float, ...]:
         overrides = (*job.pipeline.models.set, f"model.seed={seed}")
         run, _ = steps.trained(job, recipe, overrides)
         out = job.places.registry / "calibration" / f"{label}-{seed}"
-        judging.judge(run, job.data, out, rule, k=job.pipeline.k, model=champions.model_hash(run))
+        judging.judge(run, job.data, out, rule, k=job.pipeline.k, model=hash_of(run / "model"))
         found.append(decisions.read_measured(out, label, rule).mean)
     return tuple(float(f"{mean:.{DIGITS}g}") for mean in found)
 

@@ -15,9 +15,10 @@ from typing import Any
 
 from falconer.pipelines.config import Config, parse
 from falconer.pipelines.errors import ArtifactError, ConfigError
-from falconer.pipelines.files import checksums, identity_of, read_json, write_json, write_text
+from falconer.pipelines.files import read_json, write_json, write_text
+from falconer.pipelines.models.saved import hash_of
 from falconer.workflows.retraining import signing
-from falconer.workflows.retraining.places import Places
+from falconer.workflows.retraining.places import MODEL, Places
 
 CHAMPION, HISTORY = "champion.json", "history.jsonl"
 
@@ -44,14 +45,6 @@ class Champion(Config):
     """sha256 of the decision, or of the person's order, that made it champion."""
 
 
-def model_hash(run: Path) -> str:
-    """16 hex digits over all files of a run's model; `ArtifactError` where it has none."""
-    folder = run / "model"
-    if not folder.is_dir():
-        raise ArtifactError(f"{run}: has no model")
-    return identity_of(checksums(folder))
-
-
 def current(places: Places) -> Champion | None:
     """The champion, or None before the first one; `ArtifactError` where the file is damaged."""
     path = places.registry / CHAMPION
@@ -61,7 +54,7 @@ def current(places: Places) -> Champion | None:
 def intact(places: Places, model: Model) -> Path:
     """The model's run; `ArtifactError` where its files are not those that were judged."""
     run = places.root / model.run
-    found = model_hash(run)
+    found = hash_of(run / "model")
     if found != model.sha256:
         raise ArtifactError(
             f"{run}: the files of model {model.label} are not those that were judged (hash "
@@ -92,7 +85,7 @@ def succeed(places: Places, model: Model, *, decision: str, moves_anchor: bool) 
 
 def promote(places: Places, window: str, label: str, *, reason: str) -> Champion:
     """A person's override: the named model of a window becomes champion, signed and recorded."""
-    path = places.judged(window, label) / "model.json"
+    path = places.judged(window, label) / MODEL
     if not path.exists():
         raise ConfigError(f"{window}: no model {label!r} was judged there")
     model = parse(Model, read_json(path), str(path))

@@ -33,6 +33,8 @@ class Models(Config):
     baselines: tuple[str, ...] = ("popularity",)
     set: tuple[str, ...] = ()
     """`key=value` overrides for every challenger."""
+    warm: tuple[str, ...] = ()
+    """Challengers, by label, that start from their own weights of the window before."""
 
     @model_validator(mode="after")
     def _have_names_of_their_own(self) -> Models:
@@ -41,6 +43,9 @@ class Models(Config):
         reserved = sorted({"champion", "anchor", "random", "reversed", "again"} & set(labels))
         if twice or reserved:
             raise ValueError(f"two models cannot be called {', '.join(twice or reserved)}")
+        strange = sorted(set(self.warm) - {label_of(recipe) for recipe in self.challengers})
+        if strange:
+            raise ValueError(f"warm: no challenger is called {', '.join(strange)}")
         return self
 
 

@@ -77,7 +77,8 @@ def _file(pipeline: Pipeline) -> Path:
 
 
 def _has_tables(path: Path) -> bool:
-    uri = f"file:{quote(str(path.resolve()))}?mode=ro"
+    """Opened to write: whoever reads first after a kill in mid-transaction has to roll it back."""
+    uri = f"file:{quote(str(path.resolve()))}?mode=rw"
     with closing(sqlite3.connect(uri, uri=True, timeout=SECONDS_TO_ANSWER)) as database:
         return database.execute("select 1 from sqlite_master limit 1").fetchone() is not None
 

@@ -19,23 +19,25 @@ from falconer.pipelines.errors import (
 )
 from falconer.workflows.retraining import champions, decisions, failures, judging, steps, store
 from falconer.workflows.retraining.config import Pipeline, Window
-from falconer.workflows.retraining.places import DECISION, Places
+from falconer.workflows.retraining.places import DECISION, LAST_STEP, Places
 from falconer.workflows.retraining.steps import Job
 
 INTERRUPTED = 130
 
 
 def retrain(pipeline: Pipeline, window: Window) -> dict[str, Any]:
-    """Retrain and judge one window; returns its decision. A window that has one is not run again.
+    """Retrain and judge one window; returns its decision. A window that has one is not run again;
+    what a killed run left undone behind the decision is done.
 
     Raises `BusyError` where another process is at it, and a `PipelineError` where a step failed for
     another reason than its input: the champion goes on serving.
     """
     places = Places.of(pipeline)
     decision = places.window(window.name) / DECISION
-    if not decision.exists():
+    if not places.finished(window.name):
         with failures.noted(places, window.name), store.locked(pipeline):
-            _refuse_past(places, window)
+            if not decision.exists():
+                _refuse_past(places, window)
             with store.launched(pipeline):
                 _finish_others()
                 if not decision.exists():
@@ -92,7 +94,7 @@ def retrain_window(values: dict[str, Any], name: str) -> dict[str, Any]:
     _step("crown", steps.crown, job, decided)
     if pipeline.recommend is not None:
         _step("recommend", steps.recommend, job, decided)
-    _step("publish", steps.publish, job)
+    _step(LAST_STEP, steps.publish, job)
     return decided
 
 

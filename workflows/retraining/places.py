@@ -14,7 +14,9 @@ OBSERVED = "observed.json"
 EVIDENCE = "evidence.json"
 PAGE, STATUS_PAGE = "verdict.html", "status.html"
 CALIBRATION = "calibration.json"
+LAST_STEP = "publish"
 DATASET = "dataset.json"
+MODEL = "model.json"
 PROFILE = "profile.json"
 
 
@@ -67,9 +69,23 @@ class Places:
         """Lists and report of one model on one window."""
         return self.window(name) / "judged" / label
 
+    def trained_before(self, name: str, label: str) -> Path | None:
+        """The file about the model of this label on the last window before `name` that has one."""
+        found = sorted(self.windows.glob(f"*/judged/{label}/{MODEL}"))
+        earlier = [path for path in found if path.parents[2].name < name]
+        return earlier[-1] if earlier else None
+
     def decided(self) -> list[str]:
         """The windows that have a decision, oldest first."""
         return sorted(path.parent.name for path in self.windows.glob(f"*/{DECISION}"))
+
+    def finished(self, name: str) -> bool:
+        """Whether the window is decided, and its run came to its end: a run that was killed behind
+        the decision still owes the lists and the page."""
+        observed = self.window(name) / OBSERVED
+        if not ((self.window(name) / DECISION).exists() and observed.exists()):
+            return False
+        return bool(read_json(observed)["steps"][-1]["step"] == LAST_STEP)
 
     def failed(self) -> list[str]:
         """The windows whose last run ended in an error, oldest first."""

@@ -10,10 +10,10 @@ from croniter import croniter
 
 from falconer.pipelines.console import say, warn
 from falconer.pipelines.errors import ConfigError, PipelineError
-from falconer.workflows.retraining import notify
+from falconer.workflows.retraining import mirror, notify
 from falconer.workflows.retraining.config import Pipeline, Window
 from falconer.workflows.retraining.pipeline import retrain
-from falconer.workflows.retraining.places import DECISION, Places
+from falconer.workflows.retraining.places import Places
 from falconer.workflows.retraining.store import BusyError
 
 LONGEST_SLEEP = 30.0
@@ -22,7 +22,7 @@ LONGEST_SLEEP = 30.0
 
 def told(pipeline: Pipeline, window: Window) -> dict[str, object]:
     """`retrain`, and whoever the pipeline names is told how it ended."""
-    known = (Places.of(pipeline).window(window.name) / DECISION).exists()
+    known = Places.of(pipeline).finished(window.name)
     try:
         decision = retrain(pipeline, window)
     except BusyError:
@@ -31,6 +31,8 @@ def told(pipeline: Pipeline, window: Window) -> dict[str, object]:
         message = {"pipeline": pipeline.name, "window": window.name, "outcome": "failed"}
         notify.tell(pipeline, {**message, "reason": str(error)})
         raise
+    for trouble in mirror.mend(Places.of(pipeline)):
+        warn(f"warning: {trouble}")
     if not known:
         names = ("pipeline", "window", "outcome", "reason", "challenger", "sha256")
         notify.tell(pipeline, {name: decision[name] for name in names})
@@ -70,11 +72,12 @@ def serve(
 def _run_newest(pipeline: Pipeline, today: date) -> None:
     try:
         window = pipeline.newest(today)
-        decided = Places.of(pipeline).decided()
+        places = Places.of(pipeline)
+        decided = places.decided()
         if decided and decided[-1] > window.name:
             warn(f"warning: {decided[-1]} is decided, and the clock says {today}: was it set back?")
             return
-        if window.name in decided:
+        if places.finished(window.name):
             say(f"{window.name}: decided already")
             return
         decision = told(pipeline, window)

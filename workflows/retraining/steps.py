@@ -4,16 +4,19 @@ again, and writes nothing half."""
 from __future__ import annotations
 
 import math
+import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from falconer.pipelines import stages as ground
+from falconer.pipelines.config import read_toml, to_toml
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.files import identity_of, read_json, sha256_of, write_json, write_text
 from falconer.pipelines.models.recipe import frozen
-from falconer.pipelines.runs import RUN_FILE, Run
+from falconer.pipelines.models.saved import hash_of
+from falconer.pipelines.runs import CONFIG_FILE, RUN_FILE, Run
 from falconer.recsys import stages as recsys
 from falconer.recsys.models.recipe import load_recipe
 from falconer.workflows.retraining import (
@@ -32,6 +35,7 @@ from falconer.workflows.retraining.places import (
     DATASET,
     DECISION,
     EVIDENCE,
+    MODEL,
     OBSERVED,
     PROFILE,
     Places,
@@ -121,27 +125,48 @@ def train(job: Job, label: str) -> dict[str, Any]:
     models = job.pipeline.models
     recipe = job.labels[label]
     overrides = models.set if recipe in models.challengers else ()
-    run, skipped = trained(job, recipe, overrides)
+    start = _run_before(job, label, overrides) if label in models.warm else None
+    run, skipped = trained(job, recipe, overrides, start=start)
     model = Model(
         label=label,
         run=run.relative_to(job.places.root).as_posix(),
-        sha256=champions.model_hash(run),
+        sha256=hash_of(run / "model"),
         window=job.window.name,
     )
-    write_json(job.places.judged(job.window.name, label) / "model.json", model.model_dump())
+    write_json(job.places.judged(job.window.name, label) / MODEL, model.model_dump())
     return {"skipped": skipped, "run": run.name}
 
 
-def trained(job: Job, recipe: str, overrides: tuple[str, ...]) -> tuple[Path, bool]:
-    """The finished run of a recipe on the window's dataset, and whether it was there already."""
+def trained(
+    job: Job, recipe: str, overrides: tuple[str, ...], *, start: Path | None = None
+) -> tuple[Path, bool]:
+    """The finished run of a recipe on the window's dataset, and whether it was there already; it
+    starts from the weights of the run `start`, where that is given."""
     implementation, config = load_recipe(recipe, overrides)
-    run_id = identity_of([job.data.card.dataset_id, frozen(implementation, config)])
+    inputs = [job.data.card.dataset_id, frozen(implementation, config)]
+    run_id = identity_of([*inputs, hash_of(start / "model")] if start else inputs)
     for path in sorted(job.places.runs.glob(f"*-{run_id}/{RUN_FILE}")):
         if Run(path.parent).info["status"] == "finished":
             return path.parent, True
         return recsys.resume(path.parent), False
-    run = recsys.train(recipe, job.data.path, job.places.runs, overrides=overrides, run_id=run_id)
+    run = recsys.train(
+        recipe, job.data.path, job.places.runs, overrides=overrides, run_id=run_id, start=start
+    )
     return run, False
+
+
+def _run_before(job: Job, label: str, overrides: tuple[str, ...]) -> Path | None:
+    """The run of the same recipe on the last window before this one that trained it; None where
+    there is none, or where its recipe was another one. `ConfigError` where the model cannot start
+    from a run."""
+    chosen = load_recipe(job.labels[label], overrides)
+    recsys.refuse_start(*chosen)
+    found = job.places.trained_before(job.window.name, label)
+    if found is None:
+        return None
+    run = champions.intact(job.places, Model(**read_json(found)))
+    same = read_toml(run / CONFIG_FILE) == tomllib.loads(to_toml(frozen(*chosen)))
+    return run if same else None
 
 
 def judge(job: Job, label: str) -> dict[str, Any]:
@@ -157,7 +182,7 @@ def judge(job: Job, label: str) -> dict[str, Any]:
 
 def model_of(job: Job, label: str) -> Model:
     """The model that a label means on this window."""
-    return Model(**read_json(job.places.judged(job.window.name, label) / "model.json"))
+    return Model(**read_json(job.places.judged(job.window.name, label) / MODEL))
 
 
 def seat(job: Job) -> dict[str, Any]:
@@ -165,7 +190,7 @@ def seat(job: Job) -> dict[str, Any]:
     now = champions.current(job.places)
     seated = {"champion": now.champion, "anchor": now.anchor} if now else {}
     for label, model in seated.items():
-        path = job.places.judged(job.window.name, label) / "model.json"
+        path = job.places.judged(job.window.name, label) / MODEL
         if not path.exists():
             write_json(path, model.model_dump())
     return {"labels": list(seated)}

@@ -1,9 +1,9 @@
-"""A network's weights: random ones that follow from a seed, and on disk beside the items'
-popularity."""
+"""A network's weights: random ones that follow from a seed, those of a trained run to start from,
+and on disk beside the items' popularity."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.runs import Run
+from falconer.pipelines.training.start import start_of
 
 FILE = "model.safetensors"
 M = TypeVar("M", bound=nn.Module)
@@ -24,6 +26,46 @@ def seeded(build: Callable[[], M], seed: int) -> M:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
+
+
+@torch.no_grad()
+def start(model: nn.Module, run: Run, tables: Collection[str], *, token: str = "") -> None:
+    """Overwrite weights of `model` with those of the run that `run` starts from, on a dataset whose
+    ids this one continues: new ids keep what they were initialised with. Nothing where it starts
+    anew.
+
+    tables  the tensors with a row for each id, which may have grown
+    token   one of them whose last row is no id, and stays the last
+
+    Raises `ConfigError` where a tensor's shape is not that which this training's knobs give it, and
+    `ArtifactError` where the file is damaged or another one than when the training began.
+    """
+    folder = start_of(run)
+    if folder is None:
+        return
+    path = folder / FILE
+    try:
+        old = load_file(path)
+        for name, tensor in model.state_dict().items():
+            _copy(tensor, old[name], name, grows=name in tables, last=name == token)
+    except (OSError, KeyError, SafetensorError) as error:
+        raise ArtifactError(f"{path}: missing or damaged ({error}); train anew") from error
+
+
+def _copy(new: Tensor, old: Tensor, name: str, *, grows: bool, last: bool) -> None:
+    fits = old.shape[1:] == new.shape[1:] and len(old) <= len(new) if grows else False
+    if not (fits or old.shape == new.shape):
+        raise ConfigError(
+            f"{name} has the shape {list(new.shape)} with these knobs, and {list(old.shape)} in "
+            "the run to start from; give it that run's knobs, or train without --from"
+        )
+    if not grows:
+        new.copy_(old)
+        return
+    kept = len(old) - last
+    new[:kept] = old[:kept]
+    if last:
+        new[-1] = old[-1]
 
 
 def save(directory: Path, model: nn.Module, **more: Tensor) -> None:

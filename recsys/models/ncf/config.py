@@ -28,6 +28,7 @@ class NcfConfig(PairsConfig):
 
     tasks: ClassVar[tuple[TaskName, ...]] = ("top_n", "labels")
     folds_in: ClassVar[bool] = False
+    warm_starts: ClassVar[tuple[str, ...]] = ("torch",)
     renamed: ClassVar[Mapping[str, str]] = {
         "factors": "dim",
         "mlp_factors": "mlp_dim",

@@ -27,6 +27,7 @@ class VaeCfConfig(ModelConfig):
 
     renamed: ClassVar[Mapping[str, str]] = {"layers": "hidden", "latent": "dim"}
     order_aware: ClassVar[bool] = True
+    warm_starts: ClassVar[tuple[str, ...]] = ("torch",)
 
     variant: Literal["vae", "dae"] = "vae"
     """Mult-VAE, or Mult-DAE: the same without a distribution over the latent vector."""

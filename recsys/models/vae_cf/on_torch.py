@@ -58,6 +58,8 @@ from falconer.recsys.judging.lists.validation import Validation
 from falconer.recsys.models.vae_cf.config import VaeCfConfig
 
 BIAS_STD = 0.001
+BY_ITEM = ("input", "output.weight", "output.bias")
+"""The tensors with a row for each item."""
 QUERIES_AT_ONCE = 64
 """Histories in one pass through the layers: always so many, since another shape may round
 differently."""
@@ -326,7 +328,9 @@ def train(config: VaeCfConfig, data: Dataset, run: Run, *, fit: Fit = fit) -> Va
     validation = Validation(
         data, n_queries=config.valid_queries, seed=config.seed, k=config.valid_k
     )
-    model = weights.seeded(lambda: VaeCf(data.n_items, config), config.seed).to(device)
+    model = weights.seeded(lambda: VaeCf(data.n_items, config), config.seed)
+    weights.start(model, run, BY_ITEM)
+    model.to(device)
     knobs = {"seed": config.seed} | (
         {} if validation.n_queries else {"monitor": None, "patience": None}
     )

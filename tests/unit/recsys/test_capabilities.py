@@ -26,6 +26,7 @@ def test_what_is_declared_is_shown() -> None:
     )
     assert rows["sasrec"]["needs"] == "times"
     assert rows["wide_deep"]["needs"] == "features"
+    assert (rows["sasrec"]["starts"], rows["ease"]["starts"]) == ("torch", "-")
 
 
 def test_every_column_but_the_plain_ones_is_explained() -> None:

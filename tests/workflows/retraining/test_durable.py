@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -83,3 +85,20 @@ def test_windows_that_were_missed_become_one_workflow(tmp_path: Path) -> None:
     schedule.serve(shop, now=lambda: now, times=1)
     assert [one.id for one in store.workflows(shop)] == ["shop-2023-12-12-1"]
     assert rows(shop, "select * from workflow_schedules") == []
+
+
+def test_a_database_that_a_kill_left_in_mid_transaction_is_rolled_back(tmp_path: Path) -> None:
+    shop = orders.pipeline(tmp_path)
+    path = Places.of(shop).registry / database.FILE
+    path.parent.mkdir(parents=True)
+    living = tmp_path / "living.sqlite"
+    with closing(sqlite3.connect(living, isolation_level=None)) as connection:
+        connection.execute("create table numbers (number text)")
+        connection.execute("insert into numbers values ('kept')")
+        connection.execute("pragma cache_size = 1")
+        connection.execute("begin")
+        connection.executemany("insert into numbers values (?)", [("x" * 2000,)] * 200)
+        for ending in ("", "-journal"):
+            shutil.copy(f"{living}{ending}", f"{path}{ending}")
+    assert database.exists(shop)
+    assert rows(shop, "select * from numbers") == [("kept",)]

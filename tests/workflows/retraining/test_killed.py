@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from falconer.pipelines.files import checksums
+
 RETRAIN = ["-P", "-m", "falconer.workflows.cli", "retrain", "shop.toml", "--window", "2023-12-05"]
 ORDERS = """name = "orders"
 [source]
@@ -29,6 +31,8 @@ recipe = "orders.toml"
 valid_days = 3
 [models]
 challengers = ["personal_popularity"]
+[recommend]
+k = 5
 """
 
 
@@ -70,13 +74,18 @@ def decision(folder: Path) -> dict[str, object]:
     return dict(json.loads(path.read_text()))
 
 
+def lists(folder: Path) -> dict[str, str]:
+    return checksums(folder / "retraining" / "recommendations" / "shop" / "latest")
+
+
 def test_killed_anywhere_it_ends_with_the_same_decision(shop: Path, tmp_path: Path) -> None:
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(shop, undisturbed)
     assert retrain(undisturbed) == 0
-    for place in ("build", "train popularity", "judge random"):
+    for place in ("build", "train popularity", "judge random", "recommend"):
         assert retrain(shop, kill_at=f": {place}") == -signal.SIGKILL
     assert retrain(shop) == 0
     assert decision(shop) == decision(undisturbed)
+    assert lists(shop) == lists(undisturbed), "what came behind the decision is made up for"
     runs = [path.name.split("-")[1] for path in (shop / "retraining/runs/shop").glob("*-*")]
     assert sorted(runs) == ["personal_popularity", "popularity"], "each was trained once"

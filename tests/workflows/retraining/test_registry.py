@@ -12,6 +12,7 @@ import pytest
 
 from falconer.pipelines.config import parse
 from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.models.saved import hash_of
 from falconer.workflows.retraining import champions, notify, schedule, signing, store
 from falconer.workflows.retraining.champions import Model
 from falconer.workflows.retraining.config import Pipeline
@@ -34,7 +35,7 @@ def judged(places: Places, window: str) -> Model:
     (run / "model").mkdir(parents=True)
     (run / "model" / "weights.npz").write_bytes(window.encode())
     relative = run.relative_to(places.root).as_posix()
-    model = Model(label="item_knn", run=relative, sha256=champions.model_hash(run), window=window)
+    model = Model(label="item_knn", run=relative, sha256=hash_of(run / "model"), window=window)
     folder = places.judged(window, "item_knn")
     folder.mkdir(parents=True)
     (folder / "model.json").write_text(model.model_dump_json())

@@ -33,6 +33,9 @@ from falconer.recsys.backends.torch.sequences.scorer import SequenceModel, Seque
 from falconer.recsys.configs.sequences import SequenceConfig
 from falconer.recsys.judging.lists.validation import Validation
 
+ITEMS = "encoder.items.weight"
+BY_ITEM = (ITEMS, "bias")
+"""The tensors with a row for each item."""
 Loss = Callable[[Tensor, Tensor, SequenceBatch, Tensor | None], Tensor]
 """hidden [T, d], items' vectors [n, d], the batch, items' bias [n] -> the mean over the T
 places."""
@@ -120,7 +123,9 @@ def train_sequences(
             'written in order, set model.order = "source", otherwise name the column of times in '
             "the ETL recipe"
         )
-    model = weights.seeded(lambda: make(data.n_items), config.seed).to(device_of(config.training))
+    model = weights.seeded(lambda: make(data.n_items), config.seed)
+    weights.start(model, run, BY_ITEM, token=ITEMS if model.mask is not None else "")
+    model.to(device_of(config.training))
     counts = item_counts(TrainEvents(data), data.n_items)
     validation = Validation(data, n_queries=config.valid_queries, seed=config.seed)
     task = task_of(model, ask, counts, config=config, data=data, validation=validation)

@@ -25,6 +25,9 @@ from falconer.recsys.models.ncf.on_torch.network import Ncf
 from falconer.recsys.models.ncf.on_torch.scorer import NcfScorer
 from falconer.recsys.models.ncf.on_torch.tasks import NcfTask, SoftmaxTask
 
+BY_ID = ("gmf.user.weight", "gmf.item.weight", "mlp.user.weight", "mlp.item.weight")
+"""The tensors with a row for each user or item."""
+
 
 def train_lists(config: NcfConfig, data: Dataset, run: Run, *, fit: Fit) -> NcfScorer:
     """As `train` of `falconer.recsys.models.ncf.on_torch.training`, with lists as the task."""
@@ -72,6 +75,7 @@ class _Training:
         """A model with its best weights. Without queries to validate on, these are the last
         ones."""
         model = weights.seeded(lambda: Ncf(*self._shape, config), config.seed)
+        weights.start(model, self._run, BY_ID)
         if start is not None:
             model.load_state_dict(start)
         task = self._task(config, model.to(self._device))
