@@ -12,6 +12,7 @@ from pathlib import Path
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.files import write_text
 from falconer.vision.data.decode import UnusableError
+from falconer.vision.data.folder import picture_files
 from falconer.vision.detection.annotations import (
     Annotated,
     Picture,
@@ -22,7 +23,6 @@ from falconer.vision.detection.annotations import (
 from falconer.vision.detection.formats.pictures import size_of
 
 PICTURES, LABELS, NAMES = "images", "labels", "classes.txt"
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 def read(root: Path, split: str | None = None) -> Annotated:
@@ -38,7 +38,7 @@ def read(root: Path, split: str | None = None) -> Annotated:
         raise DataError(f"{folder}: no such folder of pictures")
     classes = [line for line in names.read_text(encoding="utf-8").splitlines() if line.strip()]
     builders, rejected = [], []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS):
+    for path in picture_files(folder):
         relative = path.relative_to(root / PICTURES)
         try:
             width, height = size_of(path, declared=None)
