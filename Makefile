@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons mutants clean
+.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-etl bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons mutants clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ lint: setup  ## style, types and the import rules
 
 bench: setup  ## measure speed and memory on this machine
 	.venv/bin/pytest tests/benchmarks -m benchmark_suite -s
+
+bench-etl: setup  ## speed and memory of the ETL beside Polars by hand, DuckDB and NVTabular
+	.venv/bin/python -m tests.benchmarks.etl_scale all
 
 bench-gpu: setup  ## speed of every torch model on a GPU, or in small on a CPU
 	.venv/bin/python -m tests.benchmarks.gpu

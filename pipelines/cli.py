@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,15 @@ AppendOption = Annotated[
         help="Read only the days that this dataset has not, and continue it.",
     ),
 ]
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since",
+        metavar="DATE",
+        formats=["%Y-%m-%d"],
+        help="As --append, to this recipe's dataset below DIR that ends the day before.",
+    ),
+]
 
 
 @app.command()
@@ -39,6 +49,7 @@ def etl(
     out: OutOption = Path("data"),
     overrides: SetOption = None,
     append: AppendOption = None,
+    since: SinceOption = None,
 ) -> None:
     """Build a dataset from raw interactions; prints its directory last.
 
@@ -51,7 +62,12 @@ def etl(
     from falconer.pipelines.console import say_written
 
     loaded = stages.load_recipe(recipe, overrides or [])
-    say_written(stages.append(loaded, append, out) if append else stages.etl(loaded, out))
+    if append and since:
+        raise typer.BadParameter("--append names the dataset, --since finds it: give one of them")
+    if since:
+        say_written(stages.append_since(loaded, since.date(), out))
+    else:
+        say_written(stages.append(loaded, append, out) if append else stages.etl(loaded, out))
 
 
 @app.command("data-card")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-from falconer.pipelines.etl.append import append
+from falconer.pipelines.etl.append import append, append_since
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.everybody import everybody
 from falconer.pipelines.etl.operators import OWN as OPERATORS
@@ -21,6 +21,7 @@ __all__ = [
     "OWN_NAMES",
     "EtlRecipe",
     "append",
+    "append_since",
     "etl",
     "everybody",
     "load_recipe",

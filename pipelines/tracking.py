@@ -101,6 +101,14 @@ def mirror(run_path: Path) -> None:
 
 
 @contextmanager
+def opened(root: Path) -> Iterator[MlflowClient]:
+    """MLflow on the database of the runs in `root`, for this process alone as long as the block
+    lasts; raises whatever MLflow raises."""
+    with _only_one_at_a_time(root):
+        yield _client(root)
+
+
+@contextmanager
 def _only_one_at_a_time(root: Path) -> Iterator[None]:
     """Hold the folder's lock: several processes that make MLflow's database at once break it."""
     with (root / ".mlflow.lock").open("w") as lock:
@@ -211,11 +219,20 @@ def _mirror_status(info: Mapping[str, Any], client: MlflowClient, mirrored: Mirr
         client.set_terminated(mirrored.info.run_id, status, end_time=end)
 
 
+def mirrored(client: MlflowClient, run_name: str) -> str | None:
+    """MLflow's id of a mirrored run, None where it has none."""
+    ids = [one.experiment_id for one in client.search_experiments()]
+    found = client.search_runs(ids, filter_string=_named(run_name), max_results=1)
+    return str(found[0].info.run_id) if found else None
+
+
+def _named(run_name: str) -> str:
+    return f"tags.`{NAME_TAG}` = '{run_name}'"
+
+
 def _find_or_create(run: Run, info: Mapping[str, Any], client: MlflowClient) -> Mirror:
     experiment = _experiment(run.path.parent, info, client)
-    found = client.search_runs(
-        [experiment], filter_string=f"tags.`{NAME_TAG}` = '{run.name}'", max_results=1
-    )
+    found = client.search_runs([experiment], filter_string=_named(run.name), max_results=1)
     if found:
         return found[0]
     return client.create_run(

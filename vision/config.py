@@ -105,6 +105,9 @@ class ImageTraining(TrainingConfig):
     """Pictures in a batch."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     monitor: str | None = "top1"
+    keep_statistics: bool = False
+    """Whether normalisation keeps the statistics that its weights came with: for fine-tuning, whose
+    few steps are not enough to learn others."""
     rate_decay: float = Field(default=1.0, gt=0, le=1)
     """The learning rate of each part before the head is so many times that of the part after it."""
 

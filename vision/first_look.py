@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from falconer.vision.config import PicturesConfig, VisionConfig
+from falconer.vision.config import IMAGENET_MEAN, IMAGENET_STD, PicturesConfig, VisionConfig
 from falconer.vision.data.batches import input_of, targets_of
 from falconer.vision.data.prepared import Prepared, middle
 from falconer.vision.networks.classifier import Classifier
@@ -27,6 +27,9 @@ RATE = 2e-3
 FITTED = 0.5
 """The share of the first loss below which the pictures count as learned, with every answer
 right."""
+SAME_PLANE = 0.99
+"""The correlation from which on a plane of the input is one of the picture."""
+PLANES = ("red", "green", "blue")
 FAR_MEAN, FAR_SPREAD = 3.0, (0.05, 10.0)
 
 
@@ -51,7 +54,9 @@ def first_look(network: Classifier, config: VisionConfig, prepared: Prepared) ->
     with torch.random.fork_rng(devices=[]):
         losses, right = _fit(copy.deepcopy(network), pictures, targets, tags=_has_tags(prepared))
     learned = right and losses[-1] <= FITTED * losses[0]
-    causes = () if learned else _causes(network, pictures, targets, prepared, losses)
+    shown = torch.from_numpy(np.stack(pixels)).to(device)
+    odd = [] if learned else wrong_channels(shown, pictures, config.pictures)
+    causes = () if learned else _causes(network, pictures, targets, prepared, losses, odd)
     return Look(losses[0], losses[-1], len(losses), causes)
 
 
@@ -116,10 +121,12 @@ def _causes(
     targets: Tensor,
     prepared: Prepared,
     losses: list[float],
+    channels: list[str],
 ) -> tuple[str, ...]:
     """What may be the reason, the likeliest first; never empty."""
     found = [
         *_wrong_labels(pictures, targets),
+        *channels,
         *_wrong_scale(pictures),
         *_frozen_parts(network),
     ]
@@ -142,6 +149,34 @@ def _wrong_labels(pictures: Tensor, targets: Tensor) -> list[str]:
     if bool((same & other).any()):
         return ["labels: pictures that look alike to the network have different labels"]
     return []
+
+
+def wrong_channels(shown: Tensor, pictures: Tensor, config: PicturesConfig) -> list[str]:
+    """Input whose planes are not the picture's, in its order: `shown` uint8[B, height, width,
+    channels] beside `pictures` float32[B, channels, height, width]; and ImageNet's mean and std in
+    the order of programs that read blue first."""
+    if (config.mean, config.std) == (IMAGENET_MEAN[::-1], IMAGENET_STD[::-1]):
+        return ["channel order: pictures.mean and pictures.std are ImageNet's with blue first"]
+    alike = _alike(shown.movedim(3, 0).flatten(1), pictures.movedim(1, 0).flatten(1))
+    own, best = alike.diagonal(), alike.max(dim=0)
+    if bool((best.values < SAME_PLANE).any()):
+        return [
+            "channel order: what the network sees is none of the picture's planes; rows, columns "
+            "and channels may be exchanged"
+        ]
+    if bool((best.values > own + 1 - SAME_PLANE).any()):
+        order = ", ".join(PLANES[int(place)] for place in best.indices)
+        return [f"channel order: the network sees {order}, and {', '.join(PLANES)} is wanted"]
+    return []
+
+
+def _alike(planes: Tensor, others: Tensor) -> Tensor:
+    """float64[c, d]: correlations of planes float[c, n] and others float[d, n]; of one that is the
+    same everywhere, 1."""
+    first, second = (one.double() - one.double().mean(1, keepdim=True) for one in (planes, others))
+    sizes = first.norm(dim=1)[:, None] * second.norm(dim=1)
+    found: Tensor = torch.where(sizes > 0, first @ second.T / sizes.clamp(min=1e-12), 1.0)
+    return found
 
 
 def _wrong_scale(pictures: Tensor) -> list[str]:

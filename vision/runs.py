@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.models.saved import CARD
 from falconer.pipelines.runs import Run
 from falconer.vision.config import NetworkName
 from falconer.vision.detection.registry import REGISTRY
@@ -37,3 +38,8 @@ def finished_run(path: Path) -> Run:
             f"{path}: this run is {status}, so it has no model; go on with `{RESUME[kind]} {path}`"
         )
     return run
+
+
+def model_directory(path: Path) -> Path:
+    """The model directory that `path` is, or that of the finished run at `path`."""
+    return path if (path / CARD).is_file() else finished_run(path).model_directory

@@ -33,7 +33,7 @@ class ClassifierTask(Task[PictureBatch]):
     """Trains a network on pictures of the fold `train`, and validates it on those of `valid`.
 
     Parts of the network that stand before `first_part` keep their weights, and their normalisation
-    keeps its statistics.
+    keeps its statistics; all normalisation does with `keep_statistics`.
     """
 
     def __init__(
@@ -51,7 +51,10 @@ class ClassifierTask(Task[PictureBatch]):
         self._network, self._config, self._prepared = network, config, prepared
         self._valid, self._device = valid, device
         self._batches = PictureBatches(prepared, train, config, device=device)
-        self._frozen = freeze_before(network, first_part)
+        self._in_evaluation = freeze_before(network, first_part)
+        if config.training.keep_statistics:
+            norms = (one for one in network.modules() if isinstance(one, nn.BatchNorm2d))
+            self._in_evaluation.extend(norms)
 
     @property
     def batches(self) -> PictureBatches:
@@ -60,7 +63,7 @@ class ClassifierTask(Task[PictureBatch]):
 
     def loss(self, batch: PictureBatch) -> Tensor:
         """Cross entropy, or binary cross entropy of tags."""
-        for part in self._frozen:
+        for part in self._in_evaluation:
             part.eval()
         return loss_of(
             self._network(batch.pictures),

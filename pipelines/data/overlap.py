@@ -8,8 +8,10 @@ the same events in every dataset that holds them (bottom-k sketch; Cohen and Kap
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from falconer.pipelines import parquet
@@ -27,7 +29,17 @@ Hashes = NDArray[np.uint64]
 
 def sketch(hashes: Hashes) -> Hashes:
     """uint64[m], m up to `SIZE`: the smallest of the different hashes, ascending."""
-    return np.unique(hashes)[:SIZE]
+    return smallest(hashes, SIZE)
+
+
+def smallest(hashes: Hashes, n: int) -> Hashes:
+    """The `n` smallest of the different hashes, ascending. Of many only those below a bound are
+    sorted, if these are enough, and none twice."""
+    if len(hashes) > 4 * n:
+        low = np.unique(hashes[hashes < np.uint64(2**64 * 2 * n // len(hashes))])
+        if len(low) >= n:
+            return cast(Hashes, low[:n])
+    return cast(Hashes, np.sort(pa.array(hashes).unique().to_numpy())[:n])
 
 
 def part_file(part: str) -> str:

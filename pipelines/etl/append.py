@@ -8,16 +8,18 @@ and no threshold looks back at old train events.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import Dataset
-from falconer.pipelines.errors import ConfigError, DataError
+from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.held import Days, Held
 from falconer.pipelines.etl.identity import canonical_recipe
-from falconer.pipelines.etl.operators import Categorical
+from falconer.pipelines.etl.operators import Counted
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.sources.files import day_of
@@ -48,6 +50,39 @@ def append(recipe: EtlRecipe, parent: Path, out: Path) -> Path:
     return build(recipe.model_copy(update=changes), out, held=held)
 
 
+def append_since(recipe: EtlRecipe, since: date, out: Path) -> Path:
+    """As `append`, to the dataset below `out` that this recipe made and whose days reach up to the
+    last one before `since`.
+
+    Raises `ConfigError` where there is none, or where a day before `since` is not in it.
+    """
+    source = _appendable(recipe)
+    known = list(_appendable_datasets(recipe, out / recipe.name))
+    before = [one for one in known if max(one.days) < since.isoformat()]
+    if not before:
+        raise ConfigError(
+            f"{out / recipe.name}: no dataset of this recipe ends before {since}; {IN_FULL}"
+        )
+    newest = max(before, key=lambda one: (max(one.days), len(one.days), one.data.path.name))
+    there = _files_by_day(source)
+    left_out = [day for day in there if max(newest.days) < day < since.isoformat()]
+    if left_out:
+        raise ConfigError(
+            f"{newest.data.path}: ends with {max(newest.days)}, and {min(left_out)} is there too; "
+            f"append the days --since {min(left_out)}"
+        )
+    return append(recipe, newest.data.path, out)
+
+
+def _appendable_datasets(recipe: EtlRecipe, folder: Path) -> Iterator[Held]:
+    """The datasets in `folder` that days of this recipe can follow."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        with suppress(ArtifactError, ConfigError):
+            data = Dataset.open(path)
+            _refuse_another_recipe(recipe, data)
+            yield Held.of_dataset(data)
+
+
 def _appendable(recipe: EtlRecipe) -> Files:
     source, split = recipe.source, recipe.split
     if not isinstance(source, Files) or source.partition is None:
@@ -57,7 +92,7 @@ def _appendable(recipe: EtlRecipe) -> Files:
     fixed = isinstance(split, Temporal) and (split.test_from or split.valid_from or split.until)
     features = {**recipe.features.event, **recipe.features.user, **recipe.features.item}
     rare = [
-        name for name, one in features.items() if isinstance(one, Categorical) and one.min_count > 1
+        name for name, one in features.items() if isinstance(one, Counted) and one.min_count > 1
     ]
     refusals = {
         'task = "labels"': recipe.task != "top_n",
@@ -100,13 +135,7 @@ def _refuse_another_recipe(recipe: EtlRecipe, data: Dataset) -> None:
 def _new_files(source: Files, known: Days) -> list[Path]:
     """The files of days after the last known one. Only they are hashed; of known days the names and
     sizes must be as they were."""
-    assert source.partition is not None
-    there: dict[str, dict[str, Path]] = {}
-    for path in source.event_paths():
-        found = day_of(path.as_posix(), source.partition)
-        if found is None:
-            raise DataError(f"{path}: is in no folder {source.partition}=DAY")
-        there.setdefault(_checked_day(found[0], path), {})[found[1]] = path
+    there = _files_by_day(source)
     last = max(known)
     hashes = {sha: day for day, files in known.items() for _, sha in files.values()}
     new: list[Path] = []
@@ -126,6 +155,18 @@ def _new_files(source: Files, known: Days) -> list[Path]:
                     )
             new += files.values()
     return new
+
+
+def _files_by_day(source: Files) -> dict[str, dict[str, Path]]:
+    """Day -> the event files in its folder, by their names there."""
+    assert source.partition is not None
+    there: dict[str, dict[str, Path]] = {}
+    for path in source.event_paths():
+        found = day_of(path.as_posix(), source.partition)
+        if found is None:
+            raise DataError(f"{path}: is in no folder {source.partition}=DAY")
+        there.setdefault(_checked_day(found[0], path), {})[found[1]] = path
+    return there
 
 
 def _checked_day(value: str, path: Path) -> str:

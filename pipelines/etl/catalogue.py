@@ -196,7 +196,7 @@ def values_hash(vocabularies: Iterable[Values]) -> str:
             lengths = piece.cast(pl.String).str.len_bytes().cast(pl.Int64)
             digest.update(lengths.to_numpy().tobytes())
         for piece in values.pieces():
-            digest.update("".join(piece.cast(pl.String)).encode())
+            digest.update((piece.cast(pl.String).str.join("").item() or "").encode())
     return digest.hexdigest()[:16]
 
 

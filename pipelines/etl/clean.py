@@ -11,6 +11,7 @@ import polars as pl
 from falconer.pipelines.config import Config
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.raw import order_of
+from falconer.pipelines.etl.split.hashes import repeated
 
 
 class CleanConfig(Config):
@@ -97,7 +98,7 @@ def _repeats(events: pl.DataFrame, rule: str) -> pl.Series:
     near = [name for name in ("user", "item", "time") if name in events.columns] or pl.exclude(
         "ordinal"
     )
-    candidates = events.filter(~events.select(near).hash_rows().is_unique())
+    candidates = events.filter(repeated(events.select(near).hash_rows()))
     first = (
         candidates.select(pl.exclude("ordinal"))
         .select(pl.struct(pl.all()).is_first_distinct())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from falconer.pipelines.data.overlap import smallest
 from falconer.pipelines.data.schema import name_of
 
 HIDDEN = ("part", "event_hash", "ordinal", "fraction")
@@ -44,7 +45,7 @@ class ColumnFacts:
             self.dtype,
             self.rows + other.rows,
             self.nulls + other.nulls,
-            _smallest(np.concatenate([self.hashes, other.hashes])),
+            smallest(np.concatenate([self.hashes, other.hashes]), COUNTED),
             min(least, default=None),
             max(most, default=None),
             self.total + other.total,
@@ -98,20 +99,11 @@ def _facts(column: pl.Series) -> ColumnFacts:
         column.dtype,
         len(column),
         column.null_count(),
-        _smallest(values.hash().to_numpy()) if len(values) else np.zeros(0, np.uint64),
+        smallest(values.hash().to_numpy(), COUNTED) if len(values) else np.zeros(0, np.uint64),
         numbers.min(),
         numbers.max(),
         total,
     )
-
-
-def _smallest(hashes: Hashes) -> Hashes:
-    """Ascending. Of many hashes only those below a bound are sorted, if these are enough."""
-    if len(hashes) > 8 * COUNTED:
-        low = np.unique(hashes[hashes < np.uint64(2**64 * 2 * COUNTED // len(hashes))])
-        if len(low) >= COUNTED:
-            return cast(Hashes, low[:COUNTED])
-    return np.unique(hashes)[:COUNTED]
 
 
 def _estimate(hashes: Hashes) -> int:

@@ -70,7 +70,8 @@ def encode(
 ) -> Encoded:
     """Fit everything on the split's train events only, and encode all of them."""
     with watch("fit"):
-        in_train = divided.events.filter(pl.col("part") == int(Part.TRAIN))
+        ids = [kind for kind in KINDS if kind in divided.events.columns]
+        in_train = divided.events.select(*ids, "part").filter(pl.col("part") == int(Part.TRAIN))
         catalogue = catalogues.fit(
             in_train, recipe.catalogue, parent=parent.catalogue if parent else None
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -49,7 +48,8 @@ def fold_of(
     history = events.filter(
         pl.col("part").is_in([int(part) for part in rule.history]), pl.col("item_id") != OUTSIDE
     )
-    history = history.join(rows, on="user", maintain_order="left")
+    columns = [name for name in ("user", "item_id", "time") if name in events.columns]
+    history = _by_row(history.select(columns), rows)
     queries = Queries(
         user=asked["user_id"].to_numpy(),
         history=_ragged(history, "item_id", len(asked)),
@@ -57,12 +57,17 @@ def fold_of(
         time=_times(asked, rule),
         candidates=None if candidates is None else _candidates(candidates, rows, items),
     )
-    truth = _truth(relevant.join(rows, on="user", maintain_order="left"), len(asked))
+    truth = _truth(_by_row(relevant.select("user", "item", "item_id"), rows), len(asked))
     counts = _counts(relevant, queries)
     if candidates is not None and queries.candidates is not None:
         given = candidates.join(rows, on="user")["candidates"].list.n_unique().sum()
         counts["candidates_outside"] = int(given) - len(queries.candidates.values)
     return FoldTables(queries, asked["user"], truth, counts)
+
+
+def _by_row(events: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The events of the users in `rows`, by their `row` and in order within it."""
+    return events.join(rows, on="user", maintain_order="left").sort("row", maintain_order=True)
 
 
 def _first_time(events: pl.DataFrame) -> list[pl.Expr]:
@@ -101,11 +106,9 @@ def _candidates(candidates: pl.DataFrame, rows: pl.DataFrame, items: pl.Series) 
 
 
 def _ragged(frame: pl.DataFrame, column: str, n: int) -> Ragged:
-    """The column's values by `row`, in the frame's order within a row."""
-    row = frame["row"].to_numpy()
-    order: NDArray[Any] = np.argsort(row, kind="stable")
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.bincount(row, minlength=n))])
-    return Ragged(offsets.astype(np.int64), frame[column].to_numpy()[order])
+    """The column's values by `row`; the frame is sorted by it."""
+    lengths = np.bincount(frame["row"].to_numpy(), minlength=n)
+    return Ragged.from_lengths(lengths, frame[column].to_numpy())
 
 
 def _counts(relevant: pl.DataFrame, queries: Queries) -> dict[str, int]:

@@ -38,6 +38,7 @@ from falconer.pipelines.etl.outcome import (
     split_counts,
     stated_id_types,
 )
+from falconer.pipelines.etl.raw import without_idle_fraction
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import RowTables
 from falconer.pipelines.etl.selection import say_selection
@@ -138,6 +139,8 @@ def _read_and_check(
         )
         share = recipe.contract.max_rejected_share
         checked = expect(raw, checked, recipe.expect, share)
+        events = without_idle_fraction(checked.raw.events)
+        checked = replace(checked, raw=replace(checked.raw, events=events))
     say_counts("check", checked.counts)
     if checked.raw.events.is_empty():
         raise DataError("events: no row is left after what the recipe expects; see [expect]")

@@ -23,6 +23,13 @@ def order_of(events: pl.DataFrame) -> list[str]:
     return [name for name in ("time", FRACTION, "ordinal") if name in events.columns]
 
 
+def without_idle_fraction(events: pl.DataFrame) -> pl.DataFrame:
+    """The events without `FRACTION` where all of it is 0: those with finer times were rejected."""
+    if FRACTION in events.columns and not (events[FRACTION] != 0).any():
+        return events.drop(FRACTION)
+    return events
+
+
 def feature_column(name: str) -> str:
     """The column of the feature of that name."""
     return FEATURE + name

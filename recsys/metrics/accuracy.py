@@ -22,23 +22,39 @@ Float64 = NDArray[np.float64]
 
 
 def recall(ranked: Ranked, k: int) -> Float64:
-    """Hits among the k first / relevant items."""
+    """Hits among the k first / relevant items.
+
+    >>> recall(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([0.5])
+    """
     return _divide(ranked.n_hits(k), ranked.n_relevant)
 
 
 def capped_recall(ranked: Ranked, k: int) -> Float64:
-    """Hits among the k first / min(k, relevant items): the "Recall@R" of Liang et al. 2018."""
+    """Hits among the k first / min(k, relevant items): the "Recall@R" of Liang et al. 2018.
+
+    >>> capped_recall(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([0.5])
+    """
     return _divide(ranked.n_hits(k), np.minimum(ranked.n_relevant, k))
 
 
 def precision(ranked: Ranked, k: int) -> Float64:
-    """Hits among the k first / k."""
+    """Hits among the k first / k.
+
+    >>> precision(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([0.5])
+    """
     return _where_relevant(ranked.n_hits(k) / k, ranked)
 
 
 def r_precision(ranked: Ranked, k: int) -> Float64:
     """Hits among the first R / R, where R = min(k, relevant items): Buckley and Voorhees 2000, on a
-    list cut at k."""
+    list cut at k.
+
+    >>> r_precision(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([0.5])
+    """
     hits = ranked.hits_within(k)
     depth = np.minimum(ranked.n_relevant, k)
     inside = hits.place < depth[hits.row]
@@ -47,13 +63,21 @@ def r_precision(ranked: Ranked, k: int) -> Float64:
 
 
 def hit_rate(ranked: Ranked, k: int) -> Float64:
-    """1 where any of the k first is relevant, else 0."""
+    """1 where any of the k first is relevant, else 0.
+
+    >>> hit_rate(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([1.])
+    """
     return _where_relevant((ranked.n_hits(k) > 0).astype(np.float64), ranked)
 
 
 def dcg(ranked: Ranked, k: int) -> Float64:
     """Sum over hits of 1 / log2(rank + 1), ranks from 1: Järvelin and Kekäläinen 2002, not
-    normalised."""
+    normalised.
+
+    >>> dcg(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([0.63092975])
+    """
     return _where_relevant(_sum_over_hits(ranked, _discount(k)), ranked)
 
 
@@ -63,12 +87,19 @@ def ndcg(ranked: Ranked, k: int) -> Float64:
 
     Järvelin and Kekäläinen 2002, with binary gains and the discount log2(rank + 1) of Burges et al.
     2005.
+
+    >>> ndcg(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([0.38685281])
     """
     return _normalised(ranked, _discount(k))
 
 
 def ndcg_k_ideal(ranked: Ranked, k: int) -> Float64:
-    """The sum of `dcg` / the same sum over ranks 1 to k, however few items are relevant."""
+    """The sum of `dcg` / the same sum over ranks 1 to k, however few items are relevant.
+
+    >>> ndcg_k_ideal(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([0.38685281])
+    """
     return _where_relevant(_sum_over_hits(ranked, _discount(k)) / _discount(k).sum(), ranked)
 
 
@@ -77,12 +108,19 @@ def ndcg_log_rank(ranked: Ranked, k: int) -> Float64:
     and Kekäläinen 2002.
 
     Their equation 2 with b = 2.
+
+    >>> ndcg_log_rank(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([0.5])
     """
     return _normalised(ranked, 1 / np.maximum(1, np.log2(np.arange(k) + 1.0)))
 
 
 def mrr(ranked: Ranked, k: int) -> Float64:
-    """1 / rank of the first hit among the k first, 0 without one: Voorhees 1999."""
+    """1 / rank of the first hit among the k first, 0 without one: Voorhees 1999.
+
+    >>> mrr(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([0.5])
+    """
     hits = ranked.hits_within(k)
     first = hits.number == 1
     value = np.zeros(len(ranked.hits))
@@ -92,12 +130,20 @@ def mrr(ranked: Ranked, k: int) -> Float64:
 
 def average_precision(ranked: Ranked, k: int) -> Float64:
     """Sum over hits among the k first of the precision at their rank / relevant items: Buckley and
-    Voorhees 2000."""
+    Voorhees 2000.
+
+    >>> average_precision(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([0.25])
+    """
     return _divide(_precision_at_hits(ranked, k), ranked.n_relevant)
 
 
 def capped_average_precision(ranked: Ranked, k: int) -> Float64:
-    """The sum of `average_precision` / min(k, relevant items)."""
+    """The sum of `average_precision` / min(k, relevant items).
+
+    >>> capped_average_precision(Ranked.of([[3, 1, 2]], [{1, 9}]), 2)
+    array([0.25])
+    """
     return _divide(_precision_at_hits(ranked, k), np.minimum(ranked.n_relevant, k))
 
 

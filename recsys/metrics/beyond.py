@@ -27,7 +27,13 @@ CELLS_AT_ONCE = 2**21
 
 
 def serendipity(ranked: Ranked, context: Context, k: int) -> Float64:
-    """Hits among the k first that are not among the k most popular items of train / k."""
+    """Hits among the k first that are not among the k most popular items of train / k.
+
+    >>> from falconer.pipelines.data.queries import Ragged
+    >>> context = Context(np.array([8, 4, 2, 2]), Ragged.of([[0, 1]]), {})
+    >>> serendipity(Ranked.of([[1, 3]], [{3}]), context, 2)
+    array([0.5])
+    """
     hits = ranked.hits_within(k)
     unexpected = context.popularity_rank[ranked.items[hits.row, hits.place]] >= k
     value = np.bincount(hits.row[unexpected], minlength=len(ranked.items)) / k
@@ -40,6 +46,11 @@ def auc(ranked: Ranked, context: Context, k: int) -> Float64:
 
     LAUC of Schröder, Thiele and Lehner 2011: the ROC curve of the list, drawn on as a straight line
     to its end.
+
+    >>> from falconer.pipelines.data.queries import Ragged
+    >>> context = Context(np.array([8, 4, 2, 2]), Ragged.of([[0, 1]]), {})
+    >>> auc(Ranked.of([[1, 3]], [{3}]), context, 2)
+    array([0.66666667])
     """
     listed = np.count_nonzero(ranked.items[:, :k] >= 0, axis=1)
     hits = ranked.hits_within(k)
@@ -66,12 +77,24 @@ def _rank_among_listed(
 
 
 def novelty(ranked: Ranked, context: Context, k: int) -> Float64:
-    """Mean self-information of the listed items, in bits."""
+    """Mean self-information of the listed items, in bits.
+
+    >>> from falconer.pipelines.data.queries import Ragged
+    >>> context = Context(np.array([8, 4, 2, 2]), Ragged.of([[0, 1]]), {})
+    >>> novelty(Ranked.of([[1, 3]], [{3}]), context, 2)
+    array([2.5])
+    """
     return _mean_of_listed(ranked.items[:, :k], context.information)
 
 
 def list_popularity(ranked: Ranked, context: Context, k: int) -> Float64:
-    """Mean train events of the listed items."""
+    """Mean train events of the listed items.
+
+    >>> from falconer.pipelines.data.queries import Ragged
+    >>> context = Context(np.array([8, 4, 2, 2]), Ragged.of([[0, 1]]), {})
+    >>> list_popularity(Ranked.of([[1, 3]], [{3}]), context, 2)
+    array([3.])
+    """
     return _mean_of_listed(ranked.items[:, :k], context.item_counts.astype(np.float64))
 
 
@@ -88,7 +111,14 @@ def _mean_of_listed(items: Int32, values: Float64) -> Float64:
 
 def diversity(ranked: Ranked, context: Context, k: int) -> Float64:
     """Mean over pairs of listed items of the share of categorical item features in which the two
-    differ."""
+    differ.
+
+    >>> from falconer.pipelines.data.queries import Ragged
+    >>> genres = {"genre": np.array([0, 0, 1, 1], np.int32)}
+    >>> context = Context(np.ones(4, np.int64), Ragged.of([[0, 2]]), genres, "genre", 2)
+    >>> diversity(Ranked.of([[0, 1, 2]], [{0}]), context, 3)
+    array([0.66666667])
+    """
     items = ranked.items[:, :k]
     lengths = np.count_nonzero(items >= 0, axis=1)
     pairs = lengths * (lengths - 1) / 2
@@ -114,7 +144,14 @@ def _pairs_alike(items: Int32, codes: Int32) -> Float64:
 
 
 def miscalibration(ranked: Ranked, context: Context, k: int) -> Float64:
-    """Kullback-Leibler divergence of the categories of history and list, in nats: Steck 2018."""
+    """Kullback-Leibler divergence of the categories of history and list, in nats: Steck 2018.
+
+    >>> from falconer.pipelines.data.queries import Ragged
+    >>> genres = {"genre": np.array([0, 0, 1, 1], np.int32)}
+    >>> context = Context(np.ones(4, np.int64), Ragged.of([[0, 2]]), genres, "genre", 2)
+    >>> miscalibration(Ranked.of([[1, 3]], [{3}]), context, 2)
+    array([0.])
+    """
     if context.category is None:
         return np.full(len(ranked.items), np.nan)
     codes, n = context.categories[context.category], context.cardinality

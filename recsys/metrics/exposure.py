@@ -75,13 +75,23 @@ ExposureMetric = Callable[[Exposure], float]
 
 
 def coverage(shown: Exposure) -> float:
-    """Distinct items in any list / items of the catalogue."""
+    """Distinct items in any list / items of the catalogue.
+
+    >>> shown = Exposure(np.array([2, 1, 1, 0]), np.array([6.0, 0, 0, 0]), np.array([4.0, 0, 0, 0]))
+    >>> coverage(shown)
+    0.75
+    """
     return float(np.count_nonzero(shown.counts) / len(shown.counts))
 
 
 def gini(shown: Exposure) -> float:
     """Gini index of the lists that each catalogue item is in: 0 = all alike, near 1 = one item
-    takes all."""
+    takes all.
+
+    >>> shown = Exposure(np.array([2, 1, 1, 0]), np.array([6.0, 0, 0, 0]), np.array([4.0, 0, 0, 0]))
+    >>> gini(shown)
+    0.375
+    """
     counts, n = np.sort(shown.counts), len(shown.counts)
     total = counts.sum()
     if not total:
@@ -90,7 +100,12 @@ def gini(shown: Exposure) -> float:
 
 
 def shannon(shown: Exposure) -> float:
-    """Entropy, in bits, of the shares of list places that items take."""
+    """Entropy, in bits, of the shares of list places that items take.
+
+    >>> shown = Exposure(np.array([2, 1, 1, 0]), np.array([6.0, 0, 0, 0]), np.array([4.0, 0, 0, 0]))
+    >>> shannon(shown)
+    1.5
+    """
     counts = shown.counts[shown.counts > 0]
     if not len(counts):
         return float("nan")
@@ -100,7 +115,12 @@ def shannon(shown: Exposure) -> float:
 
 def popularity_lift(shown: Exposure, *, group: str | None = None) -> float:
     """Mean popularity of lists / mean popularity of histories - 1, over users (of a group) that
-    have both."""
+    have both.
+
+    >>> shown = Exposure(np.array([2, 1, 1, 0]), np.array([6.0, 0, 0, 0]), np.array([4.0, 0, 0, 0]))
+    >>> popularity_lift(shown)
+    0.5
+    """
     chosen = slice(None) if group is None else slice(GROUPS.index(group), GROUPS.index(group) + 1)
     before = shown.history_popularity[chosen].sum()
     return float(shown.list_popularity[chosen].sum() / before - 1) if before else float("nan")

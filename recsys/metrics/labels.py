@@ -28,6 +28,9 @@ def auc(label: Labels, score: Float64) -> float:
     1982.
 
     label int or bool[n], score float[n].
+
+    >>> auc(np.array([0, 1, 1]), np.array([0.2, 0.1, 0.9]))
+    0.5
     """
     label, score = _checked(label, score)
     positives = int(label.sum())
@@ -42,6 +45,9 @@ def gauc(label: Labels, score: Float64, user: NDArray[Any]) -> float:
     """Mean over users of their own `auc`, weighted by their rows: Zhou et al. 2018.
 
     Users with labels of one kind only are left out, with their weight. user int[n].
+
+    >>> gauc(np.array([0, 1, 1, 0]), np.array([0.2, 0.1, 0.9, 0.3]), np.array([7, 7, 8, 8]))
+    0.5
     """
     label, score = _checked(label, score)
     if len(user) != len(label):
@@ -66,6 +72,9 @@ def log_loss(label: Labels, score: Float64) -> float:
 
     Scores are the probability of label 1, clipped to [1e-15, 1 - 1e-15].
     Raises `ValueError` for a score outside [0, 1].
+
+    >>> round(log_loss(np.array([1, 0]), np.array([0.8, 0.5])), 4)
+    0.4581
     """
     label, score = _checked_probabilities(label, score)
     if not len(label):
@@ -80,6 +89,9 @@ def average_precision(label: Labels, score: Float64) -> float:
 
     Rows of one score enter together, so that ties have one value (as in scikit-learn's
     average_precision_score).
+
+    >>> average_precision(np.array([0, 1, 1]), np.array([0.9, 0.8, 0.1]))
+    0.5833333333333333
     """
     label, score = _checked(label, score)
     if not label.any():
@@ -97,6 +109,9 @@ def expected_calibration_error(label: Labels, score: Float64, *, bins: int = N_B
 
     `bins` bins of equal width over [0, 1], each with its upper edge (the first with 0 too). Raises
     `ValueError` for a score outside [0, 1].
+
+    >>> round(expected_calibration_error(np.array([1, 0]), np.array([0.8, 0.4])), 4)
+    0.3
     """
     label, score = _checked_probabilities(label, score)
     if not len(label):

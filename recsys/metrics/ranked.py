@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -37,6 +37,21 @@ class Ranked:
     items: NDArray[np.int32]
     hits: NDArray[np.bool_]
     n_relevant: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, lists: Sequence[Sequence[int]], relevant: Sequence[Collection[int]]) -> Ranked:
+        """Lists of item ids, best first, beside the relevant ones of each.
+
+        >>> Ranked.of([[3, 1, 2], [4]], [{1, 9}, {4}]).hits.tolist()
+        [[False, True, False], [True, False, False]]
+        """
+        items = np.full((len(lists), max(map(len, lists), default=0)), -1, np.int32)
+        for row, found in enumerate(lists):
+            items[row, : len(found)] = found
+        pairs = zip(items.tolist(), relevant, strict=True)
+        hits = [[item >= 0 and item in wanted for item in row] for row, wanted in pairs]
+        n_relevant = [len(set(wanted)) for wanted in relevant]
+        return cls(items, np.array(hits, np.bool_).reshape(items.shape), np.array(n_relevant))
 
     def hits_within(self, k: int) -> Hits:
         """The hits among the k first places: the first of all hits, which are found once for all

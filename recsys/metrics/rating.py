@@ -18,13 +18,21 @@ Float64 = NDArray[np.float64]
 
 
 def rmse(label: NDArray[Any], score: NDArray[Any]) -> float:
-    """Square root of the mean squared error."""
+    """Square root of the mean squared error.
+
+    >>> rmse(np.array([4.0, 2.0]), np.array([3.0, 2.0]))
+    0.7071067811865476
+    """
     error = errors(label, score)
     return float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
 
 
 def mae(label: NDArray[Any], score: NDArray[Any]) -> float:
-    """Mean absolute error."""
+    """Mean absolute error.
+
+    >>> mae(np.array([4.0, 2.0]), np.array([3.0, 2.0]))
+    0.5
+    """
     error = errors(label, score)
     return float(np.abs(error).mean()) if len(error) else float("nan")
 

@@ -1,4 +1,5 @@
-"""Measuring a command as a whole process: seconds, and the peak memory of its largest process."""
+"""Measuring a command as a whole process: seconds, those of its CPUs, and the peak memory of its
+largest process."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ class Measured:
     """What one command took, and what it printed."""
 
     seconds: float
+    cpu_seconds: float
     peak_mb: float
     output: str
 
@@ -31,7 +33,8 @@ started = time.perf_counter()
 child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
 _, status, usage = os.wait4(child, 0)
 seconds = time.perf_counter() - started
-figures = {"seconds": seconds, "peak_mb": usage.ru_maxrss / 1024,
+cpu = usage.ru_utime + usage.ru_stime
+figures = {"seconds": seconds, "cpu_seconds": cpu, "peak_mb": usage.ru_maxrss / 1024,
 "code": os.waitstatus_to_exitcode(status)}
 os.write(3, json.dumps(figures).encode())
 """
@@ -68,4 +71,4 @@ def measure_command(*command: str, folder: Path) -> Measured:
     output = log.read_text(encoding="utf-8", errors="replace")
     found = json.loads(figures.read_text() or '{"code": -1}')
     assert found["code"] == 0, output
-    return Measured(found["seconds"], found["peak_mb"], output)
+    return Measured(found["seconds"], found["cpu_seconds"], found["peak_mb"], output)

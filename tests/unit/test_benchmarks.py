@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.benchmarks import measured
+from tests.benchmarks import etl_scale, measured
 
 HERE = Path(__file__).resolve().parents[1] / "benchmarks"
 ALLOCATE = "x = bytearray({} << 20); x[::4096] = b'1' * len(x[::4096])"
@@ -56,3 +56,14 @@ def test_every_name_that_a_benchmark_takes_from_us_is_there(path: Path) -> None:
         and not hasattr(getattr(module, node.value.id), node.attr)
     ]
     assert absent == []
+
+
+def test_the_etl_is_measured_beside_others_in_small(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    etl_scale.narrow(tmp_path, 3000)
+    etl_scale.bounded(tmp_path / "bounded", 3000, "300.5MB")
+    printed = capsys.readouterr().out
+    names = ("falconer etl", "Polars by hand, no checks", "3,000 rows, memory_limit 300.5MB: peak")
+    assert all(name in printed for name in names)
+    assert "buckets" in (tmp_path / "bounded" / "command.log").read_text(encoding="utf-8")

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from falconer.pipelines.errors import TrainingError
-from falconer.vision.config import NetworkConfig, PicturesConfig, VisionConfig
+from falconer.vision.config import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    NetworkConfig,
+    PicturesConfig,
+    VisionConfig,
+)
+from falconer.vision.data.batches import input_of
 from falconer.vision.data.named import open_source
 from falconer.vision.data.prepared import Prepared, prepare
-from falconer.vision.first_look import first_look
+from falconer.vision.first_look import first_look, wrong_channels
 from falconer.vision.networks.classifier import Classifier
 from falconer.vision.networks.registry import build
 from falconer.vision.stages.train import train
@@ -67,6 +76,64 @@ def test_a_wrong_scale_is_named(prepared: Prepared) -> None:
     config = CONFIG.model_copy(update={"pictures": pictures})
     look = first_look(blind, config, prepared)
     assert any(cause.startswith("scale: the network's input has") for cause in look.causes)
+
+
+def blue_first(pictures: Tensor) -> Tensor:
+    return pictures.flip(1)
+
+
+def reshaped(pictures: Tensor) -> Tensor:
+    """What comes of channels last that are read as if they were first."""
+    return pictures.permute(0, 2, 3, 1).reshape(pictures.shape)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (blue_first, "the network sees blue, green, red, and red, green, blue is wanted"),
+        (reshaped, "none of the picture's planes"),
+    ],
+    ids=["blue first", "reshaped"],
+)
+def test_a_wrong_order_of_channels_is_named(
+    prepared: Prepared,
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Tensor], Tensor],
+    said: str,
+) -> None:
+    monkeypatch.setattr("falconer.vision.first_look.STEPS", 1)
+    monkeypatch.setattr(
+        "falconer.vision.first_look.input_of", lambda *given: spoil(input_of(*given))
+    )
+    (cause,) = first_look(network(), CONFIG, prepared).causes
+    assert cause.startswith("channel order: ")
+    assert said in cause
+
+
+def test_a_mean_with_blue_first_is_named(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("falconer.vision.first_look.STEPS", 1)
+    pictures = CONFIG.pictures.model_copy(
+        update={"mean": IMAGENET_MEAN[::-1], "std": IMAGENET_STD[::-1]}
+    )
+    look = first_look(network(), CONFIG.model_copy(update={"pictures": pictures}), prepared)
+    assert "ImageNet's with blue first" in look.causes[0]
+
+
+@pytest.mark.parametrize("kind", ["colours", "grey", "one channel", "one colour"])
+def test_a_right_order_of_channels_is_not_blamed(prepared: Prepared, kind: str) -> None:
+    shown = np.stack([prepared.pixels(row)[:16, :16] for row in range(8)])
+    if kind == "grey":
+        shown = np.repeat(shown[..., :1], 3, axis=3)
+    if kind == "one colour":
+        shown = np.full_like(shown, 7)
+    config = CONFIG.pictures
+    if kind == "one channel":
+        shown = np.ascontiguousarray(shown[..., :1])
+        config = PicturesConfig(size=16, share=1.0, channels=1, mean=(0.5,), std=(0.5,))
+    pictures = input_of(list(shown), config, torch.device("cpu"))
+    assert wrong_channels(torch.from_numpy(shown), pictures, config) == []
 
 
 @pytest.mark.parametrize("part", ["fc", "all"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
 
 import numpy as np
 import torch
@@ -16,11 +14,9 @@ from falconer.pipelines.training.shard import Shard, current_shard
 from falconer.vision.augment.mixing import mixed
 from falconer.vision.augment.single import training_picture
 from falconer.vision.config import PicturesConfig, VisionConfig
+from falconer.vision.data.ahead import made_ahead
 from falconer.vision.data.decode import Pixels
 from falconer.vision.data.prepared import Prepared, middle
-
-AHEAD = 2
-"""Batches that are made while one is used."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +76,7 @@ class PictureBatches:
     def epoch(self, number: int, *, start: int = 0) -> Iterator[PictureBatch]:
         """Batches `start`, `start` + 1, ... of an epoch, made ahead by threads."""
         order = self._order(number)
-        with ThreadPoolExecutor(AHEAD) as pool:
-            waiting = [
-                pool.submit(self._batch, order, number, place)
-                for place in range(start, min(start + AHEAD, len(self)))
-            ]
-            for following in count(start + AHEAD):
-                if not waiting:
-                    return
-                if following < len(self):
-                    waiting.append(pool.submit(self._batch, order, number, following))
-                yield waiting.pop(0).result()
+        return made_ahead(lambda place: self._batch(order, number, place), start, len(self))
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         rng = np.random.default_rng([self._config.seed, epoch])

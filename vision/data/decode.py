@@ -51,7 +51,7 @@ def decode(content: bytes, *, channels: int = 3) -> Pixels:
         warnings.simplefilter("ignore")
         try:
             with Image.open(BytesIO(content), formats=FORMATS) as image:
-                _refuse_size(*image.size)
+                refuse_size(*image.size)
                 return _pixels(image, channels)
         except UnidentifiedImageError as error:
             raise UnusableError("no picture, whatever its name says") from error
@@ -61,7 +61,8 @@ def decode(content: bytes, *, channels: int = 3) -> Pixels:
             raise UnusableError(f"damaged ({_short(error)})") from error
 
 
-def _refuse_size(width: int, height: int) -> None:
+def refuse_size(width: int, height: int) -> None:
+    """`UnusableError` for a picture of too many pixels, or too few to show anything."""
     if width * height > MOST_PIXELS:
         raise UnusableError(f"too many pixels ({width} x {height})")
     if min(width, height) < LEAST_SIDE:

@@ -8,7 +8,7 @@ picture, are passed over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from falconer.pipelines.errors import DataError
@@ -67,6 +67,19 @@ def picture_files(folder: Path) -> Iterator[Path]:
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
         if path.suffix.lower() in ENDINGS and not hidden and path.is_file():
             yield path
+
+
+def named_files(places: Sequence[Path]) -> list[Path]:
+    """Files as they are, and the pictures below each folder; `DataError` for what is not there, and
+    where there are none."""
+    found: list[Path] = []
+    for place in places:
+        if not place.exists():
+            raise DataError(f"{place}: no such file or folder")
+        found += picture_files(place) if place.is_dir() else [place]
+    if not found:
+        raise DataError(f"{', '.join(map(str, places))}: there are no pictures")
+    return found
 
 
 def escapes(path: Path, root: Path) -> bool:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import count
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -16,7 +14,8 @@ from torch import Tensor
 
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.training.shard import Shard, current_shard
-from falconer.vision.data.decode import UnusableError, read_picture
+from falconer.vision.data.ahead import made_ahead
+from falconer.vision.data.decode import Pixels, UnusableError, read_picture
 from falconer.vision.detection.annotations import Picture
 from falconer.vision.detection.augment import (
     AugmentConfig,
@@ -27,10 +26,8 @@ from falconer.vision.detection.augment import (
 )
 from falconer.vision.detection.config import SsdConfig
 
-AHEAD = 2
-"""Batches that are made while one is used."""
-KEPT_PICTURES = 512
-"""Decoded pictures that stay in memory."""
+KEPT_BYTES = 2**29
+"""Of decoded pictures that stay in memory, so that an epoch decodes no small set anew."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +46,32 @@ class DetectionBatch:
         return len(self.pictures)
 
 
-@lru_cache(maxsize=KEPT_PICTURES)
-def pixels_of(path: Path) -> NDArray[np.uint8]:
-    """uint8[height, width, 3], turned as its EXIF orientation says; `DataError` for what is no
-    picture."""
-    try:
-        return read_picture(path)
-    except UnusableError as error:
-        raise DataError(f"{path}: {error}; take it out of the annotations, or mend it") from error
+class KeptPictures:
+    """Decoded pictures by path, up to so many bytes; those that came first stay."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._kept: dict[Path, Pixels] = {}
+        self._left, self._lock = most_bytes, Lock()
+
+    def __call__(self, path: Path) -> Pixels:
+        """uint8[height, width, 3], turned as its EXIF orientation says; `DataError` for what is no
+        picture."""
+        kept = self._kept.get(path)
+        if kept is not None:
+            return kept
+        try:
+            pixels = read_picture(path)
+        except UnusableError as error:
+            raise DataError(
+                f"{path}: {error}; take it out of the annotations, or mend it"
+            ) from error
+        with self._lock:
+            if path not in self._kept and pixels.nbytes <= self._left:
+                self._kept[path], self._left = pixels, self._left - pixels.nbytes
+        return pixels
+
+
+pixels_of = KeptPictures(KEPT_BYTES)
 
 
 def sample_of(picture: Picture) -> Sample:
@@ -90,17 +105,9 @@ class DetectionBatches:
     def epoch(self, number: int, *, start: int = 0) -> Iterator[DetectionBatch]:
         """Batches `start`, `start` + 1, ... of an epoch, made ahead by threads."""
         order = np.random.default_rng([self._config.seed, number]).permutation(len(self._pictures))
-        with ThreadPoolExecutor(AHEAD) as pool:
-            waiting = [
-                pool.submit(self._batch, order, number, place)
-                for place in range(start, min(start + AHEAD, len(self)))
-            ]
-            for following in count(start + AHEAD):
-                if not waiting:
-                    return
-                if following < len(self):
-                    waiting.append(pool.submit(self._batch, order, number, following))
-                yield self._on_device(waiting.pop(0).result())
+        made = made_ahead(lambda place: self._batch(order, number, place), start, len(self))
+        for samples in made:
+            yield self._on_device(samples)
 
     def _batch(self, order: NDArray[np.int64], epoch: int, place: int) -> list[Sample]:
         rows = order[place * self._size : (place + 1) * self._size][self._shard.rows(self._size)]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,12 +34,3 @@ def draw(pixels: NDArray[np.uint8], boxes: Sequence[Mapping[str, Any]], target: 
         )
     with atomic_file(target) as partial:
         image.save(partial, "JPEG", quality=88)
-
-
-def inline(pixels: NDArray[np.uint8], width: int) -> str:
-    """The picture as a data URI, at most `width` pixels wide."""
-    image = Image.fromarray(pixels)
-    image.thumbnail((width, width))
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

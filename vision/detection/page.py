@@ -17,8 +17,9 @@ from falconer.vision.detection.batches import pixels_of
 from falconer.vision.detection.judging.average_precision import Found
 from falconer.vision.detection.judging.errors import error_kinds
 from falconer.vision.detection.judging.report import DetectionReport
-from falconer.vision.detection.overlays import colour_of, inline
+from falconer.vision.detection.overlays import colour_of
 from falconer.vision.detection.task import truth_of
+from falconer.vision.reporting.figures import curves, data_address
 
 PICTURES_SHOWN = 9
 PICTURE_WIDTH = 480
@@ -50,7 +51,7 @@ def render(report: DetectionReport, data: Annotated, founds: Sequence[Found], ru
         "pictures": _shown(report, data, founds),
         "legend": [(name, _swatch(colour_of(name))) for name in report.classes],
         "threshold": None if report.threshold is None else page.decimal(report.threshold, digits=2),
-        "curves": _curves(run),
+        "curves": curves(run.read_lines("metrics.jsonl")),
         "set_aside": list(report.rejected.items()),
     }
     return page.render("falconer.vision.detection", "detection.html", context)
@@ -143,7 +144,7 @@ def _drawing(picture: Picture, found: Found, lowest: float, classes: Sequence[st
     """An SVG with the picture, true boxes dashed and detections in the colours of their classes."""
     shapes = [
         Markup('<image href="{}" width="{}" height="{}"/>').format(
-            inline(pixels_of(picture.path), PICTURE_WIDTH), picture.width, picture.height
+            data_address(pixels_of(picture.path), most=PICTURE_WIDTH), picture.width, picture.height
         )
     ]
     for box in picture.boxes:
@@ -177,20 +178,3 @@ def _rectangle(box: Sequence[float], colour: str, more: str) -> Markup:
     return Markup(
         '<rect x="{}" y="{}" width="{}" height="{}" fill="none" stroke="{}" stroke-width="3" {}/>'
     ).format(x0, y0, round(x1 - x0, 1), round(y1 - y0, 1), colour, Markup(more))
-
-
-def _curves(run: Run) -> list[tuple[str, Markup]]:
-    lines = run.read_lines("metrics.jsonl")
-    found = []
-    for number, name in enumerate(("loss", "map@.5")):
-        points = [(float(line["step"]), float(line[name])) for line in lines if name in line]
-        if points:
-            chart = charts.line_chart(
-                f"curve{number}",
-                [charts.Series("ssd", points)],
-                title=f"{name} by step",
-                description=f"From {points[0][1]:.3f} to {points[-1][1]:.3f}",
-                axis="step",
-            )
-            found.append((name, chart))
-    return found

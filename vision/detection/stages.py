@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,11 @@ from falconer.pipelines.console import say
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.files import atomic_file, read_json, write_json, write_text
 from falconer.pipelines.runs import Run
-from falconer.vision.data.decode import UnusableError
+from falconer.vision.data.decode import UnusableError, read_picture
+from falconer.vision.data.folder import named_files
 from falconer.vision.detection import first_look
 from falconer.vision.detection.batches import pixels_of
 from falconer.vision.detection.data import DetectionData, open_data
-from falconer.vision.detection.detector import Detector
-from falconer.vision.detection.formats.pictures import size_of
-from falconer.vision.detection.formats.yolo import ENDINGS
 from falconer.vision.detection.judging import store
 from falconer.vision.detection.judging.average_precision import Found
 from falconer.vision.detection.judging.report import DetectionReport, JudgedDetector, judge
@@ -32,7 +31,7 @@ from falconer.vision.detection.registry import RECIPES, REGISTRY
 from falconer.vision.detection.saved import DetectorCard, load_detector
 from falconer.vision.detection.task import truth_of
 from falconer.vision.detection.training import begun
-from falconer.vision.runs import finished_run
+from falconer.vision.runs import finished_run, model_directory
 
 FOLDER, REPORT, PAGE, STORED = "detection", "report.json", "report.html", "detections.npz"
 
@@ -54,6 +53,11 @@ def train(
     implementation, config = RECIPES.load(recipe, overrides)
     data = open_data(source, kept)
     _say_data(data)
+    if config.network.weights is None:
+        say(
+            "note: model.network.weights names no trained network, and a detector from nothing "
+            "needs many thousands of pictures"
+        )
     frozen = {
         "name": implementation.name,
         "backend": implementation.backend,
@@ -211,51 +215,50 @@ def detect(
     pictures with their boxes drawn, and `set_aside.jsonl` for what is no picture. `threshold` is
     the model's own where left out.
     """
-    model = run_path / "model" if (run_path / runs.RUN_FILE).is_file() else run_path
-    detector, card, _ = load_detector(model)
+    detector, card, _ = load_detector(model_directory(run_path))
     lowest = threshold if threshold is not None else card.threshold
     if lowest is None:
         raise ConfigError(f"{run_path}: no threshold was chosen for it; say --threshold")
-    paths, aside = _pictures(given)
+    paths, aside = _pictures(named_files(given))
     if not paths:
         raise DataError(f"no picture among {', '.join(map(str, given))}")
     out.mkdir(parents=True, exist_ok=True)
     totals = dict.fromkeys(card.classes, 0)
     with atomic_file(out / "detections.jsonl") as partial, partial.open("w") as stream:
-        for path, found in zip(paths, _found(detector, paths), strict=True):
+        founds = detector.detect(pixels_of(path) for path in paths)
+        for path, found, name in zip(paths, founds, _overlay_names(paths), strict=True):
             line = _line(path, found, card.classes, lowest)
             stream.write(json.dumps(line) + "\n")
-            draw(pixels_of(path), line["boxes"], out / f"{path.stem}-boxes.jpg")
-            for name, n in line["counts"].items():
-                totals[name] += n
+            draw(pixels_of(path), line["boxes"], out / name)
+            for kind, n in line["counts"].items():
+                totals[kind] += n
     write_text(out / "set_aside.jsonl", "".join(json.dumps(one) + "\n" for one in aside))
     counted = ", ".join(f"{n} {name}" for name, n in totals.items())
     say(f"{len(paths)} pictures: {counted}; {len(aside)} files set aside")
     return out
 
 
-def _found(detector: Detector, paths: Sequence[Path]) -> Iterator[Found]:
-    return detector.detect(pixels_of(path) for path in paths)
-
-
-def _pictures(given: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
+def _pictures(files: Sequence[Path]) -> tuple[list[Path], list[dict[str, str]]]:
     """Pictures that can be read, and the others with the reason."""
-    candidates: list[Path] = []
-    for path in given:
-        if path.is_dir():
-            inside = sorted(one for one in path.rglob("*") if one.suffix.lower() in ENDINGS)
-            candidates += inside
-        else:
-            candidates.append(path)
     usable, aside = [], []
-    for path in candidates:
+    for path in files:
         try:
-            size_of(path, declared=None)
-            pixels_of(path)
+            read_picture(path)
             usable.append(path)
-        except (UnusableError, DataError) as error:
+        except UnusableError as error:
             aside.append({"path": str(path), "reason": str(error)})
     return usable, aside
+
+
+def _overlay_names(paths: Sequence[Path]) -> list[str]:
+    """A file's name for each picture: its own, with a number where another has it already."""
+    taken: Counter[str] = Counter()
+    found = []
+    for path in paths:
+        taken[path.stem] += 1
+        number = taken[path.stem]
+        found.append(f"{path.stem}-boxes{'' if number == 1 else f'-{number}'}.jpg")
+    return found
 
 
 def _line(path: Path, found: Found, classes: Sequence[str], lowest: float) -> dict[str, Any]:

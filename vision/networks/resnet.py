@@ -47,7 +47,7 @@ class BasicBlock(nn.Module):
         """The block's output."""
         found = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
         beside = x if self.downsample is None else self.downsample(x)
-        output: Tensor = self.relu(found + beside)
+        output: Tensor = self.relu(found.add_(beside))
         return output
 
 
@@ -71,7 +71,7 @@ class Bottleneck(nn.Module):
         found = self.relu(self.bn1(self.conv1(x)))
         found = self.bn3(self.conv3(self.relu(self.bn2(self.conv2(found)))))
         beside = x if self.downsample is None else self.downsample(x)
-        output: Tensor = self.relu(found + beside)
+        output: Tensor = self.relu(found.add_(beside))
         return output
 
 

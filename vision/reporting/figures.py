@@ -95,8 +95,8 @@ def reliability(found: Calibration) -> Markup:
 def curves(lines: Sequence[Mapping[str, float]]) -> list[tuple[str, Markup]]:
     """(caption, chart) of each metric of `metrics.jsonl` over the epochs, fit by fit."""
     names = sorted({key for line in lines for key in line} - {"step"})
-    charts = []
-    for metric in ("loss", "log_loss", "top1", "map"):
+    charts: list[tuple[str, Markup]] = []
+    for metric in ("loss", "log_loss", "top1", "map", "map@.5"):
         series: list[Series] = []
         for key in names:
             fit, _, own = key.rpartition("/")
@@ -111,7 +111,7 @@ def curves(lines: Sequence[Mapping[str, float]]) -> list[tuple[str, Markup]]:
                 (
                     caption,
                     line_chart(
-                        f"curve-{metric}",
+                        f"curve-{len(charts)}",
                         series,
                         title=caption,
                         description=f"From {series[0].points[0][1]:.3f} to "
@@ -123,16 +123,16 @@ def curves(lines: Sequence[Mapping[str, float]]) -> list[tuple[str, Markup]]:
     return charts
 
 
-def data_address(pixels: Pixels) -> str:
-    """A picture as the address of an <img>: at most 128 pixels wide and high, JPEG (PNG where it is
-    tiny)."""
+def data_address(pixels: Pixels, *, most: int = THUMBNAIL) -> str:
+    """A JPEG as the address of an <img>, at most `most` pixels wide and high; tiny pictures are
+    shown with large pixels."""
     channels = pixels.shape[2]
     image = Image.fromarray(np.ascontiguousarray(pixels if channels == 3 else pixels[..., 0]))
-    if max(image.size) < THUMBNAIL // 2:
-        factor = THUMBNAIL // max(image.size)
+    if max(image.size) < most // 2:
+        factor = most // max(image.size)
         size = (image.width * factor, image.height * factor)
         image = image.resize(size, Image.Resampling.NEAREST)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    image.thumbnail((most, most))
     stream = BytesIO()
     image.save(stream, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

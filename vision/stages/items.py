@@ -19,9 +19,8 @@ from falconer.vision.data.batches import input_of
 from falconer.vision.data.decode import ENDINGS, Pixels, UnusableError, read_picture
 from falconer.vision.data.folder import picture_files
 from falconer.vision.data.prepared import middle
-from falconer.vision.judging.metrics import log_softmax, sigmoid
 from falconer.vision.model import ImageClassifier, load_classifier
-from falconer.vision.stages.predict import model_directory
+from falconer.vision.runs import model_directory
 
 PICTURES_AT_ONCE = 32
 Float64 = NDArray[np.float64]
@@ -102,13 +101,11 @@ def _columns(
     features: NDArray[np.float32],
     dimensions: int,
 ) -> Mapping[str, object]:
-    card = classifier.card
+    card, probabilities = classifier.card, classifier.probabilities(logits)
     if card.task == "tags":
-        probabilities = sigmoid(logits)
         limits = np.array(card.thresholds or (0.5,) * len(card.classes))
         given = probabilities >= limits
     else:
-        probabilities = np.exp(log_softmax(logits / np.float32(card.temperature)))
         given = probabilities >= probabilities.max(axis=1, keepdims=True)
     known = np.array(card.classes, object)
     columns: dict[str, object] = {

@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from falconer.pipelines.console import progress, say
-from falconer.pipelines.errors import DataError
 from falconer.pipelines.files import atomic_file
 from falconer.vision.data.batches import input_of
 from falconer.vision.data.decode import Pixels, UnusableError, read_picture
-from falconer.vision.data.folder import picture_files
+from falconer.vision.data.folder import named_files
 from falconer.vision.data.prepared import middle
 from falconer.vision.model import ImageClassifier, load_classifier
-from falconer.vision.runs import finished_run
+from falconer.vision.runs import model_directory
 
 PICTURES_AT_ONCE = 32
 LISTED = 5
@@ -34,9 +33,7 @@ def predict(model: Path, places: Sequence[Path], out: Path) -> Path:
     threshold, with | between them. A file that is no usable picture has a line that says why.
     """
     classifier = load_classifier(model_directory(model))
-    files = [file for place in places for file in _files(place)]
-    if not files:
-        raise DataError(f"{', '.join(map(str, places))}: there are no pictures")
+    files = named_files(places)
     problems: Counter[str] = Counter()
     with atomic_file(out) as partial, partial.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
@@ -52,20 +49,6 @@ def predict(model: Path, places: Sequence[Path], out: Path) -> Path:
     for problem, count in problems.most_common(LISTED):
         say(f"  {count} x {problem}")
     return out
-
-
-def model_directory(path: Path) -> Path:
-    """The model directory that `path` is, or that of the finished run at `path`."""
-    return path if (path / "model.json").is_file() else finished_run(path).model_directory
-
-
-def _files(place: Path) -> Iterator[Path]:
-    if place.is_dir():
-        yield from picture_files(place)
-    elif place.is_file():
-        yield place
-    else:
-        raise DataError(f"{place}: no such file or folder")
 
 
 def _answers(classifier: ImageClassifier, files: Sequence[Path]) -> Iterator[list[str]]:

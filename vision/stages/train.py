@@ -83,6 +83,8 @@ def train_prepared(
     """Train on pictures that are ready; `part` takes others than those of the folds."""
     refuse_other_task(config, prepared)
     part = part or _own_folds(prepared)
+    for note in notes_on(config, len(part.train)):
+        say(f"note: {note}")
     about = {
         "label": label,
         "dataset_path": str(prepared.path.resolve()),
@@ -150,6 +152,25 @@ def refuse_other_task(config: VisionConfig, prepared: Prepared) -> None:
             f"{prepared.card.name} has tags: set augment.mixup, augment.cutmix and "
             "training.label_smoothing to 0"
         )
+
+
+def notes_on(config: VisionConfig, n_train: int) -> list[str]:
+    """What a recipe can hardly learn with, on so many pictures; it is trained all the same."""
+    found = []
+    if config.head is not None and config.network.weights is None:
+        found.append(
+            "this recipe puts a new head on a trained network, and network.weights names none: its "
+            "features are drawn at random"
+        )
+    training = config.training
+    steps = training.epochs * max(1, n_train // training.batch_size)
+    if config.unfreezing and training.warmup_steps > steps / 2:
+        found.append(
+            f"{n_train} pictures in batches of {training.batch_size} make {steps} steps in all, "
+            f"and the learning rate rises for {training.warmup_steps}; more steps come of --set "
+            "training.batch_size=8, a shorter rise of --set training.warmup_steps=10"
+        )
+    return found
 
 
 def tell_set_aside(prepared: Prepared) -> None:

@@ -10,7 +10,7 @@ from croniter import croniter
 
 from falconer.pipelines.console import say, warn
 from falconer.pipelines.errors import ConfigError, PipelineError
-from falconer.workflows.retraining import notify
+from falconer.workflows.retraining import mirror, notify
 from falconer.workflows.retraining.config import Pipeline, Window
 from falconer.workflows.retraining.pipeline import retrain
 from falconer.workflows.retraining.places import Places
@@ -31,6 +31,8 @@ def told(pipeline: Pipeline, window: Window) -> dict[str, object]:
         message = {"pipeline": pipeline.name, "window": window.name, "outcome": "failed"}
         notify.tell(pipeline, {**message, "reason": str(error)})
         raise
+    for trouble in mirror.mend(Places.of(pipeline)):
+        warn(f"warning: {trouble}")
     if not known:
         names = ("pipeline", "window", "outcome", "reason", "challenger", "sha256")
         notify.tell(pipeline, {name: decision[name] for name in names})

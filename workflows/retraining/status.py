@@ -8,7 +8,7 @@ from typing import Any
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json
-from falconer.workflows.retraining import champions, database, failures, store, words
+from falconer.workflows.retraining import champions, database, failures, mirror, store, words
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import DECISION, OBSERVED, Places
 
@@ -26,6 +26,7 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
     except database.StoreError as error:
         known = []
         alarms.append(str(error))
+    alarms += mirror.mend(places)
     orphans = [one.id for one in known if one.is_orphan]
     if orphans:
         alarms.append(f"of another version, so that nothing goes on with: {', '.join(orphans)}")

@@ -29,8 +29,23 @@ def event_hashes(events: pl.DataFrame) -> Hashes:
     hashes = np.zeros(len(events), np.uint64)
     for place, name in enumerate(names, start=1):
         hashes = mixed(hashes ^ _hashed(events[name]), place)
-    repeat = pl.DataFrame({"hash": hashes}).select(pl.int_range(pl.len()).over("hash"))
-    return mixed(hashes ^ mixed(repeat.to_series().cast(pl.UInt64).to_numpy(), 0), len(names) + 1)
+    return mixed(hashes ^ mixed(_repeats(hashes), 0), len(names) + 1)
+
+
+def _repeats(hashes: Hashes) -> Hashes:
+    """How many equal ones came before each."""
+    found = np.zeros(len(hashes), np.uint64)
+    several = repeated(pl.Series(hashes)).to_numpy()
+    numbers = pl.DataFrame({"hash": hashes[several]}).select(pl.int_range(pl.len()).over("hash"))
+    found[several] = numbers.to_series().cast(pl.UInt64).to_numpy()
+    return found
+
+
+def repeated(hashes: pl.Series) -> pl.Series:
+    """Whether there is another equal one, for each; where few are, sorting tells soonest."""
+    ordered = hashes.sort()
+    twice = ordered.filter(ordered == ordered.shift()).unique()
+    return hashes.is_in(twice.implode())
 
 
 def text_hashes(values: pl.Series) -> Hashes:

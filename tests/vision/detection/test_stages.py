@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -62,8 +63,18 @@ def test_pictures_of_another_folder_are_searched_and_what_is_none_is_set_aside(
     assert aside == [str(frames / "broken.jpg"), str(frames / "empty.png")]
     with Image.open(out / "a-boxes.jpg") as drawn:
         assert drawn.size == (128, 96)
-    with pytest.raises(DataError, match="no picture among"):
+    with pytest.raises(DataError, match="no such file or folder"):
         stages.detect(run, [tmp_path / "nothing"], tmp_path / "none")
+
+
+def test_pictures_of_one_name_are_drawn_apart(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    data, run = trained
+    for folder in ("monday", "tuesday"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(data / "JPEGImages" / "p0.png", tmp_path / folder / "frame.png")
+    stages.detect(run, [tmp_path / "monday", tmp_path / "tuesday"], tmp_path / "out")
+    drawn = sorted(path.name for path in (tmp_path / "out").glob("*.jpg"))
+    assert drawn == ["frame-boxes-2.jpg", "frame-boxes.jpg"]
 
 
 def test_the_model_directory_is_all_that_detecting_needs(

@@ -13,9 +13,10 @@ import pytest
 from falconer.pipelines import runs
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.vision.model import load_classifier
+from falconer.vision.recipe import load_recipe
 from falconer.vision.stages.evaluate import evaluate
 from falconer.vision.stages.predict import predict
-from falconer.vision.stages.train import resume, train
+from falconer.vision.stages.train import notes_on, resume, train
 from tests.support.pictures import SMALL, colour_folder, picture
 from tests.support.small_training import FORKS
 
@@ -146,3 +147,14 @@ def test_fewer_classes_are_judged_by_their_names(run: Path, place: Path) -> None
 def test_an_unknown_part_to_unfreeze_is_named(place: Path) -> None:
     with pytest.raises(ConfigError, match="no part 'layer9'; known: stem, layer1"):
         trained(place, 'unfreezing=["layer9"]', run_id="d")
+
+
+def test_a_recipe_that_can_hardly_learn_says_so() -> None:
+    """Forty pictures make one step an epoch, and the rate would rise for longer than there are."""
+    few = notes_on(load_recipe("small-pictures"), 40)
+    assert len(few) == 1
+    assert "40 pictures in batches of 128 make 30 steps in all" in few[0]
+    assert notes_on(load_recipe("small-pictures"), 40_000) == []
+    assert "its features are drawn at random" in notes_on(load_recipe("frozen-features"), 40_000)[0]
+    weights = ["network.weights=w.safetensors"]
+    assert notes_on(load_recipe("frozen-features", weights), 40_000) == []

@@ -100,6 +100,7 @@ def test_stages_are_unfrozen_in_turn(place: Path) -> None:
     same = {n for n in found if found[n].shape == begun[n].shape and (found[n] == begun[n]).all()}
     assert all(n in same for n in found if n.startswith(("conv1", "bn1", "layer1", "layer2")))
     assert not any(n in same for n in found if n.startswith("layer3") and n.endswith("weight"))
+    assert all(n in same for n in found if "running_" in n), "the recipe keeps statistics"
     lines = run.joinpath("metrics.jsonl").read_text().splitlines()
     names = {key.partition("/")[0] for line in lines for key in json.loads(line)}
     assert names == {"step", "head", "from-layer3"}

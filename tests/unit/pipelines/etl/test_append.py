@@ -11,7 +11,7 @@ import pytest
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import COLUMNS
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
-from falconer.pipelines.etl.append import append
+from falconer.pipelines.etl.append import append, append_since
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.held import LATE
 from falconer.pipelines.etl.recipe import EtlRecipe
@@ -101,6 +101,24 @@ def test_old_train_parts_are_links_and_old_days_are_not_read(folder: Path, tmp_p
     assert (child / "train/part-00001.parquet").is_file()
     held, total = (Dataset.open(child).card.counts[k] for k in ("held_over_events", "rows_read"))
     assert (held > 0, total < 200) == (True, True)
+
+
+def test_the_dataset_that_a_day_follows_is_found(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match=r"no dataset of this recipe ends before"):
+        append_since(recipe(folder), FIRST + timedelta(days=25), out)
+    build(recipe(folder, clean={"deduplicate": "events"}), out)
+    first = build(recipe(folder), out)
+    for day in (25, 26):
+        write_days(folder, day, day + 1)
+    with pytest.raises(ConfigError, match=f"append the days --since {FIRST + timedelta(25)}"):
+        append_since(recipe(folder), FIRST + timedelta(days=26), out)
+    child = append_since(recipe(folder), FIRST + timedelta(days=25), out)
+    assert child == append(recipe(folder), first, out)
+    assert append_since(recipe(folder), FIRST + timedelta(days=25), out) == child
+    write_days(folder, 27, 28)
+    grown = append_since(recipe(folder), FIRST + timedelta(days=27), out)
+    assert grown == append(recipe(folder), child, out)
 
 
 def test_nothing_new_is_nothing_to_do(folder: Path, tmp_path: Path) -> None:

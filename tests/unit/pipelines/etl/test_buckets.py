@@ -210,6 +210,12 @@ def test_random_text_gives_equal_tables_or_the_same_refusal(
             assert_equal(found, wanted)
 
 
+def test_a_fraction_of_a_rejected_row_alone_is_none(tmp_path: Path) -> None:
+    rows = ["7,x,1600000000,1,north"] * 5 + ["7,x,1600000001.25,many,north"]
+    (tmp_path / "0.csv").write_text("\n".join(["customer,sku,at,n,shop", *rows]) + "\n")
+    assert_equal(*both(text_recipe(tmp_path), tmp_path / "out"))
+
+
 def refusal_or_dataset(recipe: EtlRecipe, out: Path, buckets: Buckets) -> Path | str:
     """The dataset's directory, or the first line of why there is none."""
     try:

@@ -124,3 +124,11 @@ def test_a_column_that_no_row_has_is_nan_and_a_row_that_is_not_drawn_gives_the_m
     means = resampled_means(values, resamples=50, seed=0)
     assert (means[:, 0] == 0.25).all()
     assert np.isnan(means[:, 1]).all()
+
+
+def test_rows_are_drawn_by_the_seed_s_own_generator() -> None:
+    """Numbers that were printed once come out again."""
+    values = np.arange(7.0)[:, None]
+    drawn = np.random.default_rng(5).integers(0, 7, 3 * 7).reshape(3, 7)
+    found = resampled_means(values, resamples=3, seed=5)
+    np.testing.assert_allclose(found[:, 0], drawn.mean(axis=1))

@@ -107,3 +107,11 @@ def test_apart_needs_an_interval_without_zero_and_the_corrected_test(
 ) -> None:
     found = difference(low, high, p)
     assert (found.separated, found.reaches_zero) == (separated, reaches_zero)
+
+
+def test_the_number_of_questions_is_for_the_interval_s_own_level() -> None:
+    first, second = models(2, step=0.002, level=0.9)
+    (found,) = paired_differences([first, second], "m")
+    gaps = first.column - second.column
+    assert found.n_needed == significance.queries_needed(gaps, alpha=0.1)
+    assert found.n_needed != significance.queries_needed(gaps, alpha=0.05)

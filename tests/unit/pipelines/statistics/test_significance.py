@@ -149,3 +149,27 @@ def test_there_are_flips_enough_for_the_smallest_p_to_survive_the_correction(
 
 def test_flips_end_where_a_machine_does() -> None:
     assert significance.flips_for(10**9, alpha=0.05) == significance.MOST_FLIPS
+
+
+def test_the_share_of_resamples_beyond_zero_twice() -> None:
+    """Nine resamples: none below zero, three, and all exactly there."""
+    columns = [range(1, 10), range(-3, 6), [0] * 9]
+    found = significance.bootstrap_p(np.array(columns, np.float64).T)
+    assert found.tolist() == pytest.approx([2 * 1 / 10, 2 * 5 / 10, 1.0])
+
+
+def test_a_difference_takes_as_many_queries_in_either_direction() -> None:
+    ahead = np.random.default_rng(0).normal(0.1, 1.0, 200)
+    n = significance.queries_needed(ahead, alpha=0.05)
+    assert n is not None
+    assert n > 100
+    assert significance.queries_needed(-ahead, alpha=0.05) == n
+
+
+def test_only_the_smallest_p_value_is_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    def p_values(values: object, *, flips: int, **_: object) -> np.ndarray:
+        return np.array([1, 2]) / (1 + flips)
+
+    monkeypatch.setattr(significance, "randomisation_p", p_values)
+    found = significance.randomisation_tests(np.zeros((5, 2)), seed=0, alpha=0.05)
+    assert found.is_bound == [True, False]

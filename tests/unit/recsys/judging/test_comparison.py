@@ -8,6 +8,7 @@ import pytest
 
 from falconer.pipelines.config import parse
 from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.statistics import significance
 from falconer.pipelines.statistics.differences import Estimate, paired_differences
 from falconer.recsys.judging import slices
 from falconer.recsys.judging.config import ComparisonConfig
@@ -366,3 +367,18 @@ def test_another_metric_decides_where_it_was_judged() -> None:
 def test_a_metric_of_which_more_is_not_better_names_no_leader(metric: str) -> None:
     with pytest.raises(ConfigError, match="is not better by itself, so it cannot say who leads"):
         view_of(judged("ease", 0.0), config=ComparisonConfig(metric=metric))
+
+
+def test_flips_of_groups_are_for_the_interval_s_own_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    tests = significance.randomisation_tests
+
+    def spy(values: Any, **knobs: Any) -> Any:
+        asked.append(knobs["alpha"])
+        return tests(values, **knobs)
+
+    monkeypatch.setattr(significance, "randomisation_tests", spy)
+    runs = [with_groups(judged(name, 0.0), {"young": 0.1, "old": 0.0}) for name in ("a", "b")]
+    view_of(*runs)
+    assert asked == [pytest.approx(0.05)] * len(asked)
+    assert len(asked) >= 2

@@ -168,3 +168,10 @@ def test_a_report_holds_the_slices_and_they_add_up(featured: Dataset) -> None:
     assert total == pytest.approx(4 * judged.report.metrics["ndcg@2"].mean)
     evaluation.write(featured.path.parent / "out", judged)
     assert evaluation.read(featured.path.parent / "out").report.slices == judged.report.slices
+
+
+def test_the_first_category_counts_as_any_other(featured: Dataset) -> None:
+    ids = np.repeat(np.arange(9), [9, 1, 1, 1, 1, 1, 1, 1, 1])
+    feature = Feature(name="shelf", table="item", kind="categorical", cardinality=9)
+    slicing = slices.by_category(featured, feature, "item", ids)
+    assert slicing.groups[0] == "bucket 0"

@@ -174,7 +174,11 @@ def test_train_rows_from_the_time_of_the_fold_are_found(tmp_path: Path) -> None:
     assert any("no global time" in text for text in checks.warnings_of(data, "test"))
     split = data.card.split.model_copy(update={"protocol": "temporal"})
     promised = Dataset(data.path, data.card.model_copy(update={"split": split}))
-    assert any("train rows are not earlier" in text for text in findings(promised))
+    late = int((data.train_column("time") >= data.pairs("test").queries.time.min()).sum())
+    assert late > 1
+    assert f"leakage: {late:,} train rows are not earlier than the first row of the fold test" in (
+        " ".join(findings(promised))
+    )
 
 
 def test_synthetic_data_is_called_so_in_every_report(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from falconer.pipelines.data.queries import Queries
+from falconer.recsys.judging.lists import validation
 from falconer.recsys.judging.lists.validation import Validation
 from tests.support.datasets import checkerboard
 
@@ -40,3 +41,10 @@ def test_the_sample_is_of_all_queries_and_follows_the_seed(tmp_path: Path) -> No
     assert {len(sample) for sample in samples} == {4}
     assert set().union(*samples) == everybody
     assert asked(4, 7) == samples[7]
+
+
+def test_candidates_of_a_repeated_view_are_the_items_of_the_history_once() -> None:
+    history = np.array([3, 1, 3, 0])
+    assert validation._in_view(history, "repeat", 5).tolist() == [0, 1, 3]
+    assert validation._in_view(history, "novel", 5).tolist() == [2, 4]
+    assert validation._in_view(history, "all", 5).tolist() == [0, 1, 2, 3, 4]

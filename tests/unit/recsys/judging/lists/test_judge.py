@@ -152,6 +152,21 @@ def test_items_that_the_view_does_not_rank_are_misses_and_told(tmp_path: Path) -
     assert of("novel") == (0.0, ("1 listed items are in the user's history: misses in view novel",))
 
 
+def test_the_first_item_counts_as_any_other_and_an_empty_place_as_none(tmp_path: Path) -> None:
+    data = write_dataset(
+        tmp_path / "data",
+        train=[(0, 1, 0)],
+        n_users=1,
+        n_items=3,
+        folds={"test": [(0, [1], [1])]},
+    )
+    lists = Lists(np.array([[0, 1, -1]], np.int32), np.array([True]))
+    report = judge(lists, data, config=EvaluationConfig(k=(1,)), view="repeat").report
+    assert report.warnings == (
+        "1 listed items are not in the user's history: misses in view repeat",
+    )
+
+
 def test_a_view_without_a_relevant_item_is_refused(tmp_path: Path) -> None:
     data = write_dataset(
         tmp_path / "data",

@@ -1,0 +1,49 @@
+"""What the checks take a split to promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from falconer.pipelines.data.dataset import Dataset, write_card
+from falconer.pipelines.data.schema import Fold
+from falconer.recsys.judging.lists import checks, leaky_features
+from tests.support.datasets import write_dataset
+
+
+def of_split(root: Path, protocol: str, **parameters: str) -> Dataset:
+    """One user, asked in both folds at the time of the last event of the history."""
+    fold = [(0, [0, 1], [2])]
+    train = [(0, 0, 0), (0, 1, 1)]
+    data = write_dataset(
+        root, train=train, n_users=1, n_items=4, folds={"valid": fold, "test": fold}
+    )
+    split = data.card.split.model_copy(update={"protocol": protocol, "parameters": parameters})
+    write_card(root, data.card.model_copy(update={"split": split}))
+    return Dataset.open(root)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "fold", "globally"),
+    [
+        ({}, "valid", True),
+        ({}, "test", True),
+        ({"valid_by": "last_event"}, "valid", False),
+        ({"valid_by": "last_event"}, "test", True),
+    ],
+)
+def test_validation_by_the_last_event_is_by_own_time(
+    parameters: dict[str, str], fold: Fold, globally: bool, tmp_path: Path
+) -> None:
+    checked = checks.Checked(of_split(tmp_path / "data", "temporal", **parameters), fold, (10,))
+    assert checked.by_global_time is globally
+
+
+def test_a_feature_of_too_few_rows_or_one_value_tells_nothing() -> None:
+    """Nineteen rows of two values that tell everything; twenty are enough, one value is not."""
+    codes = np.arange(20) % 2
+    assert leaky_features.told(codes, codes) == 1.0
+    assert leaky_features.told(codes[:19], codes[:19]) is None
+    assert leaky_features.told(np.zeros(20, np.int64), codes) is None
