@@ -48,7 +48,7 @@ OWNERS = {
     "torch": r"pipelines/(training/\w+|exporting/onnx_file)\.py|vision/.+\.py|"
     r"recsys/(backends/(torch|tensorflow)/.+|recommending/on_torch|"
     r"models/\w+/on_torch(/\w+)?)\.py",
-    "typer": r"(pipelines|recsys|vision)/cli\.py|vision/detection/cli\.py|"
+    "typer": r"(pipelines|recsys|vision)/cli\.py|pipelines/options\.py|vision/detection/cli\.py|"
     r"workflows/(retraining/)?\w+\.py",
     "psycopg": r"workflows/retraining/database\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py|workflows/notebook\.py",
