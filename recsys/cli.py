@@ -247,6 +247,24 @@ def models() -> None:
     typer.echo(table())
 
 
+@app.command("check-export")
+def check_export(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="What `falconer export` wrote.")],
+    data: Annotated[
+        Path, typer.Option("--data", metavar="DIR", help="A dataset of the model's lineage.")
+    ],
+) -> None:
+    """Say whether an exported model is whole and of the dataset's lineage, and its metric on the
+    validation fold.
+
+    Example: falconer check-export dlrm.tflite --data data/shop/1f2e3d4c5b6a7988
+    """
+    from falconer.pipelines.data.dataset import Dataset
+    from falconer.recsys.exporting.stored import check
+
+    check(path, Dataset.open(data))
+
+
 def export(
     run: Path,
     *,

@@ -54,7 +54,8 @@ def export(
         Path, typer.Argument(metavar="RUN", help="Run directory of a model on torch or TensorFlow.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="PATH", help="FILE.onnx, or FOLDER.savedmodel.")
+        Path,
+        typer.Option("--out", metavar="PATH", help="FILE.onnx, FILE.tflite, or FOLDER.savedmodel."),
     ] = Path("model.onnx"),
     data: Annotated[
         Path | None,

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from falconer.pipelines.config import Config
@@ -23,8 +21,6 @@ from falconer.recsys.models.saved import ModelCard, load_model, read_card
 from falconer.recsys.stages.finished import dataset_of, finished_run
 
 OUTPUT = "scores"
-Answer = Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]
-"""What gives a file's scores for the inputs of its graph."""
 
 
 class ExportConfig(Config):
@@ -36,6 +32,11 @@ class ExportConfig(Config):
     """Largest difference that is allowed, relative to scores beyond 1 and absolute below."""
     queries: int = Field(default=1000, ge=1)
     """Queries of the dataset that are compared, or rows of a dataset of labels."""
+    weights: Literal["float32", "int8"] = "float32"
+    """Of a LiteRT file: as trained, or in a quarter of the size."""
+    max_cost: float = Field(default=0.01, ge=0)
+    """Of int8: how much of the metric (ndcg@10, roc_auc, rmse) it may cost on the validation
+    fold."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Of the choice of queries and of the items for pairs."""
 
@@ -44,6 +45,8 @@ class ExportConfig(Config):
 class Export:
     """What a kind of file is made of."""
 
+    scorer: Any
+    form: Form
     graph: Graph
     card: ModelCard
     data: Dataset
@@ -56,8 +59,9 @@ class Export:
 def export(
     run_path: Path, out: Path, *, data_path: Path | None = None, config: ExportConfig | None = None
 ) -> Path:
-    """Write the run's model to `out`, whose name says what it becomes: `.onnx`, or `.savedmodel`, a
-    folder. Beside the file, or in the folder, it is written what it takes and gives; returns `out`.
+    """Write the run's model to `out`, whose name says what it becomes: `.onnx`, `.tflite` (LiteRT),
+    or `.savedmodel`, a folder. Beside the file, or in the folder, stands what it takes and gives;
+    returns `out`.
 
     Raises `ConfigError` for a model that has no such form, and `ArtifactError`, with nothing
     written, where the file would not answer as the model does.
@@ -65,13 +69,15 @@ def export(
     config = config or ExportConfig()
     run = finished_run(run_path)
     write = _writer(out)
+    if config.weights == "int8" and out.suffix != ".tflite":
+        raise ConfigError('weights = "int8" is of LiteRT: name a file that ends with .tflite')
     refuse_inside(out, run.model_directory)
     data = dataset_of(run, data_path)
     scorer = load_model(run.model_directory, data)
     form, graph = _graph(scorer, run, config.form)
     card = read_card(run.model_directory)
     questions = Questions(scorer, form, graph, data, n=config.queries, seed=config.seed)
-    write(Export(graph, card, data, questions, _facts(card, run, form), config), out)
+    write(Export(scorer, form, graph, card, data, questions, _facts(card, run, form), config), out)
     return out
 
 
@@ -85,8 +91,13 @@ def _writer(out: Path) -> Callable[[Export, Path], None]:
         from falconer.recsys.exporting import saved_model
 
         return saved_model.write
+    if out.suffix == ".tflite" and not out.is_dir():
+        from falconer.recsys.exporting import litert
+
+        return litert.write
     raise ConfigError(
-        f"{out}: name a file that ends with .onnx, or a folder that ends with .savedmodel"
+        f"{out}: name a file that ends with .onnx or .tflite, or a folder that ends with "
+        ".savedmodel"
     )
 
 

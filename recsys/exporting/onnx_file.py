@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from falconer.pipelines.exporting.checked_file import metadata, with_format, write_checked
 from falconer.pipelines.exporting.onnx_file import Session, to_onnx
 from falconer.recsys.backends.torch.graphs import Graph
-from falconer.recsys.exporting.export import OUTPUT, Answer, Export
+from falconer.recsys.exporting.export import OUTPUT, Export
+from falconer.recsys.exporting.judged import Answer
 
 
 def write(export: Export, out: Path) -> None:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Pairs, Queries, Ragged
-from falconer.pipelines.data.schema import Fold, name_of
+from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.exporting.parity import Parity, blocks_of, parity_of
 from falconer.recsys.backends.torch.graphs import Form, Graph
 from falconer.recsys.contracts import CatalogScorer
+from falconer.recsys.exporting.inputs import Arrays, as_known_by_id, inputs_of
 
 ITEMS_A_QUERY = 5
 """Items, drawn at random, with which a query is asked as pairs."""
@@ -26,7 +27,6 @@ EXAMPLE_ROWS = 3
 FOLDS: tuple[Fold, ...] = ("test", "valid")
 
 Float32 = NDArray[np.float32]
-Arrays = dict[str, NDArray[Any]]
 
 
 class Questions:
@@ -76,17 +76,7 @@ class Questions:
         return scores
 
     def _inputs(self, queries: Queries, item: NDArray[np.int32]) -> Arrays:
-        return {name: self._input(name, queries, item) for name in self._graph.inputs}
-
-    def _input(self, name: str, queries: Queries, item: NDArray[np.int32]) -> NDArray[Any]:
-        if name == "user":
-            return queries.user.astype(np.int64)
-        if name == "item":
-            return item.astype(np.int64)
-        if name == "history":
-            return padded(queries.history, self._known)
-        column = queries.features[name_of(name)]
-        return column.astype(np.int64 if np.issubdtype(column.dtype, np.integer) else np.float32)
+        return inputs_of(self._graph.inputs, queries, item, self._known)
 
     def _of_lists(self, data: Dataset, n: int, seed: int) -> tuple[Queries, NDArray[np.int32]]:
         random, fold = np.random.default_rng(seed), _fold(data)
@@ -140,31 +130,5 @@ def with_edge_cases(queries: Queries) -> Queries:
     )
 
 
-def as_known_by_id(queries: Queries, data: Dataset) -> Queries:
-    """Without features of users who have no id: a graph reads users by their ids."""
-    new, features = queries.user < 0, dict(queries.features)
-    for name in (feature.name for feature in data.card.features if feature.table == "user"):
-        column = features[name]
-        nothing = -1 if np.issubdtype(column.dtype, np.integer) else np.nan
-        features[name] = np.where(new, column.dtype.type(nothing), column)
-    return replace(queries, features=features)
-
-
 def _emptied(rows: Ragged, emptied: NDArray[np.bool_]) -> Ragged:
-    lengths = np.where(emptied, 0, rows.lengths)
-    return Ragged(
-        np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
-        rows.values[~emptied[rows.rows]],
-    )
-
-
-def padded(history: Ragged, known: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """int64[N, L]: each row's known items, oldest first, then -1; L is the longest row's length and
-    at least 1."""
-    kept = known[history.values.astype(np.int64)]
-    rows = history.rows[kept]
-    lengths = np.bincount(rows, minlength=len(history))
-    first = np.cumsum(lengths) - lengths
-    table = np.full((len(history), max(1, int(lengths.max(initial=0)))), -1, np.int64)
-    table[rows, np.arange(len(rows)) - first[rows]] = history.values[kept]
-    return table
+    return rows.keep(~emptied[rows.rows])

@@ -116,7 +116,12 @@ def test_a_folder_that_answers_otherwise_is_not_written(
 
     monkeypatch.setattr(on_tensorflow, "served", wrong)
     with pytest.raises(ArtifactError, match="differ from the model's by up to"):
-        export(run.path, tmp_path / "m.savedmodel", data_path=clicks.path)
+        export(
+            run.path,
+            tmp_path / "m.savedmodel",
+            data_path=clicks.path,
+            config=ExportConfig(queries=40),
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,7 +129,12 @@ def test_a_folder_of_something_else_stays(run: Run, clicks: Dataset, tmp_path: P
     (tmp_path / "m.savedmodel").mkdir()
     (tmp_path / "m.savedmodel" / "mine.txt").write_text("mine")
     with pytest.raises(ConfigError, match="is no export"):
-        export(run.path, tmp_path / "m.savedmodel", data_path=clicks.path)
+        export(
+            run.path,
+            tmp_path / "m.savedmodel",
+            data_path=clicks.path,
+            config=ExportConfig(queries=40),
+        )
     assert (tmp_path / "m.savedmodel" / "mine.txt").read_text() == "mine"
 
 

@@ -64,9 +64,7 @@ class _Rows:
         unknown = tf.fill(tf.shape(next(iter(inputs.values()))), tf.constant(-1, tf.int64))
         users = self._users(inputs.get("user", unknown))
         query = Inputs(
-            tf.stack([*tf.unstack(users.ids, axis=1), *self._ids(inputs)], 1)
-            if users.ids.shape[1] + len(self._context.categorical)
-            else users.ids,
+            tf.concat([users.ids, *self._ids(inputs)], 1),
             tf.concat([users.numbers, *self._numbers(inputs)], 1),
         )
         items = self._items(inputs.get("item", unknown))
@@ -79,7 +77,7 @@ class _Rows:
         for field in self._context.categorical:
             values = inputs[field.name]
             known = (values >= 0) & (values < field.cardinality)
-            found.append(tf.where(known, values, -1))
+            found.append(tf.where(known, values, -1)[:, None])
         return found
 
     def _numbers(self, inputs: Tensors) -> list[Any]:

@@ -54,7 +54,7 @@ def module_of(served: Served, example: Arrays) -> Any:
 
     module = tf.Module()
     module.read = list(served.variables)
-    module.function = tf.function(scores).get_concrete_function(
+    module.function = tf.function(scores, autograph=False).get_concrete_function(
         {
             names[name]: tf.TensorSpec([None] * value.ndim, value.dtype, name=names[name])
             for name, value in example.items()

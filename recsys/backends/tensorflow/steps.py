@@ -64,7 +64,7 @@ class Steps:
             scalar = tf.TensorSpec([], tf.float32)
             more = [scalar, scalar] if name == "step" else []
             signature = [batch, tf.TensorSpec([2], tf.int32), *more]
-            self._graphs[name] = tf.function(function, input_signature=signature)
+            self._graphs[name] = tf.function(function, input_signature=signature, autograph=False)
         return self._graphs[name]
 
     def _stepped(self, batch: Any, seed: Any, factor: Any, number: Any) -> Any:

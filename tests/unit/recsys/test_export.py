@@ -22,13 +22,9 @@ from falconer.pipelines.exporting.parity import difference
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.torch.graphs import Graph
 from falconer.recsys.exporting.export import ExportConfig, export
+from falconer.recsys.exporting.inputs import padded
 from falconer.recsys.exporting.onnx_file import graph_bytes
-from falconer.recsys.exporting.parity import (
-    EDGE_CASES,
-    Questions,
-    padded,
-    with_edge_cases,
-)
+from falconer.recsys.exporting.parity import EDGE_CASES, Questions, with_edge_cases
 from falconer.recsys.models import saved
 from falconer.recsys.models.ncf.on_torch.scorer import NcfGraph, NcfScorer
 from tests.support import tiny
