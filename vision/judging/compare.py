@@ -18,7 +18,8 @@ from falconer.pipelines.statistics.significance import holm
 from falconer.vision.judging.report import JudgeConfig, VisionReport, estimate
 
 Float64 = NDArray[np.float64]
-PER_PICTURE = ("top1", "top5", "log_loss")
+PER_PICTURE = ("top1", "top5", "right_tags", "log_loss")
+LOWER_IS_BETTER = ("log_loss",)
 
 
 @dataclass(frozen=True)
