@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from falconer.pipelines.options import Sets
+
 app = typer.Typer(no_args_is_help=True)
 
 RecipeArgument = Annotated[
@@ -18,12 +20,6 @@ RecipeArgument = Annotated[
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where datasets are kept.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set a value of the recipe, in TOML; repeatable."
-    ),
-]
 AppendOption = Annotated[
     Path | None,
     typer.Option(
@@ -47,7 +43,7 @@ SinceOption = Annotated[
 def etl(
     recipe: RecipeArgument,
     out: OutOption = Path("data"),
-    overrides: SetOption = None,
+    overrides: Sets = None,
     append: AppendOption = None,
     since: SinceOption = None,
 ) -> None:

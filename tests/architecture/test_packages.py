@@ -50,9 +50,9 @@ OWNERS = {
     "torch": r"pipelines/(training/\w+|exporting/onnx_file)\.py|vision/.+\.py|"
     r"recsys/(backends/(torch|tensorflow)/.+|recommending/on_torch|"
     r"models/\w+/on_torch(/\w+)?)\.py",
-    "typer": r"(pipelines|recsys|vision)/cli\.py|vision/detection/cli\.py|"
+    "typer": r"(pipelines|recsys|vision)/cli\.py|pipelines/options\.py|vision/detection/cli\.py|"
     r"workflows/(retraining/)?\w+\.py",
-    "psycopg": r"workflows/retraining/database\.py",
+    "psycopg": r"workflows/retraining/postgres\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py|workflows/notebook\.py",
     "pydantic": r"(pipelines|recsys|vision|workflows)/.+\.py",
     "numpy": r"(pipelines|recsys|vision|workflows)/.+\.py",
