@@ -66,6 +66,34 @@ def etl(
         say_written(stages.append(loaded, append, out) if append else stages.etl(loaded, out))
 
 
+@app.command()
+def extract(
+    query: Annotated[str, typer.Argument(metavar="SQL", help="What is read.")],
+    database: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="URI",
+            envvar="FALCONER_DATABASE",
+            show_envvar=True,
+            help="sqlite:PATH or postgresql://USER@HOST/NAME.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The parquet file to write.")
+    ] = Path("events.parquet"),
+) -> None:
+    """Write what a query of a database gives to a parquet file, which `falconer etl` reads.
+
+    Example: falconer extract "select * from sales" --from sqlite:shop.db --out sales.parquet
+    """
+    from falconer.pipelines import stages
+    from falconer.pipelines.console import say, say_written
+
+    say(f"{stages.extract(database, query, out):,} rows")
+    say_written(out)
+
+
 @app.command("data-card")
 def data_card(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="From `falconer etl`.")],

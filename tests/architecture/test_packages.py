@@ -26,6 +26,8 @@ DISTRIBUTION = {"merlin": "merlin-models", "cudf": "cudf-cu12", "PIL": "pillow"}
 engine imports.)"""
 
 OWNERS = {
+    "adbc_driver_postgresql": r"pipelines/etl/extract\.py",
+    "adbc_driver_sqlite": r"pipelines/etl/extract\.py",
     "croniter": r"workflows/retraining/\w+\.py",
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
     "dbos": r"workflows/retraining/(pipeline|store)\.py",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import polars as pl
@@ -151,19 +153,13 @@ class Encoder:
         return _with_fraction(rows, train)
 
     def _write_train(self, runs: Runs) -> None:
-        number = 0
-        file = TableFile(self.root, _part(number))
-        for piece in runs.merged(self.size):
-            table = _without_fraction(piece).to_arrow(compat_level=OLDEST)
-            while file.rows + table.num_rows > ROWS_PER_FILE:
-                n = ROWS_PER_FILE - file.rows
-                with file:
-                    file.add(table.slice(0, n))
-                table, number = table.slice(n), number + 1
-                file = TableFile(self.root, _part(number))
-            file.add(table)
-        with file:
-            runs.remove()
+        pieces = runs.merged(self.size)
+        tables = (_without_fraction(piece).to_arrow(compat_level=OLDEST) for piece in pieces)
+        for number, parts in groupby(_parted(tables), key=itemgetter(0)):
+            with TableFile(self.root, f"train/part-{number:05}.parquet") as file:
+                for _, table in parts:
+                    file.add(table)
+        runs.remove()
 
     def _write_validation(self, runs: Runs) -> None:
         if len(runs):
@@ -249,8 +245,17 @@ class _FoldRuns:
         return self.names if self.is_told else []
 
 
-def _part(number: int) -> str:
-    return f"train/part-{number:05}.parquet"
+def _parted(tables: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+    """The tables, cut where a file ends, with the number of their file; at least one."""
+    first = 0
+    for table in tables:
+        if first == table.num_rows == 0:
+            yield 0, table
+        end = first + table.num_rows
+        for number in range(first // ROWS_PER_FILE, -(-end // ROWS_PER_FILE)):
+            start = max(number * ROWS_PER_FILE, first)
+            yield number, table.slice(start - first, (number + 1) * ROWS_PER_FILE - start)
+        first = end
 
 
 def _with_fraction(rows: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:

@@ -221,6 +221,16 @@ def refusal_or_dataset(recipe: EtlRecipe, out: Path, buckets: Buckets) -> Path |
         return str(error).splitlines()[0]
 
 
+def test_train_is_cut_into_files_as_in_memory(
+    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("in_memory", "buckets.encode"):
+        monkeypatch.setattr(f"falconer.pipelines.etl.{module}.ROWS_PER_FILE", 70)
+    found, wanted = both(shop.recipe(tables, split="leave_last"), tmp_path)
+    assert len(list((wanted / "train").iterdir())) > 3
+    assert_equal(found, wanted)
+
+
 KILLED_AFTER = {
     "scatter": "buckets.build.scatter",
     "clean": "buckets.build.clean_buckets",
