@@ -36,7 +36,7 @@ from falconer.pipelines.etl.in_memory import ROWS_PER_FILE
 from falconer.pipelines.etl.newcomers import UserFeatures
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.recipe import EtlRecipe
-from falconer.pipelines.etl.rows import rows_of
+from falconer.pipelines.etl.rows import of_listed_items, rows_of
 from falconer.pipelines.etl.split import FoldRule, Part
 
 FRACTION, LABEL = f"{FEATURE} fraction", f"{FEATURE} label"
@@ -112,9 +112,10 @@ class Encoder:
         fitted: Mapping[Table, Features],
         rules: Mapping[Fold, FoldRule],
         users: pl.DataFrame | None,
+        items: pl.DataFrame | None,
     ) -> tuple[int, dict[Fold, dict[str, int]]]:
         """Write train, validation's events and the folds; the number of train rows, and each fold's
-        counts. `users` is the source's table."""
+        counts. `users` and `items` are the source's tables."""
         of_labels = self.recipe.task == "labels"
         by = [FRACTION if name == raw.FRACTION else name for name in order_of(spill.empty)]
         train, valid = Runs(self.folder / "train", by), Runs(self.folder / "validation", by)
@@ -129,7 +130,10 @@ class Encoder:
             of_users = self._user_features(bucket, fitted["user"], users)
             for fold, rule in rules.items():
                 if of_labels:
-                    folds[fold].add(*self._labelled(events, rule, fitted["event"], of_users))
+                    rows = events.filter(pl.col("part") == int(rule.truth))
+                    found, counts, context = self._labelled(rows, fitted["event"], of_users)
+                    listed = of_listed_items(rows, items) if self.recipe.features.item else {}
+                    folds[fold].add(found, counts | listed, context)
                 else:
                     folds[fold].add(*self._queries(events, rule, of_users))
         self._write_train(train)
@@ -169,10 +173,9 @@ class Encoder:
         runs.remove()
 
     def _labelled(
-        self, events: pl.DataFrame, rule: FoldRule, fitted: Features, users: UserFeatures
+        self, rows: pl.DataFrame, fitted: Features, users: UserFeatures
     ) -> tuple[pl.DataFrame, dict[str, int], _Context]:
         assert self.recipe.target is not None
-        rows = events.filter(pl.col("part") == int(rule.truth))
         found = rows_of(rows, fitted.of(rows), self.recipe.target.kind)
         context = _Context()
         if "user" in rows.columns:

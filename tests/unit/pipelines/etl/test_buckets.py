@@ -87,6 +87,9 @@ OTHERS: dict[str, dict[str, Any]] = {
     "share of users": {
         "protocol": "held_out_users", "valid_users_share": 0.2, "test_users_share": 0.2,
     },
+    "users by name": {
+        "protocol": "held_out_users", "test_user_ids": [0, 1], "valid_user_ids": [2],
+    },
     "share of each user": {"protocol": "user_share"},
     "share by chance": {"protocol": "user_share", "by": "random", "seed": 3},
     "sessions": {"protocol": "last_sessions", "gap_minutes": 1440},
