@@ -50,7 +50,10 @@ creep: setup  ## a year of models that are each slightly worse
 faults: setup  ## ten planted faults: from which severity on the verdict stops them
 	@.venv/bin/python -m tests.support.retrains faults
 
-.PHONY: month crash-month
+.PHONY: month crash-month bench-retraining
+bench-retraining: setup  ## the workflow layer of a retrain, status after 1,000 runs, promote and rollback: seconds
+	@.venv/bin/python -m tests.benchmarks.retraining
+
 month: setup  ## four weeks of real purchases retrained, one after the other: seconds, steps skipped, disk
 	@.venv/bin/python -m tests.support.month
 

@@ -67,6 +67,14 @@ def make_directory(path: Path) -> None:
         path.mkdir(parents=True)
 
 
+def remove_directory(path: Path) -> None:
+    """Remove a directory, which is there whole or not at all: what a kill leaves of it has another
+    name, and is swept like what was never finished."""
+    doomed = path.with_name(f".{uuid.uuid4().hex[:12]}{PARTIAL}")
+    path.rename(doomed)
+    shutil.rmtree(doomed)
+
+
 @contextmanager
 def _workplace(parent: Path, prefix: str = ".") -> Iterator[Path]:
     """A new folder in `parent` that goes when the block ends.

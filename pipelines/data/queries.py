@@ -38,7 +38,12 @@ class Ragged:
         """From a list of rows."""
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         flat = np.array([value for row in rows for value in row], dtype=dtype)
-        return cls(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), flat)
+        return cls.from_lengths(lengths, flat)
+
+    @classmethod
+    def from_lengths(cls, lengths: NDArray[np.integer[Any]], values: NDArray[np.generic]) -> Ragged:
+        """From the number of values in each row, and all of them, row after row."""
+        return cls(offsets_of(lengths), values)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -64,9 +69,19 @@ class Ragged:
     def take(self, rows: NDArray[np.integer[Any]]) -> Ragged:
         """The given rows, in the given order."""
         lengths = self.lengths[rows]
-        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+        offsets = offsets_of(lengths)
         source = np.repeat(self.offsets[:-1][rows] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return Ragged(offsets, self.values[source])
+
+    def keep(self, kept: NDArray[np.bool_]) -> Ragged:
+        """The same rows with those values only that `kept` bool[len(values)] says."""
+        lengths = np.bincount(self.rows[kept], minlength=len(self))
+        return Ragged.from_lengths(lengths, self.values[kept])
+
+
+def offsets_of(lengths: NDArray[np.integer[Any]]) -> Int64:
+    """int64[n + 1]: where each row begins among the values of all, and where the last one ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.held import Days, Held
 from falconer.pipelines.etl.identity import canonical_recipe
-from falconer.pipelines.etl.operators import Categorical
+from falconer.pipelines.etl.operators import Counted
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.sources.files import day_of
@@ -92,7 +92,7 @@ def _appendable(recipe: EtlRecipe) -> Files:
     fixed = isinstance(split, Temporal) and (split.test_from or split.valid_from or split.until)
     features = {**recipe.features.event, **recipe.features.user, **recipe.features.item}
     rare = [
-        name for name, one in features.items() if isinstance(one, Categorical) and one.min_count > 1
+        name for name, one in features.items() if isinstance(one, Counted) and one.min_count > 1
     ]
     refusals = {
         'task = "labels"': recipe.task != "top_n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -17,6 +18,8 @@ NULLS = ("\\n", "none", "null", "<na>", "(null)")
 """What tools write for a null, in lower case; `nan` is told apart."""
 WIDE = (pl.UInt64, pl.Int128)
 """Integers that may not fit int64."""
+UNIT = "\x1f"
+"""The character that ASCII has between the parts of a row."""
 ENCODED_TEXT = (pl.Categorical, pl.Enum)
 
 
@@ -145,6 +148,19 @@ def categories(column: pl.Series) -> pl.Series:
     if column.dtype.is_float():
         return column.fill_nan(None).cast(pl.String).str.strip_suffix(".0")
     return column.cast(pl.String)
+
+
+def combined(columns: Sequence[pl.Series]) -> pl.Series:
+    """One text for each combination of the columns' categories; null where one of them is null."""
+    texts = [_without_units(categories(column).cast(pl.String)) for column in columns]
+    frame = pl.DataFrame([text.alias(str(place)) for place, text in enumerate(texts)])
+    return frame.select(pl.concat_str(pl.all(), separator=UNIT)).to_series()
+
+
+def _without_units(texts: pl.Series) -> pl.Series:
+    """Other texts for texts with the character that parts them, different for different ones."""
+    escaped = texts.str.replace_all("\x1e", "\x1e0", literal=True)
+    return escaped.str.replace_all(UNIT, "\x1e1", literal=True)
 
 
 def like(column: pl.Series, dtype: pl.DataType) -> pl.Series | None:

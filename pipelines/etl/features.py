@@ -26,13 +26,14 @@ from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset, write_table
 from falconer.pipelines.data.schema import FEATURE, Feature, name_of, vocabulary_file
 from falconer.pipelines.errors import ConfigError, DataError
-from falconer.pipelines.etl.columns import categories, like
+from falconer.pipelines.etl.column_operators import ColumnOperator, TimePart
+from falconer.pipelines.etl.columns import categories, combined, like
 from falconer.pipelines.etl.operators import (
     AnyFeature,
     Bucketize,
-    Categorical,
+    Counted,
     FeatureConfig,
-    OperatorPlugin,
+    columns_of,
     needs_numbers,
 )
 from falconer.pipelines.etl.raw import feature_column
@@ -73,6 +74,9 @@ class FeaturesConfig(Config):
             raise ValueError(
                 f"in more than one table: {', '.join(twice)}; rename the columns in the source"
             )
+        timed = [n for t, n, c in self.each() if isinstance(c, TimePart) and t != "event"]
+        if timed:
+            raise ValueError(f"{timed[0]}: only events have a time; put it under [features.event]")
         return self
 
     def each(self) -> Iterator[tuple[Table, str, AnyFeature]]:
@@ -84,6 +88,11 @@ class FeaturesConfig(Config):
     def of(self, table: Table) -> Mapping[str, AnyFeature]:
         """The features of one table."""
         return {"event": self.event, "user": self.user, "item": self.item}[table]
+
+    def columns(self, table: Table) -> list[str]:
+        """The source's columns that the features of one table are made of."""
+        named = (columns_of(name, config) for name, config in self.of(table).items())
+        return list(dict.fromkeys(name for names in named for name in names))
 
     def numeric(self) -> dict[str, list[str]]:
         """The columns that must hold numbers, by the source's table: what the contract check is
@@ -158,7 +167,7 @@ class Encoding:
     @property
     def cardinality(self) -> int | None:
         """Number of ids; None for a continuous column."""
-        if isinstance(self.config, OperatorPlugin):
+        if isinstance(self.config, ColumnOperator):
             return self.config.cardinality(self.state)
         if isinstance(self.config, Bucketize):
             return len(self.config.boundaries) + 1
@@ -241,7 +250,7 @@ def _encoding_of(data: Dataset, name: str, described: Mapping[str, Any]) -> Enco
         raise ConfigError(f"{data.path}: feature {name} cannot be read: {reason}") from error
     values = (
         pl.DataFrame(data.table(vocabulary_file(name)))["value"]
-        if isinstance(config, Categorical)
+        if isinstance(config, Counted)
         else None
     )
     return Encoding(
@@ -260,16 +269,25 @@ def canonical(frame: pl.DataFrame, features: Mapping[str, AnyFeature], table: st
     A number that is not finite becomes null. Raises `DataError` where a column is missing.
     """
     there = [name_of(column) for column in frame.columns if column.startswith(FEATURE)]
-    missing = [name for name in features if name not in there]
+    wanted = [column for name, one in features.items() for column in columns_of(name, one)]
+    missing = [name for name in wanted if name not in there]
     if missing:
         near = difflib.get_close_matches(missing[0], there, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(there) or 'nothing'}"
         raise DataError(
             f"features.{table}.{missing[0]}: the source's {table}s have no such column; {hint}"
         )
-    return pl.DataFrame(
-        {name: _canonical(frame[feature_column(name)], config) for name, config in features.items()}
-    )
+    return pl.DataFrame({name: _input(frame, name, one) for name, one in features.items()})
+
+
+def _input(frame: pl.DataFrame, name: str, config: AnyFeature) -> pl.Series:
+    """What the operator of a feature is given."""
+    if isinstance(config, TimePart):
+        if "time" not in frame.columns:
+            raise DataError(f"features.event.{name}: the events have no time; set columns.time")
+        return frame["time"]
+    columns = [frame[feature_column(column)] for column in columns_of(name, config)]
+    return _canonical(columns[0], config) if len(columns) == 1 else combined(columns)
 
 
 def continued(frame: pl.DataFrame, known: Mapping[str, Encoding]) -> pl.DataFrame:
@@ -328,7 +346,7 @@ def fit(
 def _fit(
     name: str, config: AnyFeature, statistics: Statistics, parent: Encoding | None
 ) -> Encoding:
-    if isinstance(config, Categorical):
+    if isinstance(config, Counted):
         values = _ordered(statistics.counts[name], config.min_count, parent)
         return Encoding(config, values, ancestry=parent.ancestry if parent else ())
     if parent is not None:

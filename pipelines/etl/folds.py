@@ -108,8 +108,7 @@ def _candidates(candidates: pl.DataFrame, rows: pl.DataFrame, items: pl.Series) 
 def _ragged(frame: pl.DataFrame, column: str, n: int) -> Ragged:
     """The column's values by `row`; the frame is sorted by it."""
     lengths = np.bincount(frame["row"].to_numpy(), minlength=n)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
-    return Ragged(offsets.astype(np.int64), frame[column].to_numpy())
+    return Ragged.from_lengths(lengths, frame[column].to_numpy())
 
 
 def _counts(relevant: pl.DataFrame, queries: Queries) -> dict[str, int]:

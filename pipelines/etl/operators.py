@@ -1,27 +1,41 @@
-"""Feature operators: how a column becomes a feature. Ours are Categorical, Continuous and
-Bucketize, which the engines compute; another package brings one by an entry point of the group
-"falconer.operators", or as `kind = "mypackage.toy:OPERATOR"` in a table of [features]."""
+"""Feature operators: how columns become a feature. Of ours the engines compute Categorical,
+Combined, Continuous and Bucketize, and Polars the others (`column_operators`); another package
+brings one by an entry point of the group "falconer.operators", or as
+`kind = "mypackage.toy:OPERATOR"` in a table of [features]."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import polars as pl
 from pydantic import Field, FiniteFloat, SerializeAsAny, field_validator, model_validator
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.column_operators import ColumnOperator, Hashed, MinMax, TimePart
 from falconer.pipelines.plugin_configs import PluginConfig, open_to
 
 
-class Categorical(Config):
+class Counted(Config):
     """Ids by train frequency descending, then value ascending; -1 for null, unseen and rarer than
     `min_count`."""
 
-    kind: Literal["categorical"]
     min_count: int = Field(default=1, ge=1)
+
+
+class Categorical(Counted):
+    """Ids of the values of one column."""
+
+    kind: Literal["categorical"]
+
+
+class Combined(Counted):
+    """Ids of the combinations of the values of several columns; null where one of them is null."""
+
+    kind: Literal["combined"]
+    columns: tuple[str, ...] = Field(min_length=2)
 
 
 class Continuous(Config):
@@ -60,34 +74,16 @@ class Bucketize(Config):
         return boundaries
 
 
-class OperatorPlugin(PluginConfig):
-    """Subclass it with a field for each key of the feature's table.
-
-    It works on Polars columns whatever the engine of the recipe is, and is fitted on train alone.
-    """
-
-    kind: str
-
-    needs_numbers: ClassVar[bool] = False
-    """The column must hold numbers and comes as float64, null where a value is not finite. Else it
-    comes as int64 where all values are whole numbers, and as text where not."""
+class OperatorPlugin(ColumnOperator, PluginConfig):
+    """Subclass it with a field for each key of the feature's table."""
 
     @abstractmethod
     def fit(self, column: pl.Series) -> Any:
-        """What is learnt from the rows of train, as JSON can hold it; None where nothing is."""
-
-    @abstractmethod
-    def cardinality(self, state: Any) -> int | None:
-        """Number of categories; None where `apply` gives numbers."""
-
-    @abstractmethod
-    def apply(self, column: pl.Series, state: Any) -> pl.Series:
-        """Row by row beside `column`: ids from 0 to below the cardinality, -1 where there is none;
-        or finite numbers."""
+        """As in `ColumnOperator`."""
 
 
-OWN = (Categorical, Continuous, Bucketize)
-OwnFeature = Categorical | Continuous | Bucketize
+OWN = (Categorical, Combined, Continuous, Bucketize, Hashed, MinMax, TimePart)
+OwnFeature = Categorical | Combined | Continuous | Bucketize | Hashed | MinMax | TimePart
 AnyFeature = OwnFeature | OperatorPlugin
 FeatureConfig = Annotated[
     OwnFeature,
@@ -99,16 +95,24 @@ FeatureConfig = Annotated[
 
 def needs_numbers(config: AnyFeature) -> bool:
     """Whether the column must hold numbers."""
-    if isinstance(config, OperatorPlugin):
+    if isinstance(config, ColumnOperator):
         return config.needs_numbers
-    return not isinstance(config, Categorical)
+    return not isinstance(config, Counted)
 
 
-def applied(name: str, config: OperatorPlugin, column: pl.Series, state: Any) -> pl.Series:
+def columns_of(name: str, config: AnyFeature) -> tuple[str, ...]:
+    """The source's columns that the feature of that name is made of."""
+    if isinstance(config, TimePart):
+        return ()
+    return (isinstance(config, Combined | Hashed) and config.columns) or (name,)
+
+
+def applied(name: str, config: ColumnOperator, column: pl.Series, state: Any) -> pl.Series:
     """The encoded column, int32 or float32; `DataError` where the operator gave anything else."""
     size = config.cardinality(state)
     found = config.apply(column, state)
-    at_fault = f"feature {name}: operator {config.kind} of {config.package}"
+    package = f" of {config.package}" if isinstance(config, OperatorPlugin) else ""
+    at_fault = f"feature {name}: operator {config.kind}{package}"
     if not isinstance(found, pl.Series) or len(found) != len(column):
         raise DataError(f"{at_fault}: must give a Polars series of {len(column):,} rows")
     encoded = found.cast(pl.Float32 if size is None else pl.Int32, strict=False)

@@ -47,7 +47,7 @@ def profile(recipe: EtlRecipe, first: date, end: date) -> dict[str, Any]:
 def _distributions(window: pl.DataFrame, recipe: EtlRecipe) -> dict[str, dict[str, int]]:
     hours = (window["time"] // 3600 % 24).cast(pl.String)
     found = {"hour": _counted(hours)}
-    for name in recipe.features.event:
+    for name in recipe.features.columns("event"):
         column = window[feature_column(name)]
         text = _powers(column) if column.dtype.is_float() else column.cast(pl.String)
         found[name] = _counted(text)

@@ -14,7 +14,7 @@ from falconer.pipelines.etl.catalogue import CatalogueConfig
 from falconer.pipelines.etl.clean import CleanConfig
 from falconer.pipelines.etl.contract import ContractConfig
 from falconer.pipelines.etl.expectations import Expectation
-from falconer.pipelines.etl.features import FeaturesConfig
+from falconer.pipelines.etl.features import TABLES, FeaturesConfig
 from falconer.pipelines.etl.sources import Files, Source
 from falconer.pipelines.etl.split.config import ByTime, Given, Random, SplitConfig
 from falconer.pipelines.etl.target import TargetConfig
@@ -57,9 +57,7 @@ class EtlRecipe(Config):
         """Of anybody's files the columns that [features] names are read, named under [source] or
         not. (Frozen: the fields are set as pydantic's own validators do.)"""
         if isinstance(self.source, Files):
-            source = self.source.reading(
-                self.features.event, self.features.user, self.features.item
-            )
+            source = self.source.reading(*map(self.features.columns, TABLES))
             object.__setattr__(self, "source", source)
         return self
 
@@ -67,7 +65,7 @@ class EtlRecipe(Config):
     def _keeps_its_target_apart(self) -> EtlRecipe:
         if isinstance(self.source, Files) and self.target is not None:
             column = getattr(self.source.columns, self.target.column)
-            if column is not None and column in self.features.event:
+            if column is not None and column in self.features.columns("event"):
                 raise ValueError(
                     f"features.event.{column}: this column is the target, which no input may tell; "
                     "take the feature away"

@@ -131,8 +131,4 @@ def with_edge_cases(queries: Queries) -> Queries:
 
 
 def _emptied(rows: Ragged, emptied: NDArray[np.bool_]) -> Ragged:
-    lengths = np.where(emptied, 0, rows.lengths)
-    return Ragged(
-        np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]),
-        rows.values[~emptied[rows.rows]],
-    )
+    return rows.keep(~emptied[rows.rows])

@@ -10,28 +10,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field
 
-from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, DataError
+from falconer.recsys.configs.business import BusinessRules
 from falconer.recsys.lists.ranked import TopK
 
 Int32 = NDArray[np.int32]
 Flags = NDArray[np.bool_]
 UNKNOWN = -1
-
-
-class BusinessRules(Config):
-    """What lists must keep to, besides what the model says."""
-
-    deny: Path | None = None
-    """A text file of items' own ids, one a line, that no list may hold."""
-    fresh_days: float | None = Field(default=None, gt=0)
-    """Items without an event in so many days before the lists are made are left out."""
-    at_most: dict[str, int] = Field(default_factory=dict)
-    """Categorical feature of items -> so many of one category in a list; items of unknown category
-    are not counted."""
 
 
 @dataclass(frozen=True)

@@ -137,24 +137,18 @@ def _wanted(queries: Queries, view: View, n_items: int) -> _Wanted:
     if view == "all":
         return _Wanted(only=candidates)
     known = np.isin(_pairs(candidates, n_items), _pairs(history, n_items), invert=view == "novel")
-    lengths = np.bincount(candidates.rows[known], minlength=len(queries))
-    return _Wanted(only=_ragged(lengths, candidates.values[known]))
+    return _Wanted(only=candidates.keep(known))
 
 
 def _distinct(items: Ragged, n_items: int) -> Ragged:
     pairs = np.unique(_pairs(items, n_items))
     row = pairs // max(n_items, 1)
-    return _ragged(np.bincount(row, minlength=len(items)), pairs - row * n_items)
+    lengths = np.bincount(row, minlength=len(items))
+    return Ragged.from_lengths(lengths, (pairs - row * n_items).astype(np.int32))
 
 
 def _pairs(items: Ragged, n_items: int) -> NDArray[np.int64]:
     return items.rows * n_items + items.values.astype(np.int64)
-
-
-def _ragged(lengths: NDArray[np.int64], values: NDArray[np.generic]) -> Ragged:
-    return Ragged(
-        np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), values.astype(np.int32)
-    )
 
 
 def _own(items: Ragged) -> Ragged:

@@ -14,7 +14,7 @@ from tests.gpu_check import __main__ as check
 from tests.gpu_check import etl, page, steps
 from tests.gpu_check.figures import Figure, Place, figure_of
 
-REHEARSED = ("lists", "ncf", "resnet50")
+REHEARSED = ("lists", "ncf", "resnet50", "ssd300")
 """In processes, as the command runs them; `make gpu-check SMALL=1` runs all."""
 
 

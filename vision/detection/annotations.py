@@ -116,15 +116,14 @@ class PictureBuilder:
         """The picture, with the classes' numbers."""
         boxes = np.array([row[0] for row in self._rows], np.float64).reshape(-1, 4)
         sides = boxes[:, 2:] - boxes[:, :2]
-        given = [row[2] for row in self._rows]
-        own = sides.prod(axis=1)
+        own, given = sides.prod(axis=1), np.array([row[2] for row in self._rows], np.float64)
         return Picture(
             self.path,
             self.width,
             self.height,
             boxes,
             np.array([numbers[name] for name in self.names], np.int64),
-            np.array([own[i] if one is None else one for i, one in enumerate(given)], np.float64),
+            np.where(np.isfinite(given) & (given >= 0), given, own),
             np.array([row[3] for row in self._rows], np.bool_),
             np.array([row[4] for row in self._rows], np.bool_),
         )
@@ -154,12 +153,13 @@ def annotated(
     """Pictures with numbered classes: `classes` in the given order, else all that occur, sorted.
 
     A box of a class that is not among given `classes` is set aside. Raises `DataError` where no
-    picture is left, or where classes differ in case only, which is most often a mistake.
+    picture is left, where classes differ in case only, which is most often a mistake, or where one
+    has no name that can be printed.
     """
     builders = list(builders)
     found = {name for builder in builders for name in builder.names}
     known = tuple(classes) if classes is not None else tuple(sorted(found))
-    _refuse_alike(known, origin)
+    _refuse_bad_names(known, origin)
     if not builders:
         raise DataError(f"{origin}: no picture can be used; see what was set aside, and why")
     strangers = [
@@ -175,9 +175,13 @@ def annotated(
     return Annotated(known, tuple(builder.picture(numbers) for builder in builders), tuple(aside))
 
 
-def _refuse_alike(classes: Sequence[str], origin: str) -> None:
+def _refuse_bad_names(classes: Sequence[str], origin: str) -> None:
     alike: dict[str, str] = {}
     for name in classes:
+        if not name.strip() or not name.isprintable():
+            raise DataError(f"{origin}: a class is named {name!r}, which cannot be printed")
+        if name in alike.values():
+            raise DataError(f"{origin}: two classes are named {name!r}")
         other = alike.setdefault(name.casefold().strip(), name)
         if other != name:
             raise DataError(
@@ -187,10 +191,22 @@ def _refuse_alike(classes: Sequence[str], origin: str) -> None:
 
 
 def within(root: Path, name: str) -> Path | None:
-    """`root`/`name`, or None where the name leads out of `root` (absolute, `..`, a link)."""
+    """`root`/`name`, or None where the name leads out of `root` (absolute, `..`, a link), or can be
+    no file's."""
     pure = PurePosixPath(name)
     if pure.is_absolute() or PureWindowsPath(name).is_absolute() or ".." in pure.parts:
         return None
     path = root / pure
-    resolved, top = path.resolve(), root.resolve()
+    try:
+        resolved, top = path.resolve(), root.resolve()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, links in a circle
+        return None
     return path if resolved == top or top in resolved.parents else None
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file; `DataError` where it is not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: no UTF-8 (byte {error.start}); save it as UTF-8") from error

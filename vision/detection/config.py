@@ -25,8 +25,8 @@ class DetectionTraining(TrainingConfig):
     warmup_steps: int = Field(default=50, ge=0)
     clip_norm: float | None = Field(default=10.0, gt=0)
     monitor: str | None = "map@.5"
-    batch_size: int = Field(default=8, ge=1)
-    """Pictures in a batch."""
+    batch_size: int = Field(default=8, ge=2)
+    """Pictures in a batch; of one alone the smallest map has a single value, and no spread."""
 
 
 class SsdConfig(Config):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,11 +57,14 @@ def _write(part: Annotated, root: Path, form: str, split: str) -> None:
 
 
 def _link(part: Annotated, folder: Path) -> Annotated:
-    """The same pictures as links below `folder`."""
+    """The same pictures as links below `folder`; copies, where it is on another disk."""
     folder.mkdir(parents=True, exist_ok=True)
     moved = []
     for picture in part.pictures:
         target = folder / picture.path.name
-        os.link(picture.path.resolve(), target)
+        try:
+            os.link(picture.path.resolve(), target)
+        except OSError:
+            shutil.copyfile(picture.path, target)
         moved.append(replace(picture, path=target))
     return Annotated(part.classes, tuple(moved), part.rejected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,20 @@ def per_picture(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[
     return values
 
 
+def per_unit_of_tags(
+    logits: NDArray[np.float32], tags: NDArray[np.bool_], limits: Sequence[float]
+) -> dict[str, Float64]:
+    """float64[n] of each metric.
+
+    right_tags   share of the tags that are rightly given, or rightly left out, at their `limits`
+    log_loss     -log of the probability of what is true of each tag, summed over the tags
+    """
+    wide = logits.astype(np.float64)
+    right = (sigmoid(logits) >= np.array(limits)) == tags
+    losses = np.logaddexp(0, wide) - wide * tags
+    return {"right_tags": right.mean(axis=1), "log_loss": losses.sum(axis=1)}
+
+
 def average_precision(scores: NDArray[np.float32] | Float64, truth: NDArray[np.bool_]) -> float:
     """The mean, over the true pictures, of the precision down to each of them; NaN where none is
     true. Pictures with equal scores share one precision."""
@@ -66,6 +80,5 @@ def quick_metrics(logits: NDArray[np.float32], labels: Labels) -> Mapping[str, f
         return {name: float(values.mean()) for name, values in found.items()}
     tags = labels.astype(np.bool_)
     precisions = average_precisions(logits, tags)
-    wide = logits.astype(np.float64)
-    losses = np.logaddexp(0, wide) - wide * tags
-    return {"map": float(np.nanmean(precisions)), "log_loss": float(losses.sum(axis=1).mean())}
+    losses = per_unit_of_tags(logits, tags, (0.5,) * tags.shape[1])["log_loss"]
+    return {"map": float(np.nanmean(precisions)), "log_loss": float(losses.mean())}

@@ -13,7 +13,12 @@ from falconer.pipelines.statistics.bootstrap import interval, resampled_means
 from falconer.pipelines.statistics.differences import Estimate
 from falconer.vision.data.source import Fold, Task
 from falconer.vision.judging.calibration import Calibration, calibration
-from falconer.vision.judging.metrics import average_precision, per_picture, sigmoid
+from falconer.vision.judging.metrics import (
+    average_precision,
+    per_picture,
+    per_unit_of_tags,
+    sigmoid,
+)
 
 REPORT_FORMAT_VERSION = 1
 DEFINITIONS: Mapping[str, str] = {
@@ -23,6 +28,8 @@ DEFINITIONS: Mapping[str, str] = {
     "balanced": "mean of the classes' recalls",
     "macro_f1": "mean of the classes' F1",
     "map": "mean of the tags' average precisions",
+    "right_tags": "share of the tags that are rightly given, or rightly left out",
+    "tags_log_loss": "mean of -log of the probability of what is true, summed over tags",
 }
 
 
@@ -156,7 +163,8 @@ def judged_tags(
         high=float(high[0]),
         definition=DEFINITIONS["map"],
     )
-    given = sigmoid(logits) >= np.array(thresholds or (0.5,) * tags.shape[1])
+    limits = thresholds or (0.5,) * tags.shape[1]
+    given = sigmoid(logits) >= np.array(limits)
     reports = tuple(
         _class_report(
             name,
@@ -167,7 +175,12 @@ def judged_tags(
         )
         for t, name in enumerate(classes)
     )
-    return {"map": found}, reports
+    units = per_unit_of_tags(logits, tags, limits)
+    return {
+        "map": found,
+        "right_tags": estimate("right_tags", units["right_tags"][:, None], config),
+        "log_loss": estimate("tags_log_loss", units["log_loss"][:, None], config),
+    }, reports
 
 
 def _mean(values: NDArray[np.float64]) -> float:

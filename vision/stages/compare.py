@@ -16,14 +16,19 @@ from falconer.vision.data.source import Fold
 from falconer.vision.detection.judging import compare as of_boxes
 from falconer.vision.detection.judging.report import JudgedDetector
 from falconer.vision.detection.stages import read_judged as read_detector
-from falconer.vision.judging.compare import JudgedRun, read_judged, refuse_other_pictures
+from falconer.vision.judging.compare import (
+    LOWER_IS_BETTER,
+    JudgedRun,
+    read_judged,
+    refuse_other_pictures,
+)
 from falconer.vision.reporting.comparison_page import comparison_page
 from falconer.vision.runs import Kind, kind_of
 from falconer.vision.stages.evaluate import REPORT, VALUES
 from falconer.vision.stages.experiments import POOLED
 
-DECIDES = {"classifier": "top1", "detector": "map@.5"}
-"""The metric of each kind of run that decides where none is named."""
+DECIDES = {"classes": "top1", "tags": "right_tags", "boxes": "map@.5"}
+"""The metric of each task that decides where none is named."""
 
 J = TypeVar("J", JudgedRun, JudgedDetector)
 
@@ -45,8 +50,8 @@ def compare(
         raise ConfigError("classifiers and detectors are not judged alike; compare one kind")
     (kind,) = kinds
     if kind == "detector":
-        return _compare_detectors(paths, out=out, fold=fold, metric=metric or DECIDES[kind])
-    return _compare_classifiers(paths, out=out, fold=fold, metric=metric or DECIDES[kind])
+        return _compare_detectors(paths, out=out, fold=fold, metric=metric or DECIDES["boxes"])
+    return _compare_classifiers(paths, out=out, fold=fold, metric=metric)
 
 
 def _kind(path: Path) -> Kind:
@@ -59,7 +64,7 @@ def _kind(path: Path) -> Kind:
 
 
 def _compare_classifiers(
-    paths: Sequence[Path], *, out: Path, fold: Fold | None, metric: str
+    paths: Sequence[Path], *, out: Path, fold: Fold | None, metric: str | None
 ) -> Path:
     found = [
         read_judged(
@@ -70,8 +75,15 @@ def _compare_classifiers(
         for path in paths
     ]
     refuse_other_pictures(found)
-    found = sorted(_labelled(found), key=lambda one: -one.values(metric).mean())
+    metric = metric or DECIDES[found[0].report.task]
+    means = {id(one): _sign(metric) * one.values(metric).mean() for one in found}
+    found = _labelled(sorted(found, key=lambda one: -means[id(one)]))
     return _written(out, found, paired_differences(found, metric), metric)
+
+
+def _sign(metric: str) -> int:
+    """-1 for what is better the lower it is."""
+    return -1 if metric in LOWER_IS_BETTER else 1
 
 
 def _compare_detectors(paths: Sequence[Path], *, out: Path, fold: Fold | None, metric: str) -> Path:
@@ -128,8 +140,9 @@ def _value(value: Estimate) -> str:
 
 
 def _behind(gap: Difference) -> str:
-    bound = "<=" if gap.p_is_bound else "="
+    bound, sign = "<=" if gap.p_is_bound else "=", _sign(gap.metric)
+    low, high = sorted((sign * gap.low, sign * gap.high))
     return (
-        f"{gap.difference:.4f} behind the first ({gap.low:.4f} to {gap.high:.4f}, p {bound} "
+        f"{sign * gap.difference:.4f} behind the first ({low:.4f} to {high:.4f}, p {bound} "
         f"{gap.p_holm:.4f}): {gap.in_words}"
     )

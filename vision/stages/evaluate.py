@@ -21,7 +21,7 @@ from falconer.vision.data.prepared import Prepared, prepare
 from falconer.vision.data.source import Fold
 from falconer.vision.head import features_of
 from falconer.vision.judging.calibration import best_temperature
-from falconer.vision.judging.metrics import per_picture
+from falconer.vision.judging.metrics import per_picture, per_unit_of_tags
 from falconer.vision.judging.report import (
     JudgeConfig,
     VisionReport,
@@ -69,7 +69,7 @@ def evaluate(
     The temperature and the tags' thresholds are fitted on `valid` at the first call, and kept with
     the model.
     """
-    run = finished_run(run_path)
+    run = finished_run(run_path, "classifier")
     classifier = fitted(run, load_classifier(run.model_directory))
     prepared = pictures_for(run, classifier, data, pictures)
     answers = answers_of(classifier, prepared, prepared.rows(fold))
@@ -239,9 +239,12 @@ def judged(
 
 
 def write_values(path: Path, card: ClassifierCard, answers: Answers) -> None:
-    """One row a judged picture: its name, the logits, and of classes the label and each metric."""
+    """One row a judged picture: its name, the logits, and of classes the label, and each metric."""
     columns: dict[str, object] = {"name": pa.array(list(answers.names), pa.string())}
-    if card.task == "classes":
+    if card.task == "tags":
+        limits = card.thresholds or (0.5,) * len(card.classes)
+        columns |= per_unit_of_tags(answers.logits, answers.labels.astype(np.bool_), limits)
+    else:
         labels = answers.labels.astype(np.int64)
         columns["label"] = labels
         columns["answer"] = answers.logits.argmax(axis=1)

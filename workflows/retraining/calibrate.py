@@ -8,7 +8,7 @@ from falconer.pipelines.console import say
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.files import write_json
 from falconer.pipelines.models.saved import hash_of
-from falconer.workflows.retraining import decisions, judging, steps, store
+from falconer.workflows.retraining import decisions, judging, lock, steps
 from falconer.workflows.retraining.calibration import Calibration
 from falconer.workflows.retraining.config import Pipeline, Window, label_of
 from falconer.workflows.retraining.places import CALIBRATION
@@ -28,11 +28,16 @@ def calibrate(pipeline: Pipeline, window: Window, *, seeds: int) -> Calibration:
     if seeds < 2:
         raise ConfigError(f"a deviation takes 2 seeds, not {seeds}")
     job = Job(pipeline, window)
-    with store.locked(pipeline):
+    with lock.locked(pipeline):
         refused = steps.watch(job)["refused"]
         if refused:
             raise DataError(f"{window.name}: nothing to calibrate on: {'; '.join(refused)}")
         steps.build(job)
+        n = len(pipeline.models.challengers)
+        say(
+            f"{n * seeds} trainings: {n} models with {seeds} seeds each; each says how long it "
+            "takes (fewer --seeds take less, and what is done is kept)"
+        )
         means = {label_of(one): _means(job, one, seeds) for one in pipeline.models.challengers}
         found = Calibration(
             window=window.name,

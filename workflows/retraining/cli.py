@@ -184,6 +184,31 @@ def deliver(pipeline: File, window: Windows) -> None:
     say(str(Places.of(loaded).lists / "latest"))
 
 
+@app.command()
+def prune(
+    pipeline: File,
+    *,
+    keep: Annotated[
+        int, typer.Option("--keep", metavar="N", help="Everything of so many newest windows stays.")
+    ],
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Remove old models, datasets and lists; what serves, served or a verdict is replayed from
+    stays.
+
+    Example: falconer prune shop.toml --keep 8 --dry-run
+    """
+    from falconer.pipelines.console import say
+    from falconer.workflows.retraining.config import load_pipeline
+    from falconer.workflows.retraining.prune import prune as run
+
+    found = run(load_pipeline(pipeline), keep=keep, dry=dry)
+    for path, size in found:
+        say(f"{size / 2**20:8.1f} MiB  {path}")
+    done = "could go" if dry else "removed"
+    say(f"{sum(size for _, size in found) / 2**20:8.1f} MiB {done}")
+
+
 @verdict.command(name="list")
 def list_verdicts(pipeline: File) -> None:
     """Every window's outcome, oldest first.

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from falconer.pipelines.config import Config, parse, read_toml
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import ConfigError
-from falconer.recsys.recommending.business import BusinessRules
+from falconer.recsys.configs.business import BusinessRules
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,60}$")]
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from urllib.parse import quote, urlsplit
-
-import psycopg
-from psycopg.conninfo import make_conninfo
 
 from falconer.pipelines.errors import PipelineError
 from falconer.pipelines.files import identity_of
@@ -22,14 +21,31 @@ from falconer.workflows.retraining.places import Places
 
 FILE = "workflows.sqlite"
 SECONDS_TO_ANSWER = 3
-ERRORS = (sqlite3.Error, psycopg.Error)
-"""What the two drivers raise."""
+VERSION = "1"
+"""Raised when a change of the steps makes older, unfinished workflows senseless."""
+UNFINISHED = ("PENDING", "ENQUEUED")
+"""DBOS puts what it recovers into a queue first: who asks for the pending ones only, misses it."""
+TABLE = "workflow_status"
 NAME_LENGTH = 40
 """Of the pipeline's name in a schema's: PostgreSQL cuts a name after 63 bytes."""
 
 
 class StoreError(PipelineError):
     """The database of the workflows cannot be used at this moment."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """A workflow as the database has it."""
+
+    id: str
+    status: str
+    version: str | None
+
+    @property
+    def is_orphan(self) -> bool:
+        """Unfinished, and of another version: nothing will ever go on with it."""
+        return self.status in UNFINISHED and self.version != VERSION
 
 
 def url(pipeline: Pipeline) -> str:
@@ -56,11 +72,44 @@ def exists(pipeline: Pipeline) -> bool:
     asks again for minutes."""
     try:
         if pipeline.database:
-            return _has_schema(pipeline.database, schema(pipeline))
+            found: bool = _postgres().has_table(pipeline.database, schema(pipeline), TABLE)
+            return found
         path = _file(pipeline)
-        return path.exists() and _has_tables(path)
-    except ERRORS as error:
+        query = "select 1 from sqlite_master where name = ?"
+        return path.exists() and bool(_rows(path, query, [TABLE]))
+    except errors(pipeline) as error:
         raise outage(pipeline, error) from error
+
+
+def workflows(pipeline: Pipeline, *, prefix: str = "") -> list[Known]:
+    """All workflows whose id begins so, oldest first; none where there is no state yet.
+    `StoreError` as of `exists`.
+
+    They are read from DBOS's table: to import DBOS takes longer than all else that `status` does.
+    """
+    if not exists(pipeline):
+        return []
+    query = (
+        "select workflow_uuid, status, application_version from {table} "
+        "where substr(workflow_uuid, 1, {mark}) = {mark} order by created_at"
+    )
+    values = [len(prefix), prefix]
+    try:
+        if pipeline.database:
+            table = f"{schema(pipeline)}.{TABLE}"
+            text = query.format(table=table, mark="%s")
+            found = _postgres().rows(pipeline.database, text, values)
+        else:
+            found = _rows(_file(pipeline), query.format(table=TABLE, mark="?"), values)
+    except errors(pipeline) as error:
+        raise outage(pipeline, error) from error
+    return [Known(*row) for row in found]
+
+
+def errors(pipeline: Pipeline) -> type[Exception]:
+    """What the database's driver raises."""
+    found: type[Exception] = _postgres().Error if pipeline.database else sqlite3.Error
+    return found
 
 
 def outage(pipeline: Pipeline, error: BaseException) -> StoreError:
@@ -76,26 +125,15 @@ def _file(pipeline: Pipeline) -> Path:
     return Places.of(pipeline).registry / FILE
 
 
-def _has_tables(path: Path) -> bool:
+def _rows(path: Path, query: str, values: list[object]) -> list[tuple[object, ...]]:
     """Opened to write: whoever reads first after a kill in mid-transaction has to roll it back."""
     uri = f"file:{quote(str(path.resolve()))}?mode=rw"
     with closing(sqlite3.connect(uri, uri=True, timeout=SECONDS_TO_ANSWER)) as database:
-        return database.execute("select 1 from sqlite_master limit 1").fetchone() is not None
+        return database.execute(query, values).fetchall()
 
 
-def _has_schema(address: str, name: str) -> bool:
-    """False too where the database itself is absent: DBOS makes it, if it may."""
-    try:
-        found = _one(address, "select 1 from pg_namespace where nspname = %s", name)
-    except psycopg.OperationalError:
-        database = urlsplit(address).path.removeprefix("/")
-        address = make_conninfo(address, dbname="postgres")
-        if _one(address, "select 1 from pg_database where datname = %s", database) is not None:
-            raise
-        return False
-    return found is not None
+def _postgres() -> ModuleType:
+    """Imported where it is used only: with libpq it takes as long as the rest of `status`."""
+    from falconer.workflows.retraining import postgres
 
-
-def _one(address: str, query: str, name: str) -> tuple[object, ...] | None:
-    with psycopg.connect(address, connect_timeout=SECONDS_TO_ANSWER) as database:
-        return database.execute(query, [name]).fetchone()
+    return postgres

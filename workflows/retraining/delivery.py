@@ -10,8 +10,9 @@ from falconer.pipelines.data.asked import Asked
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.files import identity_of, read_json, sha256_of
+from falconer.recsys.configs.business import BusinessRules
 from falconer.recsys.models.saved import load_model
-from falconer.recsys.recommending.business import BusinessRules, item_rules
+from falconer.recsys.recommending.business import item_rules
 from falconer.recsys.recommending.everybody import (
     MANIFEST,
     Wanted,

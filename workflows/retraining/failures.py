@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from falconer.pipelines.errors import PipelineError
 from falconer.pipelines.exhaustion import named
 from falconer.pipelines.files import read_json, write_json
+from falconer.workflows.retraining.lock import BusyError
 from falconer.workflows.retraining.places import FAILED, Places
-from falconer.workflows.retraining.store import BusyError
 
 
 @contextmanager

@@ -17,7 +17,16 @@ from falconer.pipelines.errors import (
     MissingExtraError,
     PipelineError,
 )
-from falconer.workflows.retraining import champions, decisions, failures, judging, steps, store
+from falconer.workflows.retraining import (
+    champions,
+    database,
+    decisions,
+    failures,
+    judging,
+    lock,
+    steps,
+    store,
+)
 from falconer.workflows.retraining.config import Pipeline, Window
 from falconer.workflows.retraining.places import DECISION, LAST_STEP, Places
 from falconer.workflows.retraining.steps import Job
@@ -35,7 +44,7 @@ def retrain(pipeline: Pipeline, window: Window) -> dict[str, Any]:
     places = Places.of(pipeline)
     decision = places.window(window.name) / DECISION
     if not places.finished(window.name):
-        with failures.noted(places, window.name), store.locked(pipeline):
+        with failures.noted(places, window.name), lock.locked(pipeline):
             if not decision.exists():
                 _refuse_past(places, window)
             with store.launched(pipeline):
@@ -59,15 +68,20 @@ def _refuse_past(places: Places, window: Window) -> None:
 def _start(pipeline: Pipeline, window: Window) -> None:
     """A workflow whose id holds the window and the attempt: one that failed is not taken for the
     result of the next."""
+    n = len(pipeline.models.challengers)
+    say(
+        f"{window.name}: {n} models to train and to judge; each says how long it takes (fewer "
+        "models.challengers take less; what Ctrl-C ends goes on with the same command)"
+    )
     prefix = f"{pipeline.name}-{window.name}-"
-    attempt = len(store.workflows(pipeline, prefix=prefix)) + 1
+    attempt = len(database.workflows(pipeline, prefix=prefix)) + 1
     with SetWorkflowID(f"{prefix}{attempt}"):
         _result(DBOS.start_workflow(retrain_window, pipeline.model_dump(mode="json"), window.name))
 
 
 def _finish_others() -> None:
     """Let what a killed process left come to its end, one after the other."""
-    for one in DBOS.list_workflows(status=list(store.UNFINISHED), app_version=store.VERSION):
+    for one in DBOS.list_workflows(status=list(database.UNFINISHED), app_version=database.VERSION):
         say(f"going on with {one.workflow_id}, which was cut off")
         _result(DBOS.retrieve_workflow(one.workflow_id))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,7 @@ class Places:
 
     def decided(self) -> list[str]:
         """The windows that have a decision, oldest first."""
-        return sorted(path.parent.name for path in self.windows.glob(f"*/{DECISION}"))
+        return self._with(DECISION)
 
     def finished(self, name: str) -> bool:
         """Whether the window is decided, and its run came to its end: a run that was killed behind
@@ -89,8 +90,13 @@ class Places:
 
     def failed(self) -> list[str]:
         """The windows whose last run ended in an error, oldest first."""
-        found = {path.parent.name for path in self.windows.glob(f"*/{FAILED}")}
-        return sorted(found - set(self.decided()))
+        return sorted(set(self._with(FAILED)) - set(self.decided()))
+
+    def _with(self, file: str) -> list[str]:
+        """The windows whose folders have this file, oldest first; there may be thousands."""
+        windows = str(self.windows)
+        names = os.listdir(windows) if os.path.isdir(windows) else []  # noqa: PTH112, PTH208
+        return sorted(name for name in names if os.path.exists(f"{windows}/{name}/{file}"))  # noqa: PTH110
 
     def dataset_before(self, name: str) -> Path | None:
         """The dataset of the last window before `name` that has one."""

@@ -12,9 +12,9 @@ from falconer.pipelines.console import say, warn
 from falconer.pipelines.errors import ConfigError, PipelineError
 from falconer.workflows.retraining import mirror, notify
 from falconer.workflows.retraining.config import Pipeline, Window
+from falconer.workflows.retraining.lock import BusyError
 from falconer.workflows.retraining.pipeline import retrain
 from falconer.workflows.retraining.places import Places
-from falconer.workflows.retraining.store import BusyError
 
 LONGEST_SLEEP = 30.0
 """Seconds: a clock that is set, or a machine that slept, is noticed this soon."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json
-from falconer.workflows.retraining import champions, database, failures, mirror, store, words
+from falconer.workflows.retraining import champions, database, failures, mirror, words
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import DECISION, OBSERVED, Places
 
@@ -22,7 +22,7 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
     now = champions.current(places)
     alarms = [*_age(pipeline, now, today), *_damage(places, now), *_clock(pipeline, places, today)]
     try:
-        known = store.workflows(pipeline)
+        known = database.workflows(pipeline)
     except database.StoreError as error:
         known = []
         alarms.append(str(error))
@@ -35,7 +35,7 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
         "champion": now.model_dump(mode="json") if now else None,
         "windows": [_window(places, name) for name in places.decided()],
         "unfinished": [
-            one.id for one in known if one.status in store.UNFINISHED and not one.is_orphan
+            one.id for one in known if one.status in database.UNFINISHED and not one.is_orphan
         ],
         "failed": failures.read(places),
         "alarms": alarms,

@@ -38,6 +38,6 @@ def fit(
     statistics: Statistics | None = None
     for piece in pieces() if wanted else ():
         found = engine.fit(plans.canonical(piece, wanted, table), wanted)
-        statistics = found if statistics is None else together(statistics, found)
+        statistics = found if statistics is None else together(statistics, found, wanted)
     encodings = plans.fit(statistics or Statistics({}, {}), wanted, {})
     return Features(engine, table, wanted, encodings)

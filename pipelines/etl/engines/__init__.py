@@ -10,6 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from falconer.pipelines.errors import MissingExtraError
+from falconer.pipelines.etl.column_operators import ColumnOperator
 from falconer.pipelines.etl.features import (
     Encoding,
     Moments,
@@ -18,7 +19,7 @@ from falconer.pipelines.etl.features import (
     canonical,
     continued,
 )
-from falconer.pipelines.etl.operators import AnyFeature, OperatorPlugin, applied
+from falconer.pipelines.etl.operators import AnyFeature, applied
 
 MODULES: Mapping[str, str] = {
     "nvtabular": "falconer.pipelines.etl.engines.nvtabular",
@@ -42,7 +43,7 @@ class Engine(Protocol):
 def engine_of(name: str) -> Engine:
     """Import an engine by name; `MissingExtraError` where its package is absent."""
     try:
-        return WithPlugins(NeutralNames(importlib.import_module(MODULES[name]).ENGINE))
+        return WithColumnOperators(NeutralNames(importlib.import_module(MODULES[name]).ENGINE))
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"the ETL engine {name} needs the package {error.name!r}, which is not installed; "
@@ -64,29 +65,29 @@ def encoded(
     return engine.apply(continued(canonical(rows, features, table), encodings), encodings)
 
 
-class WithPlugins:
-    """An engine beside which the operators of other packages work, so that these are the same on
-    every engine."""
+class WithColumnOperators:
+    """An engine beside which the operators work that are the same on every engine: other packages'
+    and some of ours."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.name = engine, engine.name
 
     def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
         """As in `Engine`."""
-        ours = {n: c for n, c in features.items() if not isinstance(c, OperatorPlugin)}
+        ours = {n: c for n, c in features.items() if not isinstance(c, ColumnOperator)}
         states = {
             name: config.fit(frame[name])
             for name, config in features.items()
-            if isinstance(config, OperatorPlugin)
+            if isinstance(config, ColumnOperator)
         }
         return replace(self._engine.fit(_columns(frame, ours), ours), states=states)
 
     def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
         """As in `Engine`."""
-        ours = {n: e for n, e in encodings.items() if not isinstance(e.config, OperatorPlugin)}
+        ours = {n: e for n, e in encodings.items() if not isinstance(e.config, ColumnOperator)}
         columns = dict(self._engine.apply(_columns(frame, ours), ours).to_dict())
         for name, encoding in encodings.items():
-            if isinstance(encoding.config, OperatorPlugin):
+            if isinstance(encoding.config, ColumnOperator):
                 columns[name] = applied(name, encoding.config, frame[name], encoding.state)
         return pl.DataFrame({name: columns[name] for name in encodings})
 
@@ -127,7 +128,7 @@ def _neutral(names: Sequence[str]) -> dict[str, str]:
     return {name: f"f{place}" for place, name in enumerate(names)}
 
 
-def together(one: Statistics, other: Statistics) -> Statistics:
+def together(one: Statistics, other: Statistics, features: Mapping[str, AnyFeature]) -> Statistics:
     """The statistics of two parts of a table's rows."""
     counts = {
         name: pl.concat([found, other.counts[name]])
@@ -136,7 +137,12 @@ def together(one: Statistics, other: Statistics) -> Statistics:
         for name, found in one.counts.items()
     }
     moments = {name: _pooled(found, other.moments[name]) for name, found in one.moments.items()}
-    return Statistics(counts, moments)
+    states = {
+        name: config.pooled(one.states[name], other.states[name])
+        for name, config in features.items()
+        if isinstance(config, ColumnOperator)
+    }
+    return Statistics(counts, moments, states)
 
 
 def _pooled(a: Moments, b: Moments) -> Moments:

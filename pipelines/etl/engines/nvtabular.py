@@ -22,7 +22,7 @@ from falconer.pipelines import parquet
 from falconer.pipelines.compat import importing_nvtabular, quiet
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import Encoding, Moments, Statistics
-from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Categorical, Continuous
+from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Continuous, Counted
 from falconer.pipelines.files import scratch_folder
 
 with importing_nvtabular():
@@ -59,7 +59,7 @@ class NVTabularEngine:
 
     def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
         """As in `Engine`."""
-        counted = [name for name, config in features.items() if isinstance(config, Categorical)]
+        counted = [name for name, config in features.items() if isinstance(config, Counted)]
         scaled = {n: c for n, c in features.items() if isinstance(c, Continuous) and c.normalize}
         if frame.is_empty() or not (counted or scaled):
             nothing = {
@@ -160,7 +160,7 @@ def _normalize(name: str, moments: Moments) -> Any:
 
 def _first_id(encoding: Encoding) -> int:
     """What the operator calls our id 0."""
-    if isinstance(encoding.config, Categorical):
+    if isinstance(encoding.config, Counted):
         return FIRST_VALUE
     return 1 if isinstance(encoding.config, Bucketize) else 0
 

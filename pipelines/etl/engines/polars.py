@@ -10,7 +10,7 @@ import polars as pl
 
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import Encoding, Moments, Statistics
-from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Categorical, Continuous
+from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Continuous, Counted
 
 
 class PolarsEngine:
@@ -22,9 +22,7 @@ class PolarsEngine:
         """As in `Engine`."""
         return Statistics(
             counts={
-                name: _counts(frame[name])
-                for name, c in features.items()
-                if isinstance(c, Categorical)
+                name: _counts(frame[name]) for name, c in features.items() if isinstance(c, Counted)
             },
             moments={
                 name: _moments(_transformed(frame[name], c))

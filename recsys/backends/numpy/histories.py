@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from falconer.pipelines.data.dataset import Dataset
-from falconer.pipelines.data.queries import Queries, Ragged
+from falconer.pipelines.data.queries import Queries, Ragged, offsets_of
 
 NEGLIGIBLE = 1e-12
 """Weights below this are left out: beside the newest item's weight of 1 they vanish in a
@@ -103,9 +103,7 @@ def recency_weights(queries: Queries, n_items: int, *, decay: float) -> Any:
     row, item, position = distinct_items(queries.history, n_items)
     weights = decay ** position.astype(np.float64)
     kept = weights >= NEGLIGIBLE
-    offsets = np.concatenate(
-        [np.zeros(1, np.int64), np.cumsum(np.bincount(row[kept], minlength=len(queries)))]
-    )
+    offsets = offsets_of(np.bincount(row[kept], minlength=len(queries)))
     return sp.csr_array(
         (weights[kept].astype(np.float32), item[kept], offsets), shape=(len(queries), n_items)
     )

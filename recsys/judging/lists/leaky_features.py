@@ -97,10 +97,10 @@ def _query_sample(data: Dataset, fold: Fold) -> tuple[dict[str, NDArray[Any]], R
         truths.append(truth.items.take(rows))
         before += len(block)
     names = queries[0] if queries else ()
-    lengths = np.concatenate([np.zeros(1, np.int64), *(part.lengths for part in truths)])
+    lengths = np.concatenate([np.zeros(0, np.int64), *(part.lengths for part in truths)])
     values = np.concatenate([np.empty(0, np.int32), *(part.values for part in truths)])
-    return {name: np.concatenate([part[name] for part in queries]) for name in names}, Ragged(
-        lengths.cumsum(), values
+    return {name: np.concatenate([part[name] for part in queries]) for name in names}, (
+        Ragged.from_lengths(lengths, values)
     )
 
 

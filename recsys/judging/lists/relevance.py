@@ -25,11 +25,7 @@ def relevant(queries: Queries, truth: Truth, view: View, n_items: int) -> Ragged
     if view == "all":
         return truth.items
     in_history = np.isin(_pairs(truth.items, n_items), _pairs(queries.history, n_items))
-    kept = in_history if view == "repeat" else ~in_history
-    lengths = np.bincount(truth.items.rows[kept], minlength=len(truth))
-    return Ragged(
-        np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]), truth.items.values[kept]
-    )
+    return truth.items.keep(in_history if view == "repeat" else ~in_history)
 
 
 def has_relevant(data: Dataset, fold: Fold, view: View) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ from torch import nn
 
 from falconer.pipelines import runs
 from falconer.pipelines.training.torch import fit
+from falconer.vision.config import NetworkConfig
 from falconer.vision.detection.annotations import Annotated, Picture
 from falconer.vision.detection.batches import DetectionBatches
 from falconer.vision.detection.config import DetectionTraining, SsdConfig
 from falconer.vision.detection.network import Ssd
+from falconer.vision.detection.saved import new_network
 from falconer.vision.detection.task import SsdTask, judge
+from falconer.vision.networks.registry import build
+from falconer.vision.networks.weights import save_weights
 
 CONFIG = SsdConfig(
     size=160,
@@ -107,3 +112,29 @@ def test_the_same_training_gives_the_same_bytes(tmp_path: Path) -> None:
     data = squares(tmp_path, 4)
     first, again = (trained(tmp_path / "runs", data, 2).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_one_class_is_learned(tmp_path: Path) -> None:
+    whole = squares(tmp_path, 2)
+    data = Annotated(
+        ("square",), tuple(replace(one, labels=np.zeros(2, np.int64)) for one in whole.pictures)
+    )
+    network = small_network(1, CONFIG.size)
+    task = SsdTask(network, CONFIG, data, data)
+    loss = task.loss(next(iter(task.batches.epoch(0))))
+    assert loss.isfinite()
+    assert network(torch.zeros(2, 3, CONFIG.size, CONFIG.size))[1].shape[2] == 2
+    assert set(task.validate()) >= {"map", "map@.5", "ap@.5 square"}
+
+
+def test_more_classes_than_the_weights_have(tmp_path: Path) -> None:
+    """Of a file of weights only the trunk is taken; its head may be of fewer classes."""
+    classifier = build(NetworkConfig(name="resnet18"), n_classes=2, channels=3)
+    save_weights(classifier, tmp_path / "w.safetensors", {"architecture": "resnet18"})
+    begun = NetworkConfig(name="resnet18", weights=str(tmp_path / "w.safetensors"))
+    config = SsdConfig(network=begun, size=160)
+    network = new_network(config, n_classes=5)
+    _, logits = network(torch.zeros(2, 3, 160, 160))
+    assert logits.shape[2] == 6
+    own, taken = classifier.state_dict(), {id(p): p for p in network.trunk.parameters()}.values()
+    assert sum(any(torch.equal(p, value) for value in own.values()) for p in taken) == len(taken)

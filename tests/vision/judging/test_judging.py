@@ -12,7 +12,13 @@ from sklearn.metrics import average_precision_score, log_loss, top_k_accuracy_sc
 from falconer.vision.data.source import Picture
 from falconer.vision.data.split import k_folds, with_folds, without_copies
 from falconer.vision.judging.calibration import best_temperature, calibration
-from falconer.vision.judging.metrics import average_precision, log_softmax, per_picture, sigmoid
+from falconer.vision.judging.metrics import (
+    average_precision,
+    log_softmax,
+    per_picture,
+    per_unit_of_tags,
+    sigmoid,
+)
 from falconer.vision.judging.report import (
     JudgeConfig,
     best_thresholds,
@@ -158,3 +164,13 @@ def test_classes_are_spread_evenly_over_the_parts() -> None:
     parts = k_folds([str(place) for place in range(70)], labels, k=5)
     for label, count in ((0, 8), (1, 4), (2, 2)):
         assert np.bincount(parts[labels == label], minlength=5).tolist() == [count] * 5
+
+
+def test_tags_are_judged_unit_by_unit() -> None:
+    """At 0.5 and 0.9: the first unit has one of two tags right, the second both."""
+    logits = np.array([[2.0, 1.0], [-3.0, 4.0]], np.float32)
+    tags = np.array([[True, True], [False, True]])
+    found = per_unit_of_tags(logits, tags, (0.5, 0.9))
+    assert found["right_tags"].tolist() == [0.5, 1.0]
+    expected = np.log1p(np.exp(-np.array([[2.0, 1.0], [3.0, 4.0]]))).sum(axis=1)
+    np.testing.assert_allclose(found["log_loss"], expected)

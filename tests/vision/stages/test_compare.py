@@ -53,6 +53,16 @@ def test_classifiers_on_the_same_pictures(
         compare(classifiers[:1], out=place / "comparison.html")
 
 
+def test_the_lower_loss_leads(
+    classifiers: list[Path], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare(classifiers, out=place / "comparison.html", metric="log_loss")
+    lines = capsys.readouterr().out.splitlines()
+    first, second, behind = lines[1].split(), lines[2].split(), lines[3].split()
+    assert float(first[3]) < float(second[3])
+    assert float(behind[0]) == pytest.approx(float(second[3]) - float(first[3]), abs=2e-4)
+
+
 def test_classifiers_on_other_pictures_are_refused(
     classifiers: list[Path], place: Path, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from falconer.vision.config import ImageTraining, NetworkConfig, VisionConfig
 from falconer.vision.model import load_classifier
 from falconer.vision.networks.registry import build
 from falconer.vision.networks.weights import save_weights
+from falconer.vision.stages.compare import compare
 from falconer.vision.stages.evaluate import evaluate
 from falconer.vision.stages.predict import predict
 from falconer.vision.stages.train import train
@@ -147,6 +148,8 @@ def test_tags_are_learned_pooled_by_clip_and_predicted(place: Path) -> None:
     assert (film["name"], film["n"], film["average_precision"]) == ("film", clips, 1.0)
     assert report["metrics"]["map"]["mean"] > 0.6
     assert len(report["thresholds"]) == 4
+    page = compare([run, run], out=place / "tags.html").read_text(encoding="utf-8")
+    assert "2 runs by right_tags" in page
     out = predict(run, [place / "photos" / "red"], place / "tags.csv")
     with out.open() as stream:
         answers = [line["answer"].split("|") for line in csv.DictReader(stream)]

@@ -9,7 +9,7 @@ import pyarrow.dataset as arrow
 import pytest
 
 from falconer.pipelines.errors import ConfigError
-from falconer.recsys.recommending.business import BusinessRules
+from falconer.recsys.configs.business import BusinessRules
 from falconer.workflows.retraining import champions, steps
 from falconer.workflows.retraining.config import Pipeline, Recommend
 from falconer.workflows.retraining.delivery import deliver

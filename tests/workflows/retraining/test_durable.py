@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from falconer.pipelines.errors import ConfigError
-from falconer.workflows.retraining import database, schedule, store
+from falconer.workflows.retraining import database, schedule
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.pipeline import retrain
 from falconer.workflows.retraining.places import DECISION, Places
@@ -30,7 +30,7 @@ def test_a_wrong_recipe_fails_the_run_and_refuses_no_window(tmp_path: Path) -> N
     (failed,) = status(shop, shop.start)["failed"]
     assert failed.startswith(f"{orders.FIRST} at ")
     assert "events: required, and absent" in failed
-    assert [one.status for one in store.workflows(shop)] == ["ERROR"]
+    assert [one.status for one in database.workflows(shop)] == ["ERROR"]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_a_workflow_of_another_version_is_shown_and_left_alone(decided: Pipeline
     )
     second = retrain(decided, decided.window(orders.SECOND))
     assert second["outcome"] in {"promote", "keep", "undecidable"}
-    assert [one.id for one in store.workflows(decided) if one.is_orphan] == [name]
+    assert [one.id for one in database.workflows(decided) if one.is_orphan] == [name]
 
 
 def test_windows_that_were_missed_become_one_workflow(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_windows_that_were_missed_become_one_workflow(tmp_path: Path) -> None:
     shop = orders.pipeline(tmp_path, start="2023-11-21")
     now = datetime(2023, 12, 19, 4, tzinfo=UTC)
     schedule.serve(shop, now=lambda: now, times=1)
-    assert [one.id for one in store.workflows(shop)] == ["shop-2023-12-12-1"]
+    assert [one.id for one in database.workflows(shop)] == ["shop-2023-12-12-1"]
     assert rows(shop, "select * from workflow_schedules") == []
 
 
@@ -93,12 +93,12 @@ def test_a_database_that_a_kill_left_in_mid_transaction_is_rolled_back(tmp_path:
     path.parent.mkdir(parents=True)
     living = tmp_path / "living.sqlite"
     with closing(sqlite3.connect(living, isolation_level=None)) as connection:
-        connection.execute("create table numbers (number text)")
-        connection.execute("insert into numbers values ('kept')")
+        connection.execute("create table workflow_status (number text)")
+        connection.execute("insert into workflow_status values ('kept')")
         connection.execute("pragma cache_size = 1")
         connection.execute("begin")
-        connection.executemany("insert into numbers values (?)", [("x" * 2000,)] * 200)
+        connection.executemany("insert into workflow_status values (?)", [("x" * 2000,)] * 200)
         for ending in ("", "-journal"):
             shutil.copy(f"{living}{ending}", f"{path}{ending}")
     assert database.exists(shop)
-    assert rows(shop, "select * from numbers") == [("kept",)]
+    assert rows(shop, "select * from workflow_status") == [("kept",)]

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from falconer.pipelines.errors import ConfigError
-from falconer.workflows.retraining import champions, database, steps, store
+from falconer.workflows.retraining import champions, database, steps
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.pipeline import retrain
 from falconer.workflows.retraining.places import DECISION, Places
@@ -40,13 +40,13 @@ def shop(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     orders.write(folder)
     url = f"postgresql://postgres@127.0.0.1:{server.port}/falconer"
     found = orders.pipeline(folder, database=url)
-    assert store.workflows(found) == [], "neither the database nor a schema is there yet"
+    assert database.workflows(found) == [], "neither the database nor a schema is there yet"
     retrain(found, found.window(orders.FIRST))
     return found
 
 
 def test_the_state_is_in_the_pipelines_own_schema(shop: Pipeline) -> None:
-    assert [(one.id, one.status) for one in store.workflows(shop)] == [
+    assert [(one.id, one.status) for one in database.workflows(shop)] == [
         (f"shop-{orders.FIRST}-1", "SUCCESS")
     ]
     assert not list(Places.of(shop).registry.glob("*.sqlite*"))
@@ -61,7 +61,7 @@ def test_another_pipeline_in_this_database_is_nobody_elses_business(shop: Pipeli
     """DBOS would go on with the live steps of whatever it finds in its schema."""
     other = shop.model_copy(update={"name": "other"})
     elsewhere = shop.model_copy(update={"root": shop.root / "elsewhere"})
-    assert store.workflows(other) == store.workflows(elsewhere) == []
+    assert database.workflows(other) == database.workflows(elsewhere) == []
 
 
 def test_postgres_is_gone_before_a_window(shop: Pipeline, server: Server) -> None:

@@ -13,7 +13,7 @@ import pytest
 from falconer.pipelines.config import parse
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.models.saved import hash_of
-from falconer.workflows.retraining import champions, notify, schedule, signing, store
+from falconer.workflows.retraining import champions, lock, notify, schedule, signing
 from falconer.workflows.retraining.champions import Model
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import Places
@@ -96,9 +96,9 @@ def test_the_key_is_its_owners_alone(tmp_path: Path) -> None:
 def test_only_one_process_at_a_time(tmp_path: Path) -> None:
     shop = pipeline(tmp_path)
     with (
-        store.locked(shop),
-        pytest.raises(store.BusyError, match="another process"),
-        store.locked(shop),
+        lock.locked(shop),
+        pytest.raises(lock.BusyError, match="another process"),
+        lock.locked(shop),
     ):
         pass
 

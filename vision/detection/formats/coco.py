@@ -39,10 +39,14 @@ def read(
     names = _categories(file, content["categories"])
     rejected: list[Rejected] = []
     builders: dict[object, PictureBuilder] = {}
+    paths: set[Path] = set()
     for number, image in enumerate(content["images"]):
         try:
             builder = _image(image, pictures or file.parent, number)
+            if image["id"] in builders or builder.path in paths:
+                raise UnusableError("its id or its file is another image's")
             builders[image["id"]] = builder
+            paths.add(builder.path)
         except UnusableError as error:
             rejected.append(Rejected(f"{file.name}: image {number}", str(error)))
     for number, annotation in enumerate(content["annotations"]):
@@ -56,9 +60,11 @@ def read(
 
 def _categories(file: Path, categories: Sequence[Any]) -> dict[object, str]:
     try:
-        names = {one["id"]: str(one["name"]) for one in sorted(categories, key=lambda c: c["id"])}
+        names = {one["id"]: one["name"] for one in sorted(categories, key=lambda c: c["id"])}
     except (KeyError, TypeError) as error:
         raise DataError(f"{file}: each category needs a number `id` and a `name`") from error
+    if not all(isinstance(name, str) for name in names.values()):
+        raise DataError(f"{file}: each category needs a text as its `name`")
     if len(set(names.values())) < len(categories):
         raise DataError(f"{file}: two categories have the same id or the same name")
     return names
@@ -82,7 +88,7 @@ def _add(annotation: Any, builders: dict[object, PictureBuilder], names: dict[ob
         x, y, width, height = (float(value) for value in annotation["bbox"])
         area = None if annotation.get("area") is None else float(annotation["area"])
         crowd = bool(annotation.get("iscrowd", 0))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UnusableError("its image, its category or its bbox is not usable") from error
     builder.add((x, y, x + width, y + height), name, area=area, crowd=crowd)
 

@@ -19,9 +19,9 @@ def size_of(path: Path, *, declared: tuple[int, int] | None) -> tuple[int, int]:
     Raises `UnusableError` where the file is not there, is no picture, is too large, or has another
     size than the annotation declares, since its boxes then mean other pixels.
     """
-    if not path.is_file():
-        raise UnusableError("its picture is not there")
     try:
+        if not path.is_file():
+            raise UnusableError("its picture is not there")
         with Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(ORIENTATION, 1) in TRANSPOSED

@@ -7,6 +7,7 @@ Its corners are the numbers of the first and the last pixel, counted from 1 and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, TreeBuilder, indent
 from xml.parsers import expat
@@ -19,6 +20,7 @@ from falconer.vision.detection.annotations import (
     PictureBuilder,
     Rejected,
     annotated,
+    lines_of,
     within,
 )
 from falconer.vision.detection.formats.pictures import size_of
@@ -55,13 +57,19 @@ def _files(root: Path, split: str | None) -> Iterator[Path]:
     if not listed.is_file():
         there = ", ".join(sorted(path.stem for path in listed.parent.glob("*.txt"))) or "none"
         raise DataError(f"{listed}: no such list of pictures; there are: {there}")
-    for line in listed.read_text(encoding="utf-8").splitlines():
-        name = line.split()[0] if line.split() else ""
-        path = within(folder, f"{name}.xml") if name else None
-        if path is not None:
-            yield path
-        elif name:
+    for name in dict.fromkeys(_listed(line, folder) for line in lines_of(listed) if line.strip()):
+        path = within(folder, f"{name}.xml")
+        if path is None:
             raise DataError(f"{listed}: {name!r} leads out of the folder {ANNOTATIONS}")
+        yield path
+
+
+def _listed(line: str, folder: Path) -> str:
+    """The name of an annotation: a whole line, as names may have blanks, or its first word, as
+    VOC's lists of a class have a number behind it."""
+    whole, first = line.strip(), line.split()[0]
+    path = within(folder, f"{whole}.xml")
+    return whole if path is not None and path.is_file() else first
 
 
 def _read(root: Path, path: Path) -> PictureBuilder:
@@ -78,7 +86,7 @@ def _read(root: Path, path: Path) -> PictureBuilder:
         corners[0] -= corners[2] > corners[0]  # a side of one pixel is a slip: it keeps no area
         corners[1] -= corners[3] > corners[1]
         label = found.findtext("name")
-        if label is None:
+        if label is None or not label.strip():
             raise UnusableError("an object has no name")
         difficult = (found.findtext("difficult") or "0").strip() == "1"
         builder.add((corners[0], corners[1], corners[2], corners[3]), label, difficult=difficult)
@@ -87,7 +95,7 @@ def _read(root: Path, path: Path) -> PictureBuilder:
 
 def _declared(tree: Element) -> tuple[int, int] | None:
     width, height = (_number(tree.find("size"), key) for key in ("width", "height"))
-    return (int(width), int(height)) if width > 0 and height > 0 else None
+    return (int(width), int(height)) if 0 < width < inf and 0 < height < inf else None
 
 
 def _number(parent: Element | None, key: str) -> float:
@@ -113,7 +121,7 @@ def _tree(path: Path) -> Element:
     try:
         parser.Parse(path.read_bytes(), True)  # noqa: FBT003 - expat takes no keyword
         return builder.close()
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:  # LookupError: an encoding unknown
         raise UnusableError("no well-formed XML") from error
 
 

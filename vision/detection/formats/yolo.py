@@ -19,6 +19,8 @@ from falconer.vision.detection.annotations import (
     PictureBuilder,
     Rejected,
     annotated,
+    lines_of,
+    within,
 )
 from falconer.vision.detection.formats.pictures import size_of
 
@@ -36,19 +38,31 @@ def read(root: Path, split: str | None = None) -> Annotated:
         raise DataError(f"{names}: not found; it names the classes, one a line, in their order")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder of pictures")
-    classes = [line for line in names.read_text(encoding="utf-8").splitlines() if line.strip()]
+    classes = _classes(names)
     builders, rejected = [], []
     for path in picture_files(folder):
         relative = path.relative_to(root / PICTURES)
+        label = within(root / LABELS, relative.with_suffix(".txt").as_posix())
         try:
+            if label is None or within(root / PICTURES, relative.as_posix()) is None:
+                raise UnusableError("the picture or its text file leads out of the folder")
             width, height = size_of(path, declared=None)
         except UnusableError as error:
             rejected.append(Rejected(f"{PICTURES}/{relative}", str(error)))
             continue
         builder = PictureBuilder(path, width, height, f"{LABELS}/{relative.with_suffix('.txt')}")
-        rejected += _add_boxes(builder, (root / LABELS / relative).with_suffix(".txt"), classes)
+        rejected += _add_boxes(builder, label, classes)
         builders.append(builder)
     return annotated(builders, rejected, classes, origin=str(root))
+
+
+def _classes(names: Path) -> list[str]:
+    """The classes, one a line; a blank line before another would move their numbers."""
+    classes = "\n".join(lines_of(names)).rstrip().split("\n")
+    blank = next((n for n, line in enumerate(classes, start=1) if not line.strip()), None)
+    if blank is not None:
+        raise DataError(f"{names}: line {blank} is blank; each line names the class of its number")
+    return classes
 
 
 def _add_boxes(builder: PictureBuilder, file: Path, classes: list[str]) -> Iterator[Rejected]:

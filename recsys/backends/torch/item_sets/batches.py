@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from falconer.pipelines.data.queries import offsets_of
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.training.shard import Shard, current_shard
 from falconer.recsys.backends.torch.events import TrainEvents, distinct_pairs, generator
@@ -61,7 +62,7 @@ def train_profiles(
     """Every user who has a train event, by id. `events` holds the columns user and item."""
     users, items = np.divmod(distinct_pairs(events, n_items), n_items)
     lengths = np.bincount(users, minlength=n_users)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths[lengths > 0])])
+    offsets = offsets_of(lengths[lengths > 0])
     return Profiles(
         torch.tensor(offsets, device=device), torch.tensor(items.astype(np.int32), device=device)
     )

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from falconer.pipelines.data.queries import Ragged
+from falconer.pipelines.data.queries import Ragged, offsets_of
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.training.shard import Shard, current_shard
 from falconer.recsys.backends.torch.events import TrainEvents, generator
@@ -36,7 +36,7 @@ def user_sequences(events: TrainEvents, n_users: int) -> Ragged:
     counts = np.zeros(n_users, np.int64)
     for users, _ in events.blocks():
         counts += np.bincount(users, minlength=n_users)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    offsets = offsets_of(counts)
     values = np.empty(events.n_rows, np.int32)
     free = offsets[:-1].copy()
     for users, items in events.blocks():

@@ -50,6 +50,7 @@ class SequenceModel(nn.Module):
             activation=config.activation,
             dropout=config.dropout,
             causal=mask is None,
+            scale_embeddings=config.scale_embeddings,
         )
 
     def forward(self, items: Tensor, lengths: Tensor, places: Tensor) -> Tensor:
@@ -182,9 +183,5 @@ class SequenceGraph(nn.Module):
 
 def newest_known(history: Ragged, n_known: int, n: int) -> Ragged:
     """The newest `n` items below `n_known` of each row, or as many as there are."""
-    rows, known = history.rows, history.values.astype(np.int64) < n_known
-    lengths = np.bincount(rows[known], minlength=len(history))
-    ends = np.cumsum(lengths)
-    kept = np.arange(known.sum()) >= (ends - n)[rows[known]]
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.minimum(lengths, n))])
-    return Ragged(offsets, history.values[known][kept])
+    known = history.keep(history.values.astype(np.int64) < n_known)
+    return known.keep(np.arange(len(known.values)) >= (known.offsets[1:] - n)[known.rows])

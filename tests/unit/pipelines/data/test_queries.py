@@ -58,3 +58,15 @@ def test_queries_are_sliced_in_all_their_parts() -> None:
     assert part.features["age"].tolist() == [8, 9]
     assert part.candidates is not None
     assert _lists(part.candidates) == [[1], [2, 3]]
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=4), max_size=5))
+def test_kept_values_stay_in_their_rows(rows: list[list[tuple[int, bool]]]) -> None:
+    ragged = Ragged.of([[value for value, _ in row] for row in rows])
+    kept = ragged.keep(np.array([keep for row in rows for _, keep in row], np.bool_))
+    assert [kept[n].tolist() for n in range(len(kept))] == [
+        [value for value, keep in row if keep] for row in rows
+    ]
+    again = Ragged.from_lengths(kept.lengths, kept.values)
+    assert again.offsets.tolist() == kept.offsets.tolist()
+    assert again.offsets.dtype == np.int64

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Feature
 from falconer.pipelines.errors import ConfigError, DataError
+from falconer.recsys.configs.business import BusinessRules
 from falconer.recsys.lists.ranked import TopK
-from falconer.recsys.recommending.business import BusinessRules, ItemRules, choose, item_rules
+from falconer.recsys.recommending.business import ItemRules, choose, item_rules
 from tests.support.datasets import write_dataset
 
 N_ITEMS = 12
