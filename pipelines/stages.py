@@ -9,6 +9,7 @@ from pathlib import Path
 from falconer.pipelines.etl.append import append, append_since
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.everybody import everybody
+from falconer.pipelines.etl.extract import extract
 from falconer.pipelines.etl.operators import OWN as OPERATORS
 from falconer.pipelines.etl.profile import profile
 from falconer.pipelines.etl.recipe import EtlRecipe, load_recipe, recipe_names
@@ -24,6 +25,7 @@ __all__ = [
     "append_since",
     "etl",
     "everybody",
+    "extract",
     "load_recipe",
     "profile",
     "recipe_names",

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from falconer.pipelines.options import Runs, Sets
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 metrics = typer.Typer(
     no_args_is_help=True, help="Say what a metric is, and what other libraries call it."
@@ -21,14 +23,6 @@ class ViewName(StrEnum):
     NOVEL = "novel"
 
 
-Sets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Set one value, in TOML syntax; may be given several times.",
-    ),
-]
 Data = Annotated[
     Path | None,
     typer.Option(
@@ -55,9 +49,7 @@ def train(
         Path | None,
         typer.Option("--data", metavar="DIR", help="Dataset directory, from `falconer etl`."),
     ] = None,
-    runs: Annotated[
-        Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")
-    ] = Path("runs"),
+    runs: Runs = Path("runs"),
     sets: Sets = None,
     resume: Annotated[
         Path | None,
@@ -118,9 +110,7 @@ def tune(
     trials: Annotated[
         int | None, typer.Option("--trials", help="Trials in all; 20 if left out.")
     ] = None,
-    runs: Annotated[
-        Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")
-    ] = Path("runs"),
+    runs: Runs = Path("runs"),
     timeout: Annotated[
         float | None,
         typer.Option("--timeout", help="Begin no further trial after so many seconds."),

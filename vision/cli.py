@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from falconer.pipelines.options import Runs, Sets
 from falconer.vision.detection import cli as detection
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -15,15 +16,6 @@ app.add_typer(vision, name="vision")
 vision.add_typer(detection.app, name="detector")
 vision.command()(detection.detect)
 
-Sets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Set one value, in TOML syntax; may be given several times.",
-    ),
-]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")]
 RunPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="Run directory, from `falconer vision train`.")
 ]

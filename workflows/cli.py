@@ -12,11 +12,12 @@ import signal
 import sys
 import tempfile
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
 
-from falconer.pipelines.console import outlive_readers, warn
+from falconer.pipelines.console import outlive_readers, printable, warn
 from falconer.pipelines.errors import PipelineError
 from falconer.pipelines.exhaustion import named
 from falconer.pipelines.extras import is_optional, missing
@@ -110,7 +111,10 @@ def run(arguments: list[str]) -> int:
     """Run one command; returns its exit code. Nothing but the end of the process comes out of
     here."""
     try:
-        build()(arguments, prog_name="falconer")
+        # Not standalone: Typer's own messages would hold arguments as they came.
+        code = build()(arguments, prog_name="falconer", standalone_mode=False) or 0
+    except TyperException as error:
+        code = _refused(error)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except PipelineError as error:
@@ -130,6 +134,17 @@ def run(arguments: list[str]) -> int:
     if code == INTERRUPTED:
         warn("interrupted; nothing half-written is left")
     return code
+
+
+def _refused(error: Any) -> int:
+    """Show what Typer has against the arguments, without what a terminal would obey; the exit
+    code."""
+    from typer.rich_utils import rich_format_error
+
+    text = printable(error.format_message())
+    vars(error)["format_message"] = lambda: text
+    rich_format_error(error)
+    return int(error.exit_code)
 
 
 def _defect(error: Exception) -> str:

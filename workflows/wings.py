@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from falconer.pipelines.errors import ConfigError
-from falconer.recsys.cli import Sets
+from falconer.pipelines.options import Sets
 
 
 def compare(

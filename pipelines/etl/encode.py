@@ -18,7 +18,7 @@ from falconer.pipelines.etl.newcomers import UserFeatures
 from falconer.pipelines.etl.operators import Categorical
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
-from falconer.pipelines.etl.rows import RowTables, rows_of
+from falconer.pipelines.etl.rows import RowTables, of_listed_items, rows_of
 from falconer.pipelines.etl.split import Part, Split
 from falconer.pipelines.etl.stopwatch import Stopwatch
 
@@ -106,7 +106,9 @@ def encode(
             beside(train_columns(train, recipe), columns["event"]),
             written,
             {} if of_labels else _folds(_whole(events, parent), divided, raw, catalogue, users),
-            _rows(events, divided, recipe, engine, encodings["event"], users) if of_labels else {},
+            _rows(events, divided, recipe, raw, engine, encodings["event"], users)
+            if of_labels
+            else {},
             _valid(events, recipe, engine, encodings["event"]),
         )
 
@@ -256,6 +258,7 @@ def _rows(
     events: pl.DataFrame,
     divided: Split,
     recipe: EtlRecipe,
+    raw: Raw,
     engine: Engine,
     encodings: Mapping[str, Encoding],
     users: UserFeatures,
@@ -267,6 +270,8 @@ def _rows(
         rows = events.filter(pl.col("part") == int(rule.truth))
         features = encoded(rows, recipe.features.event, "event", engine, encodings)
         found = rows_of(rows, features, recipe.target.kind)
+        if recipe.features.item:
+            found = replace(found, counts=found.counts | of_listed_items(rows, raw.items))
         if "user" in rows.columns:
             of_users = users.of(rows["user"], rows[IDS["user"]].to_numpy())
             found = found if of_users is None else found.beside(of_users)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from falconer.pipelines.data.schema import Target, column_of
 
 UNKNOWN = -1
+LISTED = "rows_of_unknown_items_with_features"
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,31 @@ def rows_of(events: pl.DataFrame, features: pl.DataFrame, target: Target) -> Row
     return RowTables(pairs, labels, counts)
 
 
+def of_listed_items(rows: pl.DataFrame, items: pl.DataFrame | None) -> dict[str, int]:
+    """How many rows are of items without an id that the source's table `items` has features of: a
+    model has them for items with an id alone."""
+    if items is None or "item_id" not in rows.columns:
+        return {}
+    new = rows.filter(pl.col("item_id") == UNKNOWN)["item"]
+    return {LISTED: int(new.is_in(items["item"].implode()).sum())}
+
+
 def notes(fold: str, counts: dict[str, int]) -> list[str]:
     """What a reader must know of a fold: the share of rows whose user or item was not in train."""
-    return [
+    shares = [
         f"{counts[key] / counts['rows']:.1%} of the {fold} rows ({counts[key]:,} of "
         f"{counts['rows']:,}) are of {kind}s "
         "that train does not have."
         for kind in ("user", "item")
         if counts.get(key := f"rows_of_unknown_{kind}s")
     ]
+    unused = [
+        f"The features that the table of items has of items outside train are not used: {n:,} of "
+        f"the {fold} rows are of such items, and models have them as unknown ones."
+        for n in [counts.get(LISTED)]
+        if n
+    ]
+    return shares + unused
 
 
 def _unknown(pairs: pl.DataFrame, kind: str) -> int:

@@ -35,6 +35,10 @@ class SequenceConfig(ModelConfig):
     it has none and its source is written in order, their place there."""
     dim: int = Field(default=64, ge=1, le=4096)
     """Length of the vectors."""
+    scale_embeddings: bool = False
+    """Items' vectors go into the encoder times sqrt(dim), as in Vaswani et al. 2017 (section 3.4):
+    beside the positions' vectors they then count from the first step on. What the output is
+    compared with stays unscaled."""
     n_blocks: int = Field(default=2, ge=1, le=64)
     n_heads: int = Field(default=2, ge=1, le=64)
     """Heads of attention, which divide `dim` among them."""

@@ -26,6 +26,8 @@ DISTRIBUTION = {"merlin": "merlin-models", "cudf": "cudf-cu12", "PIL": "pillow"}
 engine imports.)"""
 
 OWNERS = {
+    "adbc_driver_postgresql": r"pipelines/etl/extract\.py",
+    "adbc_driver_sqlite": r"pipelines/etl/extract\.py",
     "croniter": r"workflows/retraining/\w+\.py",
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
     "dbos": r"workflows/retraining/(pipeline|store)\.py",
@@ -48,7 +50,7 @@ OWNERS = {
     "torch": r"pipelines/(training/\w+|exporting/onnx_file)\.py|vision/.+\.py|"
     r"recsys/(backends/(torch|tensorflow)/.+|recommending/on_torch|"
     r"models/\w+/on_torch(/\w+)?)\.py",
-    "typer": r"(pipelines|recsys|vision)/cli\.py|vision/detection/cli\.py|"
+    "typer": r"(pipelines|recsys|vision)/cli\.py|pipelines/options\.py|vision/detection/cli\.py|"
     r"workflows/(retraining/)?\w+\.py",
     "psycopg": r"workflows/retraining/postgres\.py",
     "polars": r"pipelines/(etl/.+|stages)\.py|workflows/notebook\.py",

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from falconer.pipelines.options import Runs, Sets
+
 app = typer.Typer(no_args_is_help=True, help="Find boxes in pictures: train, judge, detect.")
 
 Kept = Annotated[Path, typer.Option("--kept", metavar="DIR", help="Where named data is unpacked.")]
@@ -21,13 +23,8 @@ def train(
         str | None,
         typer.Option("--data", metavar="FOLDER", help="VOC, COCO or YOLO folder, or bccd."),
     ] = None,
-    runs: Annotated[
-        Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")
-    ] = Path("runs"),
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set one value, in TOML; repeatable."),
-    ] = None,
+    runs: Runs = Path("runs"),
+    sets: Sets = None,
     resume: Annotated[
         Path | None, typer.Option("--resume", metavar="RUN", help="Go on with this run.")
     ] = None,
@@ -62,10 +59,7 @@ def check(
     recipe: Annotated[
         str, typer.Option("--recipe", help="A recipe's name or a TOML file.")
     ] = "ssd",
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set one value, in TOML; repeatable."),
-    ] = None,
+    sets: Sets = None,
     kept: Kept = Path("data"),
 ) -> None:
     """Say why a detector would find nothing: odd boxes, or eight pictures that it cannot learn.

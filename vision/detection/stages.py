@@ -142,7 +142,7 @@ def evaluate(
 
     Returns the run directory. Raises `DataError` where the classes are not those of the model.
     """
-    run = finished_run(run_path)
+    run = finished_run(run_path, "detector")
     detector, card, _ = load_detector(run.model_directory)
     data = open_data(source or str(run.info["dataset_path"]), kept)
     if data.classes != card.classes:
@@ -215,7 +215,7 @@ def detect(
     pictures with their boxes drawn, and `set_aside.jsonl` for what is no picture. `threshold` is
     the model's own where left out.
     """
-    detector, card, _ = load_detector(model_directory(run_path))
+    detector, card, _ = load_detector(model_directory(run_path, "detector"))
     lowest = threshold if threshold is not None else card.threshold
     if lowest is None:
         raise ConfigError(f"{run_path}: no threshold was chosen for it; say --threshold")

@@ -43,10 +43,8 @@ class JudgedRun:
 def read_judged(folder: Path, *, report: str, values: str) -> JudgedRun:
     """What `falconer vision evaluate` wrote; `ArtifactError` where it is not there."""
     found = parse(VisionReport, dict(read_json(folder / report)), str(folder / report))
-    try:
+    with parquet.damage_named(folder / values, ArtifactError, "evaluate the run anew"):
         table = parquet.read(folder / values)
-    except OSError as error:
-        raise ArtifactError(f"{folder / values}: cannot be read ({error})") from error
     columns = {name: table[name].to_numpy() for name in PER_PICTURE if name in table.column_names}
     return JudgedRun(found, table["name"].to_pylist(), columns)
 

@@ -69,7 +69,7 @@ def evaluate(
     The temperature and the tags' thresholds are fitted on `valid` at the first call, and kept with
     the model.
     """
-    run = finished_run(run_path)
+    run = finished_run(run_path, "classifier")
     classifier = fitted(run, load_classifier(run.model_directory))
     prepared = pictures_for(run, classifier, data, pictures)
     answers = answers_of(classifier, prepared, prepared.rows(fold))

@@ -36,7 +36,7 @@ def items(model: Path, folder: Path, out: Path, *, dimensions: int = 16) -> Path
     of the network's features over these items. Raises `DataError` where no item has a usable
     picture.
     """
-    classifier = load_classifier(model_directory(model))
+    classifier = load_classifier(model_directory(model, "classifier"))
     groups = dict(_groups(folder))
     names: list[str] = []
     logits: list[NDArray[np.float32]] = []

@@ -32,7 +32,7 @@ def predict(model: Path, places: Sequence[Path], out: Path) -> Path:
     `model` is a run, or a model directory on its own. Of tags, `answer` holds those above their
     threshold, with | between them. A file that is no usable picture has a line that says why.
     """
-    classifier = load_classifier(model_directory(model))
+    classifier = load_classifier(model_directory(model, "classifier"))
     files = named_files(places)
     problems: Counter[str] = Counter()
     with atomic_file(out) as partial, partial.open("w", encoding="utf-8", newline="") as stream:

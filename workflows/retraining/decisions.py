@@ -137,7 +137,9 @@ def check_facts(check: Check) -> dict[str, Any]:
 
 def read_measured(folder: Path, label: str, rule: Rule) -> Measured:
     """What a model's report on a window holds for the rule."""
-    table = parquet.read(folder / rule.view / PER_QUERY)
+    path = folder / rule.view / PER_QUERY
+    with parquet.damage_named(path, ArtifactError, "judge that window anew"):
+        table = parquet.read(path)
     evaluated = table["n_relevant"].to_numpy() > 0
     if rule.metric not in table.column_names:
         raise ArtifactError(f"{folder}: has no {rule.metric} a query")

@@ -99,7 +99,9 @@ def fill(
             "user": encoder.entities("user", raw.users),
             "item": encoder.entities("item", raw.items),
         }
-        n_train, fold_counts = encoder.events(divided.spill, encodings, divided.rules, raw.users)
+        n_train, fold_counts = encoder.events(
+            divided.spill, encodings, divided.rules, raw.users, raw.items
+        )
         plan = plans.Encoder({table: encodings[table].encodings for table in plans.TABLES})
         plan.save(root)
         write_json(root / COLUMNS, [column.described() for column in whole.columns])

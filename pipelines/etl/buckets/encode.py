@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import polars as pl
@@ -34,7 +36,7 @@ from falconer.pipelines.etl.in_memory import ROWS_PER_FILE
 from falconer.pipelines.etl.newcomers import UserFeatures
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.recipe import EtlRecipe
-from falconer.pipelines.etl.rows import rows_of
+from falconer.pipelines.etl.rows import of_listed_items, rows_of
 from falconer.pipelines.etl.split import FoldRule, Part
 
 FRACTION, LABEL = f"{FEATURE} fraction", f"{FEATURE} label"
@@ -110,9 +112,10 @@ class Encoder:
         fitted: Mapping[Table, Features],
         rules: Mapping[Fold, FoldRule],
         users: pl.DataFrame | None,
+        items: pl.DataFrame | None,
     ) -> tuple[int, dict[Fold, dict[str, int]]]:
         """Write train, validation's events and the folds; the number of train rows, and each fold's
-        counts. `users` is the source's table."""
+        counts. `users` and `items` are the source's tables."""
         of_labels = self.recipe.task == "labels"
         by = [FRACTION if name == raw.FRACTION else name for name in order_of(spill.empty)]
         train, valid = Runs(self.folder / "train", by), Runs(self.folder / "validation", by)
@@ -127,7 +130,10 @@ class Encoder:
             of_users = self._user_features(bucket, fitted["user"], users)
             for fold, rule in rules.items():
                 if of_labels:
-                    folds[fold].add(*self._labelled(events, rule, fitted["event"], of_users))
+                    rows = events.filter(pl.col("part") == int(rule.truth))
+                    found, counts, context = self._labelled(rows, fitted["event"], of_users)
+                    listed = of_listed_items(rows, items) if self.recipe.features.item else {}
+                    folds[fold].add(found, counts | listed, context)
                 else:
                     folds[fold].add(*self._queries(events, rule, of_users))
         self._write_train(train)
@@ -151,19 +157,13 @@ class Encoder:
         return _with_fraction(rows, train)
 
     def _write_train(self, runs: Runs) -> None:
-        number = 0
-        file = TableFile(self.root, _part(number))
-        for piece in runs.merged(self.size):
-            table = _without_fraction(piece).to_arrow(compat_level=OLDEST)
-            while file.rows + table.num_rows > ROWS_PER_FILE:
-                n = ROWS_PER_FILE - file.rows
-                with file:
-                    file.add(table.slice(0, n))
-                table, number = table.slice(n), number + 1
-                file = TableFile(self.root, _part(number))
-            file.add(table)
-        with file:
-            runs.remove()
+        pieces = runs.merged(self.size)
+        tables = (_without_fraction(piece).to_arrow(compat_level=OLDEST) for piece in pieces)
+        for number, parts in groupby(_parted(tables), key=itemgetter(0)):
+            with TableFile(self.root, f"train/part-{number:05}.parquet") as file:
+                for _, table in parts:
+                    file.add(table)
+        runs.remove()
 
     def _write_validation(self, runs: Runs) -> None:
         if len(runs):
@@ -173,10 +173,9 @@ class Encoder:
         runs.remove()
 
     def _labelled(
-        self, events: pl.DataFrame, rule: FoldRule, fitted: Features, users: UserFeatures
+        self, rows: pl.DataFrame, fitted: Features, users: UserFeatures
     ) -> tuple[pl.DataFrame, dict[str, int], _Context]:
         assert self.recipe.target is not None
-        rows = events.filter(pl.col("part") == int(rule.truth))
         found = rows_of(rows, fitted.of(rows), self.recipe.target.kind)
         context = _Context()
         if "user" in rows.columns:
@@ -249,8 +248,17 @@ class _FoldRuns:
         return self.names if self.is_told else []
 
 
-def _part(number: int) -> str:
-    return f"train/part-{number:05}.parquet"
+def _parted(tables: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+    """The tables, cut where a file ends, with the number of their file; at least one."""
+    first = 0
+    for table in tables:
+        if first == table.num_rows == 0:
+            yield 0, table
+        end = first + table.num_rows
+        for number in range(first // ROWS_PER_FILE, -(-end // ROWS_PER_FILE)):
+            start = max(number * ROWS_PER_FILE, first)
+            yield number, table.slice(start - first, (number + 1) * ROWS_PER_FILE - start)
+        first = end
 
 
 def _with_fraction(rows: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:

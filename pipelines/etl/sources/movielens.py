@@ -16,7 +16,7 @@ import polars as pl
 from pydantic import model_validator
 
 from falconer.pipelines.config import Config
-from falconer.pipelines.etl.raw import Raw, with_features
+from falconer.pipelines.etl.raw import Raw, feature_column, with_features
 from falconer.pipelines.etl.sources.archive import Archive, Found, Member
 
 ADDRESS = "https://files.grouplens.org/datasets/movielens"
@@ -97,6 +97,14 @@ class MovieLens(Config):
     ncf_candidates: bool = False
     """Besides ratings (1m only) read the test items and 99 given negatives a user of He et al. 2017
     (NCF)."""
+    timestamp: bool = False
+    """A rating's time (seconds since 1970) is an event feature too, called `timestamp`."""
+
+    @model_validator(mode="after")
+    def _sequences_have_no_times(self) -> MovieLens:
+        if self.timestamp and self.variant == "1m-sequences":
+            raise ValueError('timestamp: variant = "1m-sequences" has no times')
+        return self
 
     @model_validator(mode="after")
     def _candidates_are_of_1m(self) -> MovieLens:
@@ -121,11 +129,12 @@ class MovieLens(Config):
     def read(self) -> Raw:
         """Read the archives; `DataError` where a member is not the published file, byte by byte."""
         main = self._main()
-        if self.variant == "100k":
-            return _read_100k(main)
         if self.variant == "1m-sequences":
             return _read_sequences(main, _films_near(main))
-        raw = _read_1m(main)
+        raw = _read_100k(main) if self.variant == "100k" else _read_1m(main)
+        if self.timestamp:
+            times = pl.col("time").alias(feature_column("timestamp"))
+            raw = replace(raw, events=raw.events.with_columns(times))
         if not self.ncf_candidates:
             return raw
         candidates = _ncf_candidates(NCF_TEST.locate(main.place.parent), raw.events["item"])

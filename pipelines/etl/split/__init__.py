@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -105,7 +106,7 @@ def sketched(folds: Mapping[Fold, FoldRule]) -> dict[str, Part]:
 
 def card_of(config: SplitBase, assigned: Assignment, task: TaskName, repeats: float) -> SplitCard:
     """The split's card; `repeats`: the share of events whose user had the item before."""
-    parameters = config.model_dump(mode="json", exclude={"views"})
+    parameters = _briefly(config.model_dump(mode="json", exclude={"views"}))
     views: tuple[View, ...] = (
         ("all", "repeat", "novel") if repeats >= REPEATS_MATTER else ("novel",)
     )
@@ -118,6 +119,14 @@ def card_of(config: SplitBase, assigned: Assignment, task: TaskName, repeats: fl
         targets=assigned.targets,
         validation=assigned.validation,
     )
+
+
+def _briefly(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Lists of ids as their lengths: a card is read by people, and users are nobody's business."""
+    return {
+        name: f"{len(value)} ids" if name.endswith("_ids") and value else value
+        for name, value in parameters.items()
+    }
 
 
 def _with_given(events: pl.DataFrame, parts: Sequence[tuple[str, int]]) -> pl.DataFrame:

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import View
+from falconer.pipelines.etl.split.listed import read_ids
 from falconer.pipelines.etl.split.parts import Assignment
 from falconer.pipelines.plugin_configs import PluginConfig, open_to
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 MOST_DAYS = 1_000_000
 """More than any source spans."""
+
+
+def _listed(given: object) -> object:
+    """Ids as text, from a list or from the file that a text names; `ValueError` where it cannot be
+    read."""
+    if isinstance(given, list | tuple):
+        return tuple(str(one) if type(one) is int else one for one in given)
+    return read_ids(Path(given)) if isinstance(given, str) else given
+
+
+UserIds = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""Users, by their ids as text."""
 
 
 class SplitBase(Config):
@@ -190,19 +204,49 @@ class HeldOutUsers(SplitBase):
     valid_users_share: float | None = Field(default=None, ge=0, lt=1)
     """Instead of a number: of the users with two events or more; 0 = no validation fold."""
     test_users_share: Share | None = None
+    valid_user_ids: UserIds | None = None
+    """Instead of a number: who. A list, or a text file with an id a line; none = no validation
+    fold."""
+    test_user_ids: UserIds | None = None
     given_share: Share = 0.8
     given_by: Literal["random", "time"] = "random"
     """Which events are given: a random choice by `seed`, or the earliest."""
     seed: int = 0
 
+    @property
+    def is_given(self) -> bool:
+        """Whether the recipe says who is held out."""
+        return self.test_user_ids is not None
+
+    @model_validator(mode="after")
+    def _ids_go_alone(self) -> HeldOutUsers:
+        if self.test_user_ids is None:
+            if self.valid_user_ids is not None:
+                raise ValueError("valid_user_ids need test_user_ids")
+            return self
+        if not self.test_user_ids:
+            raise ValueError("test_user_ids names nobody")
+        others = (
+            *(self.test_users, self.valid_users, self.test_users_share),
+            self.valid_users_share,
+        )
+        if any(other is not None for other in others):
+            raise ValueError("test_user_ids stand instead of numbers and shares: leave these out")
+        twice = sorted({*self.test_user_ids} & {*(self.valid_user_ids or ())})
+        if twice:
+            raise ValueError(f"{twice[0]!r} is in test_user_ids and in valid_user_ids")
+        return self
+
     @model_validator(mode="after")
     def _one_measure(self) -> HeldOutUsers:
+        if self.is_given:
+            return self
         numbers = (self.test_users, self.valid_users)
         shares = (self.test_users_share, self.valid_users_share)
         if sorted(one.count(None) for one in (numbers, shares)) != [0, 2]:
             raise ValueError(
                 "test_users and valid_users are wanted, or else test_users_share and "
-                "valid_users_share"
+                "valid_users_share, or test_user_ids"
             )
         if sum(one for one in shares if one is not None) >= 1:
             raise ValueError("test_users_share and valid_users_share leave nobody for train")

@@ -37,6 +37,8 @@ def facts_of(config: SplitBase, events: pl.DataFrame) -> Facts:
     if isinstance(config, HeldOutUsers):
         enough = events.group_by("user").len().filter(pl.col("len") >= 2)["user"]
         n_users = len(enough)
+        if config.is_given:
+            enough = enough.filter(enough.cast(pl.String).is_in(_wanted(config)))
         chance = pl.Series("chance", mixed(text_hashes(enough), config.seed), dtype=pl.UInt64)
         users = _first(pl.DataFrame([enough, chance]), config)
     return Facts(None if last is None else int(last), times, users, n_users)
@@ -62,6 +64,10 @@ def _first(users: pl.DataFrame, config: HeldOutUsers) -> pl.DataFrame:
     if config.test_users is None or config.valid_users is None:
         return ordered
     return ordered.head(config.test_users + config.valid_users)
+
+
+def _wanted(config: HeldOutUsers) -> list[str]:
+    return [*(config.test_user_ids or ()), *(config.valid_user_ids or ())]
 
 
 def numbers_of(config: HeldOutUsers, n_users: int) -> tuple[int, int]:

@@ -72,4 +72,4 @@ def _hashed(column: pl.Series) -> Hashes:
         known = texts.unique()
         known = known.with_columns(hash=pl.Series(text_hashes(known["text"]), dtype=pl.UInt64))
         found = texts.join(known, on="text", how="left", maintain_order="left")["hash"].to_numpy()
-    return np.where(absent, _NULL, found)
+    return np.where(absent, _NULL, found) if absent.any() else found

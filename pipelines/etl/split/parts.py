@@ -60,10 +60,13 @@ def mixed(numbers: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     """uint64[n]: SplitMix64 (Steele, Lea and Flood 2014), a bijection: two numbers never get the
     same one."""
     start = (seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64
-    z = numbers + np.uint64(start)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(z ^ (z >> np.uint64(31)))
+    z = np.asarray(numbers + np.uint64(start))
+    # In place: of many rows new arrays would take most of the time.
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        z ^= z >> np.uint64(shift)
+        z *= np.uint64(factor)
+    z ^= z >> np.uint64(31)
+    return z
 
 
 FIRST, LATEST = -62_135_596_800, 253_402_300_799

@@ -117,7 +117,10 @@ class SequenceNetwork:
         items, lengths = batch["items"], batch["lengths"]
         place = tf.range(tf.cast(tf.shape(items)[1], tf.int64))
         from_end = tf.maximum(lengths[:, None] - 1 - place, 0)
-        x = dropout(self._items(items) + self._positions(from_end), self._config.dropout, noise)
+        x = self._items(items)
+        if self._config.scale_embeddings:
+            x = x * math.sqrt(self._config.dim)
+        x = dropout(x + self._positions(from_end), self._config.dropout, noise)
         inside = place < lengths[:, None]
         for block in self._blocks:
             x = block(x, inside, noise)

@@ -236,7 +236,7 @@ def write(directory: Path, judged: JudgedLabels) -> None:
     metadata = {ANSWERS_KEY: answers} if answers else None
     with reports_in(directory, PER_UNIT) as place:
         table = judged.per_unit.replace_schema_metadata(metadata)
-        pq.write_table(table, place.table, compression="zstd")
+        pq.write_table(table, place.table, compression="zstd", write_page_checksum=True)
         place.put(judged.report)
 
 
@@ -244,10 +244,8 @@ def read(directory: Path) -> JudgedLabels:
     """Read what `write` wrote; `ArtifactError` where it is absent, damaged or of another version,
     and where the table belongs to another report."""
     report = read_report(directory, LabelsReport)
-    try:
+    with parquet.damage_named(directory / PER_UNIT, ArtifactError, ANEW):
         table = parquet.read(directory / PER_UNIT)
-    except (OSError, pa.ArrowException) as error:
-        raise ArtifactError(f"{directory}: damaged report ({error}); {ANEW}") from error
     answers = (table.schema.metadata or {}).get(ANSWERS_KEY)
     refuse_another_table(directory, report, answers.decode() if answers else None)
     return JudgedLabels(report, table)

@@ -130,7 +130,10 @@ def _numbers(path: Path, table: pa.Table, name: str) -> NDArray[np.float64]:
     column = table.column(name)
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         raise DataError(f"{path}: column {name} holds {column.type}, where numbers are wanted")
-    values = np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+    try:
+        values = np.asarray(column.cast(pa.float64()).to_numpy(), np.float64)
+    except pa.ArrowInvalid as error:  # whole numbers that float64 has not all of
+        raise DataError(f"{path}: column {name}: {error}") from error
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
         raise DataError(

@@ -335,7 +335,9 @@ def _definition(metric: str) -> str:
 def write(directory: Path, judged: JudgedLists) -> None:
     """Write `per_query.parquet` and `report.json` into `directory`."""
     with reports_in(directory, PER_QUERY) as place:
-        pq.write_table(judged.per_query.table(), place.table, compression="zstd")
+        pq.write_table(
+            judged.per_query.table(), place.table, compression="zstd", write_page_checksum=True
+        )
         place.put(judged.report)
 
 

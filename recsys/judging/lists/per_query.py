@@ -78,9 +78,9 @@ class PerQuery:
     def _opened(self) -> Iterator[pq.ParquetFile]:
         source = self.source if isinstance(self.source, Path) else pa.BufferReader(self.source)
         try:
-            with pq.ParquetFile(source) as file:
+            with pq.ParquetFile(source, page_checksum_verification=True) as file:
                 yield file
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException) as error:
             raise ArtifactError(
                 f"{source}: damaged report ({error}); evaluate anew with `falconer evaluate`"
             ) from error
@@ -148,7 +148,9 @@ class PerQueryWriter:
         """Append a row group; all of them have the same columns."""
         table = pa.table(dict(columns)).replace_schema_metadata(self._metadata)
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._sink, table.schema, compression="zstd")
+            self._writer = pq.ParquetWriter(
+                self._sink, table.schema, compression="zstd", write_page_checksum=True
+            )
         self._writer.write_table(table)
 
     def close(self) -> None:

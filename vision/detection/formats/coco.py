@@ -39,12 +39,14 @@ def read(
     names = _categories(file, content["categories"])
     rejected: list[Rejected] = []
     builders: dict[object, PictureBuilder] = {}
+    paths: set[Path] = set()
     for number, image in enumerate(content["images"]):
         try:
             builder = _image(image, pictures or file.parent, number)
-            if image["id"] in builders or builder.path in {b.path for b in builders.values()}:
+            if image["id"] in builders or builder.path in paths:
                 raise UnusableError("its id or its file is another image's")
             builders[image["id"]] = builder
+            paths.add(builder.path)
         except UnusableError as error:
             rejected.append(Rejected(f"{file.name}: image {number}", str(error)))
     for number, annotation in enumerate(content["annotations"]):

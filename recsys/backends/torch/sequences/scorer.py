@@ -50,6 +50,7 @@ class SequenceModel(nn.Module):
             activation=config.activation,
             dropout=config.dropout,
             causal=mask is None,
+            scale_embeddings=config.scale_embeddings,
         )
 
     def forward(self, items: Tensor, lengths: Tensor, places: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ training too, however long the row is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -120,8 +121,10 @@ class Encoder(nn.Module):
         activation: str,
         dropout: float,
         causal: bool,
+        scale_embeddings: bool = False,
     ) -> None:
         super().__init__()
+        self._scale = math.sqrt(dim) if scale_embeddings else None
         self.items = nn.Embedding(n_tokens, dim)
         self.positions = nn.Embedding(max_length, dim)
         self.dropout = Dropout(dropout)
@@ -143,10 +146,9 @@ class Encoder(nn.Module):
         """Items int64[B, L] (0 behind a row's end), lengths int64[B], places int64[T] of the B * L
         -> [T, d]."""
         from_end = lengths[:, None] - 1 - torch.arange(items.shape[1], device=items.device)
-        x = rows_of(self.items.weight, items) + rows_of(
-            self.positions.weight, from_end.clamp(min=0)
-        )  # [B, L, d]
-        x = self.dropout(x)
+        x = rows_of(self.items.weight, items)  # [B, L, d]
+        x = x if self._scale is None else x * self._scale
+        x = self.dropout(x + rows_of(self.positions.weight, from_end.clamp(min=0)))
         inside = within(lengths, items.shape[1])
         for block in self.blocks[:-1]:
             x = block(x, inside)

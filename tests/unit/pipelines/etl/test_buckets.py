@@ -87,6 +87,9 @@ OTHERS: dict[str, dict[str, Any]] = {
     "share of users": {
         "protocol": "held_out_users", "valid_users_share": 0.2, "test_users_share": 0.2,
     },
+    "users by name": {
+        "protocol": "held_out_users", "test_user_ids": [0, 1], "valid_user_ids": [2],
+    },
     "share of each user": {"protocol": "user_share"},
     "share by chance": {"protocol": "user_share", "by": "random", "seed": 3},
     "sessions": {"protocol": "last_sessions", "gap_minutes": 1440},
@@ -219,6 +222,16 @@ def refusal_or_dataset(recipe: EtlRecipe, out: Path, buckets: Buckets) -> Path |
         return build(recipe, out, buckets=buckets)
     except DataError as error:
         return str(error).splitlines()[0]
+
+
+def test_train_is_cut_into_files_as_in_memory(
+    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("in_memory", "buckets.encode"):
+        monkeypatch.setattr(f"falconer.pipelines.etl.{module}.ROWS_PER_FILE", 70)
+    found, wanted = both(shop.recipe(tables, split="leave_last"), tmp_path)
+    assert len(list((wanted / "train").iterdir())) > 3
+    assert_equal(found, wanted)
 
 
 KILLED_AFTER = {

@@ -16,6 +16,7 @@ NAMES = [
     "criteo-synthetic",
     "ml-100k",
     "ml-1m",
+    "ml-1m-autoint",
     "ml-1m-ctr",
     "ml-1m-ncf",
     "ml-1m-sequences",

@@ -100,3 +100,28 @@ def test_a_run_is_not_judged_on_what_it_was_trained_on(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="made for dataset"):
         stages.evaluate(run, new)
     stages.evaluate(run)
+
+
+def test_labels_are_not_judged_on_what_the_run_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither predicted, nor evaluated where predictions are there all the same."""
+    events = shop.events().with_columns(label=pl.col("customer") % 2)
+    tables = shop.write(tmp_path / "shop", events)
+    columns = {"user": "customer", "item": "sku", "time": "at", "label": "label"}
+    source = {"kind": "files", "events": str(tables / "events.parquet"), "columns": columns}
+    labels = {"task": "labels", "target": {"kind": "binary"}, "source": source, **SMALL}
+    old = build(shop.recipe(tables, split="random", **labels), tmp_path / "out")
+    other = {"protocol": "random", "seed": 2}
+    new = build(shop.recipe(tables, split=other, extends=str(old), **labels), tmp_path / "out")
+    run = stages.train("label_mean", old, tmp_path / "runs")
+    refused = r"was trained on \d+\.\d% of the events"
+    with pytest.raises(ArtifactError, match=refused):
+        stages.predict(run, data_path=new)
+    with monkeypatch.context() as patched:
+        patched.setattr(overlap, "refuse_overlap", lambda *_: None)
+        stages.predict(run, data_path=new)
+    with pytest.raises(ArtifactError, match=refused):
+        stages.evaluate(run, new)
+    stages.predict(run)
+    stages.evaluate(run)

@@ -9,11 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from falconer.pipelines import parquet
 from falconer.pipelines.config import parse
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Pairs
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.engines import MODULES
+from falconer.pipelines.etl.needs import Buckets
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.recsys.configs.pairs import PairsTraining
 from falconer.recsys.exporting.onnx_file import answering, graph_bytes
@@ -116,3 +118,23 @@ def test_where_the_ids_say_everything_nothing_is_written_twice(tmp_path: Path) -
     data = Dataset.open(build(parse(EtlRecipe, values, "a test's recipe"), tmp_path / "data"))
     assert "gender" not in data.table("queries/test.parquet").column_names
     assert set(data.queries("test").features) == {"gender", "age"}
+
+
+@pytest.mark.parametrize("way", ["in memory", "in buckets"])
+def test_features_of_new_items_are_counted_as_unused(way: str, tmp_path: Path) -> None:
+    """Items 30 to 34 come in the last days only; the table of items has three of them."""
+    values = written(tmp_path) | {"task": "labels", "target": {"kind": "binary"}}
+    events = pl.DataFrame(parquet.read(tmp_path / "e.parquet"))
+    new = pl.int_range(pl.len()) >= len(events) - 50
+    late = pl.when(new).then(30 + pl.int_range(pl.len()) % 5).otherwise("i")
+    events.with_columns(i=late).write_parquet(tmp_path / "e.parquet")
+    listed = pl.DataFrame({"i": range(33), "size": [1.0] * 33})
+    listed.write_parquet(tmp_path / "i.parquet")
+    values["source"]["items"] = {"path": str(tmp_path / "i.parquet"), "key": "i"}
+    values["features"] = {**FEATURES, "item": {"size": {"kind": "continuous"}}}
+    buckets = Buckets(n=3, rows=300, size=4000) if way == "in buckets" else None
+    recipe = parse(EtlRecipe, values, "a test's recipe")
+    card = Dataset.open(build(recipe, tmp_path / "data", buckets=buckets)).card
+    assert card.counts["test_rows_of_unknown_items"] == 50
+    assert card.counts["test_rows_of_unknown_items_with_features"] == 30
+    assert any("30 of the test rows are of such items" in note for note in card.notes)

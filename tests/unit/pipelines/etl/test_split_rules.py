@@ -3,6 +3,7 @@ files."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -156,6 +157,46 @@ def test_users_are_held_out_by_share() -> None:
 def test_held_out_users_are_numbers_or_shares(numbers: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match="test_users"):
         ADAPTER.validate_python({"protocol": "held_out_users", **numbers})
+
+
+def test_users_are_held_out_by_name(tmp_path: Path) -> None:
+    rows = [(user, item, item) for user in range(20) for item in range(1 if user == 9 else 5)]
+    listed = tmp_path / "valid.txt"
+    listed.write_bytes(b"\xef\xbb\xbf7\r\n\r\n 8 \n9\n33\n")
+    config: dict[str, Any] = {
+        "protocol": "held_out_users",
+        "test_user_ids": [3, "5"],
+        "valid_user_ids": str(listed),
+    }
+    done = done_with(rows, **config)
+    users = {part: sorted(done.events.filter(part=part)["user"].unique()) for part in range(5)}
+    assert users == {
+        TRAIN: [0, 1, 2, 4, 6, 9, *range(10, 20)],
+        VALID: [7, 8],
+        VALID_HISTORY: [7, 8],
+        TEST: [3, 5],
+        TEST_HISTORY: [3, 5],
+    }
+    assert "2 others have no two events" in done.card.description
+    assert done.card.parameters["test_user_ids"] == "2 ids"
+    with pytest.raises(DataError, match="of the 1 users of test_user_ids none has two events"):
+        done_with(rows, protocol="held_out_users", test_user_ids=["x"])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"valid_user_ids": ["1"]}, "need test_user_ids"),
+        ({"test_user_ids": []}, "names nobody"),
+        ({"test_user_ids": ["1"], "test_users": 3}, "instead of numbers"),
+        ({"test_user_ids": ["1"], "valid_user_ids": ["1"]}, "'1' is in test_user_ids and in"),
+        ({"test_user_ids": "absent.txt"}, "absent.txt: cannot be read"),
+    ],
+    ids=["no test", "nobody", "numbers too", "twice", "no file"],
+)
+def test_lists_of_held_out_users_that_cannot_be(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ADAPTER.validate_python({"protocol": "held_out_users", **values})
 
 
 GIVEN = {"protocol": "given"}

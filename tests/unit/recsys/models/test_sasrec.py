@@ -62,6 +62,18 @@ def test_relu_and_one_head_are_knobs() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
+def test_items_vectors_may_go_in_scaled_and_come_out_as_they_are() -> None:
+    network = with_large_weights(
+        SequenceModel(N_ITEMS, CONFIG.model_copy(update={"scale_embeddings": True}), mask=None)
+    )
+    weights = weights_of(network.encoder)
+    scaled = {**weights, "items.weight": weights["items.weight"] * np.sqrt(6)}
+    expected = encoded(scaled, [3, 1, 4], n_heads=2, causal=True)
+    found = network(torch.tensor([[3, 1, 4]]), torch.tensor([3]), torch.arange(3)).detach()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(network.item_vectors().detach(), weights["items.weight"])
+
+
 def test_scores_are_those_of_the_newest_items(model: SequenceModel) -> None:
     popularity = np.arange(N_ITEMS, dtype=np.float32)
     scorer = SequenceScorer(model, popularity, N_ITEMS + 2)

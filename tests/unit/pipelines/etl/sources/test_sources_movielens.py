@@ -176,3 +176,14 @@ def test_sequences_without_a_place_say_what_to_set(
 def test_a_wrong_recipe_is_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse(MovieLens, {"kind": "movielens", **values}, "recipe.toml")
+
+
+def test_the_time_of_a_rating_is_a_feature_where_the_recipe_says_so(data_mirror: Path) -> None:
+    events = source(data_mirror, variant="100k", timestamp=True).read().events
+    assert events["feature:timestamp"].to_list() == events["time"].to_list()
+    with pytest.raises(ConfigError, match="has no times"):
+        parse(
+            MovieLens,
+            {"kind": "movielens", "variant": "1m-sequences", "timestamp": True},
+            "recipe",
+        )

@@ -14,7 +14,9 @@ import pytest
 
 from falconer.pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from falconer.recsys.judging.labels import checks
+from tests.support import leak_grades
 from tests.support.datasets import write_labels_dataset
+from tests.support.leak_grades import suspected, with_hour
 
 
 def changed(data: Dataset, root: Path, change: Callable[[str, pa.Table], pa.Table]) -> Dataset:
@@ -131,38 +133,19 @@ def test_a_feature_that_tells_the_label_is_found(kind: str, tmp_path: Path) -> N
     assert any("event feature hour alone reaches an AUC of" in text for text in found)
 
 
-def with_hour(data: Dataset, root: Path, values: Callable[[Any, Any], Any]) -> Dataset:
-    """The dataset with the feature hour = values(label, random)."""
-    random = np.random.default_rng(0)
-
-    def change(name: str, table: pa.Table) -> pa.Table:
-        if name.startswith("labels"):
-            return table
-        label = (
-            table["label"].to_numpy()
-            if "label" in table.column_names
-            else data.labels(Path(name).stem)  # type: ignore[arg-type]
-        )
-        column = pa.array(values(label, random).astype(np.float32))
-        return table.set_column(table.column_names.index("hour"), "hour", column)
-
-    return changed(data, root, change)
-
-
-def suspected(data: Dataset) -> list[str]:
-    return [text for text in checks.warnings_of(data, "test") if "alone reaches" in text]
-
-
-@pytest.mark.parametrize("flipped", [0.0, 0.0005, 0.002, 0.01, 0.02, 0.05, 0.1])
+@pytest.mark.parametrize("flipped", leak_grades.NOISES)
 def test_a_label_copied_with_noise_is_found(flipped: float, tmp_path: Path) -> None:
     data = write_labels_dataset(tmp_path / "clean", entities=False, n_rows=10_000)
-
-    def copied(label: Any, random: Any) -> Any:
-        return np.where(random.random(len(label)) < flipped, 1 - label, label)
-
-    [found] = suspected(with_hour(data, tmp_path / "leaky", copied))
+    [found] = suspected(with_hour(data, tmp_path / "leaky", leak_grades.copied(flipped)))
     assert "event feature hour alone reaches an AUC of" in found
     assert found.startswith("leakage" if flipped == 0 else ("possible leakage", "leakage"))
+
+
+def test_the_grades_of_the_check_in_small(tmp_path: Path) -> None:
+    """docs/labels.md prints them for twenty seeds."""
+    found = leak_grades.grades(tmp_path, 1000, seeds=2)
+    assert found.pop("honest") == 0
+    assert set(found.values()) == {2}
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
@@ -182,12 +165,7 @@ def test_honest_features_raise_no_alarm_however_unequal(tmp_path: Path) -> None:
     alarms = []
     for seed in range(20):
         data = write_labels_dataset(tmp_path / f"{seed}", seed=seed, entities=False)
-        shift = 0.2 * (seed % 7)
-
-        def honest(label: Any, random: Any, shift: float = shift) -> Any:
-            return label * shift + random.normal(size=len(label))
-
-        alarms += suspected(with_hour(data, tmp_path / f"{seed}-honest", honest))
+        alarms += suspected(with_hour(data, tmp_path / f"{seed}-own", leak_grades.honest(seed)))
     assert alarms == []
 
 

@@ -148,3 +148,17 @@ def test_a_damaged_table_of_values_is_named(data: Dataset, lists: Lists, tmp_pat
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=r"per_query.parquet: damaged report"):
         evaluation.read(tmp_path).values("ndcg@5")
+
+
+def test_a_value_that_was_changed_on_disk_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "per_query.parquet"
+    values = np.random.default_rng(0).random(1000)
+    with judged.per_query_writer(path) as write:
+        write({"n_relevant": np.ones(1000, np.int64), "ndcg@10": values})
+    column = pq.ParquetFile(path).metadata.row_group(0).column(1)
+    start = column.dictionary_page_offset or column.data_page_offset
+    content = bytearray(path.read_bytes())
+    content[start + column.total_compressed_size - 20] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(ArtifactError, match=r"per_query\.parquet: damaged report"):
+        PerQuery(path).evaluated("ndcg@10")

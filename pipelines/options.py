@@ -1,0 +1,16 @@
+"""Options that commands of every floor have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Set one value, in TOML syntax; may be given several times.",
+    ),
+]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")]
