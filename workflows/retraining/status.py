@@ -15,6 +15,7 @@ from falconer.workflows.retraining.places import DECISION, OBSERVED, Places
 
 SCORES = "drift of the champion's scores"
 """Among the figures of a window's health."""
+LEAST_PAST = 3
 
 
 def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
@@ -110,12 +111,13 @@ def _damage(places: Places, now: champions.Champion | None) -> list[str]:
 
 
 def score_alarms(windows: Sequence[Mapping[str, Any]], limits: Limits) -> list[str]:
-    """An alarm where the last window's shift is beyond the limit and beyond what is usual."""
+    """An alarm where the last window's shift of scores is beyond the limit and beyond what is usual
+    here: with fewer than three windows before, nobody knows what is."""
     found = [one["health"][SCORES] for one in windows if SCORES in one["health"]]
-    if not found or SCORES not in windows[-1]["health"]:
+    past = found[-HISTORY - 1 : -1]
+    if len(past) < LEAST_PAST or SCORES not in windows[-1]["health"]:
         return []
-    usual = USUAL * statistics.median(found[-HISTORY - 1 : -1] or [0.0])
-    high = max(limits.max_psi, usual)
+    high = max(limits.max_psi, USUAL * statistics.median(past))
     if found[-1] <= high:
         return []
     return [

@@ -55,4 +55,5 @@ def test_an_unusual_shift_is_an_alarm() -> None:
     assert score_alarms([*usual, window(SECOND, 0.29)], limits) == []
     (text,) = score_alarms([*usual, window(SECOND, 0.31)], limits)
     assert text.startswith(f"window {SECOND}: the champion's scores have shifted (PSI 0.310")
+    assert score_alarms([*usual[:3], window(SECOND, 0.9)], limits) == [], "two are no history"
     assert score_alarms([*usual, window(SECOND, None)], limits) == score_alarms([], limits) == []
