@@ -18,6 +18,8 @@ from falconer.pipelines.training.shard import current_shard
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_TO_FIRST_LINE = 3.0
+"""Until a person learns how long it will take."""
 
 _COMMANDS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -100,9 +102,9 @@ def say_written(path: Path) -> None:
     say(str(path))
 
 
-def progress(steps: Iterable[T], *, label: str, total: int) -> Iterator[T]:
-    """Pass `steps` through, showing `total` and the rest: a bar on a terminal, else a line every
-    ten seconds."""
+def progress(steps: Iterable[T], *, label: str, total: int, shorter: str = "") -> Iterator[T]:
+    """Pass `steps` through, showing `total` and the rest: a bar on a terminal, else a line after
+    three seconds and every ten. `shorter` says what takes less time, once, where it takes long."""
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import track
@@ -112,10 +114,11 @@ def progress(steps: Iterable[T], *, label: str, total: int) -> Iterator[T]:
         )
         return
     started = last = time.monotonic()
+    wait, advice = SECONDS_TO_FIRST_LINE, f" ({shorter})" if shorter else ""
     for done, step in enumerate(steps, start=1):
         yield step
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES:
-            last = now
+        if now - last >= wait and done < total:
             left = (now - started) / done * (total - done)
-            warn(f"{label}: {done}/{total}, about {left:.0f} s left")
+            warn(f"{label}: {done}/{total}, about {left:.0f} s left{advice}")
+            last, wait, advice = now, SECONDS_BETWEEN_LINES, ""

@@ -8,10 +8,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
-from falconer.pipelines.console import SECONDS_BETWEEN_LINES, warn
-
-SECONDS_TO_FIRST_LINE = 3.0
-"""Until a person learns how long it will take."""
+from falconer.pipelines.console import SECONDS_BETWEEN_LINES, SECONDS_TO_FIRST_LINE, warn
 
 
 class Meter:

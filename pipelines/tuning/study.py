@@ -134,8 +134,17 @@ class _Study:
         """Run the trials that are left."""
         self._study = self._opened()
         self._give_up_killed_trials()
-        started = time.monotonic()
-        while len(self._study.get_trials(deepcopy=False)) < self._config.trials:
+        started, first = time.monotonic(), self._n_trials()
+        if first < self._config.trials:
+            say(
+                f"{self._config.trials - first} trials to go, each a training; the time that is "
+                "left follows the first (fewer --trials or a --timeout take less, and what Ctrl-C "
+                "ends goes on with the same command)"
+            )
+        while (done := self._n_trials()) < self._config.trials:
+            if done > first:
+                left = (time.monotonic() - started) / (done - first) * (self._config.trials - done)
+                say(f"{done}/{self._config.trials} trials, about {left:.0f} s left")
             self._one_trial()
             if (
                 self._config.timeout is not None
@@ -143,6 +152,9 @@ class _Study:
             ):
                 say(f"{self._config.timeout:g} seconds are over: no further trial")
                 return
+
+    def _n_trials(self) -> int:
+        return len(self._study.get_trials(deepcopy=False))
 
     def _opened(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -180,7 +192,7 @@ class _Study:
     def _one_trial(self) -> None:
         # A sampler of the trial's own: an interrupted search then goes on with the suggestions of
         # an undisturbed one.
-        number = len(self._study.get_trials(deepcopy=False))
+        number = self._n_trials()
         self._study.sampler = optuna.samplers.TPESampler(
             seed=int(identity_of([self._config.seed, number])[:8], 16)
         )

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from falconer.pipelines.console import progress
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.data.schema import View
@@ -72,7 +73,12 @@ def write_everybody(
         unfinished = folder.parent / f".{folder.name}.unfinished"
         _prepare(unfinished, plan)
         counts: dict[str, int] = {}
-        blocks = data.query_blocks_of(queries, USERS_AT_ONCE)
+        blocks = progress(
+            data.query_blocks_of(queries, USERS_AT_ONCE),
+            label=f"lists for everybody, {USERS_AT_ONCE:,} users at a time",
+            total=-(-pq.read_metadata(queries).num_rows // USERS_AT_ONCE),
+            shorter="a smaller k takes less; what Ctrl-C ends goes on with the same command",
+        )
         for number, (keys, asked) in enumerate(blocks):
             for name, n in _part(unfinished, number, scorer, data, keys, asked, wanted).items():
                 counts[name] = counts.get(name, 0) + n

@@ -41,6 +41,7 @@ from falconer.recsys.recommending.top_k import (
 
 JOURNAL = ".recommend"
 SECONDS = "seconds"
+SHORTER = "one --view or a smaller k takes less; what Ctrl-C ends goes on with the same command"
 BY_POPULARITY = "queries_by_popularity"
 """In what lists say of themselves: the queries whose users the model does not know."""
 FORMAT_VERSION = 1
@@ -157,6 +158,7 @@ def _ranked(
         data.query_blocks(job.fold, QUERIES_AT_ONCE),
         label=f"ranking {n_queries:,} queries, {QUERIES_AT_ONCE:,} at a time",
         total=-(-n_queries // QUERIES_AT_ONCE),
+        shorter=SHORTER,
     )
     for number, (keys, queries) in enumerate(blocks):
         lists = journal.read(number, len(queries), job.k)

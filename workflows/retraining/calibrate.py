@@ -33,6 +33,11 @@ def calibrate(pipeline: Pipeline, window: Window, *, seeds: int) -> Calibration:
         if refused:
             raise DataError(f"{window.name}: nothing to calibrate on: {'; '.join(refused)}")
         steps.build(job)
+        n = len(pipeline.models.challengers)
+        say(
+            f"{n * seeds} trainings: {n} models with {seeds} seeds each; each says how long it "
+            "takes (fewer --seeds take less, and what is done is kept)"
+        )
         means = {label_of(one): _means(job, one, seeds) for one in pipeline.models.challengers}
         found = Calibration(
             window=window.name,

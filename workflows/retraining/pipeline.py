@@ -68,6 +68,11 @@ def _refuse_past(places: Places, window: Window) -> None:
 def _start(pipeline: Pipeline, window: Window) -> None:
     """A workflow whose id holds the window and the attempt: one that failed is not taken for the
     result of the next."""
+    n = len(pipeline.models.challengers)
+    say(
+        f"{window.name}: {n} models to train and to judge; each says how long it takes (fewer "
+        "models.challengers take less; what Ctrl-C ends goes on with the same command)"
+    )
     prefix = f"{pipeline.name}-{window.name}-"
     attempt = len(database.workflows(pipeline, prefix=prefix)) + 1
     with SetWorkflowID(f"{prefix}{attempt}"):

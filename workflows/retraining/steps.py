@@ -25,6 +25,7 @@ from falconer.workflows.retraining import (
     delivery,
     drift,
     judging,
+    scores,
     verdict_page,
 )
 from falconer.workflows.retraining.calibration import calibrated
@@ -295,15 +296,18 @@ def recommend(job: Job, decided: dict[str, Any]) -> dict[str, Any]:
 
 
 def publish(job: Job) -> dict[str, Any]:
-    """Write the verdict's page."""
-    return {"page": verdict_page.write(job.places, job.window.name).name}
+    """Write the verdict's page, and note how the champion's scores have shifted."""
+    page = verdict_page.write(job.places, job.window.name).name
+    shift = scores.shift(job.places, job.window.name, job.pipeline.rule.view)
+    return {"page": page, "observed": {"scores": shift}}
 
 
 def note(job: Job, name: str, seconds: float, result: dict[str, Any]) -> None:
     """Add a step to the window's `observed.json`: what clocks said, which no decision depends
     on."""
     path = job.folder / OBSERVED
-    steps = read_json(path)["steps"] if path.exists() else []
+    known = read_json(path) if path.exists() else {"steps": []}
     line = {"step": name, "seconds": round(seconds, 3), "skipped": result.get("skipped", False)}
-    steps = [one for one in steps if one["step"] != name] + [line]
-    write_json(path, {"steps": steps, "at": datetime.now(UTC).isoformat(timespec="seconds")})
+    steps = [one for one in known["steps"] if one["step"] != name] + [line]
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(path, {**known, **result.get("observed", {}), "steps": steps, "at": at})

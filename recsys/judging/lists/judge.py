@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from falconer.pipelines.console import progress
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.data.schema import Fold, View
@@ -181,7 +182,14 @@ def _blocks(
 ) -> Iterator[_Block]:
     """The whole fold, block by block; `context` has the groups of all queries."""
     first = 0
-    for keys, queries, truth in queries_and_truths(data, scope.fold):
+    n_queries = data.n_queries(scope.fold)
+    parts = progress(
+        queries_and_truths(data, scope.fold),
+        label=f"judging {n_queries:,} queries, view {scope.view}",
+        total=-(-n_queries // QUERIES_AT_ONCE),
+        shorter="one --view, fewer metrics and cut-offs take less",
+    )
+    for keys, queries, truth in parts:
         rows = slice(first, first + len(queries))
         items = lists.part(rows.start, rows.stop)
         in_view = relevant(queries, truth, scope.view, data.n_items)

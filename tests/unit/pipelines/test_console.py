@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from falconer.pipelines.console import printable, say, warn
+from falconer.pipelines import console
+from falconer.pipelines.console import printable, progress, say, warn
 
 
 def test_names_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,3 +17,22 @@ def test_names_cannot_command_the_terminal(capsys: pytest.CaptureFixture[str]) -
 def test_plain_text_of_any_language_stays() -> None:
     text = "naïve Größe\t日本語 👍 עברית\nsecond line"
     assert printable(text) == text
+
+
+def test_a_long_job_says_its_time_first_and_what_takes_less_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter(range(0, 1000, 2))
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(clock)))
+    assert list(progress(range(10), label="ranking", total=10, shorter="a smaller k")) == [
+        *range(10)
+    ]
+    assert capsys.readouterr().err.splitlines() == [
+        "ranking: 2/10, about 16 s left (a smaller k)",
+        "ranking: 7/10, about 6 s left",
+    ]
+
+
+def test_a_short_job_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress("ab", label="ranking", total=2, shorter="a smaller k")) == ["a", "b"]
+    assert capsys.readouterr().err == ""
