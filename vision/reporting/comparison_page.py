@@ -167,7 +167,7 @@ def _differences(found: Sequence[Difference]) -> Table | None:
             one.second,
             page.decimal(one.difference, signed=True),
             f"{page.decimal(one.low, signed=True)} to {page.decimal(one.high, signed=True)}",
-            page.decimal(one.p_holm),
+            f"{'≤ ' if one.p_is_bound else ''}{page.decimal(one.p_holm)}",
             "yes" if one.separated else "no",
         )
         for one in found

@@ -90,6 +90,12 @@ class Rule(Config):
     guards: tuple[Guard, ...] = ()
 
 
+HISTORY = 8
+"""So many accepted windows are looked back on."""
+USUAL = 3.0
+"""A shift is usual up to so many times the median of the shifts before."""
+
+
 class Limits(Config):
     """When a window's data is refused; None takes the bound from the pipeline's own history."""
 

@@ -9,14 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 from falconer.pipelines.files import read_json
-from falconer.workflows.retraining.config import Limits
+from falconer.workflows.retraining.config import HISTORY, USUAL, Limits
 from falconer.workflows.retraining.places import DECISION, PROFILE, Places
 from falconer.workflows.retraining.verdict import Check
 
-HISTORY = 8
-"""So many accepted windows are looked back on."""
-USUAL = 3.0
-"""A shift is usual up to so many times the median of the shifts before."""
 BINS = 20
 """The most frequent values of the window before; all others are one bin more."""
 FLOOR = 0.5

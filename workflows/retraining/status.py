@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json
 from falconer.workflows.retraining import champions, database, failures, mirror, words
-from falconer.workflows.retraining.config import Pipeline
+from falconer.workflows.retraining.config import HISTORY, USUAL, Limits, Pipeline
 from falconer.workflows.retraining.places import DECISION, OBSERVED, Places
+
+SCORES = "drift of the champion's scores"
+"""Among the figures of a window's health."""
+LEAST_PAST = 3
 
 
 def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
@@ -27,13 +32,15 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
         known = []
         alarms.append(str(error))
     alarms += mirror.mend(places)
+    windows = [_window(places, name) for name in places.decided()]
+    alarms += score_alarms(windows, pipeline.limits)
     orphans = [one.id for one in known if one.is_orphan]
     if orphans:
         alarms.append(f"of another version, so that nothing goes on with: {', '.join(orphans)}")
     return {
         "pipeline": pipeline.name,
         "champion": now.model_dump(mode="json") if now else None,
-        "windows": [_window(places, name) for name in places.decided()],
+        "windows": windows,
         "unfinished": [
             one.id for one in known if one.status in database.UNFINISHED and not one.is_orphan
         ],
@@ -45,7 +52,8 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
 def _window(places: Places, name: str) -> dict[str, Any]:
     decision = read_json(places.window(name) / DECISION)
     observed = places.window(name) / OBSERVED
-    done = read_json(observed)["steps"] if observed.exists() else []
+    seen = read_json(observed) if observed.exists() else {"steps": []}
+    done, shift = seen["steps"], seen.get("scores", {})
     return {
         "window": name,
         "outcome": decision["outcome"],
@@ -54,7 +62,7 @@ def _window(places: Places, name: str) -> dict[str, Any]:
         "failures": words.failures(decision),
         "meaning": words.meaning(decision),
         "means": decision["means"],
-        "health": _health(decision),
+        "health": _health(decision) | ({SCORES: shift["psi"]} if shift else {}),
         "seconds": round(sum(one["seconds"] for one in done), 1),
         "steps": len(done),
         "skipped": sum(bool(one["skipped"]) for one in done),
@@ -100,3 +108,19 @@ def _damage(places: Places, now: champions.Champion | None) -> list[str]:
     except ArtifactError as error:
         return [str(error)]
     return []
+
+
+def score_alarms(windows: Sequence[Mapping[str, Any]], limits: Limits) -> list[str]:
+    """An alarm where the last window's shift of scores is beyond the limit and beyond what is usual
+    here: with fewer than three windows before, nobody knows what is."""
+    found = [one["health"][SCORES] for one in windows if SCORES in one["health"]]
+    past = found[-HISTORY - 1 : -1]
+    if len(past) < LEAST_PAST or SCORES not in windows[-1]["health"]:
+        return []
+    high = max(limits.max_psi, USUAL * statistics.median(past))
+    if found[-1] <= high:
+        return []
+    return [
+        f"window {windows[-1]['window']}: the champion's scores have shifted (PSI {found[-1]:.3f}, "
+        f"usual is up to {high:.3f}): look at what its histories hold"
+    ]

@@ -25,6 +25,7 @@ from falconer.workflows.retraining import (
     delivery,
     drift,
     judging,
+    scores,
     verdict_page,
 )
 from falconer.workflows.retraining.calibration import calibrated
@@ -269,6 +270,14 @@ def decide(job: Job) -> dict[str, Any]:
     return {"skipped": False, **_summary(document)}
 
 
+def decided(job: Job) -> dict[str, Any]:
+    """The decision that is there, and whether a later window has one: then neither who serves nor
+    the lists are this window's business any more."""
+    name = job.window.name
+    overtaken = job.places.decided()[-1] > name
+    return {"overtaken": overtaken, **_summary(decisions.read(job.places, name))}
+
+
 def _summary(document: dict[str, Any]) -> dict[str, Any]:
     return {name: document[name] for name in ("outcome", "reason", "challenger", "sha256")}
 
@@ -295,15 +304,18 @@ def recommend(job: Job, decided: dict[str, Any]) -> dict[str, Any]:
 
 
 def publish(job: Job) -> dict[str, Any]:
-    """Write the verdict's page."""
-    return {"page": verdict_page.write(job.places, job.window.name).name}
+    """Write the verdict's page, and note how the champion's scores have shifted."""
+    page = verdict_page.write(job.places, job.window.name).name
+    shift = scores.shift(job.places, job.window.name, job.pipeline.rule.view)
+    return {"page": page, "observed": {"scores": shift}}
 
 
 def note(job: Job, name: str, seconds: float, result: dict[str, Any]) -> None:
     """Add a step to the window's `observed.json`: what clocks said, which no decision depends
     on."""
     path = job.folder / OBSERVED
-    steps = read_json(path)["steps"] if path.exists() else []
+    known = read_json(path) if path.exists() else {"steps": []}
     line = {"step": name, "seconds": round(seconds, 3), "skipped": result.get("skipped", False)}
-    steps = [one for one in steps if one["step"] != name] + [line]
-    write_json(path, {"steps": steps, "at": datetime.now(UTC).isoformat(timespec="seconds")})
+    steps = [one for one in known["steps"] if one["step"] != name] + [line]
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(path, {**known, **result.get("observed", {}), "steps": steps, "at": at})

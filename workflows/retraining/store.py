@@ -21,6 +21,8 @@ from falconer.workflows.retraining.config import Pipeline
 LOST = "Database connection"
 """How DBOS's lines begin where it waits for its database."""
 SECONDS_BETWEEN_LINES = 60.0
+SECONDS_TO_END = 0.1
+"""A thread of DBOS sleeps for so long at a time; who ends DBOS waits for it."""
 
 
 @contextmanager
@@ -38,6 +40,7 @@ def launched(pipeline: Pipeline) -> Iterator[None]:
         "log_level": "WARNING",
         "console_log_level": "CRITICAL",
         "scheduler_polling_interval_sec": 3600,
+        "notification_listener_polling_interval_sec": SECONDS_TO_END,
     }
     DBOS(config=config)
     try:

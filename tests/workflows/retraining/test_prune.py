@@ -16,7 +16,7 @@ from falconer.workflows.retraining.lock import BusyError, locked
 from falconer.workflows.retraining.pipeline import retrain
 from falconer.workflows.retraining.places import DATASET, Places
 from falconer.workflows.retraining.prune import prune, unneeded
-from falconer.workflows.retraining.status import status
+from falconer.workflows.retraining.status import SCORES, status
 from tests.support import orders
 
 
@@ -49,6 +49,12 @@ def test_a_dataset_of_another_pipeline_stays(shop: Pipeline) -> None:
     assert places.dataset(orders.FIRST) not in after
     assert serves_first or places.dataset(orders.FIRST) in before
     (other.window("2020-01-06") / DATASET).unlink()
+
+
+def test_the_shift_of_the_champions_scores_is_noted(shop: Pipeline) -> None:
+    first, second = status(shop, date(2023, 12, 20))["windows"]
+    assert SCORES not in first["health"]
+    assert 0 <= second["health"][SCORES] < 1
 
 
 def test_what_goes_and_what_stays(shop: Pipeline) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pytest
 
-from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.statistics.comparison import (
+    Metric,
     listed,
     name_of,
     own_labels,
     refuse_other_data,
+    standing,
     verdict,
 )
 from falconer.pipelines.statistics.differences import Estimate, PairedDifference
@@ -154,3 +157,31 @@ def test_the_same_content_is_the_same_data() -> None:
 def test_other_questions_or_intervals_are_refused(other: Report, says: str) -> None:
     with pytest.raises(ArtifactError, match=says):
         refuse_other_data([Report("a", content="x"), other])
+
+
+@dataclass
+class Judged:
+    report: Report
+    column: np.ndarray
+
+    def values(self, metric: str) -> np.ndarray:
+        return self.column
+
+
+def ordered(means: dict[str, float], metric: Metric) -> list[str]:
+    judged = [
+        Judged(Report(label, mean), np.array([mean - 0.01, mean + 0.01]))
+        for label, mean in means.items()
+    ]
+    return [one.report.label for one in standing(judged, metric).judged]
+
+
+def test_the_best_comes_first_and_equals_by_their_labels() -> None:
+    means = {"b": 0.4, "c": 0.4, "a": 0.2, "d": 0.5}
+    assert ordered(means, Metric("ndcg@10")) == ["d", "b", "c", "a"]
+    assert ordered(means, Metric("ndcg@10", lower_is_better=True)) == ["a", "b", "c", "d"]
+
+
+def test_nothing_cannot_be_compared() -> None:
+    with pytest.raises(ConfigError, match="nothing to compare"):
+        standing([], Metric("ndcg@10"))

@@ -129,10 +129,9 @@ def test_models_share_a_letter_exactly_where_they_are_not_told_apart(
 
 def test_many_groups_have_names_of_their_own() -> None:
     labels = [f"m{i}" for i in range(30)]
-    assert (
-        len(set(letters(labels, dict.fromkeys(itertools.combinations(labels, 2), True)).values()))
-        == 30
-    )
+    found = letters(labels, dict.fromkeys(itertools.combinations(labels, 2), True))
+    assert len(set(found.values())) == 30
+    assert [found[f"m{i}"] for i in (0, 25, 26, 29)] == ["a", "z", "a2", "d2"]
 
 
 @pytest.mark.parametrize(
@@ -173,3 +172,31 @@ def test_only_the_smallest_p_value_is_a_bound(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(significance, "randomisation_p", p_values)
     found = significance.randomisation_tests(np.zeros((5, 2)), seed=0, alpha=0.05)
     assert found.is_bound == [True, False]
+
+
+def test_the_number_of_queries_is_rounded_up() -> None:
+    """By hand: (1.96 + 0.8416)^2 of a variance of 1 and a mean of 0.5 are 31.4 queries."""
+    gaps = 0.5 + np.array([-1.0, 1.0] * 50) * (99 / 100) ** 0.5
+    assert significance.queries_needed(gaps, alpha=0.05) == 32
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 17])
+def test_signs_are_signs_of_as_many_rows_and_columns_as_are_asked_for(
+    n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(significance, "SIGNS_AT_ONCE", 5 * n)
+    blocks = list(significance._signs(n, 12, 0))
+    assert [block.shape for block in blocks] == [(5, n), (5, n), (2, n)]
+    assert set(np.concatenate(blocks).ravel()) == {-1.0, 1.0}
+
+
+def test_flips_are_drawn_up_to_the_number_of_queries_that_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of eleven equal differences all signs but two are nearer to zero: 1 in 1,024."""
+    monkeypatch.setattr(significance, "EXACT_QUERIES", 11)
+    values = np.ones((11, 1))
+    drawn = randomisation_p(values, seed=0, flips=20_000)[0]
+    assert drawn == pytest.approx(2 / 2**11, abs=1e-3)
+    normal = randomisation_p(np.ones((12, 1)), seed=0, flips=20_000)[0]
+    assert normal == pytest.approx(2 * stats.norm.sf(12**0.5))
