@@ -242,6 +242,7 @@ def resume(path: Path, **facts: Any) -> Iterator[Run]:
     undisturbed run.
     """
     run = Run.open(path) if current_shard().leads else FollowingRun.open(path)
+    sweep(path.parent)
     info = run.info
     if info["status"] == "finished":
         raise ArtifactError(f"{path}: this run is finished; there is nothing to resume")

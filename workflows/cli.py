@@ -6,6 +6,7 @@ defect; 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -42,6 +43,8 @@ nothing heavy.
 """
 
 INTERRUPTED = 130
+LONGEST_SHOWN = 100
+"""Characters of a path that is too long."""
 
 
 def build() -> typer.Typer:
@@ -128,12 +131,21 @@ def run(arguments: list[str]) -> int:
         warn(f"error: {missing(str(error.name), command) if lacking else _defect(error)}")
         code = 2 if lacking else 1
     except Exception as error:
-        found = named(error)
+        found = named(error) or _no_path(error)
         warn(f"error: {found}" if found else _defect(error))
         code = 2 if found else 1
     if code == INTERRUPTED:
         warn("interrupted; nothing half-written is left")
     return code
+
+
+def _no_path(error: Exception) -> str | None:
+    """What to say of a path that no file system takes; None where the error is another one."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+        return None
+    name = str(error.filename)
+    shown = name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}..."
+    return f"{shown}: no path that can be ({error.strerror}); give another one"
 
 
 def _refused(error: Any) -> int:

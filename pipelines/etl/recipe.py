@@ -25,8 +25,9 @@ RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 class EtlRecipe(Config):
     """A dataset's source and each step's configuration."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    """Name of the dataset and of its folder: letters, digits, dots, dashes, underscores."""
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)]
+    """Name of the dataset and of its folder: up to 200 letters, digits, dots, dashes,
+    underscores."""
     task: TaskName = "top_n"
     target: TargetConfig | None = None
     """What the label of the task `labels` is."""

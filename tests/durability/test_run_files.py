@@ -89,3 +89,16 @@ def test_a_runs_folder_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with runs.start(tmp_path, model="ease", backend="numpy", config={}):
         pass
     assert seen[0] == []
+
+
+def test_what_a_kill_left_beside_a_run_goes_when_it_is_taken_up(tmp_path: Path) -> None:
+    """Killed between a run's appearance and the end of the folder that it was made in."""
+    with (
+        pytest.raises(RuntimeError),
+        runs.start(tmp_path, model="ease", backend="numpy", config={}) as run,
+    ):
+        raise RuntimeError
+    left = tmp_path / ".0123456789ab.partial"
+    left.mkdir()
+    with runs.resume(run.path):
+        assert not left.exists()

@@ -205,3 +205,26 @@ def test_a_wrong_recipe_is_one_message(tmp_path: Path) -> None:
     assert found.returncode == 2
     assert "did you mean 'complete-journey'?" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+LONG = "x" * 5000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "popularity", "--data", LONG],
+        ["recommend", LONG],
+        ["compare", LONG],
+        ["data-card", LONG],
+        ["evaluate", LONG, "--data", "."],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_path_that_no_file_system_takes_is_named_in_short(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(arguments) == 2
+    text = capsys.readouterr().err
+    assert "xxx...: no path that can be (File name too long)" in text
+    assert len(text) < 300
