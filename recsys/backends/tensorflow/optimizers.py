@@ -43,10 +43,21 @@ def _adam(member: Member, gradient: Any, rate: Any, number: Any) -> None:
         member.variable.assign(member.variable * (1 - rate * decay))
     elif decay:
         gradient += decay * member.variable
-    first.assign(first + (1 - one) * (gradient - first))
-    second.assign(two * second + (1 - two) * tf.square(gradient))
-    spread = tf.sqrt(second) / tf.sqrt(1 - tf.pow(two, number)) + EPSILON["adam"]
-    member.variable.assign_sub(rate / (1 - tf.pow(one, number)) * first / spread)
+    second_power = tf.pow(two, number)
+    # One pass over the weights. Its epsilon stands beside the square root before that is corrected
+    # for its bias, and torch's behind.
+    tf.raw_ops.ResourceApplyAdam(
+        var=member.variable.handle,
+        m=first.handle,
+        v=second.handle,
+        beta1_power=tf.pow(one, number),
+        beta2_power=second_power,
+        lr=rate,
+        beta1=one,
+        beta2=two,
+        epsilon=EPSILON["adam"] * tf.sqrt(1 - second_power),
+        grad=gradient,
+    )
 
 
 def _sgd(member: Member, gradient: Any, rate: Any, number: Any) -> None:

@@ -1,30 +1,36 @@
-"""merlin-models' DLRM or Wide & Deep, trained by its own `fit` on request.
+"""merlin-models' DLRM, Wide & Deep, or NeuMF of its blocks, trained by its own `fit` on request.
 
     python merlin_labels.py CONFIG.json
 
-CONFIG.json: model, optimizer, learning_rate, batch_size, dim, bottom, top, sizes (category ->
-values), numbers, and rows (a parquet file). Threads come from the environment. Each line on
-standard input asks for a round, one pass over the rows, answered with a line of JSON: samples,
-seconds, CPU seconds and the loss.
+CONFIG.json: model (dlrm, wide_deep or ncf), optimizer, learning_rate, batch_size, dim, bottom, top,
+sizes (category -> values), numbers, and rows (a parquet file). Threads come from the environment.
+Each line on standard input asks for a round, one pass over the rows, answered with a line of JSON:
+samples, seconds, CPU seconds, the loss, the peak memory so far in MB, and the seconds from this
+process's start to the end of its first step.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
+STARTED = time.perf_counter()
 
-from falconer.pipelines.compat import importing_merlin_models
+import json  # noqa: E402 (the clock starts first)
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+
+from falconer.pipelines.compat import importing_merlin_models  # noqa: E402
+from tests.benchmarks.peers.training_rounds import peak_mb  # noqa: E402
 
 with importing_merlin_models():
     import merlin.models.tf as mm
     import tensorflow as tf
     from merlin.io import Dataset
+    from merlin.models.tf.core.aggregation import ElementWiseMultiply
     from merlin.schema import ColumnSchema, Schema, Tags
 
 
@@ -81,6 +87,25 @@ def wide_deep(config: dict[str, Any], schema: Schema) -> Any:
     )
 
 
+def ncf(config: dict[str, Any], schema: Schema) -> Any:
+    """NeuMF: the product of two vectors beside an MLP over two others."""
+    ids = schema.select_by_tag(Tags.CATEGORICAL)
+    product = mm.Embeddings(ids, dim=config["dim"], aggregation=ElementWiseMultiply())
+    vectors = mm.Embeddings(ids, dim=config["mlp_dim"], aggregation="concat")
+    halves = {"gmf": product, "mlp": mm.SequentialBlock([vectors, mm.MLPBlock(config["top"])])}
+    body = mm.ParallelBlock(halves, aggregation="concat")
+    return mm.Model(body, mm.BinaryOutput("label"), schema=schema)
+
+
+class FirstStep(tf.keras.callbacks.Callback):
+    """Notes when the first step ended, without the time that nothing was asked for."""
+
+    seconds = waited = 0.0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.seconds = self.seconds or time.perf_counter() - STARTED - self.waited
+
+
 def optimizer_of(config: dict[str, Any]) -> Any:
     kind = {"adam": tf.keras.optimizers.Adam, "adagrad": tf.keras.optimizers.Adagrad}[
         config["optimizer"]
@@ -94,19 +119,23 @@ def main(path: Path) -> None:
     answers, sys.stdout = sys.stdout, sys.stderr
     schema = schema_of(config)
     loader = loader_of(config, schema)
-    model = {"dlrm": dlrm, "wide_deep": wide_deep}[config["model"]](config, schema)
+    model = {"dlrm": dlrm, "wide_deep": wide_deep, "ncf": ncf}[config["model"]](config, schema)
     model.compile(optimizer=optimizer_of(config), run_eagerly=False, metrics=[])
     model(next(iter(loader))[0])
     parameters = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
     print(json.dumps({"parameters": parameters}), file=answers, flush=True)
+    first, ready = FirstStep(), time.perf_counter()
     for _ in sys.stdin:
+        first.waited = first.waited or time.perf_counter() - ready
         started, cpu = time.perf_counter(), time.process_time()
-        history = model.fit(loader, epochs=1, verbose=0).history
+        history = model.fit(loader, epochs=1, verbose=0, callbacks=[first]).history
         result = {
             "samples": loader.dataset.num_rows,
             "seconds": time.perf_counter() - started,
             "cpu_seconds": time.process_time() - cpu,
             "loss": history["loss"][-1],
+            "peak_mb": peak_mb(),
+            "first_step": first.seconds,
         }
         print(json.dumps(result), file=answers, flush=True)
 
