@@ -138,9 +138,12 @@ def _delimited(path: Path, layout: Layout) -> Iterator[pa.Table]:
     order = "rank" if "rank" in layout.names else "score"
     types = {"user": pa.string(), "item": pa.string(), order: pa.float64()}
     with _opened(path) as stream:
+        # One thread: a reader with several that ends by an error may abort the process at its end.
         reader = csv.open_csv(
             stream,
-            read_options=csv.ReadOptions(column_names=list(layout.names), skip_rows=layout.skip),
+            read_options=csv.ReadOptions(
+                use_threads=False, column_names=list(layout.names), skip_rows=layout.skip
+            ),
             parse_options=csv.ParseOptions(delimiter=layout.separator),
             convert_options=csv.ConvertOptions(
                 column_types=types,
@@ -149,8 +152,9 @@ def _delimited(path: Path, layout: Layout) -> Iterator[pa.Table]:
                 null_values=["", "NaN", "nan"],
             ),
         )
-        for batch in reader:
-            yield pa.Table.from_batches([batch])
+        with reader:
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
 
 
 def _trec(path: Path) -> Iterator[pa.Table]:

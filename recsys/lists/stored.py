@@ -150,7 +150,8 @@ def put_in_any_order(parts: Iterable[Rows], store: ListStore, place_of: Int32) -
 
 def _tied(laid: NDArray[np.void]) -> int:
     """Rows whose order is that of the row before in the same list."""
-    same = (np.diff(laid["query"]) == 0) & (np.diff(laid["order"]) == 0)
+    order = laid["order"]
+    same = (np.diff(laid["query"]) == 0) & (order[1:] == order[:-1])  # infinite ones too
     return int(same.sum())
 
 
@@ -168,7 +169,7 @@ def _lay_aside(folder: Path, query: Int32, item: Int32, order: NDArray[np.float6
 def _ordered(query: Int32, order: NDArray[np.float64]) -> bool:
     """Whether rows stand in the queries' order, each list from its best place on, without ties."""
     step = np.diff(query)
-    return bool(((step > 0) | ((step == 0) & (np.diff(order) > 0))).all())
+    return bool(((step > 0) | ((step == 0) & (order[1:] > order[:-1]))).all())
 
 
 def _fill(places: Int32, query: Int32, item: Int32) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from falconer.recsys import stages
 from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as evaluation
 from falconer.recsys.lists import formats as foreign
+from falconer.recsys.lists.stored import _ordered, _tied
 from tests.support.datasets import checkerboard
 
 QUICK = EvaluationConfig(k=(1, 5), resamples=100)
@@ -181,3 +184,31 @@ def test_any_text_is_read_or_refused_in_words(
     else:
         return
     assert said.startswith(str(path))
+
+
+def test_a_damaged_csv_is_refused_and_the_process_ends_as_it_should(tmp_path: Path) -> None:
+    """A reader with threads that ended by an error aborted the process behind its message."""
+    rows = "".join(f"u{number},i{number % 7},{number}\n" for number in range(300))
+    (tmp_path / "lists.csv").write_text(f"user,item,rank\n{rows}a,b\n")
+    code = (
+        "from pathlib import Path\n"
+        "from falconer.pipelines.errors import DataError\n"
+        "from falconer.recsys.lists.formats import as_parquet\n"
+        "try:\n"
+        "    with as_parquet(Path('lists.csv')):\n"
+        "        pass\n"
+        "except DataError as error:\n"
+        "    print(error)\n"
+    )
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "lists.csv: cannot be read" in ended.stdout
+
+
+def test_infinite_scores_that_are_equal_are_ties() -> None:
+    laid = np.zeros(4, [("query", np.int32), ("item", np.int32), ("order", np.float64)])
+    laid["order"] = [-np.inf, -np.inf, 0.0, np.inf]
+    assert _tied(laid) == 1
+    assert not _ordered(laid["query"], laid["order"])
+    assert _ordered(laid["query"][1:], laid["order"][1:])
