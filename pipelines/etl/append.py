@@ -61,7 +61,8 @@ def append_since(recipe: EtlRecipe, since: date, out: Path) -> Path:
     before = [one for one in known if max(one.days) < since.isoformat()]
     if not before:
         raise ConfigError(
-            f"{out / recipe.name}: no dataset of this recipe ends before {since}; {IN_FULL}"
+            f"{out / recipe.name}: no dataset of this recipe ends before {since}; build one in "
+            "full, without --since"
         )
     newest = max(before, key=lambda one: (max(one.days), len(one.days), one.data.path.name))
     there = _files_by_day(source)

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import name_of
+from falconer.pipelines.data.shown_rows import shown_rows
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.columns import (
     Column,
@@ -282,7 +283,7 @@ def _summary(part: Part, raw: Raw) -> str:
     """A line for each reason: count, first row with its values, and what to do."""
     lines = []
     for reason, count in part.reasons.items():
-        first = part.rejected.filter(pl.col("reason") == reason).row(0, named=True)
+        [first] = shown_rows(part.rejected.filter(pl.col("reason") == reason).head(1))
         values = ", ".join(
             f"{name_of(k)}={_short(v)}" for k, v in first.items() if k not in ("reason", "row")
         )

@@ -14,6 +14,8 @@ from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.extras import missing
 from falconer.pipelines.files import atomic_file
 
+TOLD_BY = 2**20
+"""Rows by which SQLite's driver tells a column's type, which it reads at once."""
 SQLITE, POSTGRESQL = "sqlite:", ("postgresql://", "postgres://")
 
 
@@ -43,9 +45,16 @@ def _cursor(uri: str) -> Iterator[Any]:
     driver, address = _driver(uri)
     try:
         with driver.connect(address) as connection, connection.cursor() as cursor:
+            if uri.startswith(SQLITE):
+                cursor.adbc_statement.set_options(**{"adbc.sqlite.query.batch_rows": str(TOLD_BY)})
             yield cursor
     except (driver.Error, OSError) as error:
         reason = str(error).splitlines()[0]
+        if "Type mismatch" in reason:
+            reason += (
+                f"; the first {TOLD_BY:,} rows tell a column's type: cast it in the query, and let "
+                "a row with a value come first"
+            )
         raise DataError(f"{_shown(uri)}: {reason}") from error
 
 

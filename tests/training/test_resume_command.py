@@ -182,10 +182,10 @@ def test_the_command(board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyP
     done = CliRunner().invoke(app, ["train", "--resume", str(run.path)], catch_exceptions=False)
     assert done.stdout.splitlines()[-1] == str(run.path)
     for arguments, message in [
-        (["train", "ease", "--resume", str(run.path)], "leave out the recipe and --set"),
+        (["train", "ease", "--resume", str(run.path)], "leave out the recipe, --set and --from"),
         (
             ["train", "--resume", str(run.path), "--set", "model.l2=1.0"],
-            "leave out the recipe and --set",
+            "leave out the recipe, --set and --from",
         ),
         (["train", "ease"], "say what to train on what"),
         (["train"], "say what to train on what"),

@@ -69,7 +69,7 @@ def succeed(places: Places, model: Model, *, decision: str, moves_anchor: bool) 
     `moves_anchor`: the model was shown to be better, so that the ones after it are held to it.
     """
     before = current(places)
-    if before is not None and before.decision == decision:
+    if before is not None and (before.decision == decision or _was_followed(places, decision)):
         return before
     anchor = model if before is None or moves_anchor else before.anchor
     after = Champion(
@@ -81,6 +81,11 @@ def succeed(places: Places, model: Model, *, decision: str, moves_anchor: bool) 
     )
     _replace(places, after, {"by": "verdict", "decision": decision})
     return after
+
+
+def _was_followed(places: Places, decision: str) -> bool:
+    """Whether another change came after this decision's: to follow it again would undo that."""
+    return decision in [change.get("decision") for change in history(places)[:-1]]
 
 
 def promote(places: Places, window: str, label: str, *, reason: str) -> Champion:

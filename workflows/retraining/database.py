@@ -64,7 +64,7 @@ def schema(pipeline: Pipeline) -> str:
     """The pipeline's own schema in PostgreSQL, by its name and folder."""
     root = str(pipeline.root.resolve())
     name = pipeline.name[:NAME_LENGTH].replace("-", "_")
-    return f"{name}_{identity_of([pipeline.name, root])[:8]}"
+    return f"falconer_{name}_{identity_of([pipeline.name, root])[:8]}"
 
 
 def exists(pipeline: Pipeline) -> bool:

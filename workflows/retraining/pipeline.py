@@ -36,7 +36,7 @@ INTERRUPTED = 130
 
 def retrain(pipeline: Pipeline, window: Window) -> dict[str, Any]:
     """Retrain and judge one window; returns its decision. A window that has one is not run again;
-    what a killed run left undone behind the decision is done.
+    what a killed or failed run left undone behind the decision is done.
 
     Raises `BusyError` where another process is at it, and a `PipelineError` where a step failed for
     another reason than its input: the champion goes on serving.
@@ -50,7 +50,10 @@ def retrain(pipeline: Pipeline, window: Window) -> dict[str, Any]:
             with store.launched(pipeline):
                 _finish_others()
                 if not decision.exists():
-                    _start(pipeline, window)
+                    _announce(pipeline, window)
+                    _start(retrain_window, pipeline, window)
+                elif not places.finished(window.name):
+                    _start(finish_window, pipeline, window)
     return decisions.read(places, window.name)
 
 
@@ -65,18 +68,21 @@ def _refuse_past(places: Places, window: Window) -> None:
         )
 
 
-def _start(pipeline: Pipeline, window: Window) -> None:
-    """A workflow whose id holds the window and the attempt: one that failed is not taken for the
-    result of the next."""
+def _announce(pipeline: Pipeline, window: Window) -> None:
     n = len(pipeline.models.challengers)
     say(
         f"{window.name}: {n} models to train and to judge; each says how long it takes (fewer "
         "models.challengers take less; what Ctrl-C ends goes on with the same command)"
     )
+
+
+def _start(workflow: Callable[..., Any], pipeline: Pipeline, window: Window) -> None:
+    """A workflow whose id holds the window and the attempt: one that failed is not taken for the
+    result of the next."""
     prefix = f"{pipeline.name}-{window.name}-"
     attempt = len(database.workflows(pipeline, prefix=prefix)) + 1
     with SetWorkflowID(f"{prefix}{attempt}"):
-        _result(DBOS.start_workflow(retrain_window, pipeline.model_dump(mode="json"), window.name))
+        _result(DBOS.start_workflow(workflow, pipeline.model_dump(mode="json"), window.name))
 
 
 def _finish_others() -> None:
@@ -105,11 +111,29 @@ def retrain_window(values: dict[str, Any], name: str) -> dict[str, Any]:
     refused = _refused(job, seated)
     _step("gather", steps.gather, job, seated, refused)
     decided: dict[str, Any] = _step("decide", steps.decide, job)
+    _conclude(job, decided)
+    return decided
+
+
+@DBOS.workflow()
+def finish_window(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """What a run that failed behind its decision still owes: nothing is judged anew, since the
+    champion of now may be that decision's own."""
+    pipeline = parse(Pipeline, values, "the stored pipeline")
+    job = Job(pipeline, pipeline.window(name))
+    decided: dict[str, Any] = _step("decided", steps.decided, job)
+    if decided["overtaken"]:
+        _step(LAST_STEP, steps.publish, job)
+    else:
+        _conclude(job, decided)
+    return decided
+
+
+def _conclude(job: Job, decided: dict[str, Any]) -> None:
     _step("crown", steps.crown, job, decided)
-    if pipeline.recommend is not None:
+    if job.pipeline.recommend is not None:
         _step("recommend", steps.recommend, job, decided)
     _step(LAST_STEP, steps.publish, job)
-    return decided
 
 
 def _refused(job: Job, seated: list[str]) -> dict[str, Any] | None:

@@ -86,11 +86,12 @@ class Places:
         observed = self.window(name) / OBSERVED
         if not ((self.window(name) / DECISION).exists() and observed.exists()):
             return False
-        return bool(read_json(observed)["steps"][-1]["step"] == LAST_STEP)
+        steps = read_json(observed)["steps"]
+        return bool(steps) and bool(steps[-1]["step"] == LAST_STEP)
 
     def failed(self) -> list[str]:
         """The windows whose last run ended in an error, oldest first."""
-        return sorted(set(self._with(FAILED)) - set(self.decided()))
+        return [name for name in self._with(FAILED) if not self.finished(name)]
 
     def _with(self, file: str) -> list[str]:
         """The windows whose folders have this file, oldest first; there may be thousands."""

@@ -270,6 +270,14 @@ def decide(job: Job) -> dict[str, Any]:
     return {"skipped": False, **_summary(document)}
 
 
+def decided(job: Job) -> dict[str, Any]:
+    """The decision that is there, and whether a later window has one: then neither who serves nor
+    the lists are this window's business any more."""
+    name = job.window.name
+    overtaken = job.places.decided()[-1] > name
+    return {"overtaken": overtaken, **_summary(decisions.read(job.places, name))}
+
+
 def _summary(document: dict[str, Any]) -> dict[str, Any]:
     return {name: document[name] for name in ("outcome", "reason", "challenger", "sha256")}
 

@@ -63,7 +63,8 @@ class NVTabularEngine:
         scaled = {n: c for n, c in features.items() if isinstance(c, Continuous) and c.normalize}
         if frame.is_empty() or not (counted or scaled):
             nothing = {
-                name: pl.DataFrame({"value": frame[name], "frequency": 0}) for name in counted
+                name: pl.DataFrame(schema={"value": frame[name].dtype, "frequency": pl.Int64})
+                for name in counted
             }
             return Statistics(nothing, dict.fromkeys(scaled, Moments(0, 0.0, 0.0)))
         stages = {name: (ops.Normalize(), ops.Normalize()) for name in scaled}

@@ -81,6 +81,12 @@ def read_header(path: Path, form: Delimited) -> list[str]:
     if not start.strip():
         raise DataError(f"{path}: the file is empty; its first line must name the columns")
     text = _decode(path, start)
+    if text[1::2].count("\0") * 4 > len(text) or text[::2].count("\0") * 4 > len(text):
+        order = "le" if text[1:2] == "\0" else "be"
+        raise DataError(
+            f"{path}: every other byte is zero, as in UTF-16; convert it with "
+            f"`iconv -f utf-16{order} -t utf-8 {path.name} > converted{path.suffix}`"
+        )
     lines = csv.reader(
         io.StringIO(text.removeprefix("\ufeff"), newline=""),
         delimiter=form.delimiter,
@@ -288,6 +294,11 @@ def not_utf8(path: Path, chunk: bytes, offset: int, lines: int, position: int) -
     for start, what in OTHER_KINDS.items():
         if position == 0 and chunk.startswith(start):
             return DataError(f"{path}: is {what}")
+    if position == 0 and chunk[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        return DataError(
+            f"{path}: is UTF-32 (its first bytes say so); convert it with "
+            f"`iconv -f utf-32 -t utf-8 {path.name} > converted{path.suffix}`"
+        )
     if position == 0 and chunk[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return DataError(
             f"{path}: is UTF-16 (its first bytes say so); convert it with "

@@ -249,10 +249,23 @@ def check_columns(path: Path, there: Sequence[str], columns: Mapping[str, str]) 
     missing = [theirs for theirs in dict.fromkeys(columns.values()) if theirs not in there]
     if missing:
         lines = "; ".join(f"no column {name!r}{_nearest(name, there)}" for name in missing)
-        raise DataError(f"{path}: {lines}. It has: {_listed(there)}. Mend the names under [source]")
+        raise DataError(
+            f"{path}: {lines}. It has: {_listed(there)}. Mend the names under [source]"
+            f"{_form_advice(there)}"
+        )
     twice = [theirs for theirs in columns.values() if there.count(theirs) > 1]
     if twice:
         raise DataError(f"{path}: two columns are called {twice[0]!r}; rename one of them")
+
+
+def _form_advice(there: Sequence[str]) -> str:
+    """What a first line looks like that is no header, or is parted by something else."""
+    others = [one for one in (";", "|", "\t", "::") if len(there) == 1 and one in there[0]]
+    if others:
+        return f"; or set source.separator = {others[0]!r}"
+    if any(re.fullmatch(r"-?\d+(\.\d+)?", name.strip()) for name in there):
+        return "; or set source.header = false where the first line is no header"
+    return ""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sqlite3
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from falconer.pipelines.errors import ConfigError
-from falconer.workflows.retraining import database, schedule
+from falconer.pipelines.errors import ConfigError, ExhaustedError
+from falconer.workflows.retraining import champions, database, schedule, steps
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.pipeline import retrain
 from falconer.workflows.retraining.places import DECISION, Places
@@ -102,3 +103,29 @@ def test_a_database_that_a_kill_left_in_mid_transaction_is_rolled_back(tmp_path:
             shutil.copy(f"{living}{ending}", f"{path}{ending}")
     assert database.exists(shop)
     assert rows(shop, "select * from workflow_status") == [("kept",)]
+
+
+def test_a_run_that_failed_behind_its_decision_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is judged anew, and a person's order in between is not undone."""
+    orders.write(tmp_path)
+    shop = orders.pipeline(tmp_path, recommend={"k": 5})
+    places = Places.of(shop)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "recommend", full_disk)
+        with pytest.raises((ExhaustedError, OSError)):
+            retrain(shop, shop.window(orders.FIRST))
+    assert "the disk is full" in status(shop, date(2023, 12, 20))["failed"][0]
+    before = (places.window(orders.FIRST) / DECISION).read_bytes()
+    ordered = champions.promote(places, orders.FIRST, "popularity", reason="a test")
+    retrain(shop, shop.window(orders.FIRST))
+    assert (places.window(orders.FIRST) / DECISION).read_bytes() == before
+    assert champions.current(places) == ordered
+    assert places.finished(orders.FIRST)
+    assert (places.lists / "latest").exists()
+    assert status(shop, date(2023, 12, 20))["failed"] == []
+
+
+def full_disk(*_: object) -> dict[str, object]:
+    raise OSError(errno.ENOSPC, "No space left on device", "part-00000.parquet")

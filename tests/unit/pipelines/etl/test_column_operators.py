@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from falconer.pipelines.data.dataset import Dataset
@@ -19,7 +19,9 @@ from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.column_operators import Hashed, MinMax, TimePart
 from falconer.pipelines.etl.columns import combined
-from falconer.pipelines.etl.features import Encoder
+from falconer.pipelines.etl.engines import engine_of, together
+from falconer.pipelines.etl.features import Encoder, canonical, fit
+from falconer.pipelines.etl.operators import Combined
 from tests.support import shop
 from tests.unit.pipelines.etl.test_buckets import SEVEN, assert_equal
 
@@ -125,6 +127,78 @@ def test_parts_count_from_0(part: Any, expected: int) -> None:
     second = datetime(2024, 1, 1, 0, 30, tzinfo=UTC).timestamp()
     operator = TimePart(kind="time_part", part=part, zone="Europe/Berlin")
     assert operator.apply(pl.Series([int(second)]), None).to_list() == [expected]
+
+
+KINDS = {
+    "both": Combined(kind="combined", columns=("text", "number"), min_count=2),
+    "crossed": Hashed(kind="hashed", size=7, columns=("number", "text")),
+    "text": Hashed(kind="hashed", size=2),
+    "scaled": MinMax(kind="min_max", fill=1.0),
+    "hour": TimePart(kind="time_part", part="hour", zone="Asia/Kolkata"),
+}
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "", "\x1f", None]),
+        st.none() | st.integers(-2, 2),
+        st.none() | st.floats(-1e30, 1e30),
+        st.integers(0, 2**33),
+    ),
+    max_size=20,
+)
+ENGINES = [engine_of(name) for name in ("polars", "nvtabular")]
+
+
+@settings(max_examples=8, deadline=None)
+@example(train=[], more=[("a", 1, 1.0, 0)] * 2, other=[])
+@given(train=ROWS, more=ROWS, other=ROWS)
+def test_random_frames_are_encoded_alike_whole_and_in_parts(
+    train: list[Any], more: list[Any], other: list[Any]
+) -> None:
+    parts = [frame(rows) for rows in (train, more)]
+    whole, rows = pl.concat(parts), frame(other)
+    found = []
+    for engine in ENGINES:
+        fitted = [engine.fit(one, KINDS) for one in (whole, *parts)]
+        pooled = together(fitted[1], fitted[2], KINDS)
+        assert pooled.states == fitted[0].states
+        encodings = [fit(one, KINDS, {}) for one in (fitted[0], pooled)]
+        tables = [engine.apply(one, encodings[0]) for one in (whole, rows)]
+        assert all(
+            engine.apply(one, encodings[1]).equals(table)
+            for one, table in zip((whole, rows), tables, strict=True)
+        )
+        found.append(tables)
+        values = encodings[0]["both"].values
+        assert values is not None
+        ids = tables[0]["both"]
+        decoded = values.gather(ids.filter(ids >= 0))
+        assert decoded.equals(whole["both"].filter(ids >= 0), check_names=False)
+    for here, there in zip(*found, strict=True):
+        assert here.equals(there)
+
+
+def frame(rows: list[Any]) -> pl.DataFrame:
+    """The rows as operators are given them."""
+    names = {"text": pl.String, "number": pl.Int64, "scaled": pl.Float64}
+    schema = {f"feature:{name}": dtype for name, dtype in names.items()} | {"time": pl.Int64}
+    return canonical(pl.DataFrame(rows, schema=schema, orient="row"), KINDS, "event")
+
+
+def test_a_day_that_follows_keeps_what_was_learnt(
+    folder: Path, built: Path, tmp_path: Path
+) -> None:
+    later = shop.events(seed=5).with_columns(promoted=pl.lit(9), at=pl.col("at") + 90 * shop.DAY)
+    both = pl.concat([pl.read_parquet(folder / "events.parquet"), later], how="diagonal_relaxed")
+    child = build(recipe(shop.write(tmp_path / "in", both), extends=str(built)), tmp_path / "out")
+    before, after = (
+        Encoder.of_dataset(Dataset.open(one)).encodings["event"] for one in (built, child)
+    )
+    assert after["price"].state == before["price"].state
+    known, values = before["where"].values, after["where"].values
+    assert known is not None
+    assert values is not None
+    assert values.head(len(known)).equals(known)
+    assert len(values) > len(known)
 
 
 PIECES = st.none() | st.text(st.sampled_from("ab01\x1e\x1f"), max_size=3)

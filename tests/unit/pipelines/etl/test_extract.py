@@ -43,9 +43,9 @@ def test_every_row_and_type_comes_over(shop: str, tmp_path: Path) -> None:
         ("select * from sails", "no such table: sails"),
         ("select * from sales where sku < 0", "the query gives no row"),
         ("delete from sales", "readonly database"),
-        ("select case when sku < 2000 then sku else customer end from sales", "a shop.db"),
+        ("", "a shop.db: "),
     ],
-    ids=["table", "rows", "write", "types"],
+    ids=["table", "rows", "write", "nothing"],
 )
 def test_what_cannot_be_read_is_said_and_what_was_there_stays(
     shop: str, tmp_path: Path, query: str, message: str
@@ -56,6 +56,17 @@ def test_what_cannot_be_read_is_said_and_what_was_there_stays(
         extract(shop, query, out)
     assert out.read_bytes() == b"yesterday"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a shop.db", "sales.parquet"]
+
+
+def test_a_column_without_a_value_at_first_has_the_type_of_the_later_ones(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = "select case when sku > 2000 then price end as late from sales order by sku"
+    extract(shop, query, tmp_path / "late.parquet")
+    assert str(pq.ParquetFile(tmp_path / "late.parquet").schema_arrow.field(0).type) == "double"
+    monkeypatch.setattr("falconer.pipelines.etl.extract.TOLD_BY", 1000)
+    with pytest.raises(DataError, match="the first 1,000 rows tell a column's type: cast it"):
+        extract(shop, query, tmp_path / "late.parquet")
 
 
 def test_an_absent_database_is_not_made(tmp_path: Path) -> None:
