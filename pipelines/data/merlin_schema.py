@@ -36,7 +36,7 @@ def write_schema(dataset: Path, out: Path) -> Path:
 
 def schema_of_inputs(data: Dataset, inputs: Mapping[str, str]) -> str:
     """The schema of a model's inputs: their names, and what each reads: "user", "item", "history"
-    (a row of items, -1 behind its end) or a feature of the dataset."""
+    (a row of items, -1 behind its end) or a feature of the dataset's events."""
     return "".join(_input(data, name, read) for name, read in inputs.items())
 
 
@@ -45,7 +45,9 @@ def _input(data: Dataset, name: str, read: str) -> str:
     if read in sizes:
         tags = TAGS.get(read, HISTORY_TAGS)
         return _feature(name, "int", sizes[read], (*tags, "categorical"), row=read == "history")
-    (size,) = {f.cardinality for f in data.card.features if f.name == name_of(read)}
+    (size,) = (
+        f.cardinality for f in data.card.features if f.table == "event" and f.name == name_of(read)
+    )
     kind, tag = ("float", "continuous") if size is None else ("int", "categorical")
     return _feature(name, kind, size, (tag,))
 

@@ -30,6 +30,7 @@ def imported_by(program: str) -> set[str]:
     [
         "falconer.pipelines.cli",
         "falconer.recsys.cli",
+        "falconer.vision.cli",
         "falconer.workflows.cli",
         "falconer.workflows.demo",
     ],
@@ -61,6 +62,11 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 )
 def test_stages_import_no_framework(module: str) -> None:
     assert not imported_by(f"import {module}") & FRAMEWORKS
+
+
+def test_telling_runs_of_pictures_apart_needs_no_extra() -> None:
+    """`falconer compare` of recommenders does it too, and runs without torch and Pillow."""
+    assert not imported_by("import falconer.vision.runs") & (HEAVY | {"PIL", "safetensors"})
 
 
 def test_an_import_is_seen() -> None:

@@ -253,8 +253,8 @@ def _journey() -> Path:
 
 
 def everything(folder: Path) -> None:
-    """What `make bench-etl` prints."""
-    wide(folder, 5_000_000)
+    """What `make bench-etl` prints. NVTabular takes 3.7 GB for a million of the wide rows."""
+    wide(folder, 2_000_000)
     narrow(folder, 5_000_000)
     growth(folder, 2_500_000)
     bounded(folder / "bounded", 10_000_000, "800MB")

@@ -13,28 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from falconer.pipelines.config import Config
+from falconer.vision.detection.config import AugmentConfig
 
 Float64 = NDArray[np.float64]
 LEAST_OVERLAPS = (None, 0.1, 0.3, 0.5, 0.7, 0.9)
 """What a cut-out has in common with some true box at least; None: any cut-out."""
 CUTS_TRIED = 50
-
-
-class AugmentConfig(Config):
-    """Which changes a training picture gets; each with its chance in `sample`."""
-
-    photometric: bool = True
-    """Brightness, contrast, saturation and hue."""
-    zoom_out: float = 4.0
-    """Half of the pictures are laid on a grey sheet up to so many times as wide; 1 = never."""
-    crop: bool = True
-    """A cut-out that overlaps some true box by a drawn share."""
-    flip: bool = True
-    """Half of the pictures are mirrored, left to right."""
-    turn: bool = False
-    """Half of the pictures are mirrored top to bottom, and half transposed: for pictures without an
-    up, such as those of a microscope."""
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,12 @@ from falconer.vision.data.ahead import made_ahead
 from falconer.vision.data.decode import Pixels, UnusableError, read_picture
 from falconer.vision.detection.annotations import Picture
 from falconer.vision.detection.augment import (
-    AugmentConfig,
     Sample,
     augmented,
     normalised,
     resized,
 )
-from falconer.vision.detection.config import SsdConfig
+from falconer.vision.detection.config import AugmentConfig, SsdConfig
 
 KEPT_BYTES = 2**29
 """Of decoded pictures that stay in memory, so that an epoch decodes no small set anew."""

@@ -1,4 +1,4 @@
-"""The knobs of SSD. Importing this module needs pydantic and NumPy only."""
+"""The knobs of SSD. Importing this module needs pydantic only."""
 
 from __future__ import annotations
 
@@ -9,9 +9,24 @@ from pydantic import Field, model_validator
 from falconer.pipelines.config import Config
 from falconer.pipelines.training.config import Cosine, TrainingConfig
 from falconer.vision.config import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig
-from falconer.vision.detection.augment import AugmentConfig
 
 TRUNKS = ("resnet18", "resnet34", "resnet50", "efficientnet_lite0")
+
+
+class AugmentConfig(Config):
+    """Which changes a training picture gets; each with its chance in `sample`."""
+
+    photometric: bool = True
+    """Brightness, contrast, saturation and hue."""
+    zoom_out: float = 4.0
+    """Half of the pictures are laid on a grey sheet up to so many times as wide; 1 = never."""
+    crop: bool = True
+    """A cut-out that overlaps some true box by a drawn share."""
+    flip: bool = True
+    """Half of the pictures are mirrored, left to right."""
+    turn: bool = False
+    """Half of the pictures are mirrored top to bottom, and half transposed: for pictures without an
+    up, such as those of a microscope."""
 
 
 class DetectionTraining(TrainingConfig):

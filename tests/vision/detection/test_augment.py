@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from falconer.vision.detection import augment
-from falconer.vision.detection.augment import AugmentConfig, Sample
+from falconer.vision.detection.augment import Sample
+from falconer.vision.detection.config import AugmentConfig
 
 
 def marked(seed: int) -> Sample:
