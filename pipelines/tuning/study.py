@@ -27,7 +27,7 @@ from falconer.pipelines import runs, tracking
 from falconer.pipelines.config import Config
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError, TrainingError
-from falconer.pipelines.files import identity_of, make_directory, write_text
+from falconer.pipelines.files import identity_of, make_directory, sweep, write_text
 from falconer.pipelines.models.recipe import setting
 from falconer.pipelines.runs import Run, Watch
 from falconer.pipelines.training.shard import current_shard
@@ -132,6 +132,7 @@ class _Study:
 
     def go_on(self) -> None:
         """Run the trials that are left."""
+        sweep(self._runs_root)  # no further trial may begin, which would do it
         self._study = self._opened()
         self._give_up_killed_trials()
         started, first = time.monotonic(), self._n_trials()
