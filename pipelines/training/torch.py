@@ -254,7 +254,8 @@ class _Loop(Generic[B]):
             self._validate()
         self._tick()
         self._save()
-        self._tick()  # writing is no part of the next steps
+        if self._state.ended is None:
+            self._tick()  # writing is no part of the next steps
 
     def _tick(self) -> float:
         """Seconds since the last call, which are added to those of the fit."""

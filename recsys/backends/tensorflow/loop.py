@@ -207,7 +207,8 @@ class _Loop:
             self._validate()
         self._tick()
         self._save()
-        self._tick()  # writing is no part of the next steps
+        if self._state.ended is None:
+            self._tick()  # writing is no part of the next steps
         self._tick()  # writing is no part of the next steps
 
     def _check_losses(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from falconer.pipelines.data.dataset import Dataset, write_card
+from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.data.schema import Fold
 from falconer.recsys.judging.lists import checks, leaky_features
 from tests.support.datasets import write_dataset
@@ -39,6 +40,15 @@ def test_validation_by_the_last_event_is_by_own_time(
 ) -> None:
     checked = checks.Checked(of_split(tmp_path / "data", "temporal", **parameters), fold, (10,))
     assert checked.by_global_time is globally
+
+
+@pytest.mark.parametrize(("at_boundary", "late"), [(False, 1), (True, 2)])
+def test_an_event_of_the_query_s_own_time_is_late_at_a_boundary_only(
+    *, at_boundary: bool, late: int
+) -> None:
+    times = Ragged.of([[4, 5, 6]], dtype=np.int64)
+    queries = Queries(np.zeros(1, np.int32), Ragged.of([[0, 1, 2]]), times, np.array([5]))
+    assert checks._late(queries, at_boundary=at_boundary) == late
 
 
 def test_a_feature_of_too_few_rows_or_one_value_tells_nothing() -> None:
