@@ -254,8 +254,8 @@ class _Loop(Generic[B]):
             self._validate()
         self._tick()
         self._save()
-        if self._state.ended is None:
-            self._tick()  # writing is no part of the next steps
+        if not self._state.ended:  # writing is no part of the next steps
+            self._tick()
 
     def _tick(self) -> float:
         """Seconds since the last call, which are added to those of the fit."""
@@ -381,11 +381,8 @@ class _Loop(Generic[B]):
                 self._tables.hold(best)
             own = best if self._shard.leads else self._tables.own(best, self._tables.weights)
             self._load(tensors_of(self._model), own)
-        self._team.spread(
-            tensor
-            for name, tensor in tensors_of(self._model).items()
-            if name not in self._tables.weights
-        )
+        named = tensors_of(self._model).items()
+        self._team.spread(tensor for name, tensor in named if name not in self._tables.weights)
 
     def _result(self) -> FitResult:
         state = self._state
