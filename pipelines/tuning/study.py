@@ -34,6 +34,8 @@ from falconer.pipelines.training.shard import current_shard
 from falconer.pipelines.tuning.search_space import Knob
 
 STORE, BEST = "study.db", "best.toml"
+ERROR = "error"
+"""Attribute of a trial: why its training failed. A failed trial without it was interrupted."""
 FIRST_TRIALS = 5
 """Trials that must come to their end before one is stopped early, so that there is a median to fall
 behind."""
@@ -51,7 +53,8 @@ class StudyConfig(Config):
     """
 
     trials: int = Field(default=20, ge=1)
-    """Trials in all, those of an interrupted search and failed ones included."""
+    """Trials in all, those of an interrupted search and failed ones included; one that was
+    interrupted itself is tried again."""
     timeout: float | None = Field(default=None, gt=0)
     """No trial but the first begins after so many seconds."""
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -155,7 +158,9 @@ class _Study:
                 return
 
     def _n_trials(self) -> int:
-        return len(self._study.get_trials(deepcopy=False))
+        """Trials that need not be tried again."""
+        trials = self._study.get_trials(deepcopy=False)
+        return sum(not _was_interrupted(trial) for trial in trials)
 
     def _opened(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -170,10 +175,10 @@ class _Study:
         )
 
     def _give_up_killed_trials(self) -> None:
-        """Trials under way belong to a process that was killed: they failed, and so did their
-        runs."""
+        """Trials under way belong to a process that was killed: so were their runs. The next trial
+        is the same again, since the sampler knows nothing of them."""
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            say(f"trial {trial.number} was killed; it counts as failed")
+            say(f"trial {trial.number} was killed; it is tried again")
             for run in self._runs_of(trial.number):
                 run.update(status="interrupted", error="killed during a search for knobs")
                 tracking.mirror(run.path)
@@ -191,8 +196,8 @@ class _Study:
         ]
 
     def _one_trial(self) -> None:
-        # A sampler of the trial's own: an interrupted search then goes on with the suggestions of
-        # an undisturbed one.
+        # A sampler of the trial's own, which looks at whole trials only: an interrupted search then
+        # goes on with the suggestions of an undisturbed one.
         number = self._n_trials()
         self._study.sampler = optuna.samplers.TPESampler(
             seed=int(identity_of([self._config.seed, number])[:8], 16)
@@ -217,6 +222,7 @@ class _Study:
             TrainingError,
         ) as error:  # of this trial's knobs: others may do
             say(f"trial {trial.number}: failed: {error}")
+            trial.set_user_attr(ERROR, str(error))
             return None, TrialState.FAIL
         except BaseException:
             self._study.tell(trial, state=TrialState.FAIL)
@@ -266,6 +272,10 @@ class _Study:
         )
 
 
+def _was_interrupted(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.FAIL and ERROR not in trial.user_attrs
+
+
 class _Pruning:
     """Stops a run at a validation, where the study's pruner says that it is not worth going on."""
 
@@ -300,8 +310,9 @@ def _table(
     rows = [["trial", "", metric, *(key.removeprefix("model.") for key in space), "run"]]
     for trial, run_name in zip(trials, run_names, strict=True):
         value = f"{trial.value:.4f}" if trial.state == TrialState.COMPLETE else ""
+        ended = "interrupted" if _was_interrupted(trial) else names[trial.state]
         knobs = [_short(trial.params.get(key, "")) for key in space]
-        rows.append([str(trial.number), names[trial.state], value, *knobs, run_name])
+        rows.append([str(trial.number), ended, value, *knobs, run_name])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

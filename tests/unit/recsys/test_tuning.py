@@ -211,7 +211,9 @@ def test_another_space_or_dataset_is_another_study(board: Dataset, tmp_path: Pat
     assert len(found) == 5
 
 
-def test_a_killed_trial_failed_and_counts(board: Dataset, tmp_path: Path) -> None:
+def test_a_killed_trial_is_tried_again(
+    board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe, root = (
         written(tmp_path, NCF.replace("epochs = 6", "epochs = 100000, patience = 100000")),
         tmp_path / "runs",
@@ -233,7 +235,12 @@ def test_a_killed_trial_failed_and_counts(board: Dataset, tmp_path: Path) -> Non
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    with pytest.raises(TrainingError, match="none of 1 trials"):
+
+    def train(*args: Any, **knobs: Any) -> Path:
+        raise TrainingError("enough")
+
+    monkeypatch.setattr(stages, "train", train)
+    with pytest.raises(TrainingError, match="none of 2 trials"):
         tuning.tune(recipe, board.path, root, TuneConfig(trials=1))
     (run,) = (Run.open(path) for path in root.glob("2*-ncf-*"))
     assert run.info["status"] == "interrupted"
@@ -325,7 +332,10 @@ def test_an_interrupt_ends_the_search_and_the_trial(
         with pytest.raises(KeyboardInterrupt):
             tuning.tune(recipe, board.path, tmp_path / "runs", TuneConfig(trials=2))
     best = tuning.tune(recipe, board.path, tmp_path / "runs", TuneConfig(trials=2))
-    assert [trial.state.name for trial in trials_of(best)] == ["FAIL", "COMPLETE"]
+    assert [trial.state.name for trial in trials_of(best)] == ["FAIL", "COMPLETE", "COMPLETE"]
+    whole = tuning.tune(recipe, board.path, tmp_path / "whole", TuneConfig(trials=2))
+    assert params_of(best)[1:] == params_of(whole)
+    assert params_of(best)[0] == params_of(best)[1]
 
 
 def test_no_trial_begins_after_the_time_is_over(board: Dataset, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -119,6 +119,7 @@ def test_an_absent_file_is_a_reason(tmp_path: Path) -> None:
         read_picture(tmp_path / "a.png")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["PNG", "GIF", "JPEG", "TIFF", "WEBP"]))
 def test_any_bytes_are_pixels_or_a_reason(noise: bytes, kind: str) -> None:
     whole = bytearray(encoded(picture(RED, 2, (20, 20)), kind))
