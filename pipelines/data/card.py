@@ -6,8 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from falconer.pipelines import page, parquet
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import COLUMNS
@@ -108,7 +106,7 @@ def _rejected(data: Dataset, name: str, file: str) -> Table:
     data.check(file)
     table = parquet.read(data.path / file)
     names = ["row", "reason", *(n for n in table.column_names if n not in ("row", "reason"))]
-    rows = shown_rows(pl.DataFrame(table.slice(0, MOST_ROWS)))
+    rows = shown_rows(table.slice(0, MOST_ROWS))
     shown = f"the first {MOST_ROWS} of {page.count(table.num_rows)}"
     caption = f"Rows of {name} that were refused, as they came: {shown}"
     cells = tuple(tuple(_text(row[n]) for n in names) for row in rows)

@@ -283,7 +283,7 @@ def _summary(part: Part, raw: Raw) -> str:
     """A line for each reason: count, first row with its values, and what to do."""
     lines = []
     for reason, count in part.reasons.items():
-        [first] = shown_rows(part.rejected.filter(pl.col("reason") == reason).head(1))
+        [first] = shown_rows(part.rejected.filter(pl.col("reason") == reason).head(1).to_arrow())
         values = ", ".join(
             f"{name_of(k)}={_short(v)}" for k, v in first.items() if k not in ("reason", "row")
         )

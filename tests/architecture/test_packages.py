@@ -53,7 +53,7 @@ OWNERS = {
     "typer": r"(pipelines|recsys|vision)/cli\.py|pipelines/options\.py|vision/detection/cli\.py|"
     r"workflows/(retraining/)?\w+\.py",
     "psycopg": r"workflows/retraining/postgres\.py",
-    "polars": r"pipelines/(etl/.+|stages|data/(card|shown_rows))\.py|workflows/notebook\.py",
+    "polars": r"pipelines/(etl/.+|stages)\.py|workflows/notebook\.py",
     "pydantic": r"(pipelines|recsys|vision|workflows)/.+\.py",
     "numpy": r"(pipelines|recsys|vision|workflows)/.+\.py",
     "PIL": r"vision/.+\.py",
