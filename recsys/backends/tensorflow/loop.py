@@ -207,9 +207,8 @@ class _Loop:
             self._validate()
         self._tick()
         self._save()
-        if self._state.ended is None:
-            self._tick()  # writing is no part of the next steps
-        self._tick()  # writing is no part of the next steps
+        if not self._state.ended:  # writing is no part of the next steps
+            self._tick()
 
     def _check_losses(self) -> None:
         first = self._state.step - len(self._losses) + 1
