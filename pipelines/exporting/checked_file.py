@@ -61,12 +61,13 @@ def write_checked(
 
     Raises `ArtifactError`, with nothing written, where the answers are not near enough.
     """
-    about = {
-        **facts,
-        "inputs": Session(content).inputs,
-        **near_enough(parity, tolerance),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
+    inputs = Session(content).inputs
+    put(out, content, {**facts, "inputs": inputs, **near_enough(parity, tolerance)})
+
+
+def put(out: Path, content: bytes, facts: Mapping[str, Any]) -> None:
+    """Write `content` to `out`, and to `<out>.json` the facts with its checksum."""
+    about = {**facts, "sha256": hashlib.sha256(content).hexdigest()}
     write_json(out.with_name(f"{out.name}.json"), about)
     with atomic_file(out) as partial:
         partial.write_bytes(content)

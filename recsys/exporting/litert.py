@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.exporting.checked_file import FORMAT_VERSION, near_enough
-from falconer.pipelines.files import atomic_file, scratch_folder, write_json
+from falconer.pipelines.exporting.checked_file import FORMAT_VERSION, near_enough, put
+from falconer.pipelines.files import scratch_folder
 from falconer.recsys.exporting.export import Export
 from falconer.recsys.exporting.judged import Answer, FileScorer, cost, judged
 from falconer.recsys.exporting.saved_model import served_of
@@ -35,11 +34,7 @@ def write(export: Export, out: Path) -> None:
         else near_enough(parity, export.config.tolerance)
     )
     about = {"format_version": FORMAT_VERSION, **export.facts, "weights": export.config.weights}
-    about |= {"inputs": serving.inputs_of(example), **found}
-    sha256 = hashlib.sha256(content).hexdigest()
-    write_json(out.with_name(f"{out.name}.json"), {**about, "sha256": sha256})
-    with atomic_file(out) as partial:
-        partial.write_bytes(content)
+    put(out, content, {**about, "inputs": serving.inputs_of(example), **found})
 
 
 def _cost(export: Export, answer: Answer, float_bytes: int, int8_bytes: int) -> dict[str, Any]:

@@ -174,6 +174,7 @@ def deliver(pipeline: File, window: Windows) -> None:
     Example: falconer deliver shop.toml 2026-03-02
     """
     from falconer.pipelines.console import say
+    from falconer.recsys.recommending.everybody import LATEST
     from falconer.workflows.retraining.config import load_pipeline
     from falconer.workflows.retraining.delivery import deliver as write
     from falconer.workflows.retraining.places import Places
@@ -181,7 +182,7 @@ def deliver(pipeline: File, window: Windows) -> None:
     loaded = load_pipeline(pipeline)
     for name, n in write(loaded, loaded.window(window))["counts"].items():
         say(f"{name}: {n:,}")
-    say(str(Places.of(loaded).lists / "latest"))
+    say(str(Places.of(loaded).lists / LATEST))
 
 
 @app.command()

@@ -48,7 +48,6 @@ def _last(places: Places) -> Model | None:
     """The challenger of the last decision, where it named one."""
     for window in places.decided()[-1:]:
         label = read_json(places.window(window) / DECISION)["challenger"]
-        path = places.judged(window, str(label)) / MODEL
-        if label and path.exists():
+        if label and (path := places.judged(window, label) / MODEL).exists():
             return Model(**read_json(path))
     return None

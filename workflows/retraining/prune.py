@@ -14,11 +14,10 @@ from typing import Any
 from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.files import read_json, remove_directory
 from falconer.recsys.lists import parquet as lists
+from falconer.recsys.recommending.everybody import LATEST
 from falconer.workflows.retraining import champions, lock
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import DATASET, MODEL, Places
-
-LATEST = "latest"
 
 
 def prune(pipeline: Pipeline, *, keep: int, dry: bool) -> list[tuple[Path, int]]:
