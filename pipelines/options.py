@@ -14,3 +14,7 @@ Sets = Annotated[
     ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Folder of run directories.")]
+Tolerance = Annotated[
+    float | None,
+    typer.Option("--tolerance", help="Largest difference allowed; 1e-4 if left out."),
+]

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from falconer.pipelines.options import Runs, Sets
+from falconer.pipelines.options import Runs, Sets, Tolerance
 from falconer.vision.detection import cli as detection
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -217,10 +217,7 @@ def export(
             "--data", metavar="DATA", help="Pictures to compare on; the run's own if left out."
         ),
     ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option("--tolerance", help="Largest difference allowed; 1e-4 if left out."),
-    ] = None,
+    tolerance: Tolerance = None,
     sets: Sets = None,
 ) -> None:
     """Write a classifier or detector as an ONNX file, once its answers were compared with the

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from falconer.pipelines.errors import ConfigError
-from falconer.pipelines.options import Sets
+from falconer.pipelines.options import Sets, Tolerance
 
 
 def compare(
@@ -67,10 +67,7 @@ def export(
         Literal["catalogue", "pairs"] | None,
         typer.Option("--form", help="Scores of all items by query, or of pairs of query and item."),
     ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option("--tolerance", help="Largest difference allowed; 1e-4 if left out."),
-    ] = None,
+    tolerance: Tolerance = None,
     sets: Sets = None,
 ) -> None:
     """Write a run's model (a recommender, classifier or detector) for other programs, once its

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.faults import Ended, Forge
+from tests.support.faults import Ended, Forge, each_whole
 from tests.support.small_commands import RECIPE, SMALL, data, run_of
 
 LABELS = """
@@ -187,9 +187,7 @@ def complaint(ended: Ended, name: str) -> str | None:
 
 def try_damage(forge: Forge, whole: Path, name: str, n: int) -> None:
     read, draw, wrong = READS[name], random.Random(name), []
-    kept = whole.with_name("kept")
-    shutil.copytree(whole, kept)
-    for number in range(n):
+    for number in each_whole(whole, n):
         path = read.file(whole)
         before = path.read_bytes()
         damage(path, draw)
@@ -198,9 +196,6 @@ def try_damage(forge: Forge, whole: Path, name: str, n: int) -> None:
         if ended.code == 0 and name in SEALED and path.read_bytes() != before:
             problem = "was read as if it were whole"
         wrong += [] if problem is None else [f"{number}: {problem}"]
-        shutil.rmtree(whole)
-        shutil.copytree(kept, whole)
-    shutil.rmtree(kept)
     print(f"{name}: {n} damaged, {len(wrong)} wrong")
     assert wrong == []
 

@@ -6,13 +6,12 @@ Mutations are drawn from a seed; in CI some of each file, with `make sweep` many
 from __future__ import annotations
 
 import random
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.faults import Forge
+from tests.support.faults import Forge, each_whole
 from tests.support.small_commands import BY_NAME, data, done, run_of, write_source
 
 HOSTILE = (
@@ -107,17 +106,12 @@ def whole(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def try_mutations(forge: Forge, whole: Path, target: str, n: int) -> None:
     file, command = TARGETS[target]
     draw, wrong = random.Random(target), []
-    kept = whole.with_name("kept")
-    shutil.copytree(whole, kept)
-    for number in range(n):
+    for number in each_whole(whole, n):
         path = file(whole)
         path.write_bytes(mutated(path.read_bytes(), draw))
         ended = forge.run(whole, command(whole))
         if ended.code not in (0, 2) or "Traceback" in ended.err + ended.out:
             wrong.append(f"{number}: exit {ended.code}: {ended.err[-300:]}")
-        shutil.rmtree(whole)
-        shutil.copytree(kept, whole)
-    shutil.rmtree(kept)
     print(f"{target}: {n} mutations, {len(wrong)} wrong")
     assert wrong == []
 

@@ -14,11 +14,12 @@ import importlib
 import json
 import os
 import pkgutil
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -168,3 +169,14 @@ def _changed(event: str, arguments: tuple[Any, ...]) -> str | None:
     if event not in CHANGES or isinstance(arguments[0], int):
         return None
     return os.fsdecode(arguments[0])
+
+
+def each_whole(folder: Path, n: int) -> Iterator[int]:
+    """0 to n - 1; behind each the folder is again what it was at first."""
+    kept = folder.with_name("kept")
+    shutil.copytree(folder, kept)
+    for number in range(n):
+        yield number
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+    shutil.rmtree(kept)
