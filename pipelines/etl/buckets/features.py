@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -27,17 +27,23 @@ class Features:
         return encoded(rows, self.wanted, self.table, self.engine, self.encodings)
 
 
-def fit(
+def statistics_of(
+    engine: Engine, table: Table, wanted: Mapping[str, AnyFeature], rows: pl.DataFrame
+) -> Statistics:
+    """What some rows of a table tell."""
+    return engine.fit(plans.canonical(rows, wanted, table), wanted)
+
+
+def fitted(
     engine: Engine,
     table: Table,
     wanted: Mapping[str, AnyFeature],
-    pieces: Callable[[], Iterable[pl.DataFrame]],
+    parts: Iterable[Statistics],
 ) -> Features:
-    """Fit on all rows of a table, which come in pieces; they are not read where there is nothing to
-    fit."""
+    """Fitted on all rows of a table, of which each part tells some; parts are not asked for where
+    there is nothing to fit."""
     statistics: Statistics | None = None
-    for piece in pieces() if wanted else ():
-        found = engine.fit(plans.canonical(piece, wanted, table), wanted)
+    for found in parts if wanted else ():
         statistics = found if statistics is None else together(statistics, found, wanted)
     encodings = plans.fit(statistics or Statistics({}, {}), wanted, {})
     return Features(engine, table, wanted, encodings)
