@@ -7,7 +7,6 @@ what was counted.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -24,17 +23,16 @@ from pydantic import (
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset, write_table
-from falconer.pipelines.data.schema import FEATURE, Feature, name_of, vocabulary_file
-from falconer.pipelines.errors import ConfigError, DataError
+from falconer.pipelines.data.schema import Feature, vocabulary_file
+from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.etl.column_operators import ColumnOperator, TimePart
-from falconer.pipelines.etl.columns import categories, combined, like
 from falconer.pipelines.etl.operators import (
     AnyFeature,
     Bucketize,
     Counted,
     FeatureConfig,
     columns_of,
-    needs_numbers,
+    numbers_of,
 )
 from falconer.pipelines.etl.raw import feature_column
 from falconer.pipelines.files import identity_of, read_json, write_json
@@ -99,9 +97,9 @@ class FeaturesConfig(Config):
         told."""
         return {
             f"{table}s": [
-                feature_column(name)
+                feature_column(column)
                 for name, config in self.of(table).items()
-                if needs_numbers(config)
+                for column in numbers_of(name, config)
             ]
             for table in TABLES
         }
@@ -262,64 +260,6 @@ def _encoding_of(data: Dataset, name: str, described: Mapping[str, Any]) -> Enco
     )
 
 
-def canonical(frame: pl.DataFrame, features: Mapping[str, AnyFeature], table: str) -> pl.DataFrame:
-    """The feature columns in the types that engines take: integer categories int64, others string,
-    numbers float64.
-
-    A number that is not finite becomes null. Raises `DataError` where a column is missing.
-    """
-    there = [name_of(column) for column in frame.columns if column.startswith(FEATURE)]
-    wanted = [column for name, one in features.items() for column in columns_of(name, one)]
-    missing = [name for name in wanted if name not in there]
-    if missing:
-        near = difflib.get_close_matches(missing[0], there, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(there) or 'nothing'}"
-        raise DataError(
-            f"features.{table}.{missing[0]}: the source's {table}s have no such column; {hint}"
-        )
-    return pl.DataFrame({name: _input(frame, name, one) for name, one in features.items()})
-
-
-def _input(frame: pl.DataFrame, name: str, config: AnyFeature) -> pl.Series:
-    """What the operator of a feature is given."""
-    if isinstance(config, TimePart):
-        if "time" not in frame.columns:
-            raise DataError(f"features.event.{name}: the events have no time; set columns.time")
-        return frame["time"]
-    columns = [frame[feature_column(column)] for column in columns_of(name, config)]
-    return _canonical(columns[0], config) if len(columns) == 1 else combined(columns)
-
-
-def continued(frame: pl.DataFrame, known: Mapping[str, Encoding]) -> pl.DataFrame:
-    """`frame` as `canonical` makes it, with categories in the types of those that they continue.
-
-    Raises `DataError` where text stands in a column that had whole numbers.
-    """
-    return pl.DataFrame(
-        {name: _continued(name, frame[name], known.get(name)) for name in frame.columns}
-    )
-
-
-def _continued(name: str, column: pl.Series, known: Encoding | None) -> pl.Series:
-    values = known.values if known else None
-    if values is None or values.is_empty() or values.dtype == column.dtype:
-        return column
-    found = like(column, values.dtype)
-    if found is None:
-        raise DataError(
-            f"feature {name}: the dataset that this one extends has whole numbers there, and some "
-            "values here are none; mend them, or leave out `extends` to open a new lineage"
-        )
-    return found
-
-
-def _canonical(column: pl.Series, config: AnyFeature) -> pl.Series:
-    if not needs_numbers(config):
-        return categories(column)
-    number = column.cast(pl.Float64)
-    return number.set(~number.is_finite().fill_null(value=True), None)
-
-
 def fit(
     statistics: Statistics,
     features: Mapping[str, AnyFeature],
@@ -347,16 +287,17 @@ def _fit(
     name: str, config: AnyFeature, statistics: Statistics, parent: Encoding | None
 ) -> Encoding:
     if isinstance(config, Counted):
-        values = _ordered(statistics.counts[name], config.min_count, parent)
+        values = _ordered(statistics.counts[name], config, parent)
         return Encoding(config, values, ancestry=parent.ancestry if parent else ())
     if parent is not None:
         return parent
     return Encoding(config, moments=statistics.moments.get(name), state=statistics.states.get(name))
 
 
-def _ordered(counts: pl.DataFrame, min_count: int, parent: Encoding | None) -> pl.Series:
-    frequent = counts.filter(pl.col("frequency") >= min_count)
+def _ordered(counts: pl.DataFrame, config: Counted, parent: Encoding | None) -> pl.Series:
+    frequent = counts.filter(pl.col("frequency") >= config.min_count)
     values = frequent.sort(["frequency", "value"], descending=[True, False])["value"]
-    if parent is None or parent.values is None or parent.values.is_empty():
-        return values
-    return pl.concat([parent.values, values.filter(~values.is_in(parent.values.implode()))])
+    if parent is not None and parent.values is not None and len(parent.values):
+        new = values.filter(~values.is_in(parent.values.implode()))
+        values = pl.concat([parent.values, new])
+    return values if config.max_size is None else values.head(config.max_size)

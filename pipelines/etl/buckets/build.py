@@ -18,16 +18,14 @@ from falconer.pipelines.etl.buckets import vocabularies
 from falconer.pipelines.etl.buckets.check import check_entities, typed
 from falconer.pipelines.etl.buckets.clean import Whole, clean_buckets
 from falconer.pipelines.etl.buckets.encode import (
-    STATISTICS,
     Events,
     FoldFacts,
     Job,
     encode_bucket,
+    fit_events,
     order_of_fold,
     order_of_train,
-    statistics_of_bucket,
 )
-from falconer.pipelines.etl.buckets.features import fitted
 from falconer.pipelines.etl.buckets.frames import OLDEST, ROWS, Rows, write_frame
 from falconer.pipelines.etl.buckets.held import write_held
 from falconer.pipelines.etl.buckets.scatter import scatter
@@ -195,10 +193,8 @@ def _encode(
     """Fit and apply the features, and write train and the folds; the plan, the number of train
     rows, and the folds' facts."""
     recipe, n = events.recipe, divided.rows.n
-    wanted = recipe.features.event
-    parts = stages.run("statistics", statistics_of_bucket, events, n, STATISTICS) if wanted else ()
     features = {
-        "event": fitted(events.engine, "event", wanted, parts),
+        "event": fit_events(events, stages),
         "user": writer.entities("user", recipe.features.user, raw.users),
         "item": writer.entities("item", recipe.features.item, raw.items),
     }

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from falconer.pipelines.data.queries import Ragged
 from falconer.pipelines.data.schema import FEATURE, Fold
+from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl import raw
-from falconer.pipelines.etl.buckets.features import Features, statistics_of
+from falconer.pipelines.etl.buckets.features import Features
 from falconer.pipelines.etl.buckets.frames import Rows
 from falconer.pipelines.etl.buckets.runs import write_run
 from falconer.pipelines.etl.buckets.vocabularies import Vocabularies
@@ -25,14 +26,18 @@ from falconer.pipelines.etl.encode import (
     train_columns,
     with_ids,
 )
-from falconer.pipelines.etl.engines import Engine
+from falconer.pipelines.etl.engines import Engine, all_together
 from falconer.pipelines.etl.features import Moments, Statistics
 from falconer.pipelines.etl.folds import FoldTables, fold_of
+from falconer.pipelines.etl.inputs import canonical
+from falconer.pipelines.etl.medians import asks, median_counts, with_medians
 from falconer.pipelines.etl.newcomers import UserFeatures
+from falconer.pipelines.etl.operators import AnyFeature
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import of_listed_items, rows_of
 from falconer.pipelines.etl.split import FoldRule, Part
+from falconer.pipelines.etl.workers.tasks import Stages
 
 FRACTION, LABEL = f"{FEATURE} fraction", f"{FEATURE} label"
 """Columns beside a dataset's own, of which none is called so (`schema.column_of`)."""
@@ -68,13 +73,46 @@ class Events:
         return train.filter(*(pl.col(name) >= 0 for name in IDS.values()))
 
 
-STATISTICS = (Statistics, Moments)
+@dataclass(frozen=True)
+class _Fitting:
+    """`features` are those wanted, `filled` the same with a number for every null."""
+
+    events: Events
+    features: Mapping[str, AnyFeature]
+    filled: Mapping[str, AnyFeature]
+
+    def inputs(self, bucket: int) -> pl.DataFrame:
+        """One bucket's train events, as operators are given them."""
+        train = self.events.train(self.events.of(bucket))
+        return canonical(train, self.features, "event")
 
 
-def statistics_of_bucket(events: Events, bucket: int, _: Path) -> Statistics:
+def fit_events(events: Events, stages: Stages) -> Features:
+    """Fit the features of events on train."""
+    wanted, n = events.recipe.features.event, events.rows.n
+    if not wanted:
+        return Features(events.engine, "event", {}, {})
+    fitting = _Fitting(events, wanted, wanted)
+    counts = (
+        stages.run("medians", medians_of_bucket, fitting, n)
+        if any(map(asks, wanted.values()))
+        else ()
+    )
+    filled, medians = with_medians(wanted, counts)
+    fitting = _Fitting(events, wanted, filled)
+    parts = stages.run("statistics", statistics_of_bucket, fitting, n, (Statistics, Moments))
+    encodings = plans.fit(all_together(parts, filled, medians), wanted, {})
+    return Features(events.engine, "event", wanted, encodings)
+
+
+def medians_of_bucket(fitting: _Fitting, bucket: int, _: Path) -> dict[str, pl.DataFrame]:
+    """The task: what one bucket tells of the medians that are asked for."""
+    return median_counts(fitting.features, fitting.inputs(bucket))
+
+
+def statistics_of_bucket(fitting: _Fitting, bucket: int, _: Path) -> Statistics:
     """The task: what one bucket's train events tell of the event features."""
-    train = events.train(events.of(bucket))
-    return statistics_of(events.engine, "event", events.recipe.features.event, train)
+    return fitting.events.engine.fit(fitting.inputs(bucket), fitting.filled)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,16 @@
-"""Features over buckets: statistics put together, then applied a piece at a time."""
+"""Features over buckets: fitted on all of them, then applied a piece at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
 from falconer.pipelines.etl import features as plans
-from falconer.pipelines.etl.engines import Engine, encoded, together
-from falconer.pipelines.etl.features import Encoding, Statistics, Table
+from falconer.pipelines.etl.engines import Engine, encoded, fitted
+from falconer.pipelines.etl.features import Encoding, Table
+from falconer.pipelines.etl.inputs import canonical
 from falconer.pipelines.etl.operators import AnyFeature
 
 
@@ -27,23 +28,17 @@ class Features:
         return encoded(rows, self.wanted, self.table, self.engine, self.encodings)
 
 
-def statistics_of(
-    engine: Engine, table: Table, wanted: Mapping[str, AnyFeature], rows: pl.DataFrame
-) -> Statistics:
-    """What some rows of a table tell."""
-    return engine.fit(plans.canonical(rows, wanted, table), wanted)
-
-
-def fitted(
+def fit(
     engine: Engine,
     table: Table,
     wanted: Mapping[str, AnyFeature],
-    parts: Iterable[Statistics],
+    pieces: Callable[[], Iterable[pl.DataFrame]],
 ) -> Features:
-    """Fitted on all rows of a table, of which each part tells some; parts are not asked for where
-    there is nothing to fit."""
-    statistics: Statistics | None = None
-    for found in parts if wanted else ():
-        statistics = found if statistics is None else together(statistics, found, wanted)
-    encodings = plans.fit(statistics or Statistics({}, {}), wanted, {})
+    """Fit on all rows of a table, which come in pieces; they are not read where there is nothing to
+    fit."""
+
+    def inputs() -> Iterator[pl.DataFrame]:
+        return (canonical(piece, wanted, table) for piece in pieces())
+
+    encodings = plans.fit(fitted(engine, wanted, inputs), wanted, {})
     return Features(engine, table, wanted, encodings)

@@ -21,7 +21,7 @@ from falconer.pipelines.etl.buckets.encode import (
     FoldFacts,
     run_of,
 )
-from falconer.pipelines.etl.buckets.features import Features, fitted, statistics_of
+from falconer.pipelines.etl.buckets.features import Features, fit
 from falconer.pipelines.etl.buckets.frames import OLDEST, files_of
 from falconer.pipelines.etl.buckets.runs import Runs
 from falconer.pipelines.etl.buckets.vocabularies import Vocabularies
@@ -50,10 +50,7 @@ class Writer:
         self, kind: Kind, wanted: Mapping[str, AnyFeature], table: pl.DataFrame | None
     ) -> Features:
         """Fit the features of users or items, and write their table."""
-        parts = (
-            statistics_of(self.engine, kind, wanted, rows) for rows in self._entities(kind, table)
-        )
-        features = fitted(self.engine, kind, wanted, parts)
+        features = fit(self.engine, kind, wanted, lambda: self._entities(kind, table))
         with TableFile(self.root, f"{kind}s.parquet") as file:
             for piece in self._entities(kind, table):
                 rows = beside(piece.select("id", "key", "label"), features.of(piece))
