@@ -15,6 +15,7 @@ from falconer.pipelines.etl.engines import Engine, encoded, fitted
 from falconer.pipelines.etl.features import Encoder, Encoding
 from falconer.pipelines.etl.folds import FoldTables, fold_of
 from falconer.pipelines.etl.inputs import canonical, continued
+from falconer.pipelines.etl.looking_back import with_place
 from falconer.pipelines.etl.newcomers import UserFeatures
 from falconer.pipelines.etl.operators import AnyFeature, Categorical
 from falconer.pipelines.etl.raw import Raw
@@ -79,6 +80,7 @@ def encode(
     with watch("encode"):
         values = {kind: catalogue.of(kind).values for kind in KINDS}
         events = with_ids(divided.events, values, engine)
+        events = with_place(events, recipe.features.event)
     train = events.filter(pl.col("part") == int(Part.TRAIN))
     if recipe.task == "top_n":
         train = train.filter(*(pl.col(name) >= 0 for name in IDS.values()))

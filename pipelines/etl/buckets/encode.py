@@ -30,6 +30,7 @@ from falconer.pipelines.etl.engines import Engine, all_together
 from falconer.pipelines.etl.features import Moments, Statistics
 from falconer.pipelines.etl.folds import FoldTables, fold_of
 from falconer.pipelines.etl.inputs import canonical
+from falconer.pipelines.etl.looking_back import with_place
 from falconer.pipelines.etl.medians import asks, median_counts, with_medians
 from falconer.pipelines.etl.newcomers import UserFeatures
 from falconer.pipelines.etl.operators import AnyFeature
@@ -58,6 +59,7 @@ class Events:
         users = self.vocabularies.users_of(bucket)
         values: dict[Kind, pl.Series] = {"user": users["value"], "item": self.vocabularies.items}
         events = with_ids(self.rows.read(bucket), values, self.engine)
+        events = with_place(events, self.recipe.features.event)
         if "user" not in events.columns:
             return events
         # The engine's ids are places among the bucket's users.
