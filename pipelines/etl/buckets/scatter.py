@@ -12,6 +12,7 @@ from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.buckets.spill import Spill
 from falconer.pipelines.etl.catalogue import KINDS
 from falconer.pipelines.etl.columns import WIDE, form_of
+from falconer.pipelines.etl.common_ids import whole
 from falconer.pipelines.etl.contract import (
     Checked,
     ContractConfig,
@@ -20,7 +21,6 @@ from falconer.pipelines.etl.contract import (
     check_table,
     counts_of,
     refusal,
-    whole,
 )
 from falconer.pipelines.etl.expectations import expect
 from falconer.pipelines.etl.outcome import refuse_without_ids
