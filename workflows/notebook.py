@@ -1,4 +1,9 @@
-"""The public Python API, for notebooks: the commands as functions, with tables as answers."""
+"""The public Python API, for notebooks: the commands as functions, with tables as answers.
+
+The examples below are one session, beside the recipe and the purchases that docs/api.md makes:
+
+>>> import falconer
+"""
 
 from __future__ import annotations
 
@@ -14,34 +19,49 @@ if TYPE_CHECKING:
 
 
 class Page:
-    """A report: its HTML file, which a notebook shows."""
+    """A report: its HTML file (`path`), which a notebook shows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def __repr__(self) -> str:
+        return f"Page {self.path}"
 
     def _repr_html_(self) -> str:
         text = html.escape(self.path.read_text(encoding="utf-8"), quote=True)
         return f'<iframe srcdoc="{text}" width="100%" height="600"></iframe>'
 
 
-def open_dataset(path: Path | str) -> Dataset:
-    """The dataset in a directory that `etl` made.
-
-    Raises `ArtifactError` where it is none, or is damaged.
-    """
-    from falconer.pipelines.data.dataset import Dataset
-
-    return Dataset.open(Path(path))
-
-
 def etl(recipe: Path | str, out: Path | str = "data") -> Path:
     """Build the dataset of a recipe (a name or a file) below `out`; its directory.
 
     Raises `ConfigError` or `DataError` with what to mend.
+
+    >>> data = falconer.etl("small.toml")
+    needs   about 2,000 rows, ...
+    encode  users 100, items 15, train events 1,800, ...
     """
     from falconer.pipelines import stages
 
     return stages.etl(stages.load_recipe(str(recipe)), Path(out))
+
+
+def open_dataset(path: Path | str) -> Dataset:
+    """The dataset in a directory that `etl` made.
+
+    Raises `ArtifactError` where it is none, or is damaged.
+
+    >>> dataset = falconer.open_dataset(data)
+    >>> dataset
+    Dataset small: 100 users, 15 items, for top_n
+    >>> dataset.train.num_rows
+    1800
+    >>> dataset.items.column("key").to_pylist()[:3]
+    ['i0', 'i12', 'i16']
+    """
+    from falconer.pipelines.data.dataset import Dataset
+
+    return Dataset.open(Path(path))
 
 
 def train(
@@ -50,6 +70,12 @@ def train(
     """Train a model or a recipe on a dataset; the run's directory.
 
     `overrides` are as after `--set`: "model.l2=10". Raises `ConfigError` with every mistake.
+
+    >>> run = falconer.train("ease", data, overrides=["model.l2=10"])
+    training ease on small: 100 users, 15 items
+    ...
+    >>> plain = falconer.train("popularity", data)
+    training popularity on small: ...
     """
     from falconer.recsys import stages
 
@@ -60,6 +86,13 @@ def recommend(run: Path | str) -> pl.DataFrame:
     """Write a run's lists for the test fold, and read them; `.to_pandas()` needs pandas.
 
     Raises `ArtifactError` where the run has no model.
+
+    >>> lists = falconer.recommend(run)
+    top 100 of 100 queries in views all, repeat, novel: ...
+    >>> lists.columns
+    ['user', 'item', 'rank', 'score', 'view']
+    >>> lists.row(0, named=True)["rank"]
+    1
     """
     import polars as pl
 
@@ -78,6 +111,14 @@ def evaluate(run: Path | str, data: Path | str | None = None) -> pl.DataFrame:
     """Judge a run's lists: a row for each view and metric, with the interval of the mean.
 
     Raises `ArtifactError` where the run has no lists.
+
+    >>> judged = falconer.evaluate(run)
+    ease, view all: 100 of 100 queries of fold test
+    ...
+    >>> judged.columns
+    ['view', 'metric', 'mean', 'low', 'high', 'definition']
+    >>> judged.row(0, named=True)["metric"]
+    'recall@1'
     """
     import polars as pl
 
@@ -97,6 +138,15 @@ def compare(runs: Sequence[Path | str], out: Path | str = "report.html") -> Page
     """Compare judged runs, best first; the page shows itself in a notebook.
 
     Raises `ArtifactError` where a run was not judged, or on other data.
+
+    >>> _ = falconer.recommend(plain)
+    top 100 of 100 queries ...
+    >>> _ = falconer.evaluate(plain)
+    popularity, view all: ...
+    >>> page = falconer.compare([run, plain])
+    all: ease (l2=10.0) (ndcg@10 0.7045) leads, 0.4087 (95% interval ...) ahead of popularity. ...
+    >>> page
+    Page report.html
     """
     from falconer.recsys import stages
 

@@ -40,6 +40,12 @@ class Dataset:
         self.path = path
         self.card = card
 
+    def __repr__(self) -> str:
+        card = self.card
+        return (
+            f"Dataset {card.name}: {card.n_users:,} users, {card.n_items:,} items, for {card.task}"
+        )
+
     @classmethod
     def open(cls, path: Path) -> Dataset:
         """Open `path`; raises `ArtifactError` where it is no dataset, or one of another format

@@ -22,7 +22,8 @@ data/<name>/<dataset_id>/
     users.parquet items.parquet  id int32 (0..n-1), key (the source's own id), label string, encoded
                                  features
     vocab/{user,item}.parquet    id int32, value, generation int32, frequency int64
-    encoder/                     encoder.json, vocab-<feature>.parquet: the fitted statistics
+    encoder/                     encoder.json, vocab-<feature>.parquet, table-<feature>.parquet: the
+                                 fitted statistics
     events/{train,valid,test}.parquet  hash uint64: a sample of the part's events (`overlap`)
     columns.json                 what the columns of the events hold, after cleaning
     append/                      where days can be appended: `held.parquet`, `state.json`
@@ -91,8 +92,16 @@ def name_of(column: str) -> str:
 def vocabulary_file(name: str) -> str:
     """The file of a feature's categories: its name has the feature's where any file system would
     take that, else a hash of it."""
-    plain = PLAIN_NAME.fullmatch(name) is not None
-    return f"encoder/vocab-{name if plain else f'name.{identity_of(name)}'}.parquet"
+    return f"encoder/vocab-{_file_name(name)}.parquet"
+
+
+def table_file(name: str) -> str:
+    """The file of what a feature's operator learnt of groups."""
+    return f"encoder/table-{_file_name(name)}.parquet"
+
+
+def _file_name(name: str) -> str:
+    return name if PLAIN_NAME.fullmatch(name) is not None else f"name.{identity_of(name)}"
 
 
 class IdSpace(Config):

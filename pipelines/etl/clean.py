@@ -3,20 +3,35 @@ after keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import polars as pl
+from pydantic import Field, FiniteFloat
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.raw import order_of
+from falconer.pipelines.etl.columns import true
+from falconer.pipelines.etl.raw import event_column, order_of
 from falconer.pipelines.etl.split.hashes import repeated
+
+
+class Keep(Config):
+    """Which events stay, by one column; what is null stays unless `nulls` is false."""
+
+    least: FiniteFloat | None = None
+    most: FiniteFloat | None = None
+    values: tuple[str, ...] | None = None
+    """As text."""
+    nulls: bool = True
 
 
 class CleanConfig(Config):
     """Thresholds and what to do with repeats."""
 
+    keep: dict[str, Keep] = Field(default_factory=dict)
+    """Event column (`user`, `item`, `time`, `rating`, `weight`, `label`, or one of the source) ->
+    which of its values are events that count."""
     min_rating: float | None = None
     """Keep events whose rating is at least this."""
     min_weight: float | None = None
@@ -51,6 +66,7 @@ def cleaned(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, di
     """As `clean`, of all events or of all of some users'; none may be left, and a count may be
     0."""
     counts: dict[str, int] = {}
+    events = _kept(events, config.keep, counts)
     for column, least in (("rating", config.min_rating), ("weight", config.min_weight)):
         if least is not None:
             kept = _at_least(events, column, least)
@@ -72,6 +88,34 @@ _REPEATS = {
     "pairs_first": "dropped: later event of a pair",
     "pairs_last": "dropped: earlier event of a pair",
 }
+
+
+def _kept(events: pl.DataFrame, keep: Mapping[str, Keep], counts: dict[str, int]) -> pl.DataFrame:
+    """The events that stay; the others are counted for the first reason that they go for."""
+    gone = pl.repeat(value=False, n=len(events), eager=True)
+    for name, one in keep.items():
+        for reason, mask in _left_out(event_column(events, name, "clean.keep"), name, one):
+            counts[f"dropped: {reason}"] = int((mask & ~gone).sum())
+            gone = gone | mask
+    return events.filter(~gone) if keep else events
+
+
+def _left_out(column: pl.Series, name: str, keep: Keep) -> Iterator[tuple[str, pl.Series]]:
+    """Why rows go, and which."""
+    if (keep.least, keep.most) != (None, None) and not column.dtype.is_numeric():
+        raise DataError(
+            f"clean.keep.{name}: least and most need numbers, and the column holds "
+            f"{column.dtype}; make it a continuous feature, or use values"
+        )
+    if not keep.nulls:
+        yield f"{name} is null", column.is_null()
+    if keep.least is not None:
+        yield f"{name} below {keep.least:g}", true(column < keep.least)
+    if keep.most is not None:
+        yield f"{name} above {keep.most:g}", true(column > keep.most)
+    if keep.values is not None:
+        known = column.cast(pl.String).is_in(keep.values)
+        yield f"{name} is another value", ~known.fill_null(value=True)
 
 
 def _at_least(events: pl.DataFrame, column: str, least: float) -> pl.DataFrame:

@@ -13,6 +13,13 @@ from falconer.pipelines.config import Config
 from falconer.pipelines.etl.split.hashes import text_hashes
 
 
+class OneColumn(Config):
+    """What is made of one column of the source."""
+
+    column: str | None = None
+    """None: the one that is called as the feature."""
+
+
 class ColumnOperator(Config):
     """It is fitted on train alone."""
 
@@ -62,7 +69,7 @@ class Hashed(ColumnOperator):
         return texts.join(known, on="value", how="left", maintain_order="left")["id"].fill_null(-1)
 
 
-class MinMax(ColumnOperator):
+class MinMax(ColumnOperator, OneColumn):
     """Null becomes `fill`, then (x - min) / (max - min) of train; beyond those it is 0 or 1."""
 
     kind: Literal["min_max"]
@@ -88,6 +95,20 @@ class MinMax(ColumnOperator):
         least, most = state or (0.0, 0.0)
         inside = column.fill_null(self.fill).clip(least, most)
         return (inside - least) / (most - least if most > least else 1.0)
+
+
+class Missing(ColumnOperator, OneColumn):
+    """1 where the value is null, else 0."""
+
+    kind: Literal["missing"]
+
+    def cardinality(self, state: Any) -> int:
+        """As in `ColumnOperator`."""
+        return 2
+
+    def apply(self, column: pl.Series, state: Any) -> pl.Series:
+        """As in `ColumnOperator`."""
+        return column.is_null().cast(pl.Int32)
 
 
 PARTS = {"hour": 24, "weekday": 7, "day": 31, "month": 12}

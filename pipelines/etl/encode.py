@@ -11,12 +11,14 @@ from falconer.pipelines.data.schema import Fold, IdSpace, View, column_of
 from falconer.pipelines.etl import catalogue as catalogues
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
-from falconer.pipelines.etl.engines import Engine, encoded
+from falconer.pipelines.etl.engines import Engine, encoded, fitted
 from falconer.pipelines.etl.features import Encoder, Encoding
 from falconer.pipelines.etl.folds import FoldTables, fold_of
+from falconer.pipelines.etl.inputs import canonical, continued
 from falconer.pipelines.etl.logged import rows_of as logged_rows
+from falconer.pipelines.etl.looking_back import with_place
 from falconer.pipelines.etl.newcomers import UserFeatures
-from falconer.pipelines.etl.operators import Categorical
+from falconer.pipelines.etl.operators import AnyFeature, Categorical
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import RowTables, of_listed_items, rows_of
@@ -82,6 +84,7 @@ def encode(
         values = {kind: catalogue.of(kind).values for kind in KINDS}
         events = with_ids(divided.events, values, engine)
         logged = None if raw.logged is None else with_ids(raw.logged, values, engine)
+        events = with_place(events, recipe.features.event)
     train = events.filter(pl.col("part") == int(Part.TRAIN))
     if recipe.task == "top_n":
         train = train.filter(*(pl.col(name) >= 0 for name in IDS.values()))
@@ -197,12 +200,18 @@ def _features(
     for table in plans.TABLES:
         wanted = recipe.features.of(table)
         known = parent.encoder.encodings[table] if parent else {}
-        frame = plans.continued(plans.canonical(tables[table], wanted, table), known)
+        frame = continued(canonical(tables[table], wanted, table), known)
         with watch("fit"):
-            encodings[table] = plans.fit(engine.fit(frame, wanted), wanted, known)
+            encodings[table] = plans.fit(_statistics(frame, wanted, engine), wanted, known)
         with watch("encode"):
             columns[table] = engine.apply(frame, encodings[table])
     return encodings, columns
+
+
+def _statistics(
+    frame: pl.DataFrame, wanted: Mapping[str, AnyFeature], engine: Engine
+) -> plans.Statistics:
+    return fitted(engine, wanted, lambda: [frame])
 
 
 def beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from falconer.pipelines.config import Config
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.columns import true
 from falconer.pipelines.etl.contract import Checked
-from falconer.pipelines.etl.raw import OURS, Raw, feature_column
+from falconer.pipelines.etl.raw import Raw, event_column
 
 
 class Expectation(Config):
@@ -45,7 +45,7 @@ def expect(
     """
     bad: list[pl.DataFrame] = []
     for name, expectation in expectations.items():
-        column = _column(checked.raw.events, name)
+        column = event_column(checked.raw.events, name, "expect")
         _refuse_nulls(name, column, expectation)
         for reason, mask in _violations(name, column, expectation):
             n = int(mask.sum())
@@ -59,13 +59,6 @@ def expect(
     if not any(len(rows) for rows in bad):
         return checked
     return _without(raw, checked, pl.concat(bad), max_rejected_share)
-
-
-def _column(events: pl.DataFrame, name: str) -> pl.Series:
-    for column in (feature_column(name), name):
-        if column in events.columns and (column != name or name in OURS):
-            return events[column]
-    raise DataError(f"expect.{name}: the events have no such column; name it as features do")
 
 
 def _refuse_nulls(name: str, column: pl.Series, expectation: Expectation) -> None:

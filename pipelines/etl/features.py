@@ -7,7 +7,6 @@ what was counted.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
+import polars.selectors as cs
 from pydantic import (
     Field,
     TypeAdapter,
@@ -24,17 +24,18 @@ from pydantic import (
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset, write_table
-from falconer.pipelines.data.schema import FEATURE, Feature, name_of, vocabulary_file
-from falconer.pipelines.errors import ConfigError, DataError
+from falconer.pipelines.data.schema import Feature, table_file, vocabulary_file
+from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.etl.column_operators import ColumnOperator, TimePart
-from falconer.pipelines.etl.columns import categories, combined, like
+from falconer.pipelines.etl.grouped_operators import GroupOperator, TargetEncoding
 from falconer.pipelines.etl.operators import (
     AnyFeature,
     Bucketize,
     Counted,
+    DifferenceLag,
     FeatureConfig,
     columns_of,
-    needs_numbers,
+    numbers_of,
 )
 from falconer.pipelines.etl.raw import feature_column
 from falconer.pipelines.files import identity_of, read_json, write_json
@@ -74,9 +75,12 @@ class FeaturesConfig(Config):
             raise ValueError(
                 f"in more than one table: {', '.join(twice)}; rename the columns in the source"
             )
-        timed = [n for t, n, c in self.each() if isinstance(c, TimePart) and t != "event"]
+        of_events = TimePart | DifferenceLag | TargetEncoding
+        timed = [n for t, n, c in self.each() if isinstance(c, of_events) and t != "event"]
         if timed:
-            raise ValueError(f"{timed[0]}: only events have a time; put it under [features.event]")
+            raise ValueError(
+                f"{timed[0]}: only events have a time and a label; put it under [features.event]"
+            )
         return self
 
     def each(self) -> Iterator[tuple[Table, str, AnyFeature]]:
@@ -99,9 +103,9 @@ class FeaturesConfig(Config):
         told."""
         return {
             f"{table}s": [
-                feature_column(name)
+                feature_column(column)
                 for name, config in self.of(table).items()
-                if needs_numbers(config)
+                for column in numbers_of(name, config)
             ]
             for table in TABLES
         }
@@ -127,7 +131,7 @@ class Moments:
 @dataclass(frozen=True)
 class Statistics:
     """What an engine counts: `counts` name -> frame of `value` and `frequency` int64 in any order,
-    and `moments`; `states` are what other packages' operators learnt."""
+    and `moments`; `states` are what operators of columns and of groups learnt, and medians."""
 
     counts: Mapping[str, pl.DataFrame]
     moments: Mapping[str, Moments]
@@ -143,7 +147,7 @@ class Encoding:
     values: pl.Series | None = None
     moments: Moments | None = None
     state: Any = None
-    """What another package's operator learnt."""
+    """What an operator of columns or of groups learnt, or the median that stands for null."""
     ancestry: tuple[str, ...] = ()
     """The hashes of the encodings that this one continues."""
 
@@ -161,7 +165,9 @@ class Encoding:
         return self.ancestry if self.ancestry[-1:] == (own,) else (*self.ancestry, own)
 
     def learnt(self) -> dict[str, Any]:
-        """The state, where there is one: what has none keeps the identity that it had."""
+        """The state, of a table a hash of it; none where nothing was learnt."""
+        if isinstance(self.state, pl.DataFrame):
+            return {"state": _rounded_hash(self.state)}
         return {} if self.state is None else {"state": self.state}
 
     @property
@@ -172,6 +178,12 @@ class Encoding:
         if isinstance(self.config, Bucketize):
             return len(self.config.boundaries) + 1
         return None if self.values is None else len(self.values)
+
+
+def _rounded_hash(table: pl.DataFrame) -> str:
+    """Of numbers to six digits, which all engines agree on."""
+    rounded = table.with_columns(cs.float().round_sig_figs(6))
+    return identity_of({name: column.to_list() for name, column in rounded.to_dict().items()})
 
 
 @dataclass(frozen=True)
@@ -201,7 +213,7 @@ class Encoder:
                 f"{table}.{name}": [
                     encoding.config.model_dump(mode="json"),
                     None if encoding.values is None else encoding.values.to_list(),
-                    *([] if encoding.state is None else [encoding.state]),
+                    *encoding.learnt().values(),
                 ]
                 for table, encodings in self.encodings.items()
                 for name, encoding in encodings.items()
@@ -209,7 +221,8 @@ class Encoder:
         )
 
     def save(self, root: Path) -> None:
-        """Write `encoder/encoder.json` and `encoder/vocab-<feature>.parquet` below `root`."""
+        """Write `encoder/encoder.json`, `encoder/vocab-<feature>.parquet` and, of what is a table,
+        `encoder/table-<feature>.parquet` below `root`."""
         described: dict[str, dict[str, Any]] = {table: {} for table in self.encodings}
         for table, encodings in self.encodings.items():
             for name, encoding in encodings.items():
@@ -218,6 +231,9 @@ class Encoder:
                     "moments": vars(encoding.moments) if encoding.moments else None,
                     **encoding.learnt(),
                 }
+                if isinstance(encoding.state, pl.DataFrame):
+                    learnt = encoding.state.to_arrow(compat_level=pl.CompatLevel.oldest())
+                    write_table(root, table_file(name), learnt)
                 if encoding.values is not None:
                     vocabulary = pl.DataFrame({"value": encoding.values}).with_row_index("id")
                     write_table(
@@ -257,67 +273,11 @@ def _encoding_of(data: Dataset, name: str, described: Mapping[str, Any]) -> Enco
         config,
         values,
         Moments(**described["moments"]) if described["moments"] else None,
-        described.get("state"),
+        pl.DataFrame(data.table(table_file(name)))
+        if isinstance(config, GroupOperator)
+        else described.get("state"),
         ancestry,
     )
-
-
-def canonical(frame: pl.DataFrame, features: Mapping[str, AnyFeature], table: str) -> pl.DataFrame:
-    """The feature columns in the types that engines take: integer categories int64, others string,
-    numbers float64.
-
-    A number that is not finite becomes null. Raises `DataError` where a column is missing.
-    """
-    there = [name_of(column) for column in frame.columns if column.startswith(FEATURE)]
-    wanted = [column for name, one in features.items() for column in columns_of(name, one)]
-    missing = [name for name in wanted if name not in there]
-    if missing:
-        near = difflib.get_close_matches(missing[0], there, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(there) or 'nothing'}"
-        raise DataError(
-            f"features.{table}.{missing[0]}: the source's {table}s have no such column; {hint}"
-        )
-    return pl.DataFrame({name: _input(frame, name, one) for name, one in features.items()})
-
-
-def _input(frame: pl.DataFrame, name: str, config: AnyFeature) -> pl.Series:
-    """What the operator of a feature is given."""
-    if isinstance(config, TimePart):
-        if "time" not in frame.columns:
-            raise DataError(f"features.event.{name}: the events have no time; set columns.time")
-        return frame["time"]
-    columns = [frame[feature_column(column)] for column in columns_of(name, config)]
-    return _canonical(columns[0], config) if len(columns) == 1 else combined(columns)
-
-
-def continued(frame: pl.DataFrame, known: Mapping[str, Encoding]) -> pl.DataFrame:
-    """`frame` as `canonical` makes it, with categories in the types of those that they continue.
-
-    Raises `DataError` where text stands in a column that had whole numbers.
-    """
-    return pl.DataFrame(
-        {name: _continued(name, frame[name], known.get(name)) for name in frame.columns}
-    )
-
-
-def _continued(name: str, column: pl.Series, known: Encoding | None) -> pl.Series:
-    values = known.values if known else None
-    if values is None or values.is_empty() or values.dtype == column.dtype:
-        return column
-    found = like(column, values.dtype)
-    if found is None:
-        raise DataError(
-            f"feature {name}: the dataset that this one extends has whole numbers there, and some "
-            "values here are none; mend them, or leave out `extends` to open a new lineage"
-        )
-    return found
-
-
-def _canonical(column: pl.Series, config: AnyFeature) -> pl.Series:
-    if not needs_numbers(config):
-        return categories(column)
-    number = column.cast(pl.Float64)
-    return number.set(~number.is_finite().fill_null(value=True), None)
 
 
 def fit(
@@ -347,16 +307,17 @@ def _fit(
     name: str, config: AnyFeature, statistics: Statistics, parent: Encoding | None
 ) -> Encoding:
     if isinstance(config, Counted):
-        values = _ordered(statistics.counts[name], config.min_count, parent)
+        values = _ordered(statistics.counts[name], config, parent)
         return Encoding(config, values, ancestry=parent.ancestry if parent else ())
     if parent is not None:
         return parent
     return Encoding(config, moments=statistics.moments.get(name), state=statistics.states.get(name))
 
 
-def _ordered(counts: pl.DataFrame, min_count: int, parent: Encoding | None) -> pl.Series:
-    frequent = counts.filter(pl.col("frequency") >= min_count)
+def _ordered(counts: pl.DataFrame, config: Counted, parent: Encoding | None) -> pl.Series:
+    frequent = counts.filter(pl.col("frequency") >= config.min_count)
     values = frequent.sort(["frequency", "value"], descending=[True, False])["value"]
-    if parent is None or parent.values is None or parent.values.is_empty():
-        return values
-    return pl.concat([parent.values, values.filter(~values.is_in(parent.values.implode()))])
+    if parent is not None and parent.values is not None and len(parent.values):
+        new = values.filter(~values.is_in(parent.values.implode()))
+        values = pl.concat([parent.values, new])
+    return values if config.max_size is None else values.head(config.max_size)

@@ -1,5 +1,6 @@
 """Feature operators: how columns become a feature. Of ours the engines compute Categorical,
-Combined, Continuous and Bucketize, and Polars the others (`column_operators`); another package
+Combined, Continuous, DifferenceLag and Bucketize, and Polars the others (`column_operators`,
+`grouped_operators`); another package
 brings one by an entry point of the group "falconer.operators", or as
 `kind = "mypackage.toy:OPERATOR"` in a table of [features]."""
 
@@ -14,18 +15,27 @@ from pydantic import Field, FiniteFloat, SerializeAsAny, field_validator, model_
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.column_operators import ColumnOperator, Hashed, MinMax, TimePart
+from falconer.pipelines.etl.column_operators import (
+    ColumnOperator,
+    Hashed,
+    MinMax,
+    Missing,
+    OneColumn,
+    TimePart,
+)
+from falconer.pipelines.etl.grouped_operators import GroupOperator, GroupStatistic, TargetEncoding
 from falconer.pipelines.plugin_configs import PluginConfig, open_to
 
 
 class Counted(Config):
-    """Ids by train frequency descending, then value ascending; -1 for null, unseen and rarer than
-    `min_count`."""
+    """Ids by train frequency descending, then value ascending; -1 for null, unseen, rarer than
+    `min_count` and beyond the first `max_size`."""
 
     min_count: int = Field(default=1, ge=1)
+    max_size: int | None = Field(default=None, ge=1)
 
 
-class Categorical(Counted):
+class Categorical(Counted, OneColumn):
     """Ids of the values of one column."""
 
     kind: Literal["categorical"]
@@ -38,18 +48,18 @@ class Combined(Counted):
     columns: tuple[str, ...] = Field(min_length=2)
 
 
-class Continuous(Config):
+class Scaled(OneColumn):
     """Null becomes `fill`, then clip, then ln(1 + x), then (x - mean) / std of train, each as
     configured."""
 
-    kind: Literal["continuous"]
-    fill: FiniteFloat = 0.0
+    fill: FiniteFloat | Literal["median"] = 0.0
+    """`median`: that of train, `medians.median`."""
     clip: tuple[FiniteFloat, FiniteFloat] | None = None
     log: bool = False
     normalize: bool = True
 
     @model_validator(mode="after")
-    def _has_a_logarithm(self) -> Continuous:
+    def _has_a_logarithm(self) -> Scaled:
         if self.clip and self.clip[0] > self.clip[1]:
             raise ValueError("clip = [low, high] must not fall")
         if self.log and not (self.clip and self.clip[0] > -1):
@@ -60,7 +70,22 @@ class Continuous(Config):
         return self
 
 
-class Bucketize(Config):
+class Continuous(Scaled):
+    """A number of the source."""
+
+    kind: Literal["continuous"]
+
+
+class DifferenceLag(Scaled):
+    """The column's value, or the event's time in seconds, less that of the same user's event
+    `shift` before it in time; then as `Scaled`, null where there is none."""
+
+    kind: Literal["difference_lag"]
+    of: Literal["value", "time"] = "value"
+    shift: int = Field(default=1, ge=1)
+
+
+class Bucketize(OneColumn):
     """The number of boundaries at or below the value, as a category; -1 for null."""
 
     kind: Literal["bucketize"]
@@ -82,8 +107,23 @@ class OperatorPlugin(ColumnOperator, PluginConfig):
         """As in `ColumnOperator`."""
 
 
-OWN = (Categorical, Combined, Continuous, Bucketize, Hashed, MinMax, TimePart)
-OwnFeature = Categorical | Combined | Continuous | Bucketize | Hashed | MinMax | TimePart
+OWN = (
+    *(Categorical, Combined, Continuous, Bucketize, DifferenceLag, GroupStatistic, Hashed, MinMax),
+    *(Missing, TargetEncoding, TimePart),
+)
+OwnFeature = (
+    Categorical
+    | Combined
+    | Continuous
+    | Bucketize
+    | DifferenceLag
+    | GroupStatistic
+    | Hashed
+    | MinMax
+    | Missing
+    | TargetEncoding
+    | TimePart
+)
 AnyFeature = OwnFeature | OperatorPlugin
 FeatureConfig = Annotated[
     OwnFeature,
@@ -102,9 +142,20 @@ def needs_numbers(config: AnyFeature) -> bool:
 
 def columns_of(name: str, config: AnyFeature) -> tuple[str, ...]:
     """The source's columns that the feature of that name is made of."""
-    if isinstance(config, TimePart):
+    if isinstance(config, TimePart) or (isinstance(config, DifferenceLag) and config.of == "time"):
         return ()
+    if isinstance(config, GroupOperator):
+        return (*(config.by or (name,)), *numbers_of(name, config))
+    if isinstance(config, OneColumn):
+        return (config.column or name,)
     return (isinstance(config, Combined | Hashed) and config.columns) or (name,)
+
+
+def numbers_of(name: str, config: AnyFeature) -> tuple[str, ...]:
+    """Those of the feature's columns that must hold numbers."""
+    if isinstance(config, GroupStatistic):
+        return (config.column,) if config.column else ()
+    return columns_of(name, config) if needs_numbers(config) else ()
 
 
 def applied(name: str, config: ColumnOperator, column: pl.Series, state: Any) -> pl.Series:

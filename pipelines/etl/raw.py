@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from falconer.pipelines.data.schema import FEATURE
+from falconer.pipelines.errors import DataError
 
 OURS = ("ordinal", "user", "item", "time", "rating", "weight", "label")
 """Columns with a fixed meaning. Every other column of `Raw` is a feature, whose name stands behind
@@ -33,6 +34,15 @@ def without_idle_fraction(events: pl.DataFrame) -> pl.DataFrame:
 def feature_column(name: str) -> str:
     """The column of the feature of that name."""
     return FEATURE + name
+
+
+def event_column(events: pl.DataFrame, name: str, key: str) -> pl.Series:
+    """The feature's column of that name, or one of ours, for which `key` of a recipe asks;
+    `DataError` where there is none."""
+    for column in (feature_column(name), name):
+        if column in events.columns and (column != name or name in OURS):
+            return events[column]
+    raise DataError(f"{key}.{name}: the events have no such column; name it as features do")
 
 
 def with_features(table: pl.DataFrame) -> pl.DataFrame:

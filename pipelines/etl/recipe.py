@@ -16,6 +16,7 @@ from falconer.pipelines.etl.contract import ContractConfig
 from falconer.pipelines.etl.expectations import Expectation
 from falconer.pipelines.etl.features import TABLES, FeaturesConfig
 from falconer.pipelines.etl.logged import LoggedConfig
+from falconer.pipelines.etl.raw import OURS
 from falconer.pipelines.etl.sources import Files, Source
 from falconer.pipelines.etl.split.config import ByTime, Given, Random, SplitConfig
 from falconer.pipelines.etl.target import TargetConfig
@@ -58,10 +59,12 @@ class EtlRecipe(Config):
 
     @model_validator(mode="after")
     def _reads_its_features(self) -> EtlRecipe:
-        """Of anybody's files the columns that [features] names are read, named under [source] or
-        not. (Frozen: the fields are set as pydantic's own validators do.)"""
+        """Of anybody's files the columns that [features] and clean.keep name are read, named under
+        [source] or not. (Frozen: the fields are set as pydantic's own validators do.)"""
         if isinstance(self.source, Files):
-            source = self.source.reading(*map(self.features.columns, TABLES))
+            event, user, item = map(self.features.columns, TABLES)
+            kept = [name for name in self.clean.keep if name not in OURS]
+            source = self.source.reading([*event, *kept], user, item)
             object.__setattr__(self, "source", source)
         return self
 

@@ -274,7 +274,12 @@ def check_model(
     backend: str | None = None,
     knobs: Mapping[str, Any] | None = None,
 ) -> None:
-    """Make all checks; one `AssertionError` names every check that failed, with its reason."""
+    """Make all checks; one `AssertionError` names every check that failed, with its reason.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     check_model("popularity", pathlib.Path(folder))
+    """
     case = Case(model, folder, backend=backend, knobs=knobs)
     failures = []
     for check in CHECKS:

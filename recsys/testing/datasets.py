@@ -168,6 +168,12 @@ def checkerboard(root: Path, *, n: int = 24, repeats: int = 3, **options: Any) -
     (view novel), since it is the only one of the user's class that is left. `n` users and items,
     each like seen `repeats` times by `repeats` copies of each user row, in an order from which
     nothing follows. The features of users and items say nothing about it either.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     board = checkerboard(pathlib.Path(folder) / "board")
+    ...     board, board.train.num_rows, board.truth("test").items.values[:3]
+    (Dataset board: 72 users, 24 items, for top_n, 792, array([0, 1, 2], dtype=int32))
     """
     users = [(copy * n + u, u) for copy in range(repeats) for u in range(n)]
     rng = np.random.default_rng(0)

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from falconer.pipelines.data.dataset import Dataset
+from tests.benchmarks import unmeasured
+from tests.benchmarks.small import NO_PEER, SMALL
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -60,16 +62,16 @@ class Peer:
 @contextmanager
 def started_peer(
     data: Dataset, folder: Path, config: Mapping[str, Any], *, threads: int
-) -> Iterator[Peer]:
+) -> Iterator[Peer | unmeasured.Absent]:
     """RecBole with `data` in memory, ended with the block; what it says goes to `errors.txt`.
 
     `config` is RecBole's, with `model` and `batches` (of a round), beside `COMMON`.
     """
-    made = subprocess.run(
-        [ROOT / "scripts/peers/recbole"], stdout=subprocess.PIPE, text=True, check=True
-    )
-    python = ROOT / made.stdout.strip().splitlines()[-1]
     write_events(data, folder / "events" / "events.inter")
+    python = environment_of()
+    if python is None:
+        yield unmeasured.Absent()
+        return
     places = {"data_path": str(folder), "checkpoint_dir": str(folder / "saved")}
     (folder / "config.json").write_text(json.dumps({**COMMON, **config, **places}))
     command = [python, "-W", "ignore", HERE / "peers/recbole_training.py", folder / "config.json"]
@@ -83,6 +85,22 @@ def started_peer(
     ):
         yield Peer(process)
         process.kill()
+
+
+def environment_of() -> Path | None:
+    """The Python of RecBole's environment, made where it is not there; None where it cannot be."""
+    if SMALL:
+        return _without(NO_PEER)
+    made = subprocess.run(
+        [ROOT / "scripts/peers/recbole"], capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        return _without(f"scripts/peers/recbole failed: {made.stderr.strip()[-300:]}")
+    return Path(ROOT / made.stdout.strip().splitlines()[-1])
+
+
+def _without(reason: str) -> None:
+    unmeasured.note("RecBole", reason)
 
 
 def write_events(data: Dataset, path: Path) -> None:

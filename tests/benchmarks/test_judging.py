@@ -28,21 +28,25 @@ from falconer.recsys.metrics import METRICS
 from falconer.recsys.metrics.ranked import Ranked
 from falconer.recsys.recommending import compiled as selection
 from falconer.recsys.recommending.top_k import top_k
+from tests.benchmarks import unmeasured
+from tests.benchmarks.small import NO_PEER, SMALL, sized
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-N_USERS, N_ITEMS, DIM, K = 10_000, 20_000, 64, 100
+N_USERS, N_ITEMS, DIM, K = sized(10_000, 600), sized(20_000, 2000), 64, 100
+BLOCK = N_ITEMS // 200
+"""Items are drawn one from each of 200 blocks, so that no list has one twice."""
 CUT_OFFS = (1, 5, 10, 20, 50, 100)
-LISTS = 100_000
+LISTS, ROUNDS = sized(100_000, 600), sized(5, 1)
 
 
 def _line(name: str, n: int, job: Callable[[], Any], cores: int = 2) -> str:
     """Users a second, by the wall clock and by the processor's, best of five after a first."""
     job()
     walls, cpus = [], []
-    for _ in range(5):
+    for _ in range(ROUNDS):
         wall, cpu = time.perf_counter(), time.process_time()
         job()
         walls.append(time.perf_counter() - wall)
@@ -53,8 +57,10 @@ def _line(name: str, n: int, job: Callable[[], Any], cores: int = 2) -> str:
 def _peer(library: str, inputs: Path, cores: int = 2) -> str:
     """The same of a library in the environment that `make oracles` makes for it."""
     python = ROOT / "build" / "oracles" / library / "bin" / "python"
+    if SMALL:
+        return _not_measured(library, NO_PEER)
     if not python.exists():
-        return f"  {library}: not measured, its environment is not there (make oracles)"
+        return _not_measured(library, "its environment is not there (make oracles)")
     command = [
         str(python),
         "-W",
@@ -65,13 +71,18 @@ def _peer(library: str, inputs: Path, cores: int = 2) -> str:
     ]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
-        return f"  {library}: not measured, it failed: {found.stderr.strip().splitlines()[-1]}"
+        return _not_measured(library, f"it failed: {found.stderr.strip().splitlines()[-1]}")
     values = json.loads(found.stdout.strip().splitlines()[-1])
     n = len(np.load(inputs)["lists"])
     return (
         f"  {library:<58} {values['users_per_second']:>11,.0f}   cpu "
         f"{cores * n / values['cpu_seconds']:>11,.0f}"
     )
+
+
+def _not_measured(library: str, reason: str) -> str:
+    unmeasured.note(library, reason)
+    return f"  {library}: not measured, {reason}"
 
 
 class ByFactors:
@@ -94,8 +105,8 @@ class ByFactors:
 
 
 def _truth(rng: np.random.Generator, n: int, size: int = 10) -> Ragged:
-    items = np.argsort(rng.random((n, 200)), axis=1)[:, :size] * (N_ITEMS // 200) + rng.integers(
-        0, 100, (n, size)
+    items = np.argsort(rng.random((n, 200)), axis=1)[:, :size] * BLOCK + rng.integers(
+        0, BLOCK, (n, size)
     )
     return Ragged(
         np.arange(n + 1, dtype=np.int64) * size, np.sort(items, axis=1).ravel().astype(np.int32)
@@ -218,8 +229,8 @@ def test_from_lists_to_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str
     """Must reach: 1,000,000 users a second on arrays of numbers."""
     rng = np.random.default_rng(0)
     truth = _truth(rng, LISTS)
-    lists = np.argsort(rng.random((LISTS, 200), np.float32), axis=1)[:, :K] * (N_ITEMS // 200)
-    lists = (lists + rng.integers(0, 100, lists.shape)).astype(np.int32)
+    lists = np.argsort(rng.random((LISTS, 200), np.float32), axis=1)[:, :K] * BLOCK
+    lists = (lists + rng.integers(0, BLOCK, lists.shape)).astype(np.int32)
     few, few_truth = lists[:N_USERS], truth.slice(0, N_USERS)
     inputs = tmp_path / "inputs.npz"
     np.savez(inputs, lists=few, truth_offsets=few_truth.offsets, truth_items=few_truth.values)
@@ -266,7 +277,8 @@ def test_many_users_to_a_file_and_judged(
 ) -> None:
     """Must reach: 1.5 million users x 100,000 items under 4 GB, judged under 1.5 GB.
     FALCONER_BENCH_USERS: fewer."""
-    most, n_items = int(os.environ.get("FALCONER_BENCH_USERS", "1_500_000")), 100_000
+    usual, n_items = sized("1_500_000", "600"), sized(100_000, 2000)
+    most = int(os.environ.get("FALCONER_BENCH_USERS", usual))
     listed = [
         f"top {K} of {n_items:,} items to parquet with the source's own ids, seen items left out "
         "(limit 4,096 MB)"
@@ -274,7 +286,7 @@ def test_many_users_to_a_file_and_judged(
     judged = [
         "these lists to a report: metrics, intervals, slices, checks of the protocol (limit 1.5 GB)"
     ]
-    for n_users in (most // 30, most * 2 // 15, most):
+    for n_users in sized((most // 30, most * 2 // 15, most), (most,)):
         data, out = str(tmp_path / f"data-{n_users}"), str(tmp_path / f"out-{n_users}")
         _child("make", data, str(n_users), str(n_items))
         listed.append(_measured_line(n_users, _child("recommend", data, out, str(n_items))))

@@ -29,18 +29,19 @@ from falconer.recsys.models.ncf.on_torch.network import Ncf
 from falconer.recsys.models.ncf.on_torch.tasks import NcfTask
 from tests.benchmarks.measured import measure
 from tests.benchmarks.recbole_peer import started_peer
+from tests.benchmarks.small import recipe_of, sized
 from tests.support.datasets import write_dataset
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-BATCHES, ROUNDS = 100, 5
+BATCHES, ROUNDS = sized(100, 2), sized(5, 1)
 OURS = NcfConfig(
     dim=64,
     mlp_dim=64,
     hidden=(64, 32, 16),
-    batch_size=1024,
+    batch_size=sized(1024, 64),
     n_negatives=4,
     training=NcfTraining(epochs=1, monitor=None, patience=None, device="cpu"),
 )
@@ -64,6 +65,12 @@ RECBOLE = {
     "mlp_train": True,
     "use_pretrain": False,
 }
+
+
+LARGE = sized(
+    {"n_rows": 50_000_000, "n_users": 500_000, "n_items": 50_000},
+    {"n_rows": 2000, "n_users": 50, "n_items": 20},
+)
 
 
 def show(capsys: pytest.CaptureFixture[str], *lines: str) -> None:
@@ -115,13 +122,14 @@ class Ours:
             return fit(self.task, self.training, run).samples_per_second
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", sized([1, 2], [1]))
 def test_samples_per_second_beside_recbole(
     threads: int, data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Same data, architecture, batch, negatives and optimiser; rounds alternate, and each waits for
     the other's."""
-    data = Dataset.open(stages.etl(stages.load_recipe("ml-1m-ncf"), tmp_path / "data"))
+    recipe = stages.load_recipe(recipe_of("ml-1m-ncf", tmp_path))
+    data = Dataset.open(stages.etl(recipe, tmp_path / "data"))
     ours = Ours(data, tmp_path / "runs", threads=threads)
     with started_peer(data, tmp_path, RECBOLE, threads=threads) as peer:
         pairs = [
@@ -146,9 +154,9 @@ def test_the_papers_protocol(
     pretraining has HR@10 0.705 and NDCG@10 0.426 with 64 factors."""
     data = measure(
         "etl",
-        "ml-1m-ncf",
+        recipe_of("ml-1m-ncf", tmp_path),
         "--set",
-        "split.valid_last=false",
+        sized("split.valid_last=false", "split.valid_events=0"),
         "--out",
         str(tmp_path / "data"),
         folder=tmp_path,
@@ -191,7 +199,7 @@ def large_dataset(root: Path, *, n_rows: int, n_users: int, n_items: int) -> Pat
 def test_memory_of_an_epoch_over_50_million_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = large_dataset(tmp_path / "large", n_rows=50_000_000, n_users=500_000, n_items=50_000)
+    data = large_dataset(tmp_path / "large", **LARGE)
     command = [sys.executable, str(HERE / "peers/ncf_epoch.py"), str(data), str(tmp_path / "runs")]
     child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
     found = json.loads(child.stdout.splitlines()[-1])

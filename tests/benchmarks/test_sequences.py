@@ -45,10 +45,11 @@ from falconer.recsys.models.bert4rec.config import Bert4RecConfig
 from falconer.recsys.models.bert4rec.on_torch import Bert4Rec
 from falconer.recsys.models.sasrec.config import SasRecConfig
 from tests.benchmarks.recbole_peer import started_peer
+from tests.benchmarks.small import recipe_of, sized
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
 
-BATCHES, ROUNDS, ROWS = 10, 5, 256
+BATCHES, ROUNDS, ROWS = sized(10, 1), sized(5, 1), sized(256, 8)
 LENGTH, MASK_SHARE = 50, 0.2
 KNOBS: dict[str, Any] = {
     "dim": 64,
@@ -233,7 +234,7 @@ def share_of_products(ours: Ours, places_per_second: float, n_items: int, *, thr
     return seconds * places_per_second / places
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", sized([1, 2], [1]))
 @pytest.mark.parametrize("name", FORMS)
 def test_sequences_per_second_beside_recbole(
     name: str, threads: int, data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -241,7 +242,8 @@ def test_sequences_per_second_beside_recbole(
     """Same data, architecture, rows, batch, loss and optimiser; rounds alternate, and each waits
     for the other's."""
     form = FORMS[name]
-    data = Dataset.open(stages.etl(stages.load_recipe("ml-1m-sequences"), tmp_path / "data"))
+    recipe = stages.load_recipe(recipe_of("ml-1m-sequences", tmp_path))
+    data = Dataset.open(stages.etl(recipe, tmp_path / "data"))
     sequences = user_sequences(TrainEvents(data), data.n_users)
     as_peer = every_prefix(sequences, size=LENGTH, answer=name == "sasrec")
     own = cut(sequences, size=LENGTH + form.overlap, overlap=form.overlap, whole=True)

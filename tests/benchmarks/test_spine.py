@@ -4,13 +4,13 @@ asserted."""
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from pathlib import Path
 
 import pytest
 
 from tests.benchmarks.measured import measure
+from tests.benchmarks.small import SMALL, recipe_of, sized
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(1800)]
 
@@ -21,10 +21,9 @@ def _show(capsys: pytest.CaptureFixture[str], *lines: str) -> None:
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = measure(
-        "demo", "--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"), folder=tmp_path
-    )
-    assert Path(found.last_line).is_file()
+    arguments = ("--data", str(tmp_path / "data"), "--runs", str(tmp_path / "runs"))
+    found = measure("demo", *sized(arguments, ("--help",)), folder=tmp_path)
+    assert SMALL or Path(found.last_line).is_file()
     _show(
         capsys,
         f"demo, set-up apart: {found.seconds:.0f} s, largest process {found.peak_mb:,.0f} MB",
@@ -32,13 +31,14 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_etl_of_complete_journey(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = measure("etl", "complete-journey", "--out", str(tmp_path / "data"), folder=tmp_path)
+    recipe = recipe_of("complete-journey", tmp_path)
+    found = measure("etl", recipe, "--out", str(tmp_path / "data"), folder=tmp_path)
     where = found.output[found.output.index("where the time went") :].strip()
     _show(capsys, f"etl complete-journey: {found.seconds:.1f} s, {found.peak_mb:,.0f} MB", where)
 
 
 def test_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    seconds = [measure("--help", folder=tmp_path).seconds for _ in range(11)]
+    seconds = [measure("--help", folder=tmp_path).seconds for _ in range(sized(11, 1))]
     _show(
         capsys,
         f"falconer --help: median of 11 {statistics.median(seconds):.2f} s, worst "
@@ -46,18 +46,16 @@ def test_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
-@pytest.mark.skipif(
-    "FALCONER_DATA_MIRROR" not in os.environ, reason="needs FALCONER_DATA_MIRROR for ML-1M"
-)
-def test_leave_one_out_on_ml_1m(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    dataset = measure(
-        "etl", "ml-1m-sequences", "--out", str(tmp_path / "data"), folder=tmp_path
-    ).last_line
+def test_leave_one_out_on_ml_1m(
+    data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_of("ml-1m-sequences", tmp_path)
+    dataset = measure("etl", recipe, "--out", str(tmp_path / "data"), folder=tmp_path).last_line
     lines = [
         "ML-1M, leave one out, whole catalogue, seen items filtered (train without the validation "
         "item)"
     ]
-    for model in ("popularity", "item_knn", "ease", "als"):
+    for model in sized(("popularity", "item_knn", "ease", "als"), ("als",)):
         trained = measure(
             "train",
             f"ml-1m-sequences/{model}",

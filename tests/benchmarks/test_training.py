@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from falconer.pipelines.training.task import Task
+from tests.benchmarks.small import sized
 from tests.support.small_training import plain, train
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(600)]
 
-STEPS, ROUNDS = 1000, 5
+STEPS, ROUNDS = sized(1000, 10), sized(5, 1)
 
 
 class Same:

@@ -19,15 +19,16 @@ from falconer.recsys.backends.torch.item_sets.batches import ProfileBatches, tra
 from falconer.recsys.models.vae_cf import on_torch
 from falconer.recsys.models.vae_cf.config import VaeCfConfig, VaeCfTraining
 from tests.benchmarks.recbole_peer import started_peer
+from tests.benchmarks.small import recipe_of, sized
 
 pytestmark = [pytest.mark.benchmark_suite, pytest.mark.timeout(3600)]
 
-ROUNDS = 5
+ROUNDS = sized(5, 1)
 OURS = VaeCfConfig(
     hidden=(600,),
     dim=64,
     dropout=0.5,
-    batch_size=500,
+    batch_size=sized(500, 8),
     training=VaeCfTraining(epochs=1, monitor=None, patience=None, device="cpu"),
 )
 RECBOLE = {
@@ -97,13 +98,14 @@ def gemm_per_second(users: int, n_items: int, threads: int) -> float:
     return 2 * users * 600 * n_items / statistics.median(times)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", sized([1, 2], [1]))
 def test_users_per_second_beside_recbole(
     threads: int, data_mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Same data, architecture, batch and optimiser; rounds alternate, and each waits for the
     other's."""
-    data = Dataset.open(stages.etl(stages.load_recipe("ml-1m-ncf"), tmp_path / "data"))
+    recipe = stages.load_recipe(recipe_of("ml-1m-ncf", tmp_path))
+    data = Dataset.open(stages.etl(recipe, tmp_path / "data"))
     ours = Ours(data, tmp_path / "runs", threads=threads)
     with started_peer(data, tmp_path, RECBOLE, threads=threads) as peer:
         # RecBole's padding is a user of its own.

@@ -51,10 +51,10 @@ def blocks(markdown: str) -> Iterator[Block]:
             yield Block(match["kind"], match["text"], markdown.count("\n", 0, match.start("text")))
 
 
-def execute(path: Path, folder: Path) -> int:
-    """Execute a file's blocks in `folder`; returns their number. Raises `AssertionError` that names
-    the line."""
-    found = list(blocks(path.read_text(encoding="utf-8")))
+def execute(path: Path, folder: Path, first: int | None = None) -> int:
+    """Execute a file's blocks, or the `first` of them, in `folder`; returns their number. Raises
+    `AssertionError` that names the line."""
+    found = list(blocks(path.read_text(encoding="utf-8")))[:first]
     for block in found:
         try:
             _execute(block, folder)

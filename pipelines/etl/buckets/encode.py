@@ -33,6 +33,7 @@ from falconer.pipelines.etl.engines import Engine
 from falconer.pipelines.etl.features import Table
 from falconer.pipelines.etl.folds import FoldTables, fold_of
 from falconer.pipelines.etl.in_memory import ROWS_PER_FILE
+from falconer.pipelines.etl.looking_back import with_place
 from falconer.pipelines.etl.newcomers import UserFeatures
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.recipe import EtlRecipe
@@ -93,6 +94,7 @@ class Encoder:
         users = self.vocabularies.users.read(bucket)
         values: dict[Kind, pl.Series] = {"user": users["value"], "item": self.vocabularies.items}
         events = with_ids(spill.read(bucket), values, self.engine)
+        events = with_place(events, self.recipe.features.event)
         if "user" not in events.columns:
             return events
         # The engine's ids are places among the bucket's users.

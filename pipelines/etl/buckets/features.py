@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
 from falconer.pipelines.etl import features as plans
-from falconer.pipelines.etl.engines import Engine, encoded, together
-from falconer.pipelines.etl.features import Encoding, Statistics, Table
+from falconer.pipelines.etl.engines import Engine, encoded, fitted
+from falconer.pipelines.etl.features import Encoding, Table
+from falconer.pipelines.etl.inputs import canonical
 from falconer.pipelines.etl.operators import AnyFeature
 
 
@@ -35,9 +36,9 @@ def fit(
 ) -> Features:
     """Fit on all rows of a table, which come in pieces; they are not read where there is nothing to
     fit."""
-    statistics: Statistics | None = None
-    for piece in pieces() if wanted else ():
-        found = engine.fit(plans.canonical(piece, wanted, table), wanted)
-        statistics = found if statistics is None else together(statistics, found, wanted)
-    encodings = plans.fit(statistics or Statistics({}, {}), wanted, {})
+
+    def inputs() -> Iterator[pl.DataFrame]:
+        return (canonical(piece, wanted, table) for piece in pieces())
+
+    encodings = plans.fit(fitted(engine, wanted, inputs), wanted, {})
     return Features(engine, table, wanted, encodings)

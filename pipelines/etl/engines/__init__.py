@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,9 +16,9 @@ from falconer.pipelines.etl.features import (
     Moments,
     Statistics,
     Table,
-    canonical,
-    continued,
 )
+from falconer.pipelines.etl.inputs import canonical, continued
+from falconer.pipelines.etl.medians import asks, filled_by, with_medians
 from falconer.pipelines.etl.operators import AnyFeature, applied
 
 MODULES: Mapping[str, str] = {
@@ -84,12 +84,21 @@ class WithColumnOperators:
 
     def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
         """As in `Engine`."""
-        ours = {n: e for n, e in encodings.items() if not isinstance(e.config, ColumnOperator)}
+        ours = {
+            n: _filled(e) for n, e in encodings.items() if not isinstance(e.config, ColumnOperator)
+        }
         columns = dict(self._engine.apply(_columns(frame, ours), ours).to_dict())
         for name, encoding in encodings.items():
             if isinstance(encoding.config, ColumnOperator):
                 columns[name] = applied(name, encoding.config, frame[name], encoding.state)
         return pl.DataFrame({name: columns[name] for name in encodings})
+
+
+def _filled(encoding: Encoding) -> Encoding:
+    """With the number that stands for null, where that was learnt."""
+    if not asks(encoding.config):
+        return encoding
+    return replace(encoding, config=filled_by(encoding.config, encoding.state))
 
 
 def _columns(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
@@ -126,6 +135,22 @@ class NeutralNames:
 
 def _neutral(names: Sequence[str]) -> dict[str, str]:
     return {name: f"f{place}" for place, name in enumerate(names)}
+
+
+def fitted(
+    engine: Engine,
+    features: Mapping[str, AnyFeature],
+    pieces: Callable[[], Iterable[pl.DataFrame]],
+) -> Statistics:
+    """The statistics of all rows of train, which come in pieces as `Engine` wants them; they are
+    not read where there is nothing to fit."""
+    filled, medians = with_medians(features, pieces)
+    whole: Statistics | None = None
+    for piece in pieces() if features else ():
+        found = engine.fit(piece, filled)
+        whole = found if whole is None else together(whole, found, filled)
+    whole = whole or Statistics({}, {})
+    return replace(whole, states={**whole.states, **medians})
 
 
 def together(one: Statistics, other: Statistics, features: Mapping[str, AnyFeature]) -> Statistics:

@@ -22,7 +22,7 @@ from falconer.pipelines import parquet
 from falconer.pipelines.compat import importing_nvtabular, quiet
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import Encoding, Moments, Statistics
-from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Continuous, Counted
+from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Counted, Scaled
 from falconer.pipelines.files import scratch_folder
 
 with importing_nvtabular():
@@ -60,7 +60,7 @@ class NVTabularEngine:
     def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
         """As in `Engine`."""
         counted = [name for name, config in features.items() if isinstance(config, Counted)]
-        scaled = {n: c for n, c in features.items() if isinstance(c, Continuous) and c.normalize}
+        scaled = {n: c for n, c in features.items() if isinstance(c, Scaled) and c.normalize}
         if frame.is_empty() or not (counted or scaled):
             nothing = {
                 name: pl.DataFrame(schema={"value": frame[name].dtype, "frequency": pl.Int64})
@@ -113,7 +113,7 @@ class NVTabularEngine:
             }
 
 
-def _transformed(name: str, config: Continuous) -> Any:
+def _transformed(name: str, config: Scaled) -> Any:
     node = [name] >> ops.FillMissing(config.fill)
     if config.clip is not None:
         node = node >> ops.Clip(*config.clip)
@@ -145,7 +145,7 @@ def _node(name: str, encoding: Encoding, scratch: Path) -> Any:
     if isinstance(config, Bucketize):
         boundaries = [BELOW_ALL, *config.boundaries]
         return [name] >> ops.FillMissing(-np.inf) >> ops.Bucketize({name: boundaries})
-    if isinstance(config, Continuous):
+    if isinstance(config, Scaled):
         node = _transformed(name, config)
         return node if encoding.moments is None else node >> _normalize(name, encoding.moments)
     assert encoding.values is not None

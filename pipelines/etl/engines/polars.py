@@ -10,7 +10,7 @@ import polars as pl
 
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import Encoding, Moments, Statistics
-from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Continuous, Counted
+from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Counted, Scaled
 
 
 class PolarsEngine:
@@ -27,7 +27,7 @@ class PolarsEngine:
             moments={
                 name: _moments(_transformed(frame[name], c))
                 for name, c in features.items()
-                if isinstance(c, Continuous) and c.normalize
+                if isinstance(c, Scaled) and c.normalize
             },
         )
 
@@ -43,7 +43,7 @@ def _counts(column: pl.Series) -> pl.DataFrame:
     return counts.cast({"frequency": pl.Int64})
 
 
-def _transformed(column: pl.Series, config: Continuous) -> pl.Series:
+def _transformed(column: pl.Series, config: Scaled) -> pl.Series:
     column = column.fill_null(config.fill)
     if config.clip is not None:
         column = column.clip(*config.clip)
@@ -67,7 +67,7 @@ def _encoded(column: pl.Series, encoding: Encoding) -> pl.Series:
             config.boundaries, column.fill_null(0.0).to_numpy(), side="right"
         ).astype(np.int32)
         return pl.Series(np.where(column.is_null().to_numpy(), np.int32(-1), place))
-    if isinstance(config, Continuous):
+    if isinstance(config, Scaled):
         return _scaled(_transformed(column, config), encoding.moments).cast(pl.Float32)
     return _ids(column, encoding.values)
 

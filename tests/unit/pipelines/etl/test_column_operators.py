@@ -20,7 +20,8 @@ from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.column_operators import Hashed, MinMax, TimePart
 from falconer.pipelines.etl.columns import combined
 from falconer.pipelines.etl.engines import engine_of, together
-from falconer.pipelines.etl.features import Encoder, canonical, fit
+from falconer.pipelines.etl.features import Encoder, fit
+from falconer.pipelines.etl.inputs import canonical
 from falconer.pipelines.etl.operators import Combined
 from tests.support import shop
 from tests.unit.pipelines.etl.test_buckets import SEVEN, assert_equal

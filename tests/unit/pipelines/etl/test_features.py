@@ -17,9 +17,9 @@ from falconer.pipelines.etl.features import (
     FeaturesConfig,
     Moments,
     Statistics,
-    canonical,
     fit,
 )
+from falconer.pipelines.etl.inputs import canonical
 from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Categorical, Continuous
 from tests.support.features import prefixed
 
