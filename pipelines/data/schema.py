@@ -17,6 +17,8 @@ data/<name>/<dataset_id>/
     pairs/{valid,test}.parquet   user int32, item int32 (-1 unknown), ordinal int64 [, user_key,
                                  time int64, event features, user features as in queries]
     labels/{valid,test}.parquet  label float32; row by row beside pairs
+    logged/test.parquet          query int32 (a row of queries/test), item int32 (-1 not in the
+                                 catalogue), time int64, reward and propensity float64; by query
     users.parquet items.parquet  id int32 (0..n-1), key (the source's own id), label string, encoded
                                  features
     vocab/{user,item}.parquet    id int32, value, generation int32, frequency int64
@@ -60,6 +62,7 @@ OURS = frozenset(
 """Every column of train, queries, pairs, users and items that is no feature's."""
 
 VALID_EVENTS = "refit/valid.parquet"
+LOGGED = "logged/test.parquet"
 COLUMNS = "columns.json"
 """Of the events, train and held-out together: types, nulls, distinct values, ranges."""
 

@@ -105,6 +105,7 @@ def _appendable(recipe: EtlRecipe) -> Files:
         'task = "labels"': recipe.task != "top_n",
         "a split that is not temporal": not isinstance(split, Temporal),
         "a split with fixed boundaries": fixed,
+        "[logged]": recipe.logged is not None,
         "split.targets or split.valid_by": isinstance(split, Temporal)
         and (split.targets, split.valid_by) != ("all", "time"),
         "catalogue.min_item_users or min_user_items above 1": (

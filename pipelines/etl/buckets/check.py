@@ -10,7 +10,8 @@ import polars as pl
 
 from falconer.pipelines.etl.buckets.scatter import Pass
 from falconer.pipelines.etl.catalogue import KINDS
-from falconer.pipelines.etl.contract import Rules, check_table, counts_of, id_type, whole
+from falconer.pipelines.etl.common_ids import id_type, whole
+from falconer.pipelines.etl.contract import Rules, check_table, counts_of
 from falconer.pipelines.etl.outcome import stated_id_types
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe

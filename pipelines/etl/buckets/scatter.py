@@ -19,6 +19,7 @@ from falconer.pipelines.etl.buckets.frames import (
 )
 from falconer.pipelines.etl.catalogue import KINDS
 from falconer.pipelines.etl.columns import WIDE, form_of
+from falconer.pipelines.etl.common_ids import whole
 from falconer.pipelines.etl.contract import (
     Checked,
     ContractConfig,
@@ -27,7 +28,6 @@ from falconer.pipelines.etl.contract import (
     check_table,
     counts_of,
     refusal,
-    whole,
 )
 from falconer.pipelines.etl.expectations import expect
 from falconer.pipelines.etl.needs import Buckets

@@ -85,7 +85,7 @@ class WithColumnOperators:
     def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
         """As in `Engine`."""
         ours = {
-            n: _filled(e) for n, e in encodings.items() if not isinstance(e.config, ColumnOperator)
+            n: filled(e) for n, e in encodings.items() if not isinstance(e.config, ColumnOperator)
         }
         columns = dict(self._engine.apply(_columns(frame, ours), ours).to_dict())
         for name, encoding in encodings.items():
@@ -94,7 +94,7 @@ class WithColumnOperators:
         return pl.DataFrame({name: columns[name] for name in encodings})
 
 
-def _filled(encoding: Encoding) -> Encoding:
+def filled(encoding: Encoding) -> Encoding:
     """With the number that stands for null, where that was learnt."""
     if not asks(encoding.config):
         return encoding
