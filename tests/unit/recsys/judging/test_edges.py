@@ -1,4 +1,4 @@
-"""Edges of settings, of runs' labels, of predictions and of parts of the rows, with known answers."""
+"""Edges of settings, runs' labels, predictions and parts of the rows, with known answers."""
 
 from __future__ import annotations
 
