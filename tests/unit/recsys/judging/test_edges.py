@@ -44,11 +44,12 @@ KNOWN: dict[str, tuple[type[Any], str, list[Any], list[Any]]] = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_setting_s_first_and_last_value_is_taken_and_the_next_one_refused(name: str) -> None:
     kind, key, taken, refused = KNOWN[name]
+    others = {"k": [5]} if kind is EvaluationConfig else {}
     for value in taken:
-        assert parse(kind, {key: value}, "settings")
+        assert parse(kind, {**others, key: value}, "settings")
     for value in refused:
         with pytest.raises(ConfigError, match=key):
-            parse(kind, {key: value}, "settings")
+            parse(kind, {**others, key: value}, "settings")
 
 
 def test_chosen_metrics_stand_in_the_order_of_the_table_and_other_peoples_behind() -> None:
