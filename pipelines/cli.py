@@ -124,3 +124,19 @@ def export_schema(
     from falconer.pipelines.data.merlin_schema import write_schema
 
     say_written(write_schema(dataset, out))
+
+
+@app.command("export-workflow")
+def export_workflow(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="From `falconer etl`.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder to write.")],
+) -> None:
+    """Write a dataset's encodings as workflows of plain NVTabular, with a Merlin schema.
+
+    Example: falconer export-workflow data/ml-1m/1f2e3d4c5b6a7988 ml-1m-workflow
+    """
+    from falconer.pipelines import stages
+    from falconer.pipelines.console import say_written
+
+    stages.export_workflow(dataset, out)
+    say_written(out)

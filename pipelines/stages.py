@@ -16,6 +16,7 @@ from falconer.pipelines.etl.recipe import EtlRecipe, load_recipe, recipe_names
 from falconer.pipelines.etl.sources import OWN as SOURCES
 from falconer.pipelines.etl.split.config import OWN as PROTOCOLS
 from falconer.pipelines.etl.split.config import Temporal
+from falconer.pipelines.etl.workflow import export_workflow
 from falconer.pipelines.plugin_configs import names_of
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "append_since",
     "etl",
     "everybody",
+    "export_workflow",
     "extract",
     "load_recipe",
     "profile",

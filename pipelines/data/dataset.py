@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from falconer.pipelines import files, parquet
-from falconer.pipelines.data.queries import Pairs, Queries, Ragged, Truth
+from falconer.pipelines.data.queries import Logged, Pairs, Queries, Ragged, Truth
 from falconer.pipelines.data.schema import (
     FORMAT_VERSION,
     FORMER_TASK,
+    LOGGED,
     DatasetCard,
     Feature,
     Fold,
@@ -185,6 +186,16 @@ class Dataset:
         with pq.ParquetFile(self._fold_file("truth", fold)) as file:
             for batch in file.iter_batches(batch_size=size, use_threads=False):
                 yield _truth_of(pa.Table.from_batches([batch]))
+
+    def logged(self, fold: Fold) -> Logged | None:
+        """What another recommender showed in the fold's window; None where that was not logged."""
+        if fold != "test" or LOGGED not in self.card.content:
+            return None
+        table = self.table(LOGGED)
+        query, *others = (
+            table.column(name).to_numpy() for name in ("query", "item", "reward", "propensity")
+        )
+        return Logged(query.astype(np.int64), *others)
 
     def pairs(self, fold: Fold) -> Pairs:
         """The fold's rows of the task `labels`, a query each (see `Pairs`); -1 where a source has

@@ -164,6 +164,30 @@ class Pairs:
 
 
 @dataclass(frozen=True)
+class Logged:
+    """R rows of what another recommender showed, by ascending query.
+
+    query       int64[R]    the row of the fold's queries whose user was asked
+    item        int32[R]    what was shown, -1 = not in the catalogue
+    reward      float64[R]  what came of it, such as 1 for a click
+    propensity  float64[R]  with which probability it was chosen, above 0 and at most 1
+    """
+
+    query: Int64
+    item: Int32
+    reward: NDArray[np.float64]
+    propensity: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+    def slice(self, start: int, stop: int) -> Logged:
+        """Rows `start` to `stop`."""
+        rows = slice(start, stop)
+        return Logged(self.query[rows], self.item[rows], self.reward[rows], self.propensity[rows])
+
+
+@dataclass(frozen=True)
 class Truth:
     """What happened after each query was asked: known to evaluation only.
 

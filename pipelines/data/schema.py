@@ -17,10 +17,13 @@ data/<name>/<dataset_id>/
     pairs/{valid,test}.parquet   user int32, item int32 (-1 unknown), ordinal int64 [, user_key,
                                  time int64, event features, user features as in queries]
     labels/{valid,test}.parquet  label float32; row by row beside pairs
+    logged/test.parquet          query int32 (a row of queries/test), item int32 (-1 not in the
+                                 catalogue), time int64, reward and propensity float64; by query
     users.parquet items.parquet  id int32 (0..n-1), key (the source's own id), label string, encoded
                                  features
     vocab/{user,item}.parquet    id int32, value, generation int32, frequency int64
-    encoder/                     encoder.json, vocab-<feature>.parquet: the fitted statistics
+    encoder/                     encoder.json, vocab-<feature>.parquet, table-<feature>.parquet: the
+                                 fitted statistics
     events/{train,valid,test}.parquet  hash uint64: a sample of the part's events (`overlap`)
     columns.json                 what the columns of the events hold, after cleaning
     append/                      where days can be appended: `held.parquet`, `state.json`
@@ -59,6 +62,7 @@ OURS = frozenset(
 """Every column of train, queries, pairs, users and items that is no feature's."""
 
 VALID_EVENTS = "refit/valid.parquet"
+LOGGED = "logged/test.parquet"
 COLUMNS = "columns.json"
 """Of the events, train and held-out together: types, nulls, distinct values, ranges."""
 
@@ -88,8 +92,16 @@ def name_of(column: str) -> str:
 def vocabulary_file(name: str) -> str:
     """The file of a feature's categories: its name has the feature's where any file system would
     take that, else a hash of it."""
-    plain = PLAIN_NAME.fullmatch(name) is not None
-    return f"encoder/vocab-{name if plain else f'name.{identity_of(name)}'}.parquet"
+    return f"encoder/vocab-{_file_name(name)}.parquet"
+
+
+def table_file(name: str) -> str:
+    """The file of what a feature's operator learnt of groups."""
+    return f"encoder/table-{_file_name(name)}.parquet"
+
+
+def _file_name(name: str) -> str:
+    return name if PLAIN_NAME.fullmatch(name) is not None else f"name.{identity_of(name)}"
 
 
 class IdSpace(Config):

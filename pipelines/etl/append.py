@@ -19,7 +19,7 @@ from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.held import Days, Held
 from falconer.pipelines.etl.identity import canonical_recipe
-from falconer.pipelines.etl.operators import Counted
+from falconer.pipelines.etl.operators import Counted, DifferenceLag
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.sources.files import day_of
@@ -95,10 +95,17 @@ def _appendable(recipe: EtlRecipe) -> Files:
     rare = [
         name for name, one in features.items() if isinstance(one, Counted) and one.min_count > 1
     ]
+    lags = [name for name, one in features.items() if isinstance(one, DifferenceLag)]
+    if lags:
+        raise ConfigError(
+            f"--append cannot be had with features of kind difference_lag ({', '.join(lags)}): "
+            f"they look back at train events that are written; {IN_FULL}"
+        )
     refusals = {
         'task = "labels"': recipe.task != "top_n",
         "a split that is not temporal": not isinstance(split, Temporal),
         "a split with fixed boundaries": fixed,
+        "[logged]": recipe.logged is not None,
         "split.targets or split.valid_by": isinstance(split, Temporal)
         and (split.targets, split.valid_by) != ("all", "time"),
         "catalogue.min_item_users or min_user_items above 1": (

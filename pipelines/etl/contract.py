@@ -27,11 +27,15 @@ from falconer.pipelines.etl.columns import (
     numbers,
     plain,
     text,
+    true,
 )
+from falconer.pipelines.etl.common_ids import with_common_ids
 from falconer.pipelines.etl.raw import FRACTION, Raw
 from falconer.pipelines.etl.times import times
 
 LONGEST_SHOWN = 80
+KEYS = {"users": "user", "items": "item"}
+"""Of the tables with one row each."""
 REQUIRED_NUMBERS = ("rating", "weight", "label")
 """Of events."""
 
@@ -111,7 +115,7 @@ def check(
         time_unit="s",
         malformed={},
     )
-    checked = _with_common_ids(checked, id_types or {})
+    checked = with_common_ids(checked, id_types or {})
     checked = replace(checked, notes=(*raw.notes, *_look_alike_notes(checked)))
     counts = {
         key: count for name, part in checks.items() for key, count in counts_of(name, part).items()
@@ -144,12 +148,13 @@ def _reasons(rejected: pl.DataFrame) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Rules:
-    """Columns of one table that must be a number, may be null but else must be one, and must be 0
-    or 1."""
+    """Columns of one table that must be a number, may be null but else must be one, must be 0 or 1,
+    and must be a chance that something had."""
 
     required: Collection[str]
-    numeric: Collection[str]
-    binary: Collection[str]
+    numeric: Collection[str] = ()
+    binary: Collection[str] = ()
+    chances: Collection[str] = ()
 
 
 def check_table(
@@ -164,8 +169,8 @@ def check_table(
     malformed = raw.malformed.get(name)
     n_read = frame.height + (0 if malformed is None else malformed.height)
     n_faulty = n_read - frame.height + int((code > 0).sum())
-    if name != "events":
-        key = converted[{"users": "user", "items": "item"}[name]]
+    if name in KEYS:
+        key = converted[KEYS[name]]
         faults.append(_repeated(name, key, code, config.repeated_keys))
         code = _first_fault(faults, frame.height)
     rejected = _rejected_rows(frame, code, faults, malformed)
@@ -217,6 +222,8 @@ def _convert(
         faults.extend(column.faults)
         if series.name in rules.binary:
             faults.append(_not_binary(column.values))
+        if series.name in rules.chances:
+            faults += _no_chance(column.values)
     return pl.DataFrame(columns), faults
 
 
@@ -225,6 +232,14 @@ def _not_binary(values: pl.Series) -> Fault:
     return Fault(
         f"{values.name} is neither 0 nor 1", ~values.is_in([0.0, 1.0]).fill_null(value=True), advice
     )
+
+
+def _no_chance(values: pl.Series) -> list[Fault]:
+    advice = "write the probability with which the row's item was chosen, above 0 and at most 1"
+    return [
+        Fault(f"{values.name} is 0 or less", true(values <= 0), advice),
+        Fault(f"{values.name} is above 1", true(values > 1), advice),
+    ]
 
 
 def _first_fault(faults: Sequence[Fault], height: int) -> pl.Series:
@@ -303,7 +318,7 @@ def _short(value: object) -> str:
 def _place(name: str, row: int, raw: Raw) -> str:
     """File and row where the source has files, else the row alone."""
     first = 0
-    for file, height in raw.files if name == "events" else ():
+    for file, height in () if name in KEYS else raw.files:
         if row < first + height:
             return f"in {file}, row {row - first} (counted from 0)"
         first += height
@@ -347,50 +362,3 @@ def look_alike_note(kind: str, n: int, pair: Sequence[str]) -> Iterator[str]:
             f"leading zeros or Unicode form, for example {pair[0]!r} and {pair[1]!r}; they "
             "are different here."
         )
-
-
-def _with_common_ids(raw: Raw, wanted: Mapping[str, pl.DataType]) -> Raw:
-    """The same type for one kind of id in all tables, so that they can be joined."""
-    for kind in ("user", "item"):
-        raw = _with_common_id(raw, kind, wanted.get(kind))
-    return raw
-
-
-def _with_common_id(raw: Raw, kind: str, wanted: pl.DataType | None) -> Raw:
-    dtype = id_type(kind, wanted, all_whole=all(whole(column) for column in _ids(raw, kind)))
-    tables = {
-        name: frame.with_columns(pl.col(kind).cast(dtype))
-        for name in ("events", "users", "items", "candidates")
-        if (frame := getattr(raw, name)) is not None and kind in frame.columns
-    }
-    if kind == "item" and "candidates" in tables:
-        tables["candidates"] = tables["candidates"].with_columns(
-            pl.col("candidates").cast(pl.List(dtype))
-        )
-    return replace(raw, **tables)
-
-
-def id_type(kind: str, wanted: pl.DataType | None, *, all_whole: bool) -> pl.DataType:
-    """The type of one kind of id; `DataError` where whole numbers are wanted and some are text."""
-    if wanted == pl.Int64 and not all_whole:
-        raise DataError(
-            f"{kind} ids are wanted as whole numbers, by source.types or the dataset that this one "
-            "extends, and some are text; mend them, or open a new lineage with text ids"
-        )
-    return pl.Int64() if all_whole and wanted != pl.String else pl.String()
-
-
-def _ids(raw: Raw, kind: str) -> Iterator[pl.Series]:
-    frames = (raw.events, raw.users, raw.items, raw.candidates)
-    yield from (frame[kind] for frame in frames if frame is not None and kind in frame.columns)
-    if kind == "item" and raw.candidates is not None:
-        yield raw.candidates["candidates"].explode()
-
-
-def whole(column: pl.Series) -> bool:
-    """Whether each value is a whole number, or text that a whole number would be written as ("7",
-    never "007")."""
-    if column.dtype != pl.String:
-        return True
-    values = column.cast(pl.Int64, strict=False)
-    return values.null_count() == 0 and bool((values.cast(pl.String) == column).all())

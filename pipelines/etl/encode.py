@@ -15,6 +15,8 @@ from falconer.pipelines.etl.engines import Engine, encoded, fitted
 from falconer.pipelines.etl.features import Encoder, Encoding
 from falconer.pipelines.etl.folds import FoldTables, fold_of
 from falconer.pipelines.etl.inputs import canonical, continued
+from falconer.pipelines.etl.logged import rows_of as logged_rows
+from falconer.pipelines.etl.looking_back import with_place
 from falconer.pipelines.etl.newcomers import UserFeatures
 from falconer.pipelines.etl.operators import AnyFeature, Categorical
 from falconer.pipelines.etl.raw import Raw
@@ -58,6 +60,8 @@ class Encoded:
     rows: Mapping[Fold, RowTables]
     valid: pl.DataFrame | None
     """The validation events of known users and items, as train has them; None without any."""
+    logged: pl.DataFrame | None = None
+    """As the schema has it; None where nothing was logged."""
 
 
 def encode(
@@ -79,6 +83,8 @@ def encode(
     with watch("encode"):
         values = {kind: catalogue.of(kind).values for kind in KINDS}
         events = with_ids(divided.events, values, engine)
+        logged = None if raw.logged is None else with_ids(raw.logged, values, engine)
+        events = with_place(events, recipe.features.event)
     train = events.filter(pl.col("part") == int(Part.TRAIN))
     if recipe.task == "top_n":
         train = train.filter(*(pl.col(name) >= 0 for name in IDS.values()))
@@ -101,16 +107,19 @@ def encode(
         users = UserFeatures(
             written["user"], raw.users, engine, recipe.features.user, encodings["user"]
         )
+        earlier = _whole(events, parent)
+        folds = {} if of_labels else _folds(earlier, divided, raw, catalogue, users, logged)
         return Encoded(
             with_lineage(catalogue, Encoder(encodings), parent),
             Encoder(encodings),
             beside(train_columns(train, recipe), columns["event"]),
             written,
-            {} if of_labels else _folds(_whole(events, parent), divided, raw, catalogue, users),
+            folds,
             _rows(events, divided, recipe, raw, engine, encodings["event"], users)
             if of_labels
             else {},
             _valid(events, recipe, engine, encodings["event"]),
+            None if logged is None else logged_rows(logged, folds["test"].keys),
         )
 
 
@@ -227,14 +236,23 @@ def _whole(events: pl.DataFrame, parent: Parent | None) -> pl.DataFrame:
 
 
 def _folds(
-    events: pl.DataFrame, divided: Split, raw: Raw, catalogue: Catalogue, users: UserFeatures
+    events: pl.DataFrame,
+    divided: Split,
+    raw: Raw,
+    catalogue: Catalogue,
+    users: UserFeatures,
+    logged: pl.DataFrame | None,
 ) -> dict[Fold, FoldTables]:
     """The folds' queries and truth; given candidates are for the test fold of a protocol that ranks
-    among them."""
+    among them, and those who were shown something are asked about there too."""
     given = raw.candidates if divided.card.sampled else None
     folds = {
         fold: fold_of(
-            events, rule, candidates=given if fold == "test" else None, items=catalogue.items.values
+            events,
+            rule,
+            candidates=given if fold == "test" else None,
+            items=catalogue.items.values,
+            others=logged if fold == "test" else None,
         )
         for fold, rule in divided.folds.items()
     }

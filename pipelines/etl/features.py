@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
+import polars.selectors as cs
 from pydantic import (
     Field,
     TypeAdapter,
@@ -23,13 +24,15 @@ from pydantic import (
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset, write_table
-from falconer.pipelines.data.schema import Feature, vocabulary_file
+from falconer.pipelines.data.schema import Feature, table_file, vocabulary_file
 from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.etl.column_operators import ColumnOperator, TimePart
+from falconer.pipelines.etl.grouped_operators import GroupOperator, TargetEncoding
 from falconer.pipelines.etl.operators import (
     AnyFeature,
     Bucketize,
     Counted,
+    DifferenceLag,
     FeatureConfig,
     columns_of,
     numbers_of,
@@ -72,9 +75,12 @@ class FeaturesConfig(Config):
             raise ValueError(
                 f"in more than one table: {', '.join(twice)}; rename the columns in the source"
             )
-        timed = [n for t, n, c in self.each() if isinstance(c, TimePart) and t != "event"]
+        of_events = TimePart | DifferenceLag | TargetEncoding
+        timed = [n for t, n, c in self.each() if isinstance(c, of_events) and t != "event"]
         if timed:
-            raise ValueError(f"{timed[0]}: only events have a time; put it under [features.event]")
+            raise ValueError(
+                f"{timed[0]}: only events have a time and a label; put it under [features.event]"
+            )
         return self
 
     def each(self) -> Iterator[tuple[Table, str, AnyFeature]]:
@@ -125,7 +131,7 @@ class Moments:
 @dataclass(frozen=True)
 class Statistics:
     """What an engine counts: `counts` name -> frame of `value` and `frequency` int64 in any order,
-    and `moments`; `states` are what other packages' operators learnt."""
+    and `moments`; `states` are what operators of columns and of groups learnt, and medians."""
 
     counts: Mapping[str, pl.DataFrame]
     moments: Mapping[str, Moments]
@@ -141,7 +147,7 @@ class Encoding:
     values: pl.Series | None = None
     moments: Moments | None = None
     state: Any = None
-    """What another package's operator learnt."""
+    """What an operator of columns or of groups learnt, or the median that stands for null."""
     ancestry: tuple[str, ...] = ()
     """The hashes of the encodings that this one continues."""
 
@@ -159,7 +165,9 @@ class Encoding:
         return self.ancestry if self.ancestry[-1:] == (own,) else (*self.ancestry, own)
 
     def learnt(self) -> dict[str, Any]:
-        """The state, where there is one: what has none keeps the identity that it had."""
+        """The state, of a table a hash of it; none where nothing was learnt."""
+        if isinstance(self.state, pl.DataFrame):
+            return {"state": _rounded_hash(self.state)}
         return {} if self.state is None else {"state": self.state}
 
     @property
@@ -170,6 +178,12 @@ class Encoding:
         if isinstance(self.config, Bucketize):
             return len(self.config.boundaries) + 1
         return None if self.values is None else len(self.values)
+
+
+def _rounded_hash(table: pl.DataFrame) -> str:
+    """Of numbers to six digits, which all engines agree on."""
+    rounded = table.with_columns(cs.float().round_sig_figs(6))
+    return identity_of({name: column.to_list() for name, column in rounded.to_dict().items()})
 
 
 @dataclass(frozen=True)
@@ -199,7 +213,7 @@ class Encoder:
                 f"{table}.{name}": [
                     encoding.config.model_dump(mode="json"),
                     None if encoding.values is None else encoding.values.to_list(),
-                    *([] if encoding.state is None else [encoding.state]),
+                    *encoding.learnt().values(),
                 ]
                 for table, encodings in self.encodings.items()
                 for name, encoding in encodings.items()
@@ -207,7 +221,8 @@ class Encoder:
         )
 
     def save(self, root: Path) -> None:
-        """Write `encoder/encoder.json` and `encoder/vocab-<feature>.parquet` below `root`."""
+        """Write `encoder/encoder.json`, `encoder/vocab-<feature>.parquet` and, of what is a table,
+        `encoder/table-<feature>.parquet` below `root`."""
         described: dict[str, dict[str, Any]] = {table: {} for table in self.encodings}
         for table, encodings in self.encodings.items():
             for name, encoding in encodings.items():
@@ -216,6 +231,9 @@ class Encoder:
                     "moments": vars(encoding.moments) if encoding.moments else None,
                     **encoding.learnt(),
                 }
+                if isinstance(encoding.state, pl.DataFrame):
+                    learnt = encoding.state.to_arrow(compat_level=pl.CompatLevel.oldest())
+                    write_table(root, table_file(name), learnt)
                 if encoding.values is not None:
                     vocabulary = pl.DataFrame({"value": encoding.values}).with_row_index("id")
                     write_table(
@@ -255,7 +273,9 @@ def _encoding_of(data: Dataset, name: str, described: Mapping[str, Any]) -> Enco
         config,
         values,
         Moments(**described["moments"]) if described["moments"] else None,
-        described.get("state"),
+        pl.DataFrame(data.table(table_file(name)))
+        if isinstance(config, GroupOperator)
+        else described.get("state"),
         ancestry,
     )
 

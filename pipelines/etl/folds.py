@@ -32,18 +32,21 @@ def fold_of(
     *,
     candidates: pl.DataFrame | None = None,
     items: pl.Series,
+    others: pl.DataFrame | None = None,
 ) -> FoldTables:
-    """One query for each user with an event in the rule's truth part, in the catalogue or not.
+    """One query for each user with an event in the rule's truth part, in the catalogue or not, and
+    for the `others` (`user`, `user_id`), of whom nothing is relevant.
 
     `events` are in order, with `user`, `item`, `part`, and the encoded `user_id`, `item_id` (-1 =
     outside the vocabulary). `candidates` holds `user` and the list `candidates`; `items` the
     catalogue's values by id.
     """
     relevant = events.filter(pl.col("part") == rule.truth)
-    asked = (
-        relevant.group_by("user").agg(pl.col("user_id").first(), *_first_time(events)).sort("user")
-    )
-    asked = asked.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    asked = relevant.group_by("user").agg(pl.col("user_id").first(), *_first_time(events))
+    if others is not None:
+        new = others.select("user", "user_id").unique("user").join(asked, on="user", how="anti")
+        asked = pl.concat([asked, new], how="diagonal")
+    asked = asked.sort("user").with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
     rows = asked.select("user", "row")
     history = events.filter(
         pl.col("part").is_in([int(part) for part in rule.history]), pl.col("item_id") != OUTSIDE

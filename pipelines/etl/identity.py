@@ -30,13 +30,13 @@ class Sources:
 
     def __init__(self, recipe: EtlRecipe) -> None:
         self._recipe = recipe
-        self._signatures = _signatures(recipe.source.files())
-        self.checksums = [sha256_of(path) for path in recipe.source.files().values()]
+        self._signatures = _signatures(recipe.files())
+        self.checksums = [sha256_of(path) for path in recipe.files().values()]
         """In the order in which they are read."""
 
     def refuse_change(self) -> None:
         """Raise `SourceChangedError` where a file came, went or changed since."""
-        now = _signatures(self._recipe.source.files())
+        now = _signatures(self._recipe.files())
         changed = sorted(
             name
             for name in {*self._signatures, *now}
@@ -51,8 +51,9 @@ class Sources:
     def days(self, partition: str) -> Days:
         """The event files by the day whose folder they are in."""
         days: Days = {}
+        events = self._recipe.source.files()
         for path, checksum in zip(self._signatures, self.checksums, strict=True):
-            if (found := day_of(path, partition)) is not None:
+            if path in events and (found := day_of(path, partition)) is not None:
                 size = self._signatures[path][1]
                 days.setdefault(found[0], {})[found[1]] = [size, checksum]
         return days
@@ -79,7 +80,8 @@ def _signatures(files: Mapping[str, Path]) -> dict[str, Signature]:
 def canonical_recipe(recipe: EtlRecipe, parent: str | None) -> dict[str, Any]:
     """The whole recipe, all defaults frozen in, without paths: what was read is told by checksums,
     and what is extended by its dataset_id."""
-    values = _without_paths(recipe.model_dump(mode="json", exclude={"memory_limit"}))
+    absent = {"logged"} if recipe.logged is None else set[str]()
+    values = _without_paths(recipe.model_dump(mode="json", exclude={"memory_limit", *absent}))
     if isinstance(recipe.source, Files) and recipe.source.parts is not None:
         files = {part: len(paths) for part, paths in recipe.source.part_paths().items()}
         values["source"]["parts"] = files
@@ -91,7 +93,8 @@ def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
     for table in ("users", "items"):
         if source.get(table):
             source[table] = {k: v for k, v in source[table].items() if k not in PATHS}
-    return {**values, "source": source}
+    logged = {k: v for k, v in values.get("logged", {}).items() if k not in PATHS}
+    return {**values, "source": source, **({"logged": logged} if logged else {})}
 
 
 PATHS = ("events", "path")

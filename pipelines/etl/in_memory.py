@@ -14,7 +14,7 @@ import pyarrow as pa
 from falconer.pipelines.console import say
 from falconer.pipelines.data import overlap
 from falconer.pipelines.data.dataset import write_pairs, write_queries, write_table
-from falconer.pipelines.data.schema import COLUMNS, VALID_EVENTS, Fold
+from falconer.pipelines.data.schema import COLUMNS, LOGGED, VALID_EVENTS, Fold
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl import held as kept
 from falconer.pipelines.etl.catalogue import KINDS, keep_frequent
@@ -27,6 +27,7 @@ from falconer.pipelines.etl.expectations import expect
 from falconer.pipelines.etl.folds import FoldTables
 from falconer.pipelines.etl.held import Held
 from falconer.pipelines.etl.identity import Sources
+from falconer.pipelines.etl.logged import with_logged
 from falconer.pipelines.etl.outcome import (
     RARE,
     Outcome,
@@ -80,6 +81,12 @@ def fill(
         )
     say_counts("split", {part: n for part, n in divided.counts.items() if n})
     say(f"{'':<7} {divided.card.description}")
+    if recipe.logged is not None:
+        with watch("logged rows"):
+            rule = divided.folds["test"]
+            checked, found = with_logged(checked, recipe.logged, recipe.contract, rule)
+        say_counts("logged", found)
+        counts |= found
     selection = tuple(say_selection(divided.card.views, parent.views if parent else ()))
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
     counts |= _counts_of(divided, encoded, held)
@@ -220,6 +227,8 @@ def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> Non
         )
     for fold, part in encoded.rows.items():
         write_pairs(root, fold, _arrow(part.pairs), part.labels)
+    if encoded.logged is not None:
+        write_table(root, LOGGED, _arrow(encoded.logged))
     for name, rejected in checked.rejected.items():
         write_table(root, f"rejected/{name}.parquet", _arrow(rejected))
     encoded.encoder.save(root)

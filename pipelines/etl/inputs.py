@@ -12,8 +12,15 @@ from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.column_operators import TimePart
 from falconer.pipelines.etl.columns import categories, combined, like
 from falconer.pipelines.etl.features import Encoding
-from falconer.pipelines.etl.operators import AnyFeature, columns_of, needs_numbers
-from falconer.pipelines.etl.raw import feature_column
+from falconer.pipelines.etl.grouped_operators import GroupStatistic, TargetEncoding
+from falconer.pipelines.etl.looking_back import FOLD_HASH, lag_column
+from falconer.pipelines.etl.operators import (
+    AnyFeature,
+    DifferenceLag,
+    columns_of,
+    needs_numbers,
+)
+from falconer.pipelines.etl.raw import event_column, feature_column
 
 
 def canonical(frame: pl.DataFrame, features: Mapping[str, AnyFeature], table: str) -> pl.DataFrame:
@@ -40,8 +47,29 @@ def _input(frame: pl.DataFrame, name: str, config: AnyFeature) -> pl.Series:
         if "time" not in frame.columns:
             raise DataError(f"features.event.{name}: the events have no time; set columns.time")
         return frame["time"]
+    if isinstance(config, DifferenceLag):
+        return _finite(frame[lag_column(name)])
+    if isinstance(config, TargetEncoding | GroupStatistic):
+        return _of_groups(frame, name, config)
     columns = [frame[feature_column(column)] for column in columns_of(name, config)]
     return _canonical(columns[0], config) if len(columns) == 1 else combined(columns)
+
+
+def _of_groups(
+    frame: pl.DataFrame, name: str, config: TargetEncoding | GroupStatistic
+) -> pl.Series:
+    """Structs of `key` and `value`, and of `fold` for target encoding."""
+    key = combined([frame[feature_column(column)] for column in config.by or (name,)])
+    if isinstance(config, TargetEncoding):
+        fold = (frame[FOLD_HASH] % config.folds).cast(pl.Int64)
+        value = event_column(frame, config.target, f"features.event.{name}.target")
+        columns = {"key": key, "value": _finite(value), "fold": fold}
+    else:
+        value = pl.repeat(None, len(frame), dtype=pl.Float64, eager=True)
+        if config.column is not None:
+            value = _finite(frame[feature_column(config.column)])
+        columns = {"key": key, "value": value}
+    return pl.DataFrame(columns).to_struct(name)
 
 
 def continued(frame: pl.DataFrame, known: Mapping[str, Encoding]) -> pl.DataFrame:
@@ -70,5 +98,9 @@ def _continued(name: str, column: pl.Series, known: Encoding | None) -> pl.Serie
 def _canonical(column: pl.Series, config: AnyFeature) -> pl.Series:
     if not needs_numbers(config):
         return categories(column)
+    return _finite(column)
+
+
+def _finite(column: pl.Series) -> pl.Series:
     number = column.cast(pl.Float64)
     return number.set(~number.is_finite().fill_null(value=True), None)

@@ -144,6 +144,7 @@ def not_in_buckets(recipe: EtlRecipe) -> list[str]:
         ),
         f"features of other packages ({', '.join(others)})": others,
         "extends": recipe.extends is not None,
+        "[logged]": recipe.logged is not None,
         f"expect.unique or a share of nulls ({', '.join(shares)})": shares,
     }
     return [name for name, holds in reasons.items() if holds]

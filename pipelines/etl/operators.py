@@ -1,5 +1,6 @@
 """Feature operators: how columns become a feature. Of ours the engines compute Categorical,
-Combined, Continuous and Bucketize, and Polars the others (`column_operators`); another package
+Combined, Continuous, DifferenceLag and Bucketize, and Polars the others (`column_operators`,
+`grouped_operators`); another package
 brings one by an entry point of the group "falconer.operators", or as
 `kind = "mypackage.toy:OPERATOR"` in a table of [features]."""
 
@@ -22,6 +23,7 @@ from falconer.pipelines.etl.column_operators import (
     OneColumn,
     TimePart,
 )
+from falconer.pipelines.etl.grouped_operators import GroupOperator, GroupStatistic, TargetEncoding
 from falconer.pipelines.plugin_configs import PluginConfig, open_to
 
 
@@ -74,6 +76,15 @@ class Continuous(Scaled):
     kind: Literal["continuous"]
 
 
+class DifferenceLag(Scaled):
+    """The column's value, or the event's time in seconds, less that of the same user's event
+    `shift` before it in time; then as `Scaled`, null where there is none."""
+
+    kind: Literal["difference_lag"]
+    of: Literal["value", "time"] = "value"
+    shift: int = Field(default=1, ge=1)
+
+
 class Bucketize(OneColumn):
     """The number of boundaries at or below the value, as a category; -1 for null."""
 
@@ -96,8 +107,23 @@ class OperatorPlugin(ColumnOperator, PluginConfig):
         """As in `ColumnOperator`."""
 
 
-OWN = (Categorical, Combined, Continuous, Bucketize, Hashed, MinMax, Missing, TimePart)
-OwnFeature = Categorical | Combined | Continuous | Bucketize | Hashed | MinMax | Missing | TimePart
+OWN = (
+    *(Categorical, Combined, Continuous, Bucketize, DifferenceLag, GroupStatistic, Hashed, MinMax),
+    *(Missing, TargetEncoding, TimePart),
+)
+OwnFeature = (
+    Categorical
+    | Combined
+    | Continuous
+    | Bucketize
+    | DifferenceLag
+    | GroupStatistic
+    | Hashed
+    | MinMax
+    | Missing
+    | TargetEncoding
+    | TimePart
+)
 AnyFeature = OwnFeature | OperatorPlugin
 FeatureConfig = Annotated[
     OwnFeature,
@@ -114,18 +140,22 @@ def needs_numbers(config: AnyFeature) -> bool:
     return not isinstance(config, Counted)
 
 
-def numbers_of(name: str, config: AnyFeature) -> tuple[str, ...]:
-    """Those of the feature's columns that must hold numbers."""
-    return columns_of(name, config) if needs_numbers(config) else ()
-
-
 def columns_of(name: str, config: AnyFeature) -> tuple[str, ...]:
     """The source's columns that the feature of that name is made of."""
-    if isinstance(config, TimePart):
+    if isinstance(config, TimePart) or (isinstance(config, DifferenceLag) and config.of == "time"):
         return ()
+    if isinstance(config, GroupOperator):
+        return (*(config.by or (name,)), *numbers_of(name, config))
     if isinstance(config, OneColumn):
         return (config.column or name,)
     return (isinstance(config, Combined | Hashed) and config.columns) or (name,)
+
+
+def numbers_of(name: str, config: AnyFeature) -> tuple[str, ...]:
+    """Those of the feature's columns that must hold numbers."""
+    if isinstance(config, GroupStatistic):
+        return (config.column,) if config.column else ()
+    return columns_of(name, config) if needs_numbers(config) else ()
 
 
 def applied(name: str, config: ColumnOperator, column: pl.Series, state: Any) -> pl.Series:

@@ -67,6 +67,8 @@ class Raw:
     candidates  `user`, `item` (the held-out positive) and `candidates`: a list of all items to
                 rank, the positive
                 among them, ascending so that the position tells nothing; or None
+    logged      `user`, `item`, `time`, `reward` and `propensity`: who was shown what in the test
+                window, with which probability, and what came of it; or None
     notes       what a reader of a report must know of the data: licence, published protocol
     time_unit   how numbers and text in `time` are to be read, before the check: "s", "ms", "us" or
                 "ns" since 1970 UTC,
@@ -85,6 +87,7 @@ class Raw:
     users: pl.DataFrame | None = None
     items: pl.DataFrame | None = None
     candidates: pl.DataFrame | None = None
+    logged: pl.DataFrame | None = None
     notes: tuple[str, ...] = ()
     time_unit: str = "s"
     files: tuple[tuple[str, int], ...] = ()

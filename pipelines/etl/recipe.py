@@ -15,6 +15,7 @@ from falconer.pipelines.etl.clean import CleanConfig
 from falconer.pipelines.etl.contract import ContractConfig
 from falconer.pipelines.etl.expectations import Expectation
 from falconer.pipelines.etl.features import TABLES, FeaturesConfig
+from falconer.pipelines.etl.logged import LoggedConfig
 from falconer.pipelines.etl.raw import OURS
 from falconer.pipelines.etl.sources import Files, Source
 from falconer.pipelines.etl.split.config import ByTime, Given, Random, SplitConfig
@@ -40,6 +41,8 @@ class EtlRecipe(Config):
     split: SplitConfig
     catalogue: CatalogueConfig = Field(default_factory=CatalogueConfig)
     features: FeaturesConfig = Field(default_factory=FeaturesConfig)
+    logged: LoggedConfig | None = None
+    """What a recommender that chose by chance showed, for off-policy estimates."""
     memory_limit: str | None = None
     """Memory that a build may take, such as "4GB"; None = 60 % of the machine's or container's. It
     decides nothing that a dataset holds."""
@@ -93,12 +96,27 @@ class EtlRecipe(Config):
         return self
 
     @model_validator(mode="after")
+    def _logs_a_window(self) -> EtlRecipe:
+        by_time = isinstance(self.split, ByTime) and self.split.targets == "all"
+        if self.logged is not None and (self.task != "top_n" or not by_time):
+            raise ValueError(
+                '[logged] is for task = "top_n" and a split of global time (temporal or rolling) '
+                'with targets = "all": its rows are those of the test window'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_its_task(self) -> EtlRecipe:
         if self.task == "top_n" and self.target is not None:
             raise ValueError('[target] is for task = "labels"')
         if self.task == "labels":
             self._is_for_labels()
         return self
+
+    def files(self) -> dict[str, Path]:
+        """Name -> path of every file that a build reads; `DataError` where one is absent or
+        empty."""
+        return {**self.source.files(), **(self.logged.files() if self.logged else {})}
 
     def _is_for_labels(self) -> None:
         if self.target is None:

@@ -31,6 +31,51 @@ class SliceEstimate(Config):
     high: float
 
 
+class PolicyEstimate(Config):
+    """What it would earn to show one of the first k items of each list, all of them alike."""
+
+    k: int
+    effective_users: float
+    """Kish's effective sample size of the logged users, each with the sum of their weights."""
+    mean_weight: float
+    """Of the logged rows whose users have a list: 1 in expectation, where propensities are right
+    and every item of the lists can have been logged."""
+    weights_fit: bool
+    """Whether that is 1 but for chance."""
+    snips: Estimate | None = None
+    doubly_robust: Estimate | None = None
+    refused: str | None = None
+    """Why there is no estimate."""
+
+
+class OffPolicy(Config):
+    """What lists would have earned, told from rows that another recommender logged."""
+
+    n_rows: int
+    n_users: int
+    n_outside: int
+    """Rows of items outside the catalogue: no list can show them."""
+    n_without_list: int
+    """Rows of users without a list of items of the catalogue: they are shown nothing."""
+    logged: Estimate
+    """The mean reward of what was shown."""
+    policies: tuple[PolicyEstimate, ...]
+    """By k."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the estimates must know."""
+        strange = [one for one in self.policies if not one.weights_fit and one.refused is None]
+        if not strange:
+            return ()
+        means = ", ".join(f"{one.mean_weight:.2f} at {one.k}" for one in strange)
+        return (
+            f"off-policy weights have the mean {means}, and 1 where the logged propensities are "
+            "right and every item of the lists can have been shown: the estimates are of another "
+            "policy than the lists'",
+        )
+
+
 class BaseReport(Config):
     """What every report says: who was judged, on which data, and how intervals were made."""
 
@@ -92,6 +137,8 @@ class ListsReport(BaseReport):
     n_outside: int
     """Relevant items outside the catalogue, which no list can hold: not counted as misses, unless
     `protocol` says so. The same in every view, since whether they are repeats is not known."""
+    off_policy: OffPolicy | None = None
+    """None where the dataset has no logged rows."""
 
 
 class Bin(Config):

@@ -14,6 +14,7 @@ from falconer.pipelines import charts, drawing, page
 from falconer.pipelines.page import Column, Table
 from falconer.pipelines.statistics.differences import Estimate, PairedDifference
 from falconer.recsys.judging.reports import BaseReport, LabelsReport, ListsReport, ViewComparison
+from falconer.recsys.reporting import off_policy
 from falconer.recsys.reporting import slices as report_slices
 from falconer.recsys.reporting.cards import VIEWS
 from falconer.recsys.reporting.equals import same_metrics
@@ -37,6 +38,7 @@ class Section:
     full_table: Table | None
     curves: tuple[tuple[str, Markup], ...]
     differences: Table | None
+    off_policy: Table | None
     slices: Table | None
     reversals: tuple[str, ...]
     no_reversals: str
@@ -61,6 +63,7 @@ def section(view: ViewComparison[Any], palette: Palette) -> Section:
         full_table=_full_table(view),
         curves=tuple(_curves(view, palette)),
         differences=difference_table(view),
+        off_policy=_off_policy(view),
         slices=report_slices.slice_table(view, title, palette.numbers),
         reversals=report_slices.reversals(view),
         no_reversals=report_slices.none_found(view),
@@ -191,6 +194,20 @@ def _model_cell(report: BaseReport, palette: Palette, *, best: bool) -> Markup:
     return Markup('<span class="model">{}{}</span>{}').format(
         drawing.swatch(palette[report.label]), page.breakable(report.label), badge
     )
+
+
+def _off_policy(view: ViewComparison[Any]) -> Table | None:
+    """What the lists would have earned; None where nothing was logged."""
+    reports = [report for report in view.reports if isinstance(report, ListsReport)]
+    logged = [report.off_policy for report in reports if report.off_policy]
+    if not logged:
+        return None
+    title = (
+        f"{VIEWS[view.view][0]}: mean reward, had one of each list's first k items been shown, "
+        f"with {_level(view)} intervals; of {page.count(logged[0].n_rows)} logged rows of "
+        f"{page.count(logged[0].n_users)} users it was {page.decimal(logged[0].logged.mean)}"
+    )
+    return off_policy.table(f"{view.view}-off-policy", reports, title=title)
 
 
 def _estimate(report: BaseReport, name: str) -> str:

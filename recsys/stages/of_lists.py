@@ -24,7 +24,7 @@ from falconer.recsys.judging.reports import Comparison, ListsReport, Part
 from falconer.recsys.judging.stored import REPORT, reports_in
 from falconer.recsys.judging.subject import Subject
 from falconer.recsys.lists import formats, parquet
-from falconer.recsys.reporting import lists_page
+from falconer.recsys.reporting import lists_page, off_policy
 from falconer.recsys.stages.answers import Judging
 
 VIEWS: tuple[View, ...] = ("all", "repeat", "novel")
@@ -102,6 +102,8 @@ class ListAnswers:
             values = (report.metrics.get(f"{name}@{k}") for k in report.k)
             cells = ("-".rjust(9) if one is None else f"{one.mean:9.4f}" for one in values)
             say("".join([name.ljust(width), *cells]))
+        for line in off_policy.lines(report.off_policy) if report.off_policy else ():
+            say(line)
         if report.n_without_list:
             say(
                 f"note: {report.n_without_list} of these queries have no list: they count as misses"

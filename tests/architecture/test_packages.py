@@ -37,11 +37,11 @@ OWNERS = {
     "markupsafe": r"pipelines/(page|charts|drawing)\.py|(recsys|vision)/reporting/\w+\.py|"
     r"workflows/retraining/\w+_page\.py|"
     r"vision/detection/page\.py",
-    "merlin": r"pipelines/(compat|etl/engines/nvtabular)\.py|"
+    "merlin": r"pipelines/(compat|etl/engines/nvtabular(_workflow)?)\.py|"
     r"recsys/backends/tensorflow/merlin\.py",
     "mlflow": r"pipelines/tracking\.py",
     "numba": r"recsys/recommending/compiled\.py",
-    "nvtabular": r"pipelines/etl/engines/nvtabular\.py",
+    "nvtabular": r"pipelines/etl/engines/nvtabular(_workflow)?\.py",
     "onnx": r"pipelines/exporting/onnx_file\.py",
     "onnxruntime": r"pipelines/exporting/onnx_file\.py",
     "optuna": r"pipelines/tuning/study\.py",

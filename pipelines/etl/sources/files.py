@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import polars as pl
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import name_of
@@ -44,6 +44,22 @@ def _features(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Features = Annotated[tuple[str, ...], AfterValidator(_features)]
+
+
+def _known_unit(unit: str) -> str:
+    if "%Z" in unit:
+        raise ValueError(
+            "%Z: names of zones are not read; use %z for an offset such as +0100, or write a "
+            "name that never changes, like UTC, as it is"
+        )
+    if unit not in TIME_UNITS and "%" not in unit:
+        raise ValueError(
+            f"must be one of {', '.join(TIME_UNITS)}, or a format such as '%d/%m/%Y %H:%M'"
+        )
+    return unit
+
+
+TimeUnit = Annotated[str, AfterValidator(_known_unit)]
 
 
 class Columns(Config):
@@ -98,7 +114,7 @@ class Files(Config):
     """For the split `given`: `events` are the train files, and these the others."""
     columns: Columns
     features: Features = ()
-    time_unit: str = "s"
+    time_unit: TimeUnit = "s"
     """How numbers and text in the time column are meant: s, ms, us or ns since 1970 UTC, iso for
     ISO 8601, or a strptime format such as "%d/%m/%Y %H:%M". Date-time columns of a parquet file
     need none. No zone means UTC."""
@@ -116,20 +132,6 @@ class Files(Config):
     .tsv, .txt, .dat and .inter."""
     quote: str = Field(default='"', pattern=r"^[!-~]?$")
     """Of text files; empty means that no character quotes."""
-
-    @field_validator("time_unit")
-    @classmethod
-    def _known_unit(cls, unit: str) -> str:
-        if "%Z" in unit:
-            raise ValueError(
-                "%Z: names of zones are not read; use %z for an offset such as +0100, or write a "
-                "name that never changes, like UTC, as it is"
-            )
-        if unit not in TIME_UNITS and "%" not in unit:
-            raise ValueError(
-                f"must be one of {', '.join(TIME_UNITS)}, or a format such as '%d/%m/%Y %H:%M'"
-            )
-        return unit
 
     @model_validator(mode="after")
     def _quote_is_no_separator(self) -> Files:
@@ -209,23 +211,8 @@ class Files(Config):
             },
         )
 
-    def pieces(self, n_rows: int) -> Iterator[tuple[Path, Table]]:
-        """The events that `read` reads, in the same types, file by file and piece by piece (see
-        `table_pieces`); rows are numbered on from file to file."""
-        paths = self.event_paths()
-        typed = [next(self._pieces(path, n_rows)) for path in paths]
-        wanted = stack(paths, typed).rows.schema
-        first = 0
-        for path in paths:
-            height = 0
-            for piece in self._pieces(path, n_rows):
-                rows = _comparable(piece.rows, typed).cast(wanted)
-                numbered = piece.malformed.with_columns(pl.col("row") + first)
-                yield path, Table(rows.with_columns(pl.col("ordinal") + first), numbered)
-                height += piece.height
-            first += height
-
-    def _pieces(self, path: Path, n_rows: int) -> Iterator[Table]:
+    def table_pieces(self, path: Path, n_rows: int) -> Iterator[Table]:
+        """The pieces of one event file (see `tables.table_pieces`)."""
         columns, days = self._event_columns(path)
         pieces = table_pieces(
             path,
@@ -266,7 +253,11 @@ class Files(Config):
     def part_paths(self) -> dict[str, list[Path]]:
         """Name of a `Part` -> its event files; all are train where the source tells no parts."""
         named = {"train": self.events, **(dict(self.parts) if self.parts else {})}
-        return {part: _paths_of(part, paths) for part, paths in named.items() if paths is not None}
+        return {
+            part: paths_of("source.events" if part == "train" else f"source.parts.{part}", paths)
+            for part, paths in named.items()
+            if paths is not None
+        }
 
     def _parts(self, heights: list[int]) -> tuple[tuple[str, int], ...]:
         """Rows by part, from those of each file."""
@@ -311,11 +302,11 @@ def _with_days(table: Table, days: dict[str, str]) -> Table:
     return Table(table.rows.with_columns(columns), table.malformed)
 
 
-def _paths_of(part: str, paths: Paths) -> list[Path]:
+def paths_of(name: str, paths: Paths) -> list[Path]:
+    """The files that a recipe's key `name` means, each once; `DataError` where there are none."""
     patterns = [paths] if isinstance(paths, str) else list(paths)
     found = list(dict.fromkeys(path for pattern in patterns for path in expand(pattern)))
     if not found:
-        name = "source.events" if part == "train" else f"source.parts.{part}"
         raise DataError(f"{name} names no file")
     return found
 
@@ -361,7 +352,7 @@ def stack(paths: list[Path], tables: list[Table]) -> Table:
     first = 0
     rows, malformed = [], []
     for table in tables:
-        rows.append(_comparable(table.rows, tables).with_columns(pl.col("ordinal") + first))
+        rows.append(comparable(table.rows, tables).with_columns(pl.col("ordinal") + first))
         malformed.append(table.malformed.with_columns(pl.col("row") + first))
         first += table.height
     try:
@@ -375,7 +366,7 @@ def stack(paths: list[Path], tables: list[Table]) -> Table:
         ) from error
 
 
-def _comparable(rows: pl.DataFrame, tables: list[Table]) -> pl.DataFrame:
+def comparable(rows: pl.DataFrame, tables: Iterable[Table]) -> pl.DataFrame:
     """Ids that are floats here and text in another file, as text of whole numbers: 1 and not
     1.0."""
     mixed = [

@@ -92,7 +92,8 @@ def _by_time(
         part = last_to_valid(events.select("user", part=part))
     histories = _histories(config)
     asked_at = None if config.targets != "all" else test_from
-    folds: dict[Fold, FoldRule] = {"test": FoldRule(Part.TEST, histories["test"], asked_at)}
+    test = FoldRule(Part.TEST, histories["test"], asked_at, until)
+    folds: dict[Fold, FoldRule] = {"test": test}
     if of_users:
         folds["valid"] = FoldRule(Part.VALID, (Part.TRAIN,))
     elif valid_from < test_from:

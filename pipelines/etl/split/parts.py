@@ -34,12 +34,13 @@ class FoldRule:
     """How a fold's queries are made: one for each user with an event in `truth`.
 
     `asked_at` is the time of every query in seconds since 1970 UTC; None = the time of the user's
-    first truth event.
+    first truth event. `until` is the end of the span that the fold asks about, where it has one.
     """
 
     truth: Part
     history: tuple[Part, ...]
     asked_at: int | None = None
+    until: int | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from falconer.pipelines.statistics.bootstrap import Resampling, interval
 from falconer.pipelines.statistics.differences import Estimate
 from falconer.recsys.judging import slices
 from falconer.recsys.judging.config import EvaluationConfig, Outside
+from falconer.recsys.judging.lists.off_policy import off_policy
 from falconer.recsys.judging.lists.per_query import (
     JudgedLists,
     PerQuery,
@@ -107,6 +108,7 @@ def judge(
         name: Estimate(mean=value, definition=_definition(name))
         for name, value in of_all_lists(seen.shown, names).items()
     }
+    earned = off_policy(lists, data, scope.fold, config)
     report = ListsReport(
         label=subject.label,
         run=subject.run,
@@ -136,7 +138,13 @@ def judge(
         knobs=subject.knobs,
         by_popularity=subject.by_popularity,
         protocol={**data.card.split.facts, "outside": OUTSIDE[config.outside], **subject.protocol},
-        warnings=(*subject.warnings, *lists.warnings, *seen.warnings(scope.view, config)),
+        off_policy=earned,
+        warnings=(
+            *subject.warnings,
+            *lists.warnings,
+            *seen.warnings(scope.view, config),
+            *(earned.warnings if earned else ()),
+        ),
     )
     return JudgedLists(report, found)
 

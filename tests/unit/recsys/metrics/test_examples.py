@@ -25,7 +25,7 @@ TABLES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", [*TABLES, "ranked"])
+@pytest.mark.parametrize("name", [*TABLES, "off_policy", "ranked"])
 def test_examples_come_out(name: str) -> None:
     module = importlib.import_module(f"falconer.recsys.metrics.{name}")
     found = doctest.testmod(module)

@@ -1,0 +1,74 @@
+"""Off-policy estimates as people read them: lines of a console, and the table of a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from falconer.pipelines import page
+from falconer.pipelines.page import Column, Table
+from falconer.pipelines.statistics.differences import Estimate
+from falconer.recsys.judging.reports import ListsReport, OffPolicy, PolicyEstimate
+
+NONE = "-"
+
+
+def lines(found: OffPolicy) -> Iterator[str]:
+    """What was logged, and a line for each cut-off."""
+    yield (
+        f"off-policy, {found.n_rows:,} logged rows of {found.n_users:,} users; the reward of what "
+        f"was shown is {_with_ends(found.logged)}"
+    )
+    yield f"  {'k':>4}  {'SNIPS':<26} {'doubly robust':<26} {'effective users':>15}"
+    for one in found.policies:
+        if one.refused is None:
+            estimates = f"{_with_ends(one.snips):<26} {_with_ends(one.doubly_robust):<26}"
+            yield f"  {one.k:>4}  {estimates} {one.effective_users:>15,.0f}"
+        else:
+            yield f"  {one.k:>4}  refused: {one.refused}"
+
+
+def table(name: str, reports: Sequence[ListsReport], *, title: str) -> Table | None:
+    """A row for each report and cut-off; None where nothing was logged."""
+    rows = [
+        (page.breakable(report.label), page.count(one.k), *_cells(one))
+        for report in reports
+        if report.off_policy
+        for one in report.off_policy.policies
+    ]
+    columns = (
+        Column("Model"),
+        Column("k", numeric=True),
+        Column("SNIPS", numeric=True),
+        Column("Doubly robust", numeric=True),
+        Column("Effective users", numeric=True),
+        Column("Mean weight", numeric=True),
+    )
+    return Table(name, title, columns, tuple(rows)) if rows else None
+
+
+def _cells(one: PolicyEstimate) -> tuple[str, ...]:
+    sizes = (page.count(one.effective_users), page.decimal(one.mean_weight, digits=2))
+    if one.refused is not None:
+        return (page.with_note("refused", one.refused), NONE, *sizes)
+    return (_cell(one.snips), _cell(one.doubly_robust), *sizes)
+
+
+def _cell(estimate: Estimate | None) -> str:
+    low, high = _ends(estimate)
+    return (
+        NONE
+        if estimate is None
+        else page.with_note(page.decimal(estimate.mean), page.span(low, high))
+    )
+
+
+def _with_ends(estimate: Estimate | None) -> str:
+    low, high = _ends(estimate)
+    return NONE if estimate is None else f"{estimate.mean:.4f} ({low:.4f} to {high:.4f})"
+
+
+def _ends(estimate: Estimate | None) -> tuple[float, float]:
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return math.nan, math.nan
+    return estimate.low, estimate.high
