@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from falconer.pipelines.config import Config, parse
 from falconer.pipelines.errors import ConfigError
@@ -16,6 +16,16 @@ from falconer.recsys.models.als.config import AlsConfig
 
 class Range(Config):
     low: float
+
+
+class Checked(Config):
+    """With a check of its own."""
+
+    n: int = 1
+
+    @model_validator(mode="after")
+    def _check(self) -> Checked:
+        return self
 
 
 class Recipe(Config):
@@ -30,6 +40,7 @@ class Recipe(Config):
     path: Path | None = None
     flag: bool | Literal["some"] = False
     ends: float | Range = 0.0
+    checked: Checked = Checked()
 
 
 NUMBER = "a number is wanted"
@@ -51,6 +62,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("flag", 0, f"flag.bool: {SWITCH}"),
     ("either", True, f"either.int: {NUMBER}, which true is not"),
     ("ends", "2", f"ends.float: {NUMBER}: write 2 without quotes"),
+    ("checked", {"n": "2"}, f"checked.n: {NUMBER}: write 2 without quotes"),
     ("ends", {"low": "2"}, f"low: {NUMBER}: write 2 without quotes"),
 ]
 TAKEN: dict[str, list[tuple[Any, Any]]] = {
