@@ -35,6 +35,7 @@ from falconer.pipelines.etl.outcome import FutureEventsError
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.stopwatch import Stopwatch
+from falconer.pipelines.etl.workers.tasks import Here, Stages
 from falconer.pipelines.files import atomic_directory, identity_of, sweep
 
 ATTEMPTS = 4
@@ -141,7 +142,8 @@ def _fill(
     if buckets is None or buckets.n == 1:
         found = in_memory.fill(root, recipe, sources, engine, parent, held, watch)
     else:
-        found = bucketed.fill(root, recipe, sources, engine, buckets, watch)
+        stages = Stages(root.parent / "spill", Here())
+        found = bucketed.fill(root, recipe, sources, engine, buckets, stages, watch)
     card = DatasetCard(
         format_version=FORMAT_VERSION,
         name=recipe.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import polars as pl
@@ -14,18 +14,26 @@ KEPT = np.uint64(0xFFFFFFF000000000)
 
 
 def with_medians(
-    features: Mapping[str, AnyFeature], pieces: Callable[[], Iterable[pl.DataFrame]]
+    features: Mapping[str, AnyFeature], parts: Iterable[Mapping[str, pl.DataFrame]]
 ) -> tuple[dict[str, AnyFeature], dict[str, float]]:
-    """`features` with numbers where `fill = "median"` was said, and these medians by name; the rows
-    of train, as operators are given them, come in pieces, and are not read where nobody asks."""
+    """`features` with numbers where `fill = "median"` was said, and these medians by name; `parts`
+    are the `median_counts` of all rows of train, which are not asked for where nobody needs them.
+    """
     asked = {name: one for name, one in features.items() if asks(one)}
     counts: dict[str, pl.DataFrame] = {}
-    for piece in pieces() if asked else ():
-        for name in asked:
-            found = _counts(piece[name])
+    for part in parts if asked else ():
+        for name, found in part.items():
             counts[name] = _together(counts[name], found) if name in counts else found
     medians = {name: median(counts[name]) if name in counts else 0.0 for name in asked}
     return {**features, **{n: filled_by(one, medians[n]) for n, one in asked.items()}}, medians
+
+
+def median_counts(
+    features: Mapping[str, AnyFeature], rows: pl.DataFrame
+) -> dict[str, pl.DataFrame]:
+    """What some rows of train, as operators are given them, tell of the medians that are asked
+    for: each column's values and their frequencies."""
+    return {name: _counts(rows[name]) for name, one in features.items() if asks(one)}
 
 
 def asks(config: AnyFeature) -> bool:

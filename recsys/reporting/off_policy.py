@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 
 from falconer.pipelines import page
 from falconer.pipelines.page import Column, Table
 from falconer.pipelines.statistics.differences import Estimate
-from falconer.recsys.judging.reports import ListsReport, OffPolicy, PolicyEstimate
+from falconer.recsys.judging.reports import OffPolicy, PolicyEstimate
 
 NONE = "-"
+
+
+def of_log(found: OffPolicy) -> str:
+    """What was logged, and what it earned."""
+    return (
+        f"{page.count(found.n_rows)} logged rows of {page.count(found.n_users)} users earned "
+        f"{page.decimal(found.logged.mean)}"
+    )
 
 
 def lines(found: OffPolicy) -> Iterator[str]:
@@ -28,13 +36,12 @@ def lines(found: OffPolicy) -> Iterator[str]:
             yield f"  {one.k:>4}  refused: {one.refused}"
 
 
-def table(name: str, reports: Sequence[ListsReport], *, title: str) -> Table | None:
-    """A row for each report and cut-off; None where nothing was logged."""
+def table(name: str, found: Mapping[str, OffPolicy], *, title: str) -> Table:
+    """A row for each model, by its label, and each cut-off."""
     rows = [
-        (page.breakable(report.label), page.count(one.k), *_cells(one))
-        for report in reports
-        if report.off_policy
-        for one in report.off_policy.policies
+        (page.breakable(label), page.count(one.k), *_cells(one))
+        for label, earned in found.items()
+        for one in earned.policies
     ]
     columns = (
         Column("Model"),
@@ -44,7 +51,7 @@ def table(name: str, reports: Sequence[ListsReport], *, title: str) -> Table | N
         Column("Effective users", numeric=True),
         Column("Mean weight", numeric=True),
     )
-    return Table(name, title, columns, tuple(rows)) if rows else None
+    return Table(name, title, columns, tuple(rows))
 
 
 def _cells(one: PolicyEstimate) -> tuple[str, ...]:

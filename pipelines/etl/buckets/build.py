@@ -17,11 +17,19 @@ from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.buckets import vocabularies
 from falconer.pipelines.etl.buckets.check import check_entities, typed
 from falconer.pipelines.etl.buckets.clean import Whole, clean_buckets
-from falconer.pipelines.etl.buckets.encode import Encoder
-from falconer.pipelines.etl.buckets.features import Features
+from falconer.pipelines.etl.buckets.encode import (
+    Events,
+    FoldFacts,
+    Job,
+    encode_bucket,
+    fit_events,
+    order_of_fold,
+    order_of_train,
+)
+from falconer.pipelines.etl.buckets.frames import OLDEST, ROWS, Rows, write_frame
 from falconer.pipelines.etl.buckets.held import write_held
 from falconer.pipelines.etl.buckets.scatter import scatter
-from falconer.pipelines.etl.buckets.spill import OLDEST, Spill
+from falconer.pipelines.etl.buckets.write import Writer
 from falconer.pipelines.etl.contract import REQUIRED_NUMBERS, Rules
 from falconer.pipelines.etl.encode import lineage_of
 from falconer.pipelines.etl.engines import Engine
@@ -35,6 +43,7 @@ from falconer.pipelines.etl.outcome import (
     say_counts,
     split_counts,
 )
+from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.selection import say_selection
 from falconer.pipelines.etl.sources import Files
@@ -50,9 +59,11 @@ from falconer.pipelines.etl.split import (
     sketched,
 )
 from falconer.pipelines.etl.split import counts_of as part_counts
+from falconer.pipelines.etl.split.config import SplitBase
+from falconer.pipelines.etl.split.facts import Facts
 from falconer.pipelines.etl.split.hashes import HASH
-from falconer.pipelines.etl.split.parts import Assignment
 from falconer.pipelines.etl.stopwatch import Stopwatch
+from falconer.pipelines.etl.workers.tasks import Stages
 from falconer.pipelines.files import write_json
 
 
@@ -62,20 +73,19 @@ def fill(
     sources: Sources,
     engine: Engine,
     buckets: Buckets,
+    stages: Stages,
     watch: Stopwatch,
 ) -> Outcome:
-    """Write every table of the dataset below `root`; what lies on disk meanwhile is beside it."""
-    folder = root.parent / "spill"
+    """Write every table of the dataset below `root`."""
     with watch("read and check"):
         entities = check_entities(recipe)
-        spill = Spill(folder / "read", buckets.n)
         rules = Rules(REQUIRED_NUMBERS, recipe.features.numeric()["events"], binary_columns(recipe))
-        found = scatter(recipe, rules, spill, buckets.rows)
+        found, scattered = scatter(recipe, rules, stages, buckets)
         sources.refuse_change()
     say_counts("read", {"events": found.n_read, **entities.read})
-    raw = typed(found, spill, entities, recipe)
+    raw = typed(found, entities, recipe)
     with watch("clean"):
-        spill, whole = clean_buckets(spill, folder, recipe, found, raw)
+        rows, whole = clean_buckets(scattered, stages, recipe, found, raw)
     counts = found.counts() | entities.counts | whole.unlisted
     say_counts("check", counts)
     if found.last is not None:
@@ -83,43 +93,37 @@ def fill(
     drops = whole.drops | {"events_kept": whole.n_events}
     say_counts("clean", drops)
     with watch("split"):
-        divided = _split(spill, folder, root, recipe, whole)
+        divided = _split(rows, stages, root, recipe, whole)
     say_counts("split", {part: n for part, n in divided.counts.items() if n})
     say(f"{'':<7} {divided.card.description}")
     selection = tuple(say_selection(divided.card.views, ()))
     if isinstance(recipe.source, Files) and recipe.source.partition is not None:
         days = sources.days(recipe.source.partition)
-        write_held(divided.spill, folder, root, days, found.n_read, buckets.size)
+        write_held(divided.rows, stages, root, days, found.n_read, buckets.size)
     with watch("fit"):
-        fitted = vocabularies.fit(divided.spill, folder, root, recipe.catalogue, buckets.size)
-    encoder = Encoder(recipe, engine, fitted, root, folder, buckets.size)
+        vocabulary = vocabularies.fit(divided.rows, stages, root, recipe.catalogue, buckets.size)
+    events = Events(recipe, engine, divided.rows, vocabulary)
+    writer = Writer(engine, vocabulary, root, buckets.size)
     with watch("encode and write"):
-        encodings: dict[plans.Table, Features] = {
-            "event": encoder.fit_events(divided.spill),
-            "user": encoder.entities("user", raw.users),
-            "item": encoder.entities("item", raw.items),
-        }
-        n_train, fold_counts = encoder.events(
-            divided.spill, encodings, divided.rules, raw.users, raw.items
-        )
-        plan = plans.Encoder({table: encodings[table].encodings for table in plans.TABLES})
+        plan, n_train, folds = _encode(events, writer, stages, divided, raw)
         plan.save(root)
         write_json(root / COLUMNS, [column.described() for column in whole.columns])
         for name, rejected in (entities.rejected | found.rejected_rows()).items():
             write_table(root, f"rejected/{name}.parquet", rejected.to_arrow(compat_level=OLDEST))
+    fold_counts = {fold: facts.counts for fold, facts in folds.items()}
     counts |= drops | split_counts(divided.counts, n_train, fold_counts)
-    facts = {"users": fitted.n_users, "items": len(fitted.items), "train events": n_train}
+    facts = {"users": vocabulary.n_users, "items": len(vocabulary.items), "train events": n_train}
     say_counts("encode", facts | {"buckets": buckets.n})
     say(f"{'':<7} fitted on train only, encoded by {engine.name}")
     return Outcome(
-        id_space=lineage_of(fitted.id_space, facts["users"] + facts["items"], plan, None),
-        n_users=fitted.n_users,
-        n_items=len(fitted.items),
+        id_space=lineage_of(vocabulary.id_space, facts["users"] + facts["items"], plan, None),
+        n_users=vocabulary.n_users,
+        n_items=len(vocabulary.items),
         has_time=found.last is not None,
         features=plan.features(),
         split=divided.card,
         counts=counts,
-        notes=(*whole.notes, *_notes(recipe, counts, fold_counts), *selection),
+        notes=(*whole.alike.notes(), *_notes(recipe, counts, fold_counts), *selection),
         linked={},
     )
 
@@ -128,41 +132,86 @@ def fill(
 class _Split:
     """The buckets with `part` and `event_hash`; as in `split.Split` besides."""
 
-    spill: Spill
+    rows: Rows
     rules: Mapping[Fold, FoldRule]
     card: SplitCard
     counts: dict[str, int]
 
 
-def _split(spill: Spill, folder: Path, root: Path, recipe: EtlRecipe, whole: Whole) -> _Split:
+@dataclass(frozen=True)
+class _Splitting:
+    rows: Rows
+    config: SplitBase
+    facts: Facts
+
+
+Sketches = dict[str, overlap.Hashes]
+
+
+def split_bucket(
+    splitting: _Splitting, bucket: int, folder: Path
+) -> tuple[dict[str, int], Sketches]:
+    """The task: one bucket's events with their parts; the parts' counts and sketches."""
+    ordered = hashed(splitting.rows.read(bucket))
+    found = assign(splitting.config, ordered, splitting.facts)
+    events = ordered.with_columns(found.part)
+    write_frame(folder / ROWS, events)
+    sketches = {
+        name: overlap.sketch(events.filter(pl.col("part") == int(part))[HASH].to_numpy())
+        for name, part in sketched(found.folds).items()
+    }
+    return part_counts(found), sketches
+
+
+def _split(rows: Rows, stages: Stages, root: Path, recipe: EtlRecipe, whole: Whole) -> _Split:
     """Assign every event to a part, and write the sketches of train and the folds."""
     if not whole.facts:
         raise nothing_left()
-    out = Spill(folder / "split", spill.n)
+    assigned = assign(recipe.split, hashed(rows.read(0).clear()), whole.facts[0])
     counts = {part.name.lower(): 0 for part in Part}
-    sketches: dict[str, overlap.Hashes] = {}
-    assigned: Assignment | None = None
-    for bucket in range(spill.n):
-        ordered = hashed(spill.read(bucket))
-        found = assign(recipe.split, ordered, whole.facts[0])
-        events = ordered.with_columns(found.part)
-        for name, n in part_counts(found).items():
-            counts[name] += n
-        for name, part in sketched(found.folds).items():
-            hashes = events.filter(pl.col("part") == int(part))[HASH].to_numpy()
-            known = sketches.get(name, hashes[:0])
-            sketches[name] = overlap.sketch(np.concatenate([known, hashes]))
-        out.add(bucket, events)
-        assigned = found
-    assert assigned is not None
-    out.close()
-    spill.remove()
+    sketches: Sketches = {}
+    context = _Splitting(rows, recipe.split, whole.facts[0])
+    for found, hashes in stages.run("split", split_bucket, context, rows.n):
+        for part, n in found.items():
+            counts[part] += n
+        for name, more in hashes.items():
+            known = sketches.get(name, more[:0])
+            sketches[name] = overlap.sketch(np.concatenate([known, more]))
+    rows.remove()
     refuse_empty(counts, assigned.folds)
     for name, hashes in sketches.items():
         overlap.write(root, overlap.part_file(name), hashes)
     repeats = 0.0 if recipe.task == "labels" or recipe.split.views else whole.repeats
     card = card_of(recipe.split, assigned, recipe.task, repeats)
+    out = Rows(stages.folder / "split", rows.n)
     return _Split(out, in_order(assigned.folds), card, counts)
+
+
+def _encode(
+    events: Events, writer: Writer, stages: Stages, divided: _Split, raw: Raw
+) -> tuple[plans.Encoder, int, dict[Fold, FoldFacts]]:
+    """Fit and apply the features, and write train and the folds; the plan, the number of train
+    rows, and the folds' facts."""
+    recipe, n = events.recipe, divided.rows.n
+    features = {
+        "event": fit_events(events, stages),
+        "user": writer.entities("user", recipe.features.user, raw.users),
+        "item": writer.entities("item", recipe.features.item, raw.items),
+    }
+    job = Job(events, features["event"], features["user"], divided.rules, raw.users, raw.items)
+    folds: dict[Fold, FoldFacts] = {}
+    for found in stages.run("encode", encode_bucket, job, n, (FoldFacts,)):
+        for fold, facts in found.items():
+            folds[fold] = folds[fold].and_also(facts) if fold in folds else facts
+    folder, some = stages.folder / "encode", divided.rows.read(0)
+    n_train = writer.train(folder, n, order_of_train(some))
+    for fold, facts in folds.items():
+        if recipe.task == "labels":
+            writer.rows(folder, n, order_of_fold(job, some), fold, facts)
+        else:
+            writer.queries(folder, n, fold, facts)
+    plan = plans.Encoder({table: features[table].encodings for table in plans.TABLES})
+    return plan, n_train, folds
 
 
 def _notes(

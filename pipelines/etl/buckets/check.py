@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import polars as pl
 
 from falconer.pipelines.etl.buckets.scatter import Pass
-from falconer.pipelines.etl.buckets.spill import Spill
 from falconer.pipelines.etl.catalogue import KINDS
 from falconer.pipelines.etl.common_ids import id_type, whole
 from falconer.pipelines.etl.contract import Rules, check_table, counts_of
@@ -51,10 +50,10 @@ def check_entities(recipe: EtlRecipe) -> Entities:
     return found
 
 
-def typed(found: Pass, spill: Spill, entities: Entities, recipe: EtlRecipe) -> Raw:
+def typed(found: Pass, entities: Entities, recipe: EtlRecipe) -> Raw:
     """The tables of users and items with ids of the types that events have too, and events without
     a row that have them."""
-    events, tables = spill.empty, dict(entities.tables)
+    events, tables = found.empty, dict(entities.tables)
     stated = stated_id_types(recipe)
     for kind in KINDS:
         if kind not in events.columns:

@@ -3,7 +3,7 @@ together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import polars as pl
 
 from falconer.pipelines.etl import describe
 from falconer.pipelines.etl.buckets.check import TABLES
+from falconer.pipelines.etl.buckets.frames import ROWS, Rows, write_frame
 from falconer.pipelines.etl.buckets.frequent import frequent_items, keep_frequent_bucket
-from falconer.pipelines.etl.buckets.scatter import Pass
-from falconer.pipelines.etl.buckets.spill import Spill
+from falconer.pipelines.etl.buckets.scatter import Pass, Scattered
 from falconer.pipelines.etl.catalogue import KINDS
 from falconer.pipelines.etl.clean import cleaned, nothing_left
 from falconer.pipelines.etl.columns import look_alikes
@@ -24,20 +24,24 @@ from falconer.pipelines.etl.raw import FRACTION, Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.split.facts import Facts, facts_of, together
 from falconer.pipelines.etl.target import refuse_constant, with_label
+from falconer.pipelines.etl.workers.tasks import Stages
 
 
 @dataclass
 class Whole:
-    """What is known of all events: `unlisted` and `drops` by name, the protocol's `facts`, the
-    `columns`, the number of different (user, item) `pairs`, and notes on ids that look alike."""
+    """What is known of some or all events: `unlisted` and `drops` by name, two of the `labels`, the
+    rows that cleaning left, the number of events that count and of their different (user, item)
+    pairs, the protocol's `facts`, the `columns`, and the ids that look alike."""
 
     unlisted: dict[str, int] = field(default_factory=dict)
     drops: dict[str, int] = field(default_factory=dict)
+    labels: list[float] = field(default_factory=list)
+    n_kept: int = 0
     n_events: int = 0
     n_pairs: int = 0
     facts: list[Facts] = field(default_factory=list)
     columns: list[describe.ColumnFacts] = field(default_factory=list)
-    notes: tuple[str, ...] = ()
+    alike: Alike = field(default_factory=lambda: Alike())
 
     def gather(self, events: pl.DataFrame, recipe: EtlRecipe) -> None:
         """Note what these events, which count, say."""
@@ -46,10 +50,23 @@ class Whole:
         self.n_events += len(events)
         if set(KINDS) <= set(events.columns):
             self.n_pairs += events.select(KINDS).n_unique()
-        found = [*self.facts, facts_of(recipe.split, events)]
-        self.facts = [together(recipe.split, found)]
-        columns = describe.facts_of(events)
-        self.columns = describe.together(self.columns, columns) if self.columns else columns
+        self.facts = [facts_of(recipe.split, events)]
+        self.columns = describe.facts_of(events)
+
+    def add(self, other: Whole, recipe: EtlRecipe) -> None:
+        """Take in what is known of the events of another bucket."""
+        _add(self.unlisted, other.unlisted)
+        _add(self.drops, other.drops)
+        self.labels = sorted({*self.labels, *other.labels})[:2]
+        self.n_kept += other.n_kept
+        self.n_events += other.n_events
+        self.n_pairs += other.n_pairs
+        if other.facts:
+            self.facts = [together(recipe.split, [*self.facts, *other.facts])]
+        columns = other.columns
+        both = self.columns and columns
+        self.columns = describe.together(self.columns, columns) if both else self.columns or columns
+        self.alike.add(other.alike)
 
     @property
     def repeats(self) -> float:
@@ -57,47 +74,111 @@ class Whole:
         return 1 - self.n_pairs / self.n_events
 
 
+@dataclass
+class Alike:
+    """Ids of text that look like another: those of users share a bucket, items are all kept."""
+
+    n: dict[str, int] = field(default_factory=dict)
+    first: dict[str, pl.DataFrame] = field(default_factory=dict)
+    items: pl.Series | None = None
+
+    def gather(self, events: pl.DataFrame) -> None:
+        """Note the ids of one bucket."""
+        types = events.schema
+        if types.get("user") == pl.String:
+            self._note("user", look_alikes(events["user"]))
+        if types.get("item") == pl.String:
+            self.items = events["item"].unique()
+
+    def add(self, other: Alike) -> None:
+        """Take in the ids of another bucket."""
+        for kind, first in other.first.items():
+            self._take(kind, other.n[kind], first)
+        if other.items is not None:
+            both = [*([] if self.items is None else [self.items]), other.items]
+            self.items = pl.concat(both).unique()
+
+    def _note(self, kind: str, alike: pl.DataFrame) -> None:
+        self._take(kind, len(alike), alike.head(2))
+
+    def _take(self, kind: str, n: int, first: pl.DataFrame) -> None:
+        self.n[kind] = self.n.get(kind, 0) + n
+        known = [self.first[kind]] if kind in self.first else []
+        self.first[kind] = pl.concat([*known, first]).sort("form", "value").head(2)
+
+    def notes(self) -> Iterator[str]:
+        """The notes for the dataset's card."""
+        if self.items is not None:
+            self._note("item", look_alikes(self.items))
+        for kind in self.n:
+            yield from look_alike_note(kind, self.n[kind], self.first[kind]["value"].to_list())
+
+
+RESULTS = (Whole, Alike, Facts, describe.ColumnFacts)
+"""What the tasks below return."""
+
+
+@dataclass(frozen=True)
+class _Cleaning:
+    recipe: EtlRecipe
+    rows: Scattered
+    raw: Raw
+    fractions: bool
+
+
 def clean_buckets(
-    spill: Spill, folder: Path, recipe: EtlRecipe, found: Pass, raw: Raw
-) -> tuple[Spill, Whole]:
+    rows: Scattered, stages: Stages, recipe: EtlRecipe, found: Pass, raw: Raw
+) -> tuple[Rows, Whole]:
     """The events that count, bucket by bucket; `raw` has the tables of users and items, and the
     types of ids are those of its empty events. Raises `DataError` as a build in memory does."""
-    whole, labels, alike = Whole(), set[float](), _Alike()
-    out = Spill(folder / "clean", spill.n)
-    for bucket, events in _typed(spill, found, raw):
-        alike.gather(events)
-        _count_unlisted(whole.unlisted, events, raw)
-        events, drops = cleaned(events, recipe.clean)
-        if recipe.target is not None:
-            events, more = with_label(events, recipe.target)
-            labels |= set(events["label"].unique().head(2))
-            drops |= more
-        _add(whole.drops, drops)
-        out.add(bucket, events)
-        if recipe.catalogue.counted_on == "train":
-            whole.gather(events, recipe)
-    out.close()
-    spill.remove()
-    if not any(out.rows):
+    context = _Cleaning(recipe, rows, raw, found.fractions)
+    whole = _together(stages.run("clean", clean_bucket, context, rows.n, RESULTS), recipe)
+    out = Rows(stages.folder / "clean", rows.n)
+    rows.remove()
+    if not whole.n_kept:
         raise nothing_left(whole.drops)
     if recipe.target is not None:
-        refuse_constant(len(labels), recipe.target)
+        refuse_constant(len(whole.labels), recipe.target)
     if recipe.catalogue.counted_on == "all":
-        out = _without_rare(out, folder, recipe, whole)
-    whole.notes = tuple(alike.notes())
+        out = _without_rare(out, stages, recipe, whole)
     whole.unlisted = {name: n for name, n in whole.unlisted.items() if n}
     whole.drops = {name: n for name, n in whole.drops.items() if n}
     return out, whole
 
 
-def _typed(spill: Spill, found: Pass, raw: Raw) -> Iterator[tuple[int, pl.DataFrame]]:
-    """The events of each bucket, in the order in which they were read, with ids of one type."""
+def clean_bucket(cleaning: _Cleaning, bucket: int, folder: Path) -> Whole:
+    """The task: one bucket's events, in the order in which they were read."""
+    recipe, whole = cleaning.recipe, Whole()
+    events = _typed(cleaning, bucket)
+    whole.alike.gather(events)
+    _count_unlisted(whole.unlisted, events, cleaning.raw)
+    events, drops = cleaned(events, recipe.clean)
+    if recipe.target is not None:
+        events, more = with_label(events, recipe.target)
+        whole.labels = sorted(map(float, events["label"].unique()))[:2]
+        drops |= more
+    _add(whole.drops, drops)
+    whole.n_kept = len(events)
+    write_frame(folder / ROWS, events)
+    if recipe.catalogue.counted_on == "train":
+        whole.gather(events, recipe)
+    return whole
+
+
+def _typed(cleaning: _Cleaning, bucket: int) -> pl.DataFrame:
+    """The events of a bucket with ids of one type."""
     types: dict[Any, pl.DataType] = {
-        kind: dtype for kind, dtype in raw.events.schema.items() if kind in KINDS
+        kind: dtype for kind, dtype in cleaning.raw.events.schema.items() if kind in KINDS
     }
-    for bucket in range(spill.n):
-        events = spill.read(bucket).cast(types)
-        yield bucket, events if found.fractions else events.drop(FRACTION, strict=False)
+    events = cleaning.rows.read(bucket).cast(types)
+    return events if cleaning.fractions else events.drop(FRACTION, strict=False)
+
+
+def _together(parts: Iterable[Whole], recipe: EtlRecipe) -> Whole:
+    whole = Whole()
+    for part in parts:
+        whole.add(part, recipe)
+    return whole
 
 
 def _count_unlisted(counts: dict[str, int], events: pl.DataFrame, raw: Raw) -> None:
@@ -113,44 +194,29 @@ def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
         counts[name] = counts.get(name, 0) + n
 
 
-def _without_rare(spill: Spill, folder: Path, recipe: EtlRecipe, whole: Whole) -> Spill:
-    items = frequent_items(spill, folder, recipe.catalogue)
-    out = Spill(folder / "frequent", spill.n)
-    for bucket in range(spill.n):
-        events = keep_frequent_bucket(spill.read(bucket), items, recipe.catalogue)
-        out.add(bucket, events)
-        whole.gather(events, recipe)
-    out.close()
-    whole.drops[RARE] = sum(spill.rows) - sum(out.rows)
-    spill.remove()
-    return out
+@dataclass(frozen=True)
+class _Frequent:
+    recipe: EtlRecipe
+    rows: Rows
+    items: pl.Series | None
 
 
-@dataclass
-class _Alike:
-    """Ids of text that look like another: those of users share a bucket, items are all kept."""
+def _without_rare(rows: Rows, stages: Stages, recipe: EtlRecipe, whole: Whole) -> Rows:
+    items = frequent_items(rows, stages, recipe.catalogue)
+    context = _Frequent(recipe, rows, items)
+    found = _together(stages.run("frequent", frequent_bucket, context, rows.n, RESULTS), recipe)
+    whole.drops |= found.drops
+    whole.n_events, whole.n_pairs = found.n_events, found.n_pairs
+    whole.facts, whole.columns = found.facts, found.columns
+    rows.remove()
+    return Rows(stages.folder / "frequent", rows.n)
 
-    n: dict[str, int] = field(default_factory=dict)
-    first: dict[str, pl.DataFrame] = field(default_factory=dict)
-    items: pl.Series | None = None
 
-    def gather(self, events: pl.DataFrame) -> None:
-        """Note the ids of one bucket."""
-        types = events.schema
-        if types.get("user") == pl.String:
-            self._note("user", look_alikes(events["user"]))
-        if types.get("item") == pl.String:
-            found = events["item"].unique()
-            self.items = found if self.items is None else pl.concat([self.items, found]).unique()
-
-    def _note(self, kind: str, alike: pl.DataFrame) -> None:
-        self.n[kind] = self.n.get(kind, 0) + len(alike)
-        known = [self.first[kind]] if kind in self.first else []
-        self.first[kind] = pl.concat([*known, alike.head(2)]).sort("form", "value").head(2)
-
-    def notes(self) -> Iterator[str]:
-        """The notes for the dataset's card."""
-        if self.items is not None:
-            self._note("item", look_alikes(self.items))
-        for kind in self.n:
-            yield from look_alike_note(kind, self.n[kind], self.first[kind]["value"].to_list())
+def frequent_bucket(frequent: _Frequent, bucket: int, folder: Path) -> Whole:
+    """The task: one bucket's events of users and items that are frequent enough."""
+    whole, before = Whole(), frequent.rows.read(bucket)
+    events = keep_frequent_bucket(before, frequent.items, frequent.recipe.catalogue)
+    write_frame(folder / ROWS, events)
+    whole.gather(events, frequent.recipe)
+    whole.drops[RARE] = len(before) - len(events)
+    return whole

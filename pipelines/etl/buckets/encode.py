@@ -1,24 +1,21 @@
-"""Encoding and writing bucket by bucket: users and items, train, and the folds."""
+"""Encoding bucket by bucket: what each event, query and row becomes, in sorted runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
 from falconer.pipelines.data.queries import Ragged
-from falconer.pipelines.data.schema import FEATURE, VALID_EVENTS, Fold
-from falconer.pipelines.data.table_files import TableFile
+from falconer.pipelines.data.schema import FEATURE, Fold
+from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl import raw
-from falconer.pipelines.etl.buckets import features
 from falconer.pipelines.etl.buckets.features import Features
-from falconer.pipelines.etl.buckets.runs import Runs
-from falconer.pipelines.etl.buckets.spill import OLDEST, Spill
+from falconer.pipelines.etl.buckets.frames import Rows
+from falconer.pipelines.etl.buckets.runs import write_run
 from falconer.pipelines.etl.buckets.vocabularies import Vocabularies
 from falconer.pipelines.etl.catalogue import Kind
 from falconer.pipelines.etl.encode import (
@@ -29,71 +26,39 @@ from falconer.pipelines.etl.encode import (
     train_columns,
     with_ids,
 )
-from falconer.pipelines.etl.engines import Engine
-from falconer.pipelines.etl.features import Table
+from falconer.pipelines.etl.engines import Engine, all_together
+from falconer.pipelines.etl.features import Moments, Statistics
 from falconer.pipelines.etl.folds import FoldTables, fold_of
-from falconer.pipelines.etl.in_memory import ROWS_PER_FILE
+from falconer.pipelines.etl.inputs import canonical
 from falconer.pipelines.etl.looking_back import with_place
+from falconer.pipelines.etl.medians import asks, median_counts, with_medians
 from falconer.pipelines.etl.newcomers import UserFeatures
+from falconer.pipelines.etl.operators import AnyFeature
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import of_listed_items, rows_of
 from falconer.pipelines.etl.split import FoldRule, Part
+from falconer.pipelines.etl.workers.tasks import Stages
 
 FRACTION, LABEL = f"{FEATURE} fraction", f"{FEATURE} label"
 """Columns beside a dataset's own, of which none is called so (`schema.column_of`)."""
-IDS_LIST = pa.list_(pa.int32())
-LISTS = {"history": IDS_LIST, "items": IDS_LIST, "history_times": pa.list_(pa.int64())}
-QUERY = ("user", "user_key", "history", "history_times", "time")
-TRUTH = ("items", "n_outside")
+TRAIN, VALIDATION = "train.arrow", "validation.arrow"
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """Writes the tables of one dataset below `root`, about `size` bytes at a time; `folder` is for
-    what lies on disk meanwhile."""
+class Events:
+    """The split events, and what gives them ids."""
 
     recipe: EtlRecipe
     engine: Engine
+    rows: Rows
     vocabularies: Vocabularies
-    root: Path
-    folder: Path
-    size: int
 
-    def entities(self, kind: Kind, table: pl.DataFrame | None) -> Features:
-        """Fit the features of users or items, and write their table."""
-        wanted = self.recipe.features.of(kind)
-        fitted = features.fit(self.engine, kind, wanted, lambda: self._entities(kind, table))
-        with TableFile(self.root, f"{kind}s.parquet") as file:
-            for piece in self._entities(kind, table):
-                rows = beside(piece.select("id", "key", "label"), fitted.of(piece))
-                file.add(rows.to_arrow(compat_level=OLDEST))
-        return fitted
-
-    def _entities(self, kind: Kind, table: pl.DataFrame | None) -> Iterator[pl.DataFrame]:
-        items = [self.vocabularies.items]
-        first = 0
-        for values in self.vocabularies.user_pieces() if kind == "user" else items:
-            yield entities_of(values, table, kind, first)
-            first += len(values)
-        if first == 0:
-            yield entities_of(pl.Series("key", [], dtype=pl.String), table, kind)
-
-    def fit_events(self, spill: Spill) -> Features:
-        """Fit the features of the train events."""
-        wanted = self.recipe.features.event
-
-        def pieces() -> Iterator[pl.DataFrame]:
-            for bucket in range(spill.n):
-                yield self._train(self._with_ids(spill, bucket))
-
-        return features.fit(self.engine, "event", wanted, pieces)
-
-    def _with_ids(self, spill: Spill, bucket: int) -> pl.DataFrame:
+    def of(self, bucket: int) -> pl.DataFrame:
         """The events of a bucket with `user_id` and `item_id`."""
-        users = self.vocabularies.users.read(bucket)
+        users = self.vocabularies.users_of(bucket)
         values: dict[Kind, pl.Series] = {"user": users["value"], "item": self.vocabularies.items}
-        events = with_ids(spill.read(bucket), values, self.engine)
+        events = with_ids(self.rows.read(bucket), values, self.engine)
         events = with_place(events, self.recipe.features.event)
         if "user" not in events.columns:
             return events
@@ -102,119 +67,160 @@ class Encoder:
         places = events["user_id"].to_numpy()
         return events.with_columns(ids.gather(places % len(ids)).alias("user_id"))
 
-    def _train(self, events: pl.DataFrame) -> pl.DataFrame:
+    def train(self, events: pl.DataFrame) -> pl.DataFrame:
+        """Those of `events` that train has."""
         train = events.filter(pl.col("part") == int(Part.TRAIN))
         if self.recipe.task == "labels":
             return train
         return train.filter(*(pl.col(name) >= 0 for name in IDS.values()))
 
-    def events(
-        self,
-        spill: Spill,
-        fitted: Mapping[Table, Features],
-        rules: Mapping[Fold, FoldRule],
-        users: pl.DataFrame | None,
-        items: pl.DataFrame | None,
-    ) -> tuple[int, dict[Fold, dict[str, int]]]:
-        """Write train, validation's events and the folds; the number of train rows, and each fold's
-        counts. `users` and `items` are the source's tables."""
-        of_labels = self.recipe.task == "labels"
-        by = [FRACTION if name == raw.FRACTION else name for name in order_of(spill.empty)]
-        train, valid = Runs(self.folder / "train", by), Runs(self.folder / "validation", by)
-        folds = {
-            fold: _FoldRuns(Runs(self.folder / fold, by if of_labels else ("user_key",)))
-            for fold in rules
+
+@dataclass(frozen=True)
+class _Fitting:
+    """`features` are those wanted, `filled` the same with a number for every null."""
+
+    events: Events
+    features: Mapping[str, AnyFeature]
+    filled: Mapping[str, AnyFeature]
+
+    def inputs(self, bucket: int) -> pl.DataFrame:
+        """One bucket's train events, as operators are given them."""
+        train = self.events.train(self.events.of(bucket))
+        return canonical(train, self.features, "event")
+
+
+def fit_events(events: Events, stages: Stages) -> Features:
+    """Fit the features of events on train."""
+    wanted, n = events.recipe.features.event, events.rows.n
+    if not wanted:
+        return Features(events.engine, "event", {}, {})
+    fitting = _Fitting(events, wanted, wanted)
+    counts = (
+        stages.run("medians", medians_of_bucket, fitting, n)
+        if any(map(asks, wanted.values()))
+        else ()
+    )
+    filled, medians = with_medians(wanted, counts)
+    fitting = _Fitting(events, wanted, filled)
+    parts = stages.run("statistics", statistics_of_bucket, fitting, n, (Statistics, Moments))
+    encodings = plans.fit(all_together(parts, filled, medians), wanted, {})
+    return Features(events.engine, "event", wanted, encodings)
+
+
+def medians_of_bucket(fitting: _Fitting, bucket: int, _: Path) -> dict[str, pl.DataFrame]:
+    """The task: what one bucket tells of the medians that are asked for."""
+    return median_counts(fitting.features, fitting.inputs(bucket))
+
+
+def statistics_of_bucket(fitting: _Fitting, bucket: int, _: Path) -> Statistics:
+    """The task: what one bucket's train events tell of the event features."""
+    return fitting.events.engine.fit(fitting.inputs(bucket), fitting.filled)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the encoding of a bucket needs: the features of events and users as they were fitted,
+    and the source's tables of users and items."""
+
+    events: Events
+    event: Features
+    user: Features
+    rules: Mapping[Fold, FoldRule]
+    users: pl.DataFrame | None
+    items: pl.DataFrame | None
+
+    @property
+    def recipe(self) -> EtlRecipe:
+        """The recipe."""
+        return self.events.recipe
+
+
+@dataclass(frozen=True)
+class FoldFacts:
+    """Of a fold, or of one bucket of it: counts for the card, the `names` of the users' features
+    beside its rows, and whether the users' ids tell them too."""
+
+    counts: dict[str, int]
+    names: list[str]
+    is_told: bool
+
+    def and_also(self, other: FoldFacts) -> FoldFacts:
+        """Of both."""
+        counts = {
+            name: self.counts.get(name, 0) + other.counts.get(name, 0)
+            for name in {**self.counts, **other.counts}
         }
-        for bucket in range(spill.n):
-            events = self._with_ids(spill, bucket)
-            train.add(self._train_rows(self._train(events), fitted["event"]))
-            valid.add(self._train_rows(known_validation(events), fitted["event"]))
-            of_users = self._user_features(bucket, fitted["user"], users)
-            for fold, rule in rules.items():
-                if of_labels:
-                    rows = events.filter(pl.col("part") == int(rule.truth))
-                    found, counts, context = self._labelled(rows, fitted["event"], of_users)
-                    listed = of_listed_items(rows, items) if self.recipe.features.item else {}
-                    folds[fold].add(found, counts | listed, context)
-                else:
-                    folds[fold].add(*self._queries(events, rule, of_users))
-        self._write_train(train)
-        self._write_validation(valid)
-        for fold, runs in folds.items():
-            write = self._write_rows if of_labels else self._write_queries
-            write(fold, runs)
-        return len(train), {fold: runs.counts for fold, runs in folds.items()}
+        return FoldFacts(counts, other.names, self.is_told and other.is_told)
 
-    def _user_features(
-        self, bucket: int, fitted: Features, users: pl.DataFrame | None
-    ) -> UserFeatures:
-        """What is known of the users of a bucket."""
-        values = self.vocabularies.users.read(bucket)["value"]
-        entities = entities_of(values, users, "user")
-        known = beside(entities.select("key"), fitted.of(entities))
-        return UserFeatures(known, users, self.engine, fitted.wanted, fitted.encodings)
 
-    def _train_rows(self, train: pl.DataFrame, fitted: Features) -> pl.DataFrame:
-        rows = beside(train_columns(train, self.recipe), fitted.of(train))
-        return _with_fraction(rows, train)
+def run_of(fold: Fold) -> str:
+    """The file of a bucket's rows of a fold."""
+    return f"{fold}.arrow"
 
-    def _write_train(self, runs: Runs) -> None:
-        pieces = runs.merged(self.size)
-        tables = (_without_fraction(piece).to_arrow(compat_level=OLDEST) for piece in pieces)
-        for number, parts in groupby(_parted(tables), key=itemgetter(0)):
-            with TableFile(self.root, f"train/part-{number:05}.parquet") as file:
-                for _, table in parts:
-                    file.add(table)
-        runs.remove()
 
-    def _write_validation(self, runs: Runs) -> None:
-        if len(runs):
-            with TableFile(self.root, VALID_EVENTS) as file:
-                for piece in runs.merged(self.size):
-                    file.add(_without_fraction(piece).to_arrow(compat_level=OLDEST))
-        runs.remove()
+def order_of_train(events: pl.DataFrame) -> list[str]:
+    """The columns that order train rows."""
+    return [FRACTION if name == raw.FRACTION else name for name in order_of(events)]
 
-    def _labelled(
-        self, rows: pl.DataFrame, fitted: Features, users: UserFeatures
-    ) -> tuple[pl.DataFrame, dict[str, int], _Context]:
-        assert self.recipe.target is not None
-        found = rows_of(rows, fitted.of(rows), self.recipe.target.kind)
-        context = _Context()
-        if "user" in rows.columns:
-            context = _context(users, rows["user"], rows[IDS["user"]])
-        pairs = found.pairs.with_columns(context.columns)
-        pairs = pairs.with_columns(pl.Series(LABEL, found.labels))
-        return _with_fraction(pairs, rows), found.counts, context
 
-    def _write_rows(self, fold: Fold, found: _FoldRuns) -> None:
-        with (
-            TableFile(self.root, f"pairs/{fold}.parquet") as pairs,
-            TableFile(self.root, f"labels/{fold}.parquet") as labels,
-        ):
-            for piece in found.runs.merged(self.size):
-                rows = _without_fraction(piece).drop(found.dropped())
-                pairs.add(rows.drop(LABEL).to_arrow(compat_level=OLDEST))
-                labels.add(pa.table({"label": rows[LABEL].to_arrow()}))
-        found.runs.remove()
+def order_of_fold(job: Job, events: pl.DataFrame) -> list[str]:
+    """The columns that order a fold's rows."""
+    return order_of_train(events) if job.recipe.task == "labels" else ["user_key"]
 
-    def _queries(
-        self, events: pl.DataFrame, rule: FoldRule, users: UserFeatures
-    ) -> tuple[pl.DataFrame, dict[str, int], _Context]:
-        found = fold_of(events, rule, items=self.vocabularies.items)
-        context = _context(users, found.keys, pl.Series(found.queries.user))
-        return _query_rows(found).with_columns(context.columns), found.counts, context
 
-    def _write_queries(self, fold: Fold, found: _FoldRuns) -> None:
-        with (
-            TableFile(self.root, f"queries/{fold}.parquet") as queries,
-            TableFile(self.root, f"truth/{fold}.parquet") as truth,
-        ):
-            for piece in found.runs.merged(self.size):
-                own = [name for name in QUERY if name in piece.columns]
-                beside_them = [] if found.dropped() else found.names
-                queries.add(_listed(piece.select(*own, *beside_them)))
-                truth.add(_listed(piece.select(TRUTH)))
-        found.runs.remove()
+def encode_bucket(job: Job, bucket: int, folder: Path) -> dict[Fold, FoldFacts]:
+    """The task: one bucket's train rows, validation's, and the folds', sorted."""
+    events = job.events.of(bucket)
+    by = order_of_train(events)
+    write_run(folder / TRAIN, _train_rows(job, job.events.train(events)), by)
+    write_run(folder / VALIDATION, _train_rows(job, known_validation(events)), by)
+    users = _user_features(job, bucket)
+    found = {}
+    for fold, rule in job.rules.items():
+        if job.recipe.task == "labels":
+            truth = events.filter(pl.col("part") == int(rule.truth))
+            rows, counts, context = _labelled(job, truth, users)
+            counts |= of_listed_items(truth, job.items) if job.recipe.features.item else {}
+        else:
+            rows, counts, context = _queries(job, events, rule, users)
+        write_run(folder / run_of(fold), rows, order_of_fold(job, events))
+        names = [column.name for column in context.columns]
+        found[fold] = FoldFacts(dict(counts), names, context.is_told)
+    return found
+
+
+def _user_features(job: Job, bucket: int) -> UserFeatures:
+    """What is known of the users of a bucket."""
+    values, fitted = job.events.vocabularies.users_of(bucket)["value"], job.user
+    entities = entities_of(values, job.users, "user")
+    known = beside(entities.select("key"), fitted.of(entities))
+    return UserFeatures(known, job.users, job.events.engine, fitted.wanted, fitted.encodings)
+
+
+def _train_rows(job: Job, train: pl.DataFrame) -> pl.DataFrame:
+    rows = beside(train_columns(train, job.recipe), job.event.of(train))
+    return _with_fraction(rows, train)
+
+
+def _labelled(
+    job: Job, rows: pl.DataFrame, users: UserFeatures
+) -> tuple[pl.DataFrame, dict[str, int], _Context]:
+    assert job.recipe.target is not None
+    found = rows_of(rows, job.event.of(rows), job.recipe.target.kind)
+    context = _Context()
+    if "user" in rows.columns:
+        context = _context(users, rows["user"], rows[IDS["user"]])
+    pairs = found.pairs.with_columns(context.columns)
+    pairs = pairs.with_columns(pl.Series(LABEL, found.labels))
+    return _with_fraction(pairs, rows), found.counts, context
+
+
+def _queries(
+    job: Job, events: pl.DataFrame, rule: FoldRule, users: UserFeatures
+) -> tuple[pl.DataFrame, dict[str, int], _Context]:
+    found = fold_of(events, rule, items=job.events.vocabularies.items)
+    context = _context(users, found.keys, pl.Series(found.queries.user))
+    return _query_rows(found).with_columns(context.columns), found.counts, context
 
 
 @dataclass(frozen=True)
@@ -230,48 +236,11 @@ def _context(users: UserFeatures, keys: pl.Series, ids: pl.Series) -> _Context:
     return _Context([] if columns is None else columns.get_columns(), is_told)
 
 
-@dataclass
-class _FoldRuns:
-    runs: Runs
-    counts: dict[str, int] = field(default_factory=dict)
-    names: list[str] = field(default_factory=list)
-    """Of the users' features beside the rows."""
-    is_told: bool = True
-
-    def add(self, rows: pl.DataFrame, counts: Mapping[str, int], context: _Context) -> None:
-        self.runs.add(rows)
-        self.names = [column.name for column in context.columns]
-        self.is_told = self.is_told and context.is_told
-        for name, n in counts.items():
-            self.counts[name] = self.counts.get(name, 0) + n
-
-    def dropped(self) -> list[str]:
-        """The columns that say nothing which the users' ids do not tell."""
-        return self.names if self.is_told else []
-
-
-def _parted(tables: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
-    """The tables, cut where a file ends, with the number of their file; at least one."""
-    first = 0
-    for table in tables:
-        if first == table.num_rows == 0:
-            yield 0, table
-        end = first + table.num_rows
-        for number in range(first // ROWS_PER_FILE, -(-end // ROWS_PER_FILE)):
-            start = max(number * ROWS_PER_FILE, first)
-            yield number, table.slice(start - first, (number + 1) * ROWS_PER_FILE - start)
-        first = end
-
-
 def _with_fraction(rows: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     """The rows with what orders them beyond their own columns."""
     if raw.FRACTION not in events.columns:
         return rows
     return rows.with_columns(events[raw.FRACTION].alias(FRACTION))
-
-
-def _without_fraction(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.drop(FRACTION, strict=False)
 
 
 def _query_rows(found: FoldTables) -> pl.DataFrame:
@@ -294,13 +263,3 @@ def _lists(ragged: Ragged, dtype: type[pl.Int32 | pl.Int64]) -> pl.Series:
     values = pa.array(ragged.values)
     lists = pa.LargeListArray.from_arrays(pa.array(ragged.offsets), values)
     return pl.Series(pl.from_arrow(lists), dtype=pl.List(dtype))
-
-
-def _listed(rows: pl.DataFrame) -> pa.Table:
-    """An Arrow table with lists of the type that datasets have."""
-    table = rows.to_arrow(compat_level=OLDEST)
-    types = [LISTS.get(field.name, field.type) for field in table.schema]
-    return pa.table(
-        [column.cast(dtype) for column, dtype in zip(table.columns, types, strict=True)],
-        names=table.column_names,
-    )

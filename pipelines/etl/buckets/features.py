@@ -1,4 +1,4 @@
-"""Features over buckets: statistics put together, then applied a piece at a time."""
+"""Features over buckets: fitted on all of them, then applied a piece at a time."""
 
 from __future__ import annotations
 

@@ -3,16 +3,29 @@ between them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from falconer.pipelines.etl.buckets.spill import Spill
+from falconer.pipelines.etl.buckets.frames import ROWS, Rows, write_frame
 from falconer.pipelines.etl.catalogue import KINDS, CatalogueConfig, keep_frequent
+from falconer.pipelines.etl.workers.tasks import Stages
+
+
+@dataclass(frozen=True)
+class _Round:
+    """`rows` are the events of the first stage, whose `part` alone counts (None = all), and the
+    pairs of the others; `items` are those that are left, None = all."""
+
+    config: CatalogueConfig
+    rows: Rows
+    items: pl.Series | None = None
+    part: int | None = None
 
 
 def frequent_items(
-    spill: Spill, folder: Path, config: CatalogueConfig, *, part: int | None = None
+    rows: Rows, stages: Stages, config: CatalogueConfig, *, part: int | None = None
 ) -> pl.Series | None:
     """The items that stay when users and items with too few partners have fallen out again and
     again; None = all. With `part` only its events count.
@@ -22,32 +35,42 @@ def frequent_items(
     """
     if config.min_item_users == 1 and config.min_user_items == 1:
         return None
-    pairs = Spill(folder / "pairs", spill.n)
-    for bucket in range(spill.n):
-        events = spill.read(bucket)
-        if part is not None:
-            events = events.filter(pl.col("part") == part)
-        # Raises where the events have no users or no items.
-        pairs.add(bucket, keep_frequent(events.head(0), config).select(KINDS))
-        pairs.add(bucket, events.select(KINDS).unique())
-    pairs.close()
+    for _ in stages.run("pairs", pairs_of_bucket, _Round(config, rows, part=part), rows.n):
+        pass
+    pairs = Rows(stages.folder / "pairs", rows.n)
     items: pl.Series | None = None
+    number = 0
     while True:
-        found = _round(pairs, items, config)
+        found = _round(stages, f"round-{number}", _Round(config, pairs, items))
         if items is not None and len(found) == len(items):
-            pairs.remove()
             return found
-        items = found
+        items, number = found, number + 1
 
 
-def _round(pairs: Spill, items: pl.Series | None, config: CatalogueConfig) -> pl.Series:
-    """The items with enough users among those who have enough of `items`."""
-    counts = pairs.empty.select("item", n=pl.lit(0, pl.UInt32)).clear()
-    for bucket in range(pairs.n):
-        left = keep_frequent_bucket(pairs.read(bucket), items, config)
-        counted = left.group_by("item").agg(n=pl.len())
-        counts = pl.concat([counts, counted]).group_by("item").agg(pl.col("n").sum())
-    return counts.filter(pl.col("n") >= config.min_item_users)["item"]
+def pairs_of_bucket(first: _Round, bucket: int, folder: Path) -> None:
+    """The task: one bucket's different pairs. Raises `DataError` where events have no users or no
+    items."""
+    events = first.rows.read(bucket)
+    if first.part is not None:
+        events = events.filter(pl.col("part") == first.part)
+    keep_frequent(events.head(0), first.config)
+    write_frame(folder / ROWS, events.select(KINDS).unique())
+
+
+def _round(stages: Stages, name: str, context: _Round) -> pl.Series:
+    """The items with enough users among those who have enough of the items that are left."""
+    counts: pl.DataFrame | None = None
+    for counted in stages.run(name, count_users, context, context.rows.n):
+        both = [*([] if counts is None else [counts]), counted]
+        counts = pl.concat(both).group_by("item").agg(pl.col("n").sum())
+    assert counts is not None
+    return counts.filter(pl.col("n") >= context.config.min_item_users)["item"]
+
+
+def count_users(context: _Round, bucket: int, _: Path) -> pl.DataFrame:
+    """The task: each item's users in one bucket."""
+    left = keep_frequent_bucket(context.rows.read(bucket), context.items, context.config)
+    return left.group_by("item").agg(n=pl.len())
 
 
 def keep_frequent_bucket(

@@ -1,15 +1,22 @@
-"""The one pass over the source: each piece is read, checked and appended to its users' buckets."""
+"""The one pass over the source: each piece is read, checked and appended to its users' buckets, by
+a task for each group of files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import polars as pl
 
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.buckets.spill import Spill
+from falconer.pipelines.etl.buckets.frames import (
+    Scatter,
+    bucket_file,
+    read_bucket,
+    task_folder,
+)
 from falconer.pipelines.etl.catalogue import KINDS
 from falconer.pipelines.etl.columns import WIDE, form_of
 from falconer.pipelines.etl.common_ids import whole
@@ -23,20 +30,26 @@ from falconer.pipelines.etl.contract import (
     refusal,
 )
 from falconer.pipelines.etl.expectations import expect
+from falconer.pipelines.etl.needs import Buckets
 from falconer.pipelines.etl.outcome import refuse_without_ids
 from falconer.pipelines.etl.raw import FRACTION, Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.sources.pieces import Pieces, in_pieces
 from falconer.pipelines.etl.sources.tables import Table
+from falconer.pipelines.etl.workers.tasks import Stages
 
 NONE = pl.DataFrame()
+MOST_GROUPS = 32
+"""Groups of files, each a task: small enough that several workers are busy, few enough that their
+pieces of a bucket are."""
 
 
 @dataclass
 class Pass:
-    """What is known of the events after the pass: `reasons` and `expected` count rejected rows by
-    reason, `first` is the first row of each, `last` the latest time, `all_whole` whether the ids of
-    a kind are all whole numbers."""
+    """What is known of some of the events after the pass: `reasons` and `expected` count rejected
+    rows by reason, `first` is the first row of each, `last` the latest time, `all_whole` whether
+    the ids of a kind are all whole numbers, `empty` no rows with the columns of all."""
 
     files: dict[str, int] = field(default_factory=dict)
     n_read: int = 0
@@ -49,6 +62,7 @@ class Pass:
     last: int | None = None
     fractions: bool = False
     all_whole: dict[str, bool] = field(default_factory=dict)
+    empty: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     def counts(self) -> dict[str, int]:
         """What the dataset's card tells of the events' check."""
@@ -62,21 +76,116 @@ class Pass:
             return {}
         return {"events": pl.concat(self.rejected, how="diagonal").sort("row")}
 
+    def add(self, later: Pass) -> None:
+        """Take in what is known of the files that follow, whose rows are numbered on."""
+        for reason, rows in zip(later.reasons, later.first, strict=True):
+            if reason not in self.reasons:
+                self.first.append(_numbered_on(rows, self.n_read))
+        self.rejected += [_numbered_on(rows, self.n_read) for rows in later.rejected]
+        self.files |= later.files
+        self.n_read += later.n_read
+        self.n_kept += later.n_kept
+        _add(self.reasons, later.reasons)
+        _add(self.expected, later.expected)
+        self.advice |= later.advice
+        if later.last is not None:
+            self.last = max(self.last or 0, later.last)
+        self.fractions = self.fractions or later.fractions
+        for kind, is_whole in later.all_whole.items():
+            self.all_whole[kind] = self.all_whole.get(kind, True) and is_whole
+        self.empty = later.empty
 
-def scatter(recipe: EtlRecipe, rules: Rules, spill: Spill, n_rows: int) -> Pass:
-    """Read, check and spill the events; raises `DataError` as `contract.check` and `expect` do."""
-    found = Pass()
+
+@dataclass(frozen=True)
+class Scattered:
+    """The events of `n` buckets as they were read: each task has a part of every bucket, and its
+    rows are numbered from `firsts` on."""
+
+    folder: Path
+    firsts: tuple[int, ...]
+    n: int
+    empty: pl.DataFrame
+
+    def read(self, bucket: int) -> pl.DataFrame:
+        """All rows of one bucket, in the order in which they were read."""
+        return pl.concat(
+            read_bucket(task_folder(self.folder, task), bucket, self.empty).with_columns(
+                pl.col("ordinal") + first
+            )
+            for task, first in enumerate(self.firsts)
+        )
+
+    def remove(self) -> None:
+        """Take the rows away; what is known of them stays."""
+        for task in range(len(self.firsts)):
+            for bucket in range(self.n):
+                bucket_file(task_folder(self.folder, task), bucket).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    recipe: EtlRecipe
+    config: ContractConfig
+    rules: Rules
+    pieces: Pieces
+    groups: Sequence[Sequence[Path]]
+    n_buckets: int
+
+
+def scatter(
+    recipe: EtlRecipe, rules: Rules, stages: Stages, buckets: Buckets
+) -> tuple[Pass, Scattered]:
+    """Read, check and part the events; raises `DataError` as `contract.check` and `expect` do."""
+    source = _source(recipe)
     now = recipe.contract.latest or datetime.now(UTC)
     config = recipe.contract.model_copy(update={"latest": now, "max_rejected_share": 1.0})
-    for path, piece in _source(recipe).pieces(n_rows):
-        refuse_without_ids(piece.rows.columns, recipe)
+    pieces, groups = in_pieces(source, buckets.rows), grouped(source.event_paths())
+    context = _Reading(recipe, config, rules, pieces, groups, buckets.n)
+    found, firsts = Pass(), []
+    for part in stages.run("read", scatter_files, context, len(groups), (Pass,)):
+        firsts.append(found.n_read)
+        found.add(part)
+    _refuse_bad_share(found, recipe)
+    return found, Scattered(stages.folder / "read", tuple(firsts), buckets.n, found.empty)
+
+
+def grouped(paths: Sequence[Path]) -> list[list[Path]]:
+    """The files in their order, in groups of about equal size: the same whoever reads them."""
+    sizes = [path.stat().st_size for path in paths]
+    most = max(sum(sizes) // MOST_GROUPS, 1)
+    groups: list[list[Path]] = []
+    filled = most
+    for path, size in zip(paths, sizes, strict=True):
+        if filled + size > most:
+            groups.append([])
+            filled = 0
+        groups[-1].append(path)
+        filled += size
+    return groups
+
+
+def scatter_files(reading: _Reading, number: int, folder: Path) -> Pass:
+    """The task: one group of files, whose rows are numbered from 0."""
+    found = Pass()
+    out = Scatter(folder, reading.n_buckets)
+    for path, piece in reading.pieces.of(reading.groups[number]):
+        refuse_without_ids(piece.rows.columns, reading.recipe)
         name = path.as_posix()
         found.files[name] = found.files.get(name, 0) + piece.height
-        kept = _checked(piece, recipe, config, rules, found)
-        spill.scatter(kept, _buckets(kept, spill.n))
-    spill.close()
-    _refuse_bad_share(found, recipe)
+        kept = _checked(piece, reading.recipe, reading.config, reading.rules, found)
+        found.empty = kept.clear()
+        out.add(kept, _buckets(kept, out.n))
+    out.close()
     return found
+
+
+def _numbered_on(rows: pl.DataFrame, first: int) -> pl.DataFrame:
+    return rows.with_columns(pl.col("row") + first)
+
+
+def _add(counts: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, n in more.items():
+        counts[name] = counts.get(name, 0) + n
 
 
 def _source(recipe: EtlRecipe) -> Files:

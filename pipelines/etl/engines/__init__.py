@@ -18,7 +18,7 @@ from falconer.pipelines.etl.features import (
     Table,
 )
 from falconer.pipelines.etl.inputs import canonical, continued
-from falconer.pipelines.etl.medians import asks, filled_by, with_medians
+from falconer.pipelines.etl.medians import asks, filled_by, median_counts, with_medians
 from falconer.pipelines.etl.operators import AnyFeature, applied
 
 MODULES: Mapping[str, str] = {
@@ -144,11 +144,18 @@ def fitted(
 ) -> Statistics:
     """The statistics of all rows of train, which come in pieces as `Engine` wants them; they are
     not read where there is nothing to fit."""
-    filled, medians = with_medians(features, pieces)
+    filled, medians = with_medians(features, (median_counts(features, one) for one in pieces()))
+    parts = (engine.fit(piece, filled) for piece in pieces()) if features else ()
+    return all_together(parts, filled, medians)
+
+
+def all_together(
+    parts: Iterable[Statistics], features: Mapping[str, AnyFeature], medians: Mapping[str, float]
+) -> Statistics:
+    """The statistics of all parts of a table's rows, with the medians that were taken before."""
     whole: Statistics | None = None
-    for piece in pieces() if features else ():
-        found = engine.fit(piece, filled)
-        whole = found if whole is None else together(whole, found, filled)
+    for part in parts:
+        whole = part if whole is None else together(whole, part, features)
     whole = whole or Statistics({}, {})
     return replace(whole, states={**whole.states, **medians})
 

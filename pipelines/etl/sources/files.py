@@ -211,23 +211,8 @@ class Files(Config):
             },
         )
 
-    def pieces(self, n_rows: int) -> Iterator[tuple[Path, Table]]:
-        """The events that `read` reads, in the same types, file by file and piece by piece (see
-        `table_pieces`); rows are numbered on from file to file."""
-        paths = self.event_paths()
-        typed = [next(self._pieces(path, n_rows)) for path in paths]
-        wanted = stack(paths, typed).rows.schema
-        first = 0
-        for path in paths:
-            height = 0
-            for piece in self._pieces(path, n_rows):
-                rows = _comparable(piece.rows, typed).cast(wanted)
-                numbered = piece.malformed.with_columns(pl.col("row") + first)
-                yield path, Table(rows.with_columns(pl.col("ordinal") + first), numbered)
-                height += piece.height
-            first += height
-
-    def _pieces(self, path: Path, n_rows: int) -> Iterator[Table]:
+    def table_pieces(self, path: Path, n_rows: int) -> Iterator[Table]:
+        """The pieces of one event file (see `tables.table_pieces`)."""
         columns, days = self._event_columns(path)
         pieces = table_pieces(
             path,
@@ -367,7 +352,7 @@ def stack(paths: list[Path], tables: list[Table]) -> Table:
     first = 0
     rows, malformed = [], []
     for table in tables:
-        rows.append(_comparable(table.rows, tables).with_columns(pl.col("ordinal") + first))
+        rows.append(comparable(table.rows, tables).with_columns(pl.col("ordinal") + first))
         malformed.append(table.malformed.with_columns(pl.col("row") + first))
         first += table.height
     try:
@@ -381,7 +366,7 @@ def stack(paths: list[Path], tables: list[Table]) -> Table:
         ) from error
 
 
-def _comparable(rows: pl.DataFrame, tables: list[Table]) -> pl.DataFrame:
+def comparable(rows: pl.DataFrame, tables: Iterable[Table]) -> pl.DataFrame:
     """Ids that are floats here and text in another file, as text of whole numbers: 1 and not
     1.0."""
     mixed = [

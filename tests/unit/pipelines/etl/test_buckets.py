@@ -227,7 +227,7 @@ def refusal_or_dataset(recipe: EtlRecipe, out: Path, buckets: Buckets) -> Path |
 def test_train_is_cut_into_files_as_in_memory(
     tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("in_memory", "buckets.encode"):
+    for module in ("in_memory", "buckets.write"):
         monkeypatch.setattr(f"falconer.pipelines.etl.{module}.ROWS_PER_FILE", 70)
     found, wanted = both(shop.recipe(tables, split="leave_last"), tmp_path)
     assert len(list((wanted / "train").iterdir())) > 3
@@ -238,7 +238,7 @@ KILLED_AFTER = {
     "scatter": "buckets.build.scatter",
     "clean": "buckets.build.clean_buckets",
     "fit": "buckets.build.vocabularies.fit",
-    "encode": "buckets.build.Encoder.events",
+    "encode": "buckets.build.encode_bucket",
 }
 KILL = """
 import os, signal, sys

@@ -16,7 +16,7 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.features import Encoder
-from falconer.pipelines.etl.medians import with_medians
+from falconer.pipelines.etl.medians import median_counts, with_medians
 from falconer.pipelines.etl.operators import Continuous
 from tests.support import shop
 from tests.unit.pipelines.etl.test_buckets import SEVEN, assert_equal
@@ -133,7 +133,7 @@ NUMBERS = st.lists(st.none() | st.integers(-100_000, 100_000), max_size=12)
 def test_the_median_of_parts_is_that_of_the_whole(one: list[Any], other: list[Any]) -> None:
     features = {"x": Continuous(kind="continuous", fill="median")}
     parts = [pl.DataFrame({"x": pl.Series(values, dtype=pl.Float64)}) for values in (one, other)]
-    filled, medians = with_medians(features, lambda: parts)
+    filled, medians = with_medians(features, (median_counts(features, part) for part in parts))
     known = sorted(value for value in one + other if value is not None)
     assert medians == {"x": known[(len(known) - 1) // 2] if known else 0.0}
     assert filled["x"] == Continuous(kind="continuous", fill=medians["x"])
