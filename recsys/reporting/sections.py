@@ -199,15 +199,14 @@ def _model_cell(report: BaseReport, palette: Palette, *, best: bool) -> Markup:
 def _off_policy(view: ViewComparison[Any]) -> Table | None:
     """What the lists would have earned; None where nothing was logged."""
     reports = [report for report in view.reports if isinstance(report, ListsReport)]
-    logged = [report.off_policy for report in reports if report.off_policy]
-    if not logged:
+    found = {report.label: report.off_policy for report in reports if report.off_policy}
+    if not found:
         return None
     title = (
         f"{VIEWS[view.view][0]}: mean reward, had one of each list's first k items been shown, "
-        f"with {_level(view)} intervals; of {page.count(logged[0].n_rows)} logged rows of "
-        f"{page.count(logged[0].n_users)} users it was {page.decimal(logged[0].logged.mean)}"
+        f"with {_level(view)} intervals; {off_policy.of_log(next(iter(found.values())))}"
     )
-    return off_policy.table(f"{view.view}-off-policy", reports, title=title)
+    return off_policy.table(f"{view.view}-off-policy", found, title=title)
 
 
 def _estimate(report: BaseReport, name: str) -> str:

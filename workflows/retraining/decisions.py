@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ def make(places: Places, window: str) -> dict[str, Any]:
         "means": means_of(measured),
         **facts_of(verdict),
     }
+    if earned := _off_policy(places, window, document["means"]):
+        document["off_policy"] = earned
     return signing.signed(document, signing.key_of(places.registry))
 
 
@@ -114,6 +116,22 @@ def means_of(evidence: Evidence) -> dict[str, float]:
     """Label -> the metric, of every model that was judged."""
     named = [*evidence.challengers, *evidence.baselines, evidence.champion, evidence.anchor]
     return {one.label: _short(one.mean) for one in named if one is not None}
+
+
+def _off_policy(places: Places, window: str, labels: Iterable[str]) -> dict[str, Any]:
+    """Label -> what its lists would have earned, where the window's dataset has logged rows."""
+    facts = {label: read_json(places.judged(window, label) / FACTS) for label in labels}
+    return {
+        label: _shortened(one["off_policy"]) for label, one in facts.items() if "off_policy" in one
+    }
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _shortened(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_shortened(one) for one in value]
+    return _short(value) if isinstance(value, float) else value
 
 
 def _check(values: Mapping[str, Any]) -> Check:

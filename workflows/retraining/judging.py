@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,28 +81,27 @@ def _judge(
     (out / KEY).unlink(missing_ok=True)
     seconds = _rank(scorer, data, out, rule, k)
     file = out / rule.view / recommendations.FILE
-    stages.evaluate(
-        file,
-        data.path,
-        views=[rule.view],
-        out=out,
-        config=EvaluationConfig(
-            k=_cut_offs(rule, k), metrics=(rule.metric.partition("@")[0], "coverage"), resamples=100
-        ),
-    )
+    stages.evaluate(file, data.path, views=[rule.view], out=out, config=_config(rule, data, k))
     report = reports.read(out / rule.view).report
     coverage = report.metrics.get(f"coverage@{rule.metric.partition('@')[2]}")
-    facts = {
+    facts: dict[str, Any] = {
         "coverage": coverage.mean if coverage else 1.0,
         "by_popularity": unknown_users(scorer, data, "test") or 0,
         "queries": data.n_queries("test"),
     }
+    if report.off_policy:
+        facts["off_policy"] = report.off_policy.model_dump(mode="json")
     write_json(out / FACTS, facts)
     write_json(out / MEASURED, {"ms_a_list": 1000 * seconds / max(1, data.n_queries("test"))})
 
 
-def _cut_offs(rule: Rule, k: int) -> tuple[int, ...]:
-    return tuple(sorted({int(rule.metric.partition("@")[2] or k), k}))
+def _config(rule: Rule, data: Dataset, k: int) -> EvaluationConfig:
+    """No verdict looks at the metric's own interval; off-policy estimates are shown with theirs."""
+    cut_offs, resamples = {int(rule.metric.partition("@")[2] or k), k}, 100
+    if data.logged("test") is not None:
+        cut_offs, resamples = cut_offs | {1}, 1000
+    metrics = (rule.metric.partition("@")[0], "coverage")
+    return EvaluationConfig(k=tuple(sorted(cut_offs)), metrics=metrics, resamples=resamples)
 
 
 def _rank(

@@ -11,6 +11,8 @@ from markupsafe import Markup
 from falconer.pipelines import charts, page
 from falconer.pipelines.files import read_json, write_text
 from falconer.pipelines.page import Column, Table
+from falconer.recsys.judging.reports import OffPolicy
+from falconer.recsys.reporting import off_policy
 from falconer.workflows.retraining import decisions, words
 from falconer.workflows.retraining.places import OBSERVED, PAGE, Places
 
@@ -40,11 +42,14 @@ def render(decision: Mapping[str, Any], steps: list[dict[str, Any]]) -> str:
         "title": f"{decision['pipeline']}, window {decision['window']}: {decision['outcome']}",
         "badge": badge(decision["outcome"]),
         "facts": _facts(decision),
-        "sections": _contents(has_figures=bool(differences or means)),
+        "sections": _contents(
+            has_figures=bool(differences or means), has_log="off_policy" in decision
+        ),
         "meaning": words.meaning(decision),
         "failed": words.failures(decision),
         "differences": differences,
         "means": means,
+        "off_policy": _off_policy(decision),
         "metric": decision["rule"]["metric"],
         "rules": _rules(decision),
         "ledger": _ledger(decision),
@@ -60,8 +65,9 @@ def badge(outcome: str) -> Markup:
     return Markup('<span class="{}">{}</span>').format(BADGES.get(outcome, "badge warn"), outcome)
 
 
-def _contents(*, has_figures: bool) -> list[tuple[str, str]]:
+def _contents(*, has_figures: bool, has_log: bool) -> list[tuple[str, str]]:
     figures = [("figures", "Figures")] if has_figures else []
+    figures += [("log", "Off-policy")] if has_log else []
     return [
         ("summary", "Why"),
         *figures,
@@ -111,6 +117,17 @@ def _differences(decision: Mapping[str, Any]) -> Markup | None:
         axis=f"difference of {decision['rule']['metric']}",
         signed=True,
     )
+
+
+def _off_policy(decision: Mapping[str, Any]) -> Table | None:
+    """What each model's lists would have earned; None where the window has no logged rows."""
+    stored = decision.get("off_policy", {})
+    found = {label: OffPolicy.model_validate(one) for label, one in stored.items()}
+    if not found:
+        return None
+    log = off_policy.of_log(next(iter(found.values())))
+    title = f"Mean reward, had one of each list's first k items been shown; {log}"
+    return off_policy.table("off-policy", found, title=title)
 
 
 def _compared_with(rule: str, guards: Sequence[Mapping[str, Any]]) -> str:
