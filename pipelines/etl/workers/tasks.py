@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,8 +50,10 @@ def attempt(task: Task, context: Any, number: int, folder: Path) -> None:
     partial.mkdir(parents=True)
     try:
         write_result(partial, task(context, number, partial))
-        with suppress(FileExistsError):
-            partial.rename(task_folder(folder, number))
+        partial.rename(task_folder(folder, number))
+    except OSError:
+        if not task_folder(folder, number).is_dir():
+            raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -18,7 +18,7 @@ from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.needs import Buckets
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.workers.processes import Processes
-from falconer.pipelines.etl.workers.tasks import Here, Stages
+from falconer.pipelines.etl.workers.tasks import Here, Stages, attempt
 from tests.support import shop
 
 FIVE = Buckets(5, 50, 900)
@@ -110,6 +110,12 @@ def refuses(context: Any, number: int, folder: Path) -> int:
     if number:
         raise DataError(f"{number} is wrong")
     return number
+
+
+def test_of_two_who_did_the_same_the_first_one_stays(tmp_path: Path) -> None:
+    for _ in range(2):
+        attempt(refuses, None, 0, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["00000"]
 
 
 def test_a_part_whose_worker_was_killed_is_tried_again(
