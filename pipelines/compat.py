@@ -7,13 +7,17 @@ and TensorFlow 2.12.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, files
 from types import ModuleType
+from typing import Any
 
 from falconer.pipelines.errors import PipelineError
 
@@ -54,6 +58,9 @@ MOVED: Mapping[str, str] = {
 MOVED_FUNCTIONS = ("to_dlpack", "from_dlpack")
 """merlin-models takes them from `tensorflow.python`; they are in `tensorflow.python.dlpack.dlpack`
 now."""
+
+NVRTC = "libnvrtc.so.12"
+"""CUDA's compiler at run time, as cuDF 24.12's CuPy asks for it."""
 
 KNOWN_WARNINGS: tuple[tuple[type[Warning], str], ...] = (
     # Dask announces the end of its legacy data frames, which are the only ones that merlin-core can
@@ -163,12 +170,60 @@ def _choose_legacy_dask() -> None:
 
 def _mend_cudf() -> None:
     """merlin-core imports a name that cuDF dropped in 2024, for partitioned remote files only,
-    which we never read."""
+    which we never read; and the two faults below, seen on a GPU."""
+    load_compiler()
     try:
         from cudf.core import column
+        from cudf.core.groupby import groupby
     except ImportError:
         return
     give_missing_name(column)
+    groupby.GroupBy.agg = counting_sizes(groupby.GroupBy.agg)
+
+
+def load_compiler() -> None:
+    """Load the NVRTC of NVIDIA's package, where there is one: CuPy asks the system's loader for it
+    by its bare name, and that finds a library that is loaded, but none in site-packages."""
+    try:
+        found = files("nvidia-cuda-nvrtc-cu12") or []
+    except PackageNotFoundError:
+        return
+    for file in found:
+        if file.name == NVRTC:
+            ctypes.CDLL(str(file.locate()), mode=ctypes.RTLD_GLOBAL)
+
+
+def counting_sizes(agg: Callable[..., Any]) -> Callable[..., Any]:
+    """A group-by's `agg` that takes `size` of a column as its count, and calls it `size` again.
+
+    NVTabular's Categorify asks for the `size` of a key, which cuDF 24.12 refuses. Both are equal
+    where no key is null, and none is: the engine replaces them. Once wrapped it stays as it is.
+    """
+    if getattr(agg, "counts_sizes", False):
+        return agg
+
+    @wraps(agg)
+    def aggregate(self: Any, func: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if not (isinstance(func, dict) and any("size" in names for names in func.values())):
+            return agg(self, func, *args, **kwargs)
+        asked = [(name, which) for name, names in func.items() for which in names]
+        sized = {name for name, which in asked if which == "size"}
+        plain = {
+            name: list(dict.fromkeys("count" if which == "size" else which for which in names))
+            for name, names in func.items()
+        }
+        found = agg(self, plain, *args, **kwargs)
+        found.columns = type(found.columns).from_tuples(
+            (name, "size" if which == "count" and name in sized else which)
+            for name, which in found.columns
+        )
+        for name in sized:
+            if "count" in func[name]:
+                found[name, "count"] = found[name, "size"]
+        return found[asked]
+
+    aggregate.counts_sizes = True  # type: ignore[attr-defined]
+    return aggregate
 
 
 def give_missing_name(column: ModuleType) -> None:

@@ -2,20 +2,25 @@
 
 On a GPU: bf16, channels_last, compiled, 128 pictures at once, beside NVIDIA's published figure for
 one A100 (724 pictures/s in training with mixed precision; its data pipeline is in that figure and
-none is in ours). In small, on a CPU: few pictures of 160 x 160 in fp32 on ResNet-18, to show that
-it works. Both compare the loss, the gradient and the logits with the CPU's in fp32.
+none is in ours). Then the milliseconds that one picture at a time takes: percentiles of calls
+that wait for the answer. In small, on a CPU: few pictures of 160 x 160 in fp32 on ResNet-18, to
+show that it works. Both compare the loss, the gradient and the logits with the CPU's in fp32.
 """
 
 from __future__ import annotations
 
 import copy
+import time
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from falconer.vision.config import NetworkConfig
 from falconer.vision.detection.batches import DetectionBatch
 from falconer.vision.detection.config import SsdConfig
+from falconer.vision.detection.detector import Detector
 from falconer.vision.detection.loss import ssd_loss
 from falconer.vision.detection.matching import match
 from falconer.vision.detection.network import Ssd
@@ -26,6 +31,7 @@ from tests.gpu_check.figures import Figure, Figures, Place
 A100 = "A100: 724 pictures/s"
 N_CLASSES, BOXES = 80, 7
 SECONDS, TOLERANCE = 5.0, 1e-3
+PERCENTILES = (50, 90, 99)
 
 
 def network_of(*, small: bool) -> tuple[Ssd, SsdConfig]:
@@ -111,3 +117,32 @@ def figures(place: Place) -> Figures:
     with torch.inference_mode():
         answered = rate(answers, len(batch), device, seconds)
     yield Figure("answering, without suppression", answered, "pictures/s")
+    yield from latencies(network, config, calls=3 if small else 300)
+
+
+def latencies(network: Ssd, config: SsdConfig, *, calls: int) -> Figures:
+    """Of one picture at a time, in fp32 as `falconer vision detect` answers: the network alone, and
+    the whole way from the decoded picture of 500 x 375 to the boxes that are kept."""
+    pixels = np.random.default_rng(2).integers(0, 256, (375, 500, 3), dtype=np.uint8)
+    detector, device = Detector(network, config), network.defaults.device
+    picture = torch.randn(1, 3, config.size, config.size, device=device)
+
+    @torch.inference_mode()
+    def forward() -> None:
+        network(picture)[1].sum().item()  # waits for the device
+
+    ways = {"network": forward, "picture to boxes": lambda: list(detector.detect([pixels]))}
+    for name, call in ways.items():
+        taken = np.percentile(milliseconds(call, calls), PERCENTILES)
+        for percentile, value in zip(PERCENTILES, taken, strict=True):
+            yield Figure(f"one picture, {name}, p{percentile}", float(value), "ms")
+
+
+def milliseconds(call: Callable[[], object], calls: int) -> list[float]:
+    """Of each call, after as many as a tenth of them that do not count."""
+    taken = []
+    for _ in range(calls + calls // 10 + 3):
+        started = time.perf_counter()
+        call()
+        taken.append(1e3 * (time.perf_counter() - started))
+    return taken[-calls:]

@@ -55,8 +55,8 @@ PARTS = (
     Part("lists", "Lists and metrics as on the CPU", "lists:run", 60),
     Part("steps", "A training step as on the CPU, fp32", "steps:run", 90),
     Part("trained", "Trained on the device, exported", "trained:run", 90),
-    *(Part(name, f"Speed of {name}, bf16, compiled", "speed:run", 120, (name,)) for name in SPEED),
     Part("users", "Factors to lists and metrics", "lists:speed", 60),
+    *(Part(name, f"Speed of {name}, bf16, compiled", "speed:run", 120, (name,)) for name in SPEED),
     *(
         Part(name, f"Speed of {title}", "later:run", 120, (name,))
         for name, title in (

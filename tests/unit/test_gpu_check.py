@@ -46,7 +46,7 @@ def test_parts_measured_apart_are_in_one_file(
     for chosen in (["users", "lists"], ["ncf", "users"]):
         assert check.main(["--small", "--out", str(tmp_path), "--only", *chosen]) == 0
     names = [part["name"] for part in content(tmp_path)["parts"]]
-    assert names == ["lists", "ncf", "users"]
+    assert names == ["lists", "users", "ncf"]
 
 
 def test_the_rehearsal_of_the_etl(place: Place) -> None:

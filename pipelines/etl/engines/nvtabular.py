@@ -1,6 +1,6 @@
 """The NVTabular engine: a workflow of its operators, on pandas without a GPU and on cuDF with one.
 
-The same code chooses by what merlin-core finds. It has not been run on a GPU yet.
+The same code chooses by what merlin-core finds. It has not been run to its end on a GPU yet.
 
 Guards, each against a fault seen in 23.8: null keys are replaced by a value that no vocabulary has
 (Categorify gives wrong codes for nulls where the index is not 0..n-1, fails where a partition is

@@ -9,10 +9,14 @@ import sys
 import textwrap
 import types
 import warnings
+from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from falconer.pipelines import compat
+from falconer.pipelines.compat import counting_sizes
 from falconer.pipelines.errors import PipelineError
 
 
@@ -218,3 +222,39 @@ def test_cudf_gets_the_name_that_it_dropped_and_keeps_one_that_it_has() -> None:
     compat.give_missing_name(old)
     assert hasattr(new, "build_categorical_column")
     assert old.build_categorical_column is len  # type: ignore[attr-defined]
+
+
+def test_sizes_of_groups_are_counts_under_their_own_name() -> None:
+    frame = pd.DataFrame({"key": ["a", "b", "a", "a"], "x": [1.0, 2.0, 3.0, 4.0]})
+
+    def refusing(groups: Any, func: Any) -> Any:  # as cuDF's
+        assert not any("size" in names for names in func.values())
+        return groups.agg(func)
+
+    counting = counting_sizes(refusing)
+    for asked in (
+        {"key": ["size"]},
+        {"key": ["size", "count"], "x": ["sum", "min"]},
+        {"x": ["max"]},
+    ):
+        groups = frame.groupby(["key"], dropna=False)
+        pd.testing.assert_frame_equal(counting(groups, asked), groups.agg(asked))
+    assert counting_sizes(counting) is counting
+
+
+def test_the_compiler_of_nvidias_package_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "nvidia-cuda-nvrtc-cu12"
+    compat.load_compiler()  # nothing where it is not installed
+    library = tmp_path / "nvidia" / "cuda_nvrtc" / "lib" / compat.NVRTC
+    library.parent.mkdir(parents=True)
+    info = tmp_path / f"{name.replace('-', '_')}-12.9.86.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 12.9.86\n")
+    (info / "RECORD").write_text(f"{library.relative_to(tmp_path)},,\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loaded: list[str] = []
+    monkeypatch.setattr(compat.ctypes, "CDLL", lambda path, mode: loaded.append(path))
+    compat.load_compiler()
+    assert loaded == [str(library)]
