@@ -12,18 +12,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, Union
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 
 from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.look_alikes import refusing
 
 
 class Config(BaseModel):
-    """Base of every configuration: frozen, and an unknown key is an error."""
+    """Base of every configuration: frozen, and an unknown key or a value that only looks like a
+    number or a switch is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     renamed: ClassVar[Mapping[str, str]] = {}
     """Former name of a key -> what it is called now: said where the former is given."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler, /) -> Any:
+        return refusing(handler(source), cls)
 
 
 C = TypeVar("C", bound=Config)
@@ -124,7 +130,7 @@ def _explain(cls: type[BaseModel], detail: Any) -> str:
         return f"{path}: required, and absent"
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return _explain_tag(path, detail["ctx"])
-    reason = str(detail["msg"])
+    reason = str(detail["msg"]).removeprefix("Value error, ")
     expected = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
     near = difflib.get_close_matches(str(detail["input"]), expected, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -103,6 +103,11 @@ def with_note(text: str, note: str) -> Markup:
     return Markup('{}<small class="note">{}</small>').format(text, note)
 
 
+def sentence(text: str) -> Markup:
+    """A cell with a sentence, which a narrow screen gives more than a column of figures."""
+    return Markup('<span class="sentence">{}</span>').format(text) if text else Markup("")
+
+
 def span(low: float, high: float) -> str:
     """An interval in words; one without width, as of a mean of equal values, claims nothing."""
     return "no spread" if low == high else f"{decimal(low)} to {decimal(high)}"

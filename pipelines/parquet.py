@@ -1,4 +1,5 @@
-"""The project's one reader of parquet files: a path is only a place, and never tells a column.
+"""The project's one reader of parquet files: a path is only a place, and never tells a column. And
+how tables are written.
 
 pyarrow's `read_table`, and the readers of Polars and pandas, take a folder called `key=value` for a
 column of the table, so nothing in the project may call them (tests/architecture/test_parquet.py).
@@ -13,9 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from falconer.pipelines.errors import DataError, PipelineError
 from falconer.pipelines.exhaustion import named
@@ -33,6 +36,36 @@ def read(
         if columns is not None and (absent := set(columns) - set(file.schema_arrow.names)):
             raise KeyError(f"no column {', '.join(sorted(absent))}")
         return file.read(columns=None if columns is None else list(columns))
+
+
+def column(values: NDArray[Any]) -> pa.Array:
+    """An Arrow array of numbers, without a copy. (`pyarrow.array` imports pandas first, which takes
+    half a second.)"""
+    whole = np.ascontiguousarray(values)
+    kind = pa.from_numpy_dtype(whole.dtype)
+    return pa.Array.from_buffers(kind, len(whole), [None, pa.py_buffer(whole)])
+
+
+def writing(schema: pa.Schema) -> dict[str, Any]:
+    """How tables are written: packed by zstd; integers of 64 bits, which are times and numbers of
+    rows, by their differences; and no dictionaries of fractions, which seldom repeat."""
+    kinds = {
+        f"{field.name}.list.element" if _is_list(field.type) else field.name: (
+            field.type.value_type if _is_list(field.type) else field.type
+        )
+        for field in schema
+    }
+    long = [path for path, kind in kinds.items() if pa.types.is_int64(kind)]
+    floating = [path for path, kind in kinds.items() if pa.types.is_floating(kind)]
+    return {
+        "compression": "zstd",
+        "use_dictionary": [path for path in kinds if path not in {*long, *floating}],
+        "column_encoding": dict.fromkeys(long, "DELTA_BINARY_PACKED"),
+    }
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
 @contextmanager

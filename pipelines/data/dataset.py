@@ -320,18 +320,23 @@ def _ragged(table: pa.Table, name: str, dtype: type[np.generic]) -> Ragged:
 def ragged_column(ragged: Ragged) -> pa.ListArray:
     """A parquet list column of a `Ragged`."""
     return pa.ListArray.from_arrays(
-        pa.array(ragged.offsets.astype(np.int32)), pa.array(ragged.values)
+        parquet.column(ragged.offsets.astype(np.int32)), parquet.column(ragged.values)
     )
 
 
 def write_table(root: Path, name: str, table: pa.Table | Mapping[str, Any]) -> None:
     """Write one parquet file below `root`, with bytes that depend on the content only."""
     if not isinstance(table, pa.Table):
-        table = pa.table(dict(table))
+        table = pa.table(
+            {
+                column: parquet.column(values) if isinstance(values, np.ndarray) else values
+                for column, values in table.items()
+            }
+        )
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(None), buffer, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(None), buffer, **parquet.writing(table.schema))
     path.write_bytes(buffer.getvalue())
 
 

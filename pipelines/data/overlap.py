@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from falconer.pipelines import parquet
@@ -39,7 +38,7 @@ def smallest(hashes: Hashes, n: int) -> Hashes:
         low = np.unique(hashes[hashes < np.uint64(2**64 * 2 * n // len(hashes))])
         if len(low) >= n:
             return cast(Hashes, low[:n])
-    return cast(Hashes, np.sort(pa.array(hashes).unique().to_numpy())[:n])
+    return np.unique(hashes)[:n]
 
 
 def part_file(part: str) -> str:

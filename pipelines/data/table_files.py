@@ -9,6 +9,8 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from falconer.pipelines.parquet import writing
+
 GROUP = 2**20
 """Rows of a row group: what `pyarrow.parquet.write_table` makes."""
 
@@ -28,7 +30,7 @@ class TableFile:
         """Append rows; the first piece, which may have none, says the types."""
         table = table.replace_schema_metadata(None)
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+            self._writer = pq.ParquetWriter(self._path, table.schema, **writing(table.schema))
         self.rows += table.num_rows
         self._pending.append(table)
         while sum(piece.num_rows for piece in self._pending) >= GROUP:

@@ -15,6 +15,7 @@ from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import IdSpace
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl import dense
 
 Kind = Literal["user", "item"]
 KINDS: tuple[Kind, Kind] = ("user", "item")
@@ -137,7 +138,9 @@ def of_dataset(data: Dataset) -> Catalogue:
 
 
 def _extend(values: pl.Series, generation: int, parent: Vocabulary | None) -> Vocabulary:
-    counts = values.alias("value").value_counts(name="frequency")
+    counts = dense.counts(values)
+    if counts is None:
+        counts = values.alias("value").value_counts(name="frequency").cast({"frequency": pl.Int64})
     if parent is not None:
         counts = counts.join(parent.table, on="value", how="anti")
     n_old = len(parent) if parent else 0

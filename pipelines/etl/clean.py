@@ -12,7 +12,7 @@ from pydantic import Field, FiniteFloat
 from falconer.pipelines.config import Config
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.columns import true
-from falconer.pipelines.etl.raw import event_column, order_of
+from falconer.pipelines.etl.raw import event_column, in_order
 from falconer.pipelines.etl.split.hashes import repeated
 
 
@@ -72,7 +72,7 @@ def cleaned(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, di
             kept = _at_least(events, column, least)
             counts[f"dropped: {column} below {least:g}"] = events.height - kept.height
             events = kept
-    events = events.sort(order_of(events))
+    events = in_order(events)
     repeats = _repeats(events, config.deduplicate)
     counts[_REPEATS[config.deduplicate]] = len(repeats)
     if config.deduplicate != "none":

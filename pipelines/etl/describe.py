@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from falconer.pipelines.data.overlap import smallest
 from falconer.pipelines.data.schema import name_of
+from falconer.pipelines.etl import dense
 
 HIDDEN = ("part", "event_hash", "ordinal", "fraction")
 COUNTED = 2**16
@@ -93,17 +94,25 @@ def _facts(column: pl.Series) -> ColumnFacts:
     numbers = column.drop_nulls() if column.dtype.is_numeric() else pl.Series([], dtype=pl.Float64)
     # numpy sums pairwise in one fixed order, whatever the number of threads.
     total = float(numbers.to_numpy().sum(dtype=np.float64))
-    values = column.drop_nulls()
+    hashes = _hashes(column.drop_nulls())
     return ColumnFacts(
         column.name,
         column.dtype,
         len(column),
         column.null_count(),
-        smallest(values.hash().to_numpy(), COUNTED) if len(values) else np.zeros(0, np.uint64),
+        smallest(hashes.to_numpy(), COUNTED),
         numbers.min(),
         numbers.max(),
         total,
     )
+
+
+def _hashes(values: pl.Series) -> pl.Series:
+    """Of the different values; of fractions, which seldom repeat, of all."""
+    found = dense.counts(values)
+    if found is not None:
+        return found["value"].hash()
+    return values.hash() if values.dtype.is_float() else values.hash().unique()
 
 
 def _estimate(hashes: Hashes) -> int:

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from falconer.pipelines.errors import DataError
 from falconer.recsys.metrics import labels as binary
 from falconer.recsys.metrics import rating
+from falconer.recsys.metrics.tables import metric_of_rows
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -29,14 +31,33 @@ def row_values(
     """float64[n]: values whose mean is the metric; None where the metric has no value.
 
     label and score float[n] as the metric takes them; user int64[n], None where there are none.
-    Raises `ValueError` where the metric does, and `KeyError` for an unknown one.
+    Raises `ValueError` where the metric does, `KeyError` for an unknown one, and `DataError` where
+    that of another package gives anything but a finite number a row.
     """
+    if name not in INFLUENCES:
+        return _of_package(name, label, score)
     value = metric_value(name, label, score, user)
     if np.isnan(value):
         return None
     return np.asarray(
         value + INFLUENCES[name](np.asarray(label, np.float64), score, user, value), np.float64
     )
+
+
+def _of_package(name: str, label: NDArray[Any], score: Float64) -> Float64 | None:
+    """The values that another package's metric gives to the rows."""
+    metric = metric_of_rows(name)
+    if metric is None:
+        raise KeyError(name)
+    if not len(label):
+        return None
+    values = np.asarray(metric.function(label, score), np.float64)
+    if values.shape != (len(label),) or not np.isfinite(values).all():
+        raise DataError(
+            f"{name}: gave an array of shape {values.shape} for {len(label)} rows, or a number "
+            "that is not finite; a metric of rows gives each row one finite number"
+        )
+    return values
 
 
 def metric_value(name: str, label: NDArray[Any], score: Float64, user: Int64 | None) -> float:

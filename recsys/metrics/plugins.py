@@ -1,5 +1,5 @@
-"""A metric of ranked lists from another package: an entry point of the group "falconer.metrics", or
-"mypackage.toy:METRIC" among the metrics that an evaluation is asked for."""
+"""A metric of ranked lists or of labelled rows from another package: an entry point of the group
+"falconer.metrics", or "mypackage.toy:METRIC" among the metrics that an evaluation is asked for."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any, Literal
 from falconer.pipelines import plugins
 from falconer.pipelines.errors import ConfigError
 from falconer.recsys.metrics.definition import Definition
+from falconer.recsys.metrics.labels import ROWS
 
 GROUP = "falconer.metrics"
-Of = Literal["query", "list", "all lists"]
+Of = Literal["query", "list", "all lists", "row"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class MetricPlugin:
     of          "query":     function(Ranked, k) -> float64[Q], NaN where there is no value
                 "list":      function(Ranked, Context, k) -> float64[Q], as above
                 "all lists": function(Exposure) -> float
+                "row":       function(label float64[n], score float64[n]) -> float64[n], whose mean
+                             is the metric: of the task `labels`
     definition  the function, and all that a report says of it
     """
 
@@ -53,4 +56,7 @@ def _brought(name: str) -> MetricPlugin:
         )
     definition = plugin.value.definition
     source = f"{definition.source}; package {plugin.package}"
-    return replace(plugin.value, definition=replace(definition, source=source))
+    definition = replace(definition, source=source)
+    if plugin.value.of == "row":
+        definition = replace(definition, rules=ROWS, ties="", without_relevant="")
+    return replace(plugin.value, definition=definition)

@@ -25,6 +25,7 @@ KIND_OF: Mapping[Of, str] = {
     "query": "one value a query",
     "list": "one value a list",
     "all lists": "one value for all lists",
+    "row": "one value a row of (label, score)",
 }
 KINDS: Mapping[str, Mapping[str, Definition[Any]]] = {
     **{KIND_OF[of]: table for of, table in LISTS.items()},
@@ -51,12 +52,22 @@ def metric_of_lists(name: str) -> tuple[Of, Definition[Any]] | None:
         if name in table:
             return of, table[name]
     plugin = brought(name)
-    return (plugin.of, plugin.definition) if plugin else None
+    return (plugin.of, plugin.definition) if plugin and plugin.of != "row" else None
+
+
+def metric_of_rows(name: str) -> Definition[Any] | None:
+    """The metric of labelled rows of that name; None where there is none."""
+    ours = {**BINARY_METRICS, **RATING_METRICS}.get(name)
+    if ours:
+        return ours
+    plugin = brought(name)
+    return plugin.definition if plugin and plugin.of == "row" else None
 
 
 def refuse_unknown(names: Sequence[str]) -> None:
-    """Raise `ConfigError` where a name is that of no metric of ranked lists."""
-    unknown = [name for name in names if metric_of_lists(name) is None]
+    """Raise `ConfigError` where a name is that of no metric of ranked lists, nor of another
+    package."""
+    unknown = [name for name in names if metric_of_lists(name) is None and brought(name) is None]
     if unknown:
         there = (*known_metrics(), *plugins.installed(GROUP))
         raise ConfigError(f"unknown: {', '.join(unknown)}; there are {', '.join(there)}")

@@ -10,7 +10,7 @@ from falconer.pipelines.page import Column, Table
 from falconer.pipelines.statistics.differences import Estimate
 from falconer.recsys.judging.reports import OffPolicy, PolicyEstimate
 
-NONE = "-"
+NONE = "\u2013"
 
 
 def of_log(found: OffPolicy) -> str:
@@ -27,11 +27,14 @@ def lines(found: OffPolicy) -> Iterator[str]:
         f"off-policy, {found.n_rows:,} logged rows of {found.n_users:,} users; the reward of what "
         f"was shown is {_with_ends(found.logged)}"
     )
-    yield f"  {'k':>4}  {'SNIPS':<26} {'doubly robust':<26} {'effective users':>15}"
+    names = f"{'SNIPS':<26} {'doubly robust':<26} {'effective users':>15} {'mean weight':>11}"
+    yield f"  {'k':>4}  {names}"
     for one in found.policies:
         if one.refused is None:
             estimates = f"{_with_ends(one.snips):<26} {_with_ends(one.doubly_robust):<26}"
-            yield f"  {one.k:>4}  {estimates} {one.effective_users:>15,.0f}"
+            yield (
+                f"  {one.k:>4}  {estimates} {one.effective_users:>15,.0f} {one.mean_weight:>11.2f}"
+            )
         else:
             yield f"  {one.k:>4}  refused: {one.refused}"
 
@@ -50,6 +53,7 @@ def table(name: str, found: Mapping[str, OffPolicy], *, title: str) -> Table:
         Column("Doubly robust", numeric=True),
         Column("Effective users", numeric=True),
         Column("Mean weight", numeric=True),
+        Column("Remark"),
     )
     return Table(name, title, columns, tuple(rows))
 
@@ -57,8 +61,9 @@ def table(name: str, found: Mapping[str, OffPolicy], *, title: str) -> Table:
 def _cells(one: PolicyEstimate) -> tuple[str, ...]:
     sizes = (page.count(one.effective_users), page.decimal(one.mean_weight, digits=2))
     if one.refused is not None:
-        return (page.with_note("refused", one.refused), NONE, *sizes)
-    return (_cell(one.snips), _cell(one.doubly_robust), *sizes)
+        return (NONE, NONE, *sizes, page.sentence(f"Refused: {one.refused}."))
+    remark = "" if one.weights_fit else "The mean weight is not 1 but for chance."
+    return (_cell(one.snips), _cell(one.doubly_robust), *sizes, page.sentence(remark))
 
 
 def _cell(estimate: Estimate | None) -> str:

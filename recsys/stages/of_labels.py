@@ -21,6 +21,7 @@ from falconer.recsys.judging.labels.task import LABELS
 from falconer.recsys.judging.reports import Comparison, LabelsReport, Part
 from falconer.recsys.judging.stored import REPORT
 from falconer.recsys.judging.subject import Subject
+from falconer.recsys.metrics.tables import metric_of_rows
 from falconer.recsys.reporting import labels_page
 from falconer.recsys.stages.answers import Judging
 
@@ -35,15 +36,18 @@ class LabelAnswers:
     command = "predict"
 
     def refuse_settings(self, views: Sequence[View], config: EvaluationConfig) -> None:
-        """Refuse what is of lists."""
+        """Refuse what is of lists; all metrics of ours are computed, and those of other packages
+        are named."""
+        of_lists = {"k", "category", "outside"} & config.model_fields_set
         given = [
-            *sorted({"k", "metrics", "category", "outside"} & config.model_fields_set),
+            *sorted(of_lists),
+            *(name for name in config.metrics if metric_of_rows(name) is None),
             *(["view"] if views else []),
         ]
         if given:
             raise ConfigError(
-                f"{', '.join(given)}: of lists; on a dataset of the task `labels` every metric is "
-                "computed, so leave it out"
+                f"{', '.join(given)}: of lists; on a dataset of the task `labels` every metric of "
+                "ours is computed, so leave it out"
             )
 
     def of_run(self, run: Run, views: Sequence[View]) -> dict[Part, Path]:

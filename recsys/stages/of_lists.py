@@ -10,7 +10,7 @@ from typing import Any
 from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.schema import Fold, View
-from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.runs import Run
 from falconer.recsys.judging import slices
 from falconer.recsys.judging.compare import Task
@@ -24,6 +24,7 @@ from falconer.recsys.judging.reports import Comparison, ListsReport, Part
 from falconer.recsys.judging.stored import REPORT, reports_in
 from falconer.recsys.judging.subject import Subject
 from falconer.recsys.lists import formats, parquet
+from falconer.recsys.metrics.tables import metric_of_lists
 from falconer.recsys.reporting import lists_page, off_policy
 from falconer.recsys.stages.answers import Judging
 
@@ -38,7 +39,12 @@ class ListAnswers:
     command = "recommend"
 
     def refuse_settings(self, views: Sequence[View], config: EvaluationConfig) -> None:
-        """All settings are of lists."""
+        """All settings are of lists, but for metrics of rows."""
+        of_rows = [name for name in config.metrics if metric_of_lists(name) is None]
+        if of_rows:
+            raise ConfigError(
+                f"{', '.join(of_rows)}: of labelled rows, and this dataset is of the task `top_n`"
+            )
 
     def of_run(self, run: Run, views: Sequence[View]) -> dict[Part, Path]:
         """The lists of these views, or of all that there are."""

@@ -31,6 +31,7 @@ OWNERS = {
     "croniter": r"workflows/retraining/\w+\.py",
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
     "dbos": r"workflows/retraining/(pipeline|store)\.py",
+    "distributed": r"pipelines/etl/workers/on_dask\.py",
     "implicit": r"recsys/models/\w+/on_implicit\.py",
     "jinja2": r"pipelines/page\.py",
     "keras": r"recsys/backends/tensorflow/(__init__|layers)\.py",
@@ -105,7 +106,7 @@ def imports() -> Iterator[tuple[str, str]]:
 
 def requirements_of(path: str) -> list[Requirement]:
     lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
-    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+    return [Requirement(line.rstrip(" \\")) for line in lines if line and line[0] not in "# "]
 
 
 def versions_of(path: str) -> dict[str, Version]:
@@ -156,11 +157,17 @@ def test_what_needs_an_extra_names_it() -> None:
     assert whole == set(extras) - {"all"}
 
 
-@pytest.mark.parametrize("path", ["requirements.lock", "requirements-gpu.lock"])
-def test_the_lock_is_exact_and_sorted(path: str) -> None:
+LOCKS = ["requirements.lock", "requirements-cuda.lock", "requirements-gpu.lock"]
+
+
+@pytest.mark.parametrize("path", LOCKS)
+def test_the_lock_is_exact_sorted_and_hashed(path: str) -> None:
     names = list(versions_of(path))
     assert len(names) > 10
     assert names == sorted(set(names))
+    entries = re.split(r"\n(?=\S)", (ROOT / path).read_text(encoding="utf-8").strip())
+    hashed = re.compile(r"[\w.-]+==\S+( \\\n    --hash=sha256:[0-9a-f]{64})+")
+    assert [entry for entry in entries if not hashed.fullmatch(entry)] == []
 
 
 def test_the_lock_satisfies_the_input(lock: dict[str, Version]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +72,14 @@ def test_telling_runs_of_pictures_apart_needs_no_extra() -> None:
 
 def test_an_import_is_seen() -> None:
     assert "numpy" in imported_by("import numpy.linalg")
+
+
+def test_a_build_by_polars_imports_no_pandas(tmp_path: Path) -> None:
+    program = f"""
+from pathlib import Path
+from falconer.pipelines.etl.build import build
+from tests.support import shop
+folder = Path({str(tmp_path)!r})
+recipe = shop.recipe(shop.write(folder / "in", shop.events()))
+build(recipe, folder / "out")"""
+    assert not imported_by(program) & (FRAMEWORKS | {"pandas", "scipy"})

@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
+from falconer.pipelines import parquet
 from falconer.pipelines.data.queries import Ragged
 from falconer.pipelines.data.schema import FEATURE, Fold
 from falconer.pipelines.etl import features as plans
@@ -260,6 +261,6 @@ def _query_rows(found: FoldTables) -> pl.DataFrame:
 
 
 def _lists(ragged: Ragged, dtype: type[pl.Int32 | pl.Int64]) -> pl.Series:
-    values = pa.array(ragged.values)
-    lists = pa.LargeListArray.from_arrays(pa.array(ragged.offsets), values)
+    values = parquet.column(ragged.values)
+    lists = pa.LargeListArray.from_arrays(parquet.column(ragged.offsets), values)
     return pl.Series(pl.from_arrow(lists), dtype=pl.List(dtype))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from falconer.pipelines.etl import dense
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import Encoding, Moments, Statistics
 from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Counted, Scaled
@@ -39,6 +40,9 @@ class PolarsEngine:
 
 
 def _counts(column: pl.Series) -> pl.DataFrame:
+    found = dense.counts(column)
+    if found is not None:
+        return found
     counts = column.drop_nulls().alias("value").value_counts(name="frequency")
     return counts.cast({"frequency": pl.Int64})
 
@@ -79,6 +83,9 @@ def _scaled(column: pl.Series, moments: Moments | None) -> pl.Series:
 def _ids(column: pl.Series, values: pl.Series | None) -> pl.Series:
     if values is None or values.is_empty():
         return pl.repeat(-1, len(column), dtype=pl.Int32, eager=True)
+    places = dense.places(column, values)
+    if places is not None:
+        return places
     ids = pl.DataFrame({"value": values}).with_row_index("id").cast({"id": pl.Int32})
     found = (
         column.alias("value").to_frame().join(ids, on="value", how="left", maintain_order="left")

@@ -11,7 +11,7 @@ import polars as pl
 
 from falconer.pipelines.data.schema import Fold, SplitCard, TaskName, View
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.raw import order_of
+from falconer.pipelines.etl import raw
 from falconer.pipelines.etl.split.config import SplitBase, SplitConfig, SplitPlugin
 from falconer.pipelines.etl.split.facts import Facts, facts_of
 from falconer.pipelines.etl.split.given import GIVEN
@@ -76,7 +76,7 @@ def nothing_left() -> DataError:
 
 def hashed(events: pl.DataFrame) -> pl.DataFrame:
     """The events in order, with `event_hash`."""
-    ordered = events.sort(order_of(events))
+    ordered = raw.in_order(events)
     return ordered.with_columns(pl.Series(HASH, event_hashes(ordered)))
 
 

@@ -13,6 +13,8 @@ from falconer.pipelines.etl.split.parts import mixed
 
 KEYS = ("user", "item", "time", FRACTION)
 HASH = "event_hash"
+LARGE = (pl.UInt64, pl.Int128)
+BLOCK = 2**15
 _NULL = np.uint64(0x9AE16A3B2F90404F)
 
 Hashes = NDArray[np.uint64]
@@ -27,8 +29,12 @@ def event_hashes(events: pl.DataFrame) -> Hashes:
     if not {"user", "item"} & set(names):
         names = sorted(name for name in events.columns if name != "ordinal")
     hashes = np.zeros(len(events), np.uint64)
-    for place, name in enumerate(names, start=1):
-        hashes = mixed(hashes ^ _hashed(events[name]), place)
+    columns = [_numbers(events[name]) for name in names]
+    # So many rows at once as the processor's cache holds.
+    for first in range(0, len(events), BLOCK):
+        block = hashes[first : first + BLOCK]
+        for place, column in enumerate(columns, start=1):
+            block[:] = mixed(block ^ _hashed(column.slice(first, BLOCK)), place)
     return mixed(hashes ^ mixed(_repeats(hashes), 0), len(names) + 1)
 
 
@@ -59,17 +65,22 @@ def text_hashes(values: pl.Series) -> Hashes:
     )
 
 
+def _numbers(column: pl.Series) -> pl.Series:
+    """Of texts and what else is no number the hashes, null for null."""
+    if column.dtype.is_float() or (column.dtype.is_integer() and column.dtype not in LARGE):
+        return column
+    texts = column.cast(pl.String).alias("text").to_frame()
+    known = texts.drop_nulls().unique()
+    hashes = text_hashes(known["text"]).view(np.int64)
+    known = known.with_columns(hash=pl.Series(hashes, dtype=pl.Int64))
+    return texts.join(known, on="text", how="left", maintain_order="left")["hash"]
+
+
 def _hashed(column: pl.Series) -> Hashes:
-    absent = column.is_null().to_numpy()
-    if column.dtype.is_integer() and column.dtype not in (pl.UInt64, pl.Int128):
-        found = column.fill_null(0).cast(pl.Int64).to_numpy().view(np.uint64)
-    elif column.dtype.is_float():
+    if column.dtype.is_float():
         # + 0.0 makes one zero of the two.
         exact = column.fill_null(0.0).cast(pl.Float64).to_numpy() + 0.0
         found = exact.view(np.uint64)
     else:
-        texts = column.cast(pl.String).fill_null("").alias("text").to_frame()
-        known = texts.unique()
-        known = known.with_columns(hash=pl.Series(text_hashes(known["text"]), dtype=pl.UInt64))
-        found = texts.join(known, on="text", how="left", maintain_order="left")["hash"].to_numpy()
-    return np.where(absent, _NULL, found) if absent.any() else found
+        found = column.fill_null(0).cast(pl.Int64).to_numpy().view(np.uint64)
+    return np.where(column.is_null().to_numpy(), _NULL, found) if column.null_count() else found

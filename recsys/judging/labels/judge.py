@@ -8,10 +8,9 @@ means.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -38,9 +37,9 @@ from falconer.recsys.judging.stored import (
 )
 from falconer.recsys.judging.subject import Subject
 from falconer.recsys.metrics import BINARY_METRICS, RATING_METRICS
-from falconer.recsys.metrics.definition import Definition
 from falconer.recsys.metrics.labels import N_BINS, bins_of
 from falconer.recsys.metrics.linear import row_values
+from falconer.recsys.metrics.tables import metric_of_rows
 
 Float64 = NDArray[np.float64]
 
@@ -94,14 +93,15 @@ class JudgedLabels:
 def judge(
     score: Float64, data: Dataset, fold: Fold, subject: Subject, config: EvaluationConfig
 ) -> JudgedLabels:
-    """Judge `score` float64[P], row by row beside the fold's labels. Of `config` only the bootstrap
-    is used."""
+    """Judge `score` float64[P], row by row beside the fold's labels. Of `config` the bootstrap and
+    `metrics`, those of other packages, are used."""
     target = data.card.target
     assert target is not None
     labels = data.labels(fold).astype(np.float64)
     unit, keys, codes = _units(data, fold)
     probable = target == "binary" and bool(((score >= 0) & (score <= 1)).all())
-    columns = _columns(target, labels, score, codes if unit == "user" else None, probable=probable)
+    names = (*(BINARY_METRICS if target == "binary" else RATING_METRICS), *config.metrics)
+    columns = _columns(names, labels, score, codes if unit == "user" else None, probable=probable)
     table = {name: by_unit(values, codes, len(keys)) for name, values in columns.items()}
     metrics = _estimates(table, config)
     if CALIBRATION in metrics:
@@ -156,7 +156,7 @@ def _units(data: Dataset, fold: Fold) -> tuple[Unit, pa.Array, NDArray[np.int64]
 
 
 def _columns(
-    target: Target,
+    names: Sequence[str],
     labels: Float64,
     score: Float64,
     users: NDArray[np.int64] | None,
@@ -164,7 +164,6 @@ def _columns(
     probable: bool,
 ) -> dict[str, Float64]:
     """Metric -> values of the rows, for the metrics that have a value."""
-    names = tuple(BINARY_METRICS if target == "binary" else RATING_METRICS)
     possible = [
         name
         for name in names
@@ -197,7 +196,8 @@ def _estimates(table: Mapping[str, Float64], config: EvaluationConfig) -> dict[s
 
 def _estimate(name: str, mean: float, low: float, high: float) -> Estimate:
     """With the interval cut at what the metric can be."""
-    definition: Definition[Any] = {**BINARY_METRICS, **RATING_METRICS}[name]
+    definition = metric_of_rows(name)
+    assert definition is not None
     least, most = groups.bounds(name)
     low, high = max(low, least), min(high, most)
     return Estimate(mean=mean, low=low, high=high, definition=definition.sentence(1))

@@ -17,8 +17,8 @@ from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.labels.checks import Checked
 from falconer.recsys.judging.reports import SliceEstimate
 from falconer.recsys.judging.slices import Slicing
-from falconer.recsys.metrics import BINARY_METRICS, RATING_METRICS
 from falconer.recsys.metrics.linear import row_values
+from falconer.recsys.metrics.tables import metric_of_rows
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -103,7 +103,8 @@ def estimates(groups: Sequence[Group], config: EvaluationConfig) -> tuple[SliceE
 
 def bounds(metric: str) -> tuple[float, float]:
     """What the metric can be: a first-order change knows no bounds."""
-    low, high = {**BINARY_METRICS, **RATING_METRICS}[metric].bounds
+    definition = metric_of_rows(metric)
+    low, high = definition.bounds if definition else (None, None)
     return -np.inf if low is None else low, np.inf if high is None else high
 
 

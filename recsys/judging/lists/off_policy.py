@@ -150,16 +150,17 @@ class _Found:
         rows, listed = self.means[:, ROWS], self.means[:, LISTED]
         effective = self._effective(at)
         mean_weight = np.divide(weights, listed, out=np.zeros_like(weights), where=listed > 0)
+        fit = bool(abs(mean_weight[0] - 1) <= FAR * mean_weight[1:].std())
         enough = effective >= LEAST_USERS
         snips = self_normalised(weighted, weights) * listed / rows
         return PolicyEstimate(
             k=k,
             effective_users=effective,
             mean_weight=float(mean_weight[0]),
-            weights_fit=bool(abs(mean_weight[0] - 1) <= FAR * mean_weight[1:].std()),
+            weights_fit=fit,
             snips=self.estimate("snips", snips) if enough else None,
             doubly_robust=self.estimate("doubly_robust", terms / rows) if enough else None,
-            refused=None if enough else self._refusal(effective),
+            refused=None if enough else self._refusal(effective, weights_fit=fit),
         )
 
     def _effective(self, column: int) -> float:
@@ -167,14 +168,16 @@ class _Found:
         total = float(self.means[0, column]) * self.n_users
         return effective_sample_size(total, float(self.squares[column]))
 
-    def _refusal(self, effective: float) -> str:
+    def _refusal(self, effective: float, *, weights_fit: bool) -> str:
         if not effective:
             return f"no logged row of {self.n_users:,} users shows what these lists would"
+        found = f"{self.n_users:,} logged users tell as much as {effective:.0f}"
+        if not weights_fit:
+            return (
+                f"{found}, as the log hardly shows what these lists would, or its chances are wrong"
+            )
         wanted = math.ceil(self.n_users * LEAST_USERS / effective)
-        return (
-            f"{self.n_users:,} logged users tell as much as {effective:.0f}, and {LEAST_USERS} are "
-            f"wanted: about {wanted:,} logged users would do"
-        )
+        return f"{found}, and {LEAST_USERS} are wanted: about {wanted:,} logged users would do"
 
     def estimate(self, name: str, values: Float64) -> Estimate:
         """The value of all users, and an interval from those of resampled ones."""

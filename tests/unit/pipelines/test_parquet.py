@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -47,3 +48,32 @@ def test_damaged_notes_are_named_with_their_file(notes: bytes) -> None:
     with pytest.raises(DataError, match=r"lists\.parquet: its notes are damaged"):
         parquet.facts_of(schema, b"notes", Path("lists.parquet"))
     assert parquet.facts_of(schema, b"others", Path("lists.parquet")) == {}
+
+
+def test_every_type_that_datasets_have_is_written_and_comes_back(tmp_path: Path) -> None:
+    lists = {"short": pa.list_(pa.int32()), "long": pa.list_(pa.int64())}
+    table = pa.table(
+        {
+            "ids": pa.array([1, 2, -1], pa.int32()),
+            "time": pa.array([2**62, None, -(2**63)], pa.int64()),
+            "x.y": pa.array([0.5, float("nan"), None], pa.float32()),
+            "text": ["a", None, ""],
+            **{name: pa.array([[1, 2], [], None], kind) for name, kind in lists.items()},
+            "far": pa.array([[2**40], [], None], pa.large_list(pa.int64())),
+        }
+    )
+    path = tmp_path / "t.parquet"
+    pq.write_table(table, path, **parquet.writing(table.schema))
+    assert parquet.read(path).to_pydict().__repr__() == table.to_pydict().__repr__()
+    columns = pq.ParquetFile(path).metadata.row_group(0)
+    found = {columns.column(n).path_in_schema: columns.column(n).encodings for n in range(7)}
+    long = {"time", "long.list.element", "far.list.element"}
+    assert {name for name, used in found.items() if "DELTA_BINARY_PACKED" in used} == long
+    assert not any("DICTIONARY" in one for one in found["x.y"])
+    assert any("DICTIONARY" in one for one in found["short.list.element"])
+
+
+def test_numbers_become_an_arrow_array_as_they_are() -> None:
+    for kind in (np.int32, np.int64, np.uint64, np.float32, np.float64):
+        values = np.arange(6, dtype=kind)[::2]
+        assert parquet.column(values).equals(pa.array(values))

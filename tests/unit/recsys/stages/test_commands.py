@@ -60,7 +60,7 @@ def test_commands_end_with_the_path_that_they_wrote(board: Dataset, tmp_path: Pa
             "blok_mb: unknown key; did you mean 'block_mb'",
         ),
         (["recommend", "RUN", "--k", "0"], "k: input should be greater than or equal to 1"),
-        (["evaluate", "RUN", "--k", "0"], "k: value error, needs at least one cut-off"),
+        (["evaluate", "RUN", "--k", "0"], "k: needs at least one cut-off"),
         (["evaluate", "RUN", "--set", "level=2"], "level: input should be less than 1"),
     ],
 )

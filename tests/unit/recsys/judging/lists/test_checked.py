@@ -42,6 +42,23 @@ def test_validation_by_the_last_event_is_by_own_time(
     assert checked.by_global_time is globally
 
 
+@pytest.mark.parametrize(
+    ("protocol", "parameters", "own"),
+    [
+        ("leave_last", {}, True),
+        ("user_share", {}, True),
+        ("user_share", {"by": "random"}, False),
+        ("random", {}, False),
+        ("temporal", {}, False),
+    ],
+)
+def test_which_protocols_promise_something_of_the_user_s_own_events(
+    protocol: str, parameters: dict[str, str], *, own: bool, tmp_path: Path
+) -> None:
+    checked = checks.Checked(of_split(tmp_path / "data", protocol, **parameters), "test", (10,))
+    assert checked.by_own_time is own
+
+
 @pytest.mark.parametrize(("at_boundary", "late"), [(False, 1), (True, 2)])
 def test_an_event_of_the_query_s_own_time_is_late_at_a_boundary_only(
     *, at_boundary: bool, late: int

@@ -299,3 +299,12 @@ def flat(found: OffPolicy) -> dict[str, float]:
 
 
 ENDS = ("mean", "low", "high")
+
+
+def test_a_log_that_hardly_shows_the_lists_promises_nothing_of_more_users() -> None:
+    """Of 2,000 users 20 were shown what the lists would, with a chance that says half of them."""
+    log = rows(*[(user, int(user >= 20), 1.0, 0.5) for user in range(2000)])
+    found = judged(lists(*[[0]] * 2000), log, n_items=2).policies[0]
+    assert found.refused is not None
+    assert "hardly shows what these lists would" in found.refused
+    assert "would do" not in found.refused

@@ -1,0 +1,66 @@
+"""Whole numbers that lie close together, as most ids do: an array over their range counts and finds
+them in a tenth of the time of a hash table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+LEAST_SPAN = 2**16
+ROWS_A_PLACE = 2
+"""A range may be so many times as long as the column."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """`numbers` from 0 to below `span`: the column's values less `least`."""
+
+    numbers: NDArray[np.int64]
+    least: int
+    span: int
+
+    @classmethod
+    def of(cls, values: pl.Series, n_rows: int) -> Dense | None:
+        """Of integers without nulls, for a column of `n_rows`; None where they are none, or lie too
+        far apart."""
+        if values.dtype not in (pl.Int8, pl.Int16, pl.Int32, pl.Int64) or values.is_empty():
+            return None
+        numbers = values.to_numpy().astype(np.int64, copy=False)
+        least, most = int(numbers.min()), int(numbers.max())
+        if most - least >= max(LEAST_SPAN, ROWS_A_PLACE * n_rows):
+            return None
+        return cls(numbers - least, least, most - least + 1)
+
+
+def counts(column: pl.Series) -> pl.DataFrame | None:
+    """`value`, in order, and `frequency` int64 of what is not null; None where `Dense.of` is."""
+    dense = Dense.of(column.drop_nulls(), len(column))
+    if dense is None:
+        return None
+    frequencies = np.bincount(dense.numbers, minlength=dense.span)
+    there = np.flatnonzero(frequencies)
+    return pl.DataFrame(
+        {
+            "value": pl.Series(there + dense.least, dtype=column.dtype),
+            "frequency": pl.Series(frequencies[there], dtype=pl.Int64),
+        }
+    )
+
+
+def places(column: pl.Series, values: pl.Series) -> pl.Series | None:
+    """Int32: the place of each among `values`, which are distinct; -1 for null and others. None
+    where `Dense.of` the values is."""
+    dense = Dense.of(values, len(column))
+    if dense is None or column.dtype != values.dtype:
+        return None
+    table = np.full(dense.span + 1, -1, np.int32)
+    table[dense.numbers] = np.arange(len(values), dtype=np.int32)
+    # Without a sign what is below the range is far beyond it, and there the last place has -1.
+    asked = column.fill_null(dense.least).to_numpy().astype(np.int64, copy=False).view(np.uint64)
+    asked = asked - np.int64(dense.least).view(np.uint64)
+    np.minimum(asked, np.uint64(dense.span), out=asked)
+    found = pl.Series(table[asked.view(np.int64)])
+    return found if not column.null_count() else found.set(column.is_null(), -1)
