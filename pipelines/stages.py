@@ -42,14 +42,15 @@ OWN_NAMES: Mapping[str, Sequence[str]] = {
 """Group of entry points -> names that are ours."""
 
 
-def etl(recipe: EtlRecipe, out: Path) -> Path:
+def etl(recipe: EtlRecipe, out: Path, *, dask: str | None = None) -> Path:
     """Build the recipe's dataset below `out`, or find it there whole; returns its directory,
-    out/<name>/<dataset_id>.
+    out/<name>/<dataset_id>. The work is done by `recipe.workers` processes, or by the Dask cluster
+    whose scheduler is at `dask`.
 
     Raises a `PipelineError` that says what to mend; then nothing half-written is left and what
     existed stays.
     """
-    return build(recipe, out)
+    return build(recipe, out, dask=dask)
 
 
 def windowed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -18,9 +19,10 @@ from falconer.pipelines.data.schema import FORMAT_VERSION, DatasetCard
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.etl import in_memory
 from falconer.pipelines.etl.buckets import build as bucketed
+from falconer.pipelines.etl.buckets.resume import resumed
 from falconer.pipelines.etl.catalogue import Kind, of_dataset
 from falconer.pipelines.etl.encode import Parent
-from falconer.pipelines.etl.engines import engine_of
+from falconer.pipelines.etl.engines import Engine, engine_of
 from falconer.pipelines.etl.features import Encoder
 from falconer.pipelines.etl.held import Held
 from falconer.pipelines.etl.identity import (
@@ -31,18 +33,23 @@ from falconer.pipelines.etl.identity import (
     versions,
 )
 from falconer.pipelines.etl.needs import Buckets, buckets_for
-from falconer.pipelines.etl.outcome import FutureEventsError
+from falconer.pipelines.etl.outcome import FutureEventsError, Outcome
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.stopwatch import Stopwatch
-from falconer.pipelines.etl.workers.tasks import Here, Stages
-from falconer.pipelines.files import atomic_directory, identity_of, sweep
+from falconer.pipelines.etl.workers import Workers, workers_of
+from falconer.pipelines.files import atomic_directory, identity_of, resumable_directory, sweep
 
 ATTEMPTS = 4
 
 
 def build(
-    recipe: EtlRecipe, out: Path, *, held: Held | None = None, buckets: Buckets | None = None
+    recipe: EtlRecipe,
+    out: Path,
+    *,
+    held: Held | None = None,
+    buckets: Buckets | None = None,
+    dask: str | None = None,
 ) -> Path:
     """Build the recipe's dataset below `out`, unless it is there and whole; returns its directory.
 
@@ -51,22 +58,25 @@ def build(
     whatever the user can mend. Whatever goes wrong, nothing half-written is left and what existed
     stays. With `held`, what a dataset keeps to be appended to, the source's files are days that
     follow that dataset, which the recipe extends. `buckets` None means as many as `memory_limit`
-    asks for, which decide nothing that the dataset holds.
+    asks for, which decide nothing that the dataset holds. `dask` is the address of a scheduler
+    whose workers do the work, instead of `recipe.workers` processes of this machine.
     """
     sweep(out, depth=1)
     for _ in range(ATTEMPTS - 1):
         try:
-            return _build(recipe, out, held, buckets)
+            return _build(recipe, out, held, buckets, dask)
         except FutureEventsError as future:
             latest = {"latest": future.latest}
             contract = recipe.contract.model_copy(update=latest)
             recipe = recipe.model_copy(update={"contract": contract})
         except SourceChangedError as changed:
             say(f"{changed}; reading anew")
-    return _build(recipe, out, held, buckets)
+    return _build(recipe, out, held, buckets, dask)
 
 
-def _build(recipe: EtlRecipe, out: Path, held: Held | None, buckets: Buckets | None) -> Path:
+def _build(
+    recipe: EtlRecipe, out: Path, held: Held | None, buckets: Buckets | None, dask: str | None
+) -> Path:
     watch = Stopwatch()
     with watch("hash sources"):
         parent = _parent(recipe)
@@ -77,12 +87,47 @@ def _build(recipe: EtlRecipe, out: Path, held: Held | None, buckets: Buckets | N
     if _is_whole(target):
         say(f"{recipe.name}: this dataset is there already, nothing to do")
         return target
-    if buckets is None and isinstance(recipe.source, Files):
-        buckets = buckets_for(recipe, out)
-    with _no_empty_folders(target), atomic_directory(target, stays=_is_whole) as partial:
-        _fill(partial, recipe, name, sources, parent, held, buckets, watch)
+    job = _Job(recipe, name, sources, parent, held, watch)
+    with workers_of(recipe.workers, dask) as workers:
+        if buckets is None and isinstance(recipe.source, Files):
+            buckets = buckets_for(recipe, out, workers)
+        with _no_empty_folders(target):
+            if buckets is None or buckets.n == 1:
+                with atomic_directory(target, stays=_is_whole) as root:
+                    _write_card(root, job, _in_memory(root, job))
+            else:
+                with resumable_directory(target, stays=_is_whole) as (root, kept):
+                    _write_card(root, job, _in_buckets(root, job, kept, buckets, workers))
     say(watch.table())
     return target
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is built, and of what."""
+
+    recipe: EtlRecipe
+    name: str
+    sources: Sources
+    parent: Parent | None
+    held: Held | None
+    watch: Stopwatch
+
+    def engine(self) -> Engine:
+        """The engine, imported."""
+        with self.watch("import engine"):
+            return engine_of(self.recipe.features.engine)
+
+
+def _in_memory(root: Path, job: _Job) -> Outcome:
+    return in_memory.fill(
+        root, job.recipe, job.sources, job.engine(), job.parent, job.held, job.watch
+    )
+
+
+def _in_buckets(root: Path, job: _Job, kept: Path, buckets: Buckets, workers: Workers) -> Outcome:
+    buckets, stages = resumed(kept, buckets, workers)
+    return bucketed.fill(root, job.recipe, job.sources, job.engine(), buckets, stages, job.watch)
 
 
 def _parent(recipe: EtlRecipe) -> Parent | None:
@@ -126,30 +171,15 @@ def _no_empty_folders(target: Path) -> Iterator[None]:
         raise
 
 
-def _fill(
-    root: Path,
-    recipe: EtlRecipe,
-    name: str,
-    sources: Sources,
-    parent: Parent | None,
-    held: Held | None,
-    buckets: Buckets | None,
-    watch: Stopwatch,
-) -> None:
-    """All steps, from the source's tables to the last file below `root`."""
-    with watch("import engine"):
-        engine = engine_of(recipe.features.engine)
-    if buckets is None or buckets.n == 1:
-        found = in_memory.fill(root, recipe, sources, engine, parent, held, watch)
-    else:
-        stages = Stages(root.parent / "spill", Here())
-        found = bucketed.fill(root, recipe, sources, engine, buckets, stages, watch)
+def _write_card(root: Path, job: _Job, found: Outcome) -> None:
+    """The last file below `root`."""
+    parent = job.parent.dataset_id if job.parent else None
     card = DatasetCard(
         format_version=FORMAT_VERSION,
-        name=recipe.name,
-        task=recipe.task,
-        target=recipe.target.kind if recipe.target else None,
-        dataset_id=name,
+        name=job.recipe.name,
+        task=job.recipe.task,
+        target=job.recipe.target.kind if job.recipe.target else None,
+        dataset_id=job.name,
         id_space=found.id_space,
         n_users=found.n_users,
         n_items=found.n_items,
@@ -157,9 +187,9 @@ def _fill(
         features=found.features,
         split=found.split,
         counts=found.counts,
-        sources=sources.named(),
-        versions=versions(recipe),
-        config=canonical_recipe(recipe, parent.dataset_id if parent else None),
+        sources=job.sources.named(),
+        versions=versions(job.recipe),
+        config=canonical_recipe(job.recipe, parent),
         content=checksums(root, found.linked),
         notes=found.notes,
     )

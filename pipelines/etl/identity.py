@@ -18,6 +18,9 @@ from falconer.pipelines.files import identity_of, sha256_of
 PACKAGES = ("falconer", "polars", "pyarrow")
 """Whose versions decide what bytes are written; the engine's besides."""
 
+IDLE = ("memory_limit", "workers")
+"""Of a recipe, what decides nothing that a dataset holds."""
+
 Signature = tuple[int, int, int, int]
 
 
@@ -81,7 +84,7 @@ def canonical_recipe(recipe: EtlRecipe, parent: str | None) -> dict[str, Any]:
     """The whole recipe, all defaults frozen in, without paths: what was read is told by checksums,
     and what is extended by its dataset_id."""
     absent = {"logged"} if recipe.logged is None else set[str]()
-    values = _without_paths(recipe.model_dump(mode="json", exclude={"memory_limit", *absent}))
+    values = _without_paths(recipe.model_dump(mode="json", exclude={*IDLE, *absent}))
     if isinstance(recipe.source, Files) and not recipe.source.external:
         del values["source"]["external"]
     if isinstance(recipe.source, Files) and recipe.source.parts is not None:

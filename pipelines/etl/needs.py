@@ -25,6 +25,7 @@ from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.sources.tables import PARQUET
 from falconer.pipelines.etl.split.config import Given, GivenCandidates, SplitPlugin
+from falconer.pipelines.etl.workers.tasks import Here, Workers
 
 SHARE = 0.6
 """Of the machine's or container's memory that a build may take by default."""
@@ -38,7 +39,8 @@ BASE = 300 * 10**6
 """Bytes that the program takes before it reads a row, and that the allocator keeps."""
 LEAST_ROWS, MOST_ROWS = 2**12, 2**20
 """Read at once."""
-MOST_BUCKETS = 1000
+LEAST_BUCKETS, MOST_BUCKETS = 8, 1000
+"""The least where there are several workers."""
 SPILLED = 4
 """How often the rows lie on disk at the peak of a build in buckets, beside the dataset."""
 SAMPLE = 2**20
@@ -85,14 +87,18 @@ class Buckets:
     size: int
 
 
-def buckets_for(recipe: EtlRecipe, out: Path) -> Buckets:
+def buckets_for(recipe: EtlRecipe, out: Path, workers: Workers | None = None) -> Buckets:
     """Say what the build will need, and how many buckets that makes; raise `ExhaustedError` where
-    there is too little memory or disk."""
+    there is too little memory or disk. The workers of a machine share its memory."""
     assert isinstance(recipe.source, Files)
     needs = needs_of(recipe.source)
     machine = memory_of_machine()
     allowed = bytes_of(recipe.memory_limit) if recipe.memory_limit else int(SHARE * machine)
-    buckets = _parted(needs, allowed)
+    reasons = not_in_buckets(recipe)
+    if workers is not None and workers.n > 1 and reasons:
+        say(f"workers none: the build cannot go bucket by bucket with {', '.join(reasons)}")
+        workers = None
+    buckets = _parted(needs, allowed, workers or Here())
     disk = needs.disk * (1 if buckets.n == 1 else SPILLED)
     free = shutil.disk_usage(_there(out)).free
     say(
@@ -100,7 +106,7 @@ def buckets_for(recipe: EtlRecipe, out: Path) -> Buckets:
         f"({_shown(allowed)} allowed), {_told(buckets)}, at most {_shown(disk)} of disk "
         f"({_shown(free)} free)"
     )
-    if buckets.n > 1 and (reasons := not_in_buckets(recipe)):
+    if buckets.n > 1 and reasons:
         raise ExhaustedError(
             f"the build needs about {_shown(needs.memory)} of memory for {needs.rows:,} rows and "
             f"{_shown(allowed)} are allowed, and it cannot go bucket by bucket with "
@@ -108,9 +114,10 @@ def buckets_for(recipe: EtlRecipe, out: Path) -> Buckets:
             f"in the recipe (this machine has {_shown(machine)})"
         )
     if buckets.n > MOST_BUCKETS:
+        each = "itself" if workers is None or workers.n == 1 else "and each worker themselves"
         raise ExhaustedError(
             f"{_shown(allowed)} of memory are allowed and {_shown(BASE)} are taken by the program "
-            f"itself; raise memory_limit in the recipe (this machine has {_shown(machine)})"
+            f"{each}; raise memory_limit in the recipe (this machine has {_shown(machine)})"
         )
     if disk > free:
         raise ExhaustedError(
@@ -124,11 +131,18 @@ def _told(buckets: Buckets) -> str:
     return "in memory" if buckets.n == 1 else f"in {buckets.n} buckets"
 
 
-def _parted(needs: Needs, allowed: int) -> Buckets:
-    left = max(allowed - BASE, 1)
+def _parted(needs: Needs, allowed: int, workers: Workers) -> Buckets:
+    """Among workers, each of which takes `BASE` as this process does, there is a bucket for each,
+    and enough of them that their number does not matter as long as few work."""
+    left = allowed - BASE
+    if workers.n > 1:
+        left = left // workers.n_on_a_machine - BASE
+    n = 1 if needs.memory <= left else -(-2 * needs.memory // max(left, 1))
+    if workers.n > 1:
+        n = max(n, workers.n, LEAST_BUCKETS)
+    left = max(left, 1)
     a_row = needs.memory / max(needs.rows, 1)
     rows = min(max(int(left / 8 / max(a_row, 1)), LEAST_ROWS), MOST_ROWS)
-    n = 1 if needs.memory <= allowed - BASE else -(-2 * needs.memory // left)
     return Buckets(n, rows, left // 16)
 
 

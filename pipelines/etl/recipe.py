@@ -46,6 +46,9 @@ class EtlRecipe(Config):
     memory_limit: str | None = None
     """Memory that a build may take, such as "4GB"; None = 60 % of the machine's or container's. It
     decides nothing that a dataset holds."""
+    workers: int = Field(default=1, ge=1, le=1024)
+    """Processes that share the work and the memory, bucket by bucket; they decide nothing that a
+    dataset holds either."""
     extends: Path | None = None
     """Directory of a dataset whose ids, categories and scales are kept; new ones follow as the next
     generation."""

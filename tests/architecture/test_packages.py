@@ -31,6 +31,7 @@ OWNERS = {
     "croniter": r"workflows/retraining/\w+\.py",
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
     "dbos": r"workflows/retraining/(pipeline|store)\.py",
+    "distributed": r"pipelines/etl/workers/on_dask\.py",
     "implicit": r"recsys/models/\w+/on_implicit\.py",
     "jinja2": r"pipelines/page\.py",
     "keras": r"recsys/backends/tensorflow/(__init__|layers)\.py",

@@ -26,7 +26,7 @@ from falconer.pipelines.etl.buckets.encode import (
     order_of_fold,
     order_of_train,
 )
-from falconer.pipelines.etl.buckets.frames import OLDEST, ROWS, Rows, write_frame
+from falconer.pipelines.etl.buckets.frames import OLDEST, Rows, write_rows
 from falconer.pipelines.etl.buckets.held import write_held
 from falconer.pipelines.etl.buckets.scatter import scatter
 from falconer.pipelines.etl.buckets.write import Writer
@@ -155,7 +155,7 @@ def split_bucket(
     ordered = hashed(splitting.rows.read(bucket))
     found = assign(splitting.config, ordered, splitting.facts)
     events = ordered.with_columns(found.part)
-    write_frame(folder / ROWS, events)
+    write_rows(folder, events)
     sketches = {
         name: overlap.sketch(events.filter(pl.col("part") == int(part))[HASH].to_numpy())
         for name, part in sketched(found.folds).items()
@@ -167,7 +167,7 @@ def _split(rows: Rows, stages: Stages, root: Path, recipe: EtlRecipe, whole: Who
     """Assign every event to a part, and write the sketches of train and the folds."""
     if not whole.facts:
         raise nothing_left()
-    assigned = assign(recipe.split, hashed(rows.read(0).clear()), whole.facts[0])
+    assigned = assign(recipe.split, hashed(rows.empty()), whole.facts[0])
     counts = {part.name.lower(): 0 for part in Part}
     sketches: Sketches = {}
     context = _Splitting(rows, recipe.split, whole.facts[0])
@@ -203,7 +203,7 @@ def _encode(
     for found in stages.run("encode", encode_bucket, job, n, (FoldFacts,)):
         for fold, facts in found.items():
             folds[fold] = folds[fold].and_also(facts) if fold in folds else facts
-    folder, some = stages.folder / "encode", divided.rows.read(0)
+    folder, some = stages.folder / "encode", divided.rows.empty()
     n_train = writer.train(folder, n, order_of_train(some))
     for fold, facts in folds.items():
         if recipe.task == "labels":

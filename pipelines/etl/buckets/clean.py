@@ -12,7 +12,7 @@ import polars as pl
 
 from falconer.pipelines.etl import describe
 from falconer.pipelines.etl.buckets.check import TABLES
-from falconer.pipelines.etl.buckets.frames import ROWS, Rows, write_frame
+from falconer.pipelines.etl.buckets.frames import Rows, write_rows
 from falconer.pipelines.etl.buckets.frequent import frequent_items, keep_frequent_bucket
 from falconer.pipelines.etl.buckets.scatter import Pass, Scattered
 from falconer.pipelines.etl.catalogue import KINDS
@@ -159,7 +159,7 @@ def clean_bucket(cleaning: _Cleaning, bucket: int, folder: Path) -> Whole:
         drops |= more
     _add(whole.drops, drops)
     whole.n_kept = len(events)
-    write_frame(folder / ROWS, events)
+    write_rows(folder, events)
     if recipe.catalogue.counted_on == "train":
         whole.gather(events, recipe)
     return whole
@@ -216,7 +216,7 @@ def frequent_bucket(frequent: _Frequent, bucket: int, folder: Path) -> Whole:
     """The task: one bucket's events of users and items that are frequent enough."""
     whole, before = Whole(), frequent.rows.read(bucket)
     events = keep_frequent_bucket(before, frequent.items, frequent.recipe.catalogue)
-    write_frame(folder / ROWS, events)
+    write_rows(folder, events)
     whole.gather(events, frequent.recipe)
     whole.drops[RARE] = len(before) - len(events)
     return whole

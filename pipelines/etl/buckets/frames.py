@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 OLDEST = pl.CompatLevel.oldest()
-ROWS = "rows.arrow"
+ROWS, EMPTY = "rows.arrow", "empty.arrow"
 
 
 def write_frame(path: Path, frame: pl.DataFrame) -> None:
@@ -78,6 +78,12 @@ def read_bucket(folder: Path, bucket: int, empty: pl.DataFrame) -> pl.DataFrame:
     return read_frame(path) if path.exists() else empty
 
 
+def write_rows(folder: Path, rows: pl.DataFrame) -> None:
+    """Write a bucket's rows into the folder of its task."""
+    write_frame(folder / ROWS, rows)
+    write_frame(folder / EMPTY, rows.clear())
+
+
 @dataclass(frozen=True)
 class Rows:
     """The rows of `n` buckets, each in the folder of the task that wrote it."""
@@ -88,6 +94,10 @@ class Rows:
     def read(self, bucket: int) -> pl.DataFrame:
         """All rows of one bucket."""
         return read_frame(self._file(bucket))
+
+    def empty(self) -> pl.DataFrame:
+        """No rows, with the columns of all, though the rows were removed."""
+        return read_frame(task_folder(self.folder, 0) / EMPTY)
 
     def remove(self) -> None:
         """Take the rows away; what else their tasks wrote stays."""

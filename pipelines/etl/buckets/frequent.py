@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from falconer.pipelines.etl.buckets.frames import ROWS, Rows, write_frame
+from falconer.pipelines.etl.buckets.frames import Rows, write_rows
 from falconer.pipelines.etl.catalogue import KINDS, CatalogueConfig, keep_frequent
 from falconer.pipelines.etl.workers.tasks import Stages
 
@@ -54,7 +54,7 @@ def pairs_of_bucket(first: _Round, bucket: int, folder: Path) -> None:
     if first.part is not None:
         events = events.filter(pl.col("part") == first.part)
     keep_frequent(events.head(0), first.config)
-    write_frame(folder / ROWS, events.select(KINDS).unique())
+    write_rows(folder, events.select(KINDS).unique())
 
 
 def _round(stages: Stages, name: str, context: _Round) -> pl.Series:

@@ -22,7 +22,7 @@ def write_held(
 ) -> None:
     """Write the held-out events and the state below `root`, about `size` bytes at a time."""
     last = [time for time in stages.run("held", held_of_bucket, rows, rows.n) if time is not None]
-    runs = Runs(files_of(stages.folder / "held", rows.n, HELD), order_of(rows.read(0)))
+    runs = Runs(files_of(stages.folder / "held", rows.n, HELD), order_of(rows.empty()))
     with TableFile(root, EVENTS) as file:
         for piece in runs.merged(size):
             file.add(piece.to_arrow(compat_level=OLDEST))

@@ -4,3 +4,33 @@ A task is a function of a stage's context and a number. It writes its files into
 own, which gets its name when the task is done: so a task is done once or not at all, whoever ran
 it, and a build that was killed goes on from the tasks that are done.
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from falconer.pipelines.etl.workers.processes import Processes
+from falconer.pipelines.etl.workers.tasks import Here, Stages, Task, Workers
+from falconer.pipelines.extras import missing
+
+__all__ = ["Here", "Stages", "Task", "Workers", "workers_of"]
+
+
+@contextmanager
+def workers_of(n: int, dask: str | None) -> Iterator[Workers]:
+    """The cluster whose scheduler is at `dask`, else `n` processes, or this one for n = 1; raises
+    `MissingExtraError` where Dask is absent."""
+    if dask is None and n == 1:
+        yield Here()
+        return
+    if dask is None:
+        with Processes(n) as processes:
+            yield processes
+        return
+    try:
+        from falconer.pipelines.etl.workers.on_dask import Dask
+    except ModuleNotFoundError as error:
+        raise missing(error.name or "distributed", "--dask") from error
+    with Dask(dask) as cluster:
+        yield cluster

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,10 +14,18 @@ from falconer.pipelines.etl.workers.results import read_result, write_result
 Task = Callable[[Any, int, Path], Any]
 """A module's function of a stage's context, a number, and the folder for its files; what it returns
 is written by `results`. It must give the same files whoever runs it, and when."""
+ADVICE = (
+    "the same command, with fewer workers too, goes on from the parts that are done; a lower "
+    "memory_limit starts anew with smaller ones"
+)
+"""Where workers were lost."""
 
 
 class Workers(Protocol):
-    """Who runs tasks."""
+    """Who runs tasks: `n` at once, and up to `n_on_a_machine` on one machine; a context manager."""
+
+    n: int
+    n_on_a_machine: int
 
     def run(self, task: Task, context: Any, numbers: Sequence[int], folder: Path) -> None:
         """Attempt the task on each number, in any order; raises the error of the first one that
@@ -27,6 +34,8 @@ class Workers(Protocol):
 
 class Here:
     """This process, one task after the other."""
+
+    n = n_on_a_machine = 1
 
     def run(self, task: Task, context: Any, numbers: Sequence[int], folder: Path) -> None:
         """As in `Workers`."""
@@ -41,8 +50,10 @@ def attempt(task: Task, context: Any, number: int, folder: Path) -> None:
     partial.mkdir(parents=True)
     try:
         write_result(partial, task(context, number, partial))
-        with suppress(FileExistsError):
-            partial.rename(task_folder(folder, number))
+        partial.rename(task_folder(folder, number))
+    except OSError:
+        if not task_folder(folder, number).is_dir():
+            raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -60,6 +71,7 @@ class Stages:
         """Do the tasks 0 to `n` - 1 of the stage `name`, then give their results in this order, one
         at a time; `kinds` are the dataclasses that they hold."""
         folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
         left = [number for number in range(n) if not task_folder(folder, number).is_dir()]
         if left:
             self._workers.run(task, context, left, folder)
