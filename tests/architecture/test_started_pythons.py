@@ -18,7 +18,8 @@ def unsafe(source: str) -> list[int]:
         for node in ast.walk(ast.parse(source))
         if isinstance(node, ast.List | ast.Tuple)
         for here, after in zip_longest(node.elts, node.elts[1:])
-        if ast.unparse(here) == "sys.executable"
+        if isinstance(here, ast.Attribute)
+        and ast.unparse(here) == "sys.executable"
         and not (isinstance(after, ast.Constant) and after.value == "-P")
     ]
 
