@@ -28,7 +28,8 @@ from falconer.pipelines.etl.contract import (
     counts_of,
 )
 from falconer.pipelines.etl.raw import Raw
-from falconer.pipelines.etl.sources.files import Paths, TimeUnit, paths_of, stack
+from falconer.pipelines.etl.sources.declared import Paths, TimeUnit
+from falconer.pipelines.etl.sources.files import paths_of, stack
 from falconer.pipelines.etl.sources.tables import check_file, read_table
 from falconer.pipelines.etl.split.parts import FoldRule, written
 
