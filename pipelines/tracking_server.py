@@ -37,8 +37,10 @@ def without_password(url: str) -> str:
 
 
 def refuse_silence(url: str) -> None:
-    """Raise `ServerAwayError` where the server gives no answer, of whatever kind, in time, and where
-    the URL holds a password, which messages would show."""
+    """Raise `ServerAwayError` where the server gives no answer, of whatever kind, in time.
+
+    So it does where the URL holds a password, which messages would show.
+    """
     if urlsplit(url).username is not None:
         raise ServerAwayError(
             f"{VARIABLE} holds a name or password: write {without_password(url)}, and put them "
