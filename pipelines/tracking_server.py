@@ -27,7 +27,7 @@ class ServerAwayError(PipelineError):
 def address() -> str | None:
     """The server's URL; None where runs are mirrored to a file beside them, or not at all."""
     wanted = os.environ.get(VARIABLE, "")
-    return wanted.rstrip("/") if wanted.startswith(("http://", "https://")) else None
+    return wanted.rstrip("/") if wanted.lower().startswith(("http://", "https://")) else None
 
 
 def without_password(url: str) -> str:
@@ -37,7 +37,15 @@ def without_password(url: str) -> str:
 
 
 def refuse_silence(url: str) -> None:
-    """Raise `ServerAwayError` where the server gives no answer, of whatever kind, in time."""
+    """Raise `ServerAwayError` where the server gives no answer, of whatever kind, in time.
+
+    So it does where the URL holds a password, which messages would show.
+    """
+    if urlsplit(url).username is not None:
+        raise ServerAwayError(
+            f"{VARIABLE} holds a name or password: write {without_password(url)}, and put them "
+            "into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
     try:
         with urlopen(Request(f"{url}/health"), timeout=SECONDS_TO_ANSWER):
             return
@@ -45,4 +53,4 @@ def refuse_silence(url: str) -> None:
         return
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise ServerAwayError(f"{without_password(url)} does not answer: {reason}") from error
+        raise ServerAwayError(f"{url} does not answer: {reason}") from error

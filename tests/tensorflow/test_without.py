@@ -43,9 +43,7 @@ def with_training(name: str, **knobs: object) -> ModelConfig:
     return config.model_copy(update={"training": training})
 
 
-@pytest.mark.parametrize(
-    ("knob", "value"), [("compile", True), ("precision", "bf16"), ("optimizer", "sparse_adam")]
-)
+@pytest.mark.parametrize(("knob", "value"), [("compile", True), ("optimizer", "sparse_adam")])
 def test_a_knob_that_is_not_honoured_is_refused_by_name(
     knob: str, value: object, board: Dataset, tmp_path: Path
 ) -> None:

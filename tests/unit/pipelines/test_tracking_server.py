@@ -58,12 +58,13 @@ def test_a_server_that_hangs_is_given_up(
     assert "does not answer: timed out" in capsys.readouterr().err
 
 
-def test_a_password_is_not_shown() -> None:
+def test_a_password_in_the_url_is_refused_and_not_shown() -> None:
     url = f"http://me:secret@127.0.0.1:{closed_port()}"
     with pytest.raises(ServerAwayError) as caught:
         tracking_server.refuse_silence(url)
     assert "secret" not in str(caught.value)
-    assert "http://127.0.0.1:" in str(caught.value)
+    assert "write http://127.0.0.1:" in str(caught.value)
+    assert "MLFLOW_TRACKING_PASSWORD" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,7 @@ def test_a_password_is_not_shown() -> None:
     [
         ("on", None),
         ("off", None),
+        ("HTTP://127.0.0.1:5000", "HTTP://127.0.0.1:5000"),
         ("https://mlflow.example/tracking/", "https://mlflow.example/tracking"),
     ],
 )
