@@ -7,7 +7,6 @@ runs/<utc>-<model>-<backend>-<id>/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import resource
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -23,6 +22,7 @@ from typing import Any, Self
 from falconer.pipelines.config import to_toml
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import ArtifactError, PipelineError
+from falconer.pipelines.exclusive import exclusive
 from falconer.pipelines.files import (
     atomic_directory,
     scratch_folder,
@@ -312,26 +312,10 @@ def _recorded(run: Run, *, seconds: float) -> Iterator[Run]:
         )
 
 
-@contextmanager
-def _held(run: Run) -> Iterator[None]:
-    """Lock the run's directory as long as this process lives, so that no second one trains into
-    it."""
-    descriptor = os.open(run.path, os.O_RDONLY)
-    try:
-        if run.leads:
-            _lock(run.path, descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(path: Path, descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ArtifactError(
-            f"{path}: another process is training this run at this moment"
-        ) from error
+def _held(run: Run) -> AbstractContextManager[None]:
+    """No second process trains into the run's directory; one that follows another holds nothing."""
+    busy = f"{run.path}: another process is training this run at this moment"
+    return exclusive(run.path, ArtifactError(busy)) if run.leads else nullcontext()
 
 
 def _peak_memory_mb() -> int:

@@ -2,8 +2,9 @@
 work goes on.
 
 The mirror of the runs in a folder is `mlflow.db` and `mlartifacts/` in that folder; `falconer ui`
-shows it. `python -m falconer.pipelines.tracking RUN...` mirrors runs by hand, and
-FALCONER_TRACKING=off turns all of this off.
+shows it. `python -m falconer.pipelines.tracking RUN...` mirrors runs by hand.
+FALCONER_TRACKING=http://host:5000 mirrors to that server instead, and FALCONER_TRACKING=off turns
+all of this off.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from falconer.pipelines import tracking_server
 from falconer.pipelines.console import warn
 from falconer.pipelines.exhaustion import exhausted
 from falconer.pipelines.files import atomic_file, read_json, scratch_folder
@@ -92,8 +94,8 @@ def mirror(run_path: Path) -> None:
         return
     try:
         run = Run.open(run_path.resolve())
-        with _only_one_at_a_time(run.path.parent):
-            _mirror(run, _client(run.path.parent))
+        with opened(run.path.parent) as client:
+            _mirror(run, client)
     except Exception as error:
         lack = exhausted(error)
         reason = lack or (str(error).splitlines()[0] if str(error) else type(error).__name__)
@@ -102,8 +104,8 @@ def mirror(run_path: Path) -> None:
 
 @contextmanager
 def opened(root: Path) -> Iterator[MlflowClient]:
-    """MLflow on the database of the runs in `root`, for this process alone as long as the block
-    lasts; raises whatever MLflow raises."""
+    """MLflow of the runs in `root`, a server or the database beside them, for this process alone as
+    long as the block lasts; raises whatever MLflow raises, and `ServerAwayError`."""
     with _only_one_at_a_time(root):
         yield _client(root)
 
@@ -120,6 +122,8 @@ def _client(root: Path) -> MlflowClient:
     """MLflow on the folder's database, which is made where there is none; one that MLflow cannot
     open is set aside first: the runs are the truth, and `falconer ui` mirrors them anew."""
     os.environ.update(ENVIRONMENT)
+    if (server := tracking_server.address()) is not None:
+        return _on_server(server)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", MLFLOW_WARNING, DeprecationWarning)
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -137,6 +141,15 @@ def _client(root: Path) -> MlflowClient:
         _set_aside(database)
         _make(database)
         return _opened(database)
+
+
+def _on_server(url: str) -> MlflowClient:
+    tracking_server.refuse_silence(url)
+    for name, value in tracking_server.PATIENCE.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=url)
 
 
 def _opened(database: Path) -> MlflowClient:
@@ -188,7 +201,8 @@ def _set_aside(database: Path) -> None:
     )
 
 
-def _mirror(run: Run, client: MlflowClient) -> None:
+def _mirror(run: Run, client: MlflowClient) -> str:
+    """Write what MLflow lacks of a run; returns MLflow's id of it."""
     info = run.info
     mirrored = _find_or_create(run, info, client)
     run_id = mirrored.info.run_id
@@ -206,6 +220,7 @@ def _mirror(run: Run, client: MlflowClient) -> None:
     for report in _reports(run):
         client.log_artifact(run_id, str(report), artifact_path=report.parent.name)
     _mirror_status(info, client, mirrored)
+    return str(run_id)
 
 
 def _mirror_status(info: Mapping[str, Any], client: MlflowClient, mirrored: Mirror) -> None:
@@ -219,11 +234,11 @@ def _mirror_status(info: Mapping[str, Any], client: MlflowClient, mirrored: Mirr
         client.set_terminated(mirrored.info.run_id, status, end_time=end)
 
 
-def mirrored(client: MlflowClient, run_name: str) -> str | None:
-    """MLflow's id of a mirrored run, None where it has none."""
+def mirrored(client: MlflowClient, path: Path) -> str:
+    """MLflow's id of a run directory, which is mirrored first where that could not be done."""
     ids = [one.experiment_id for one in client.search_experiments()]
-    found = client.search_runs(ids, filter_string=_named(run_name), max_results=1)
-    return str(found[0].info.run_id) if found else None
+    found = client.search_runs(ids, filter_string=_named(path.name), max_results=1)
+    return str(found[0].info.run_id) if found else _mirror(Run.open(path.resolve()), client)
 
 
 def _named(run_name: str) -> str:
@@ -247,9 +262,8 @@ def _experiment(root: Path, info: Mapping[str, Any], client: MlflowClient) -> st
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    return str(
-        client.create_experiment(name, artifact_location=(artifact_root(root) / name).as_uri())
-    )
+    place = None if tracking_server.address() else (artifact_root(root) / name).as_uri()
+    return str(client.create_experiment(name, artifact_location=place))
 
 
 def _started(info: Mapping[str, Any]) -> int:

@@ -20,14 +20,19 @@ def ui(
     runs: Annotated[Path, typer.Option(help="Folder of the runs.")] = Path("runs"),
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.", min=1, max=65535)] = 5000,
 ) -> None:
-    """Mirror the runs that MLflow does not have yet, and show MLflow until Ctrl-C.
+    """Mirror the runs that MLflow does not have yet, and show MLflow until Ctrl-C. With a server in
+    FALCONER_TRACKING only mirror them there.
 
     Example: falconer ui --runs runs --port 5000
     """
+    from falconer.pipelines import tracking_server
     from falconer.pipelines.console import say
 
     _check(runs, port)
     n_runs = _mirror_all(runs)
+    if (server := tracking_server.address()) is not None:
+        say(f"{n_runs} runs of {runs} are at {tracking_server.without_password(server)}")
+        return
     say(f"{n_runs} runs of {runs} are at http://127.0.0.1:{port} (Ctrl-C ends it)")
     _serve(runs, port)
 

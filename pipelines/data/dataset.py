@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -374,9 +373,7 @@ def write_table(root: Path, name: str, table: pa.Table | Mapping[str, Any]) -> N
         )
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
-    buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(None), buffer, **parquet.writing(table.schema))
-    path.write_bytes(buffer.getvalue())
+    pq.write_table(table.replace_schema_metadata(None), path, **parquet.writing(table.schema))
 
 
 def checksums(root: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:

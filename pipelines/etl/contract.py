@@ -34,6 +34,8 @@ from falconer.pipelines.etl.raw import FRACTION, Raw
 from falconer.pipelines.etl.times import times
 
 LONGEST_SHOWN = 80
+LEAST_CHANCE = 1e-12
+"""No log is long enough for less: it is a number that something else wrote."""
 KEYS = {"users": "user", "items": "item"}
 """Of the tables with one row each."""
 REQUIRED_NUMBERS = ("rating", "weight", "label")
@@ -238,6 +240,7 @@ def _no_chance(values: pl.Series) -> list[Fault]:
     advice = "write the probability with which the row's item was chosen, above 0 and at most 1"
     return [
         Fault(f"{values.name} is 0 or less", true(values <= 0), advice),
+        Fault(f"{values.name} is below {LEAST_CHANCE:g}", true(values < LEAST_CHANCE), advice),
         Fault(f"{values.name} is above 1", true(values > 1), advice),
     ]
 

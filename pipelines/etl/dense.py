@@ -30,8 +30,11 @@ class Dense:
             return None
         numbers = values.to_numpy().astype(np.int64, copy=False)
         least, most = int(numbers.min()), int(numbers.max())
-        if most - least >= max(LEAST_SPAN, ROWS_A_PLACE * n_rows):
+        longest = max(LEAST_SPAN, ROWS_A_PLACE * n_rows)
+        if most - least >= longest:
             return None
+        if least >= 0 and most < longest:
+            return cls(numbers, 0, most + 1)
         return cls(numbers - least, least, most - least + 1)
 
 

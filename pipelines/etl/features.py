@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -151,7 +152,7 @@ class Encoding:
     ancestry: tuple[str, ...] = ()
     """The hashes of the encodings that this one continues."""
 
-    @property
+    @cached_property
     def lineage(self) -> tuple[str, ...]:
         """One hash per generation, the last of this encoding itself."""
         own = identity_of(

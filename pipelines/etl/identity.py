@@ -85,6 +85,8 @@ def canonical_recipe(recipe: EtlRecipe, parent: str | None) -> dict[str, Any]:
     and what is extended by its dataset_id."""
     absent = {"logged"} if recipe.logged is None else set[str]()
     values = _without_paths(recipe.model_dump(mode="json", exclude={*IDLE, *absent}))
+    if isinstance(recipe.source, Files) and not recipe.source.external:
+        del values["source"]["external"]
     if isinstance(recipe.source, Files) and recipe.source.parts is not None:
         files = {part: len(paths) for part, paths in recipe.source.part_paths().items()}
         values["source"]["parts"] = files
@@ -96,6 +98,9 @@ def _without_paths(values: dict[str, Any]) -> dict[str, Any]:
     for table in ("users", "items"):
         if source.get(table):
             source[table] = {k: v for k, v in source[table].items() if k not in PATHS}
+    if "external" in source:
+        tables = source["external"]
+        source["external"] = [{k: v for k, v in one.items() if k not in PATHS} for one in tables]
     logged = {k: v for k, v in values.get("logged", {}).items() if k not in PATHS}
     return {**values, "source": source, **({"logged": logged} if logged else {})}
 

@@ -88,6 +88,8 @@ def fill(
             rule = divided.folds["test"]
             checked, found = with_logged(checked, recipe.logged, recipe.contract, rule)
         say_counts("logged", found)
+        if not found["logged_rows"]:
+            say(f"{'':<7} {checked.raw.notes[-1]}")
         counts |= found
     selection = tuple(say_selection(divided.card.views, parent.views if parent else ()))
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.errors import DataError
@@ -28,9 +28,10 @@ from falconer.pipelines.etl.contract import (
     counts_of,
 )
 from falconer.pipelines.etl.raw import Raw
-from falconer.pipelines.etl.sources.files import Paths, TimeUnit, paths_of, stack
+from falconer.pipelines.etl.sources.declared import Paths, TimeUnit
+from falconer.pipelines.etl.sources.files import paths_of, stack
 from falconer.pipelines.etl.sources.tables import check_file, read_table
-from falconer.pipelines.etl.split.parts import FoldRule
+from falconer.pipelines.etl.split.parts import FoldRule, written
 
 NAME = "logged"
 END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
@@ -47,6 +48,14 @@ class LoggedColumns(Config):
     """A number, such as 1 for a click and 0 for none."""
     propensity: str
     """With which probability this item was chosen for this place: above 0, at most 1."""
+
+    @model_validator(mode="after")
+    def _differ(self) -> LoggedColumns:
+        names = [name for _, name in self]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two of them cannot be the column {twice[0]!r}")
+        return self
 
 
 class LoggedConfig(Config):
@@ -96,15 +105,26 @@ def with_logged(
     part = check_table(NAME, raw.events, raw, endless, rules)
     rows = _with_ids_of(checked.raw.events, part.kept)
     inside = rows.filter(pl.col("time") >= rule.asked_at, pl.col("time") < rule.until)
+    notes = checked.raw.notes if inside.height else (*checked.raw.notes, _no_rows(rows, rule))
     found = replace(
         checked,
-        raw=replace(checked.raw, logged=inside),
+        raw=replace(checked.raw, logged=inside, notes=notes),
         rejected=checked.rejected | ({NAME: part.rejected} if part.rejected.height else {}),
     )
     return found, counts_of(NAME, part) | {
         "logged outside the test window": rows.height - inside.height,
         "logged_rows": inside.height,
     }
+
+
+def _no_rows(rows: pl.DataFrame, rule: FoldRule) -> str:
+    """What a reader must know where no row is of the window."""
+    assert rule.asked_at is not None
+    assert rule.until is not None
+    window = f"from {written(rule.asked_at)} to before {written(rule.until)}"
+    times = rows["time"].to_numpy()
+    there = f", only from {written(times.min())} to {written(times.max())}" if len(times) else ""
+    return f"Nothing was logged in the test window, {window}{there}: no off-policy estimate."
 
 
 def _with_ids_of(events: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:

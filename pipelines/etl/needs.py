@@ -173,6 +173,7 @@ def needs_of(source: Files) -> Needs:
         for path in source.event_paths()
     ]
     rows, held = (sum(one) for one in zip(*sizes, strict=True))
+    held += rows * NUMBER * sum(len(table.columns) for table in source.external)
     return Needs(rows, rows * BYTES_A_ROW + COPIES * held, held + rows * NUMBER)
 
 

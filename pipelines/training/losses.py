@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import torch
-
-from falconer.pipelines.training.distributed import Team
 from falconer.pipelines.training.result import State
 
 STEPS_BETWEEN_CHECKS = 20
@@ -22,12 +20,13 @@ class NotFiniteError(Exception):
 class Losses:
     """The losses of the steps since the last check, still on the device."""
 
-    def __init__(self, team: Team) -> None:
-        self._team = team
-        self._losses: list[torch.Tensor] = []
+    def __init__(self, fetch: Callable[[Sequence[Any]], Sequence[float]]) -> None:
+        """`fetch` brings a framework's scalars to the host."""
+        self._fetch = fetch
+        self._losses: list[Any] = []
         self._rows: list[int] = []
 
-    def add(self, loss: torch.Tensor, rows: int) -> None:
+    def add(self, loss: Any, rows: int) -> None:
         """One step's mean loss over so many rows."""
         self._losses.append(loss)
         self._rows.append(rows)
@@ -42,7 +41,7 @@ class Losses:
 
         They are added one by one, so that any number of checks gives the same sum.
         """
-        losses = self._team.sum(torch.stack(self._losses).double().cpu()).tolist()
+        losses = self._fetch(self._losses)
         first = state.step - len(losses) + 1
         for step, (loss, rows) in enumerate(zip(losses, self._rows, strict=True), start=first):
             if not math.isfinite(loss):
@@ -51,13 +50,6 @@ class Losses:
             state.loss_rows += rows
         self._losses.clear()
         self._rows.clear()
-
-
-def refuse_not_finite(weights: Mapping[str, torch.Tensor], step: int) -> None:
-    """`NotFiniteError` that names the first tensor with a value that is not finite."""
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise NotFiniteError(f"{name} is not finite after step {step}")
 
 
 def refuse_metrics_not_finite(values: Mapping[str, float]) -> None:

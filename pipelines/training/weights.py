@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.training.losses import NotFiniteError
 
 
 def tensors_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -40,6 +41,13 @@ def copy_into(
             )
     for name, tensor in own.items():
         tensor.copy_(saved[name])
+
+
+def refuse_not_finite(weights: Mapping[str, torch.Tensor], step: int) -> None:
+    """`NotFiniteError` that names the first tensor with a value that is not finite."""
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise NotFiniteError(f"{name} is not finite after step {step}")
 
 
 class Ema:

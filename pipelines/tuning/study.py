@@ -10,12 +10,9 @@ are searched alike.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +24,8 @@ from falconer.pipelines import runs, tracking
 from falconer.pipelines.config import Config
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError, TrainingError
-from falconer.pipelines.files import identity_of, make_directory, sweep, write_text
+from falconer.pipelines.exclusive import exclusive
+from falconer.pipelines.files import identity_of, sweep, write_text
 from falconer.pipelines.models.recipe import setting
 from falconer.pipelines.runs import Run, Watch
 from falconer.pipelines.training.shard import current_shard
@@ -117,7 +115,8 @@ def search(experiment: Experiment, runs_root: Path, config: StudyConfig) -> Path
     if current_shard().world > 1:
         raise ConfigError("tune runs in one process: start it without torchrun")
     study = _Study(experiment, runs_root, config)
-    with _held(study.directory):
+    busy = f"{study.directory}: another process is searching here at this moment"
+    with exclusive(study.directory, ArtifactError(busy)):
         study.go_on()
         return study.finish()
 
@@ -320,25 +319,3 @@ def _table(
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-@contextmanager
-def _held(directory: Path) -> Iterator[None]:
-    """Lock the study's folder as long as this process lives: one search at a time."""
-    if not directory.is_dir():
-        make_directory(directory)
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        _lock(directory, descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(directory: Path, descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ArtifactError(
-            f"{directory}: another process is searching here at this moment"
-        ) from error

@@ -3,14 +3,12 @@ time."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.files import make_directory
+from falconer.pipelines.exclusive import exclusive
 
 
 @contextmanager
@@ -22,19 +20,10 @@ def held(folder: Path) -> Iterator[None]:
     lie beside it. Raises `ArtifactError` where another process holds it.
     """
     made = not folder.is_dir()
-    if made:
-        make_directory(folder)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise ArtifactError(
-            f"{folder}: another process is writing or judging answers there; wait for it, or end it"
-        ) from error
-    try:
-        yield
-    finally:
-        if made and not any(folder.iterdir()):
-            folder.rmdir()
-        os.close(descriptor)
+    busy = f"{folder}: another process is writing or judging answers there; wait for it, or end it"
+    with exclusive(folder, ArtifactError(busy)):
+        try:
+            yield
+        finally:
+            if made and not any(folder.iterdir()):
+                folder.rmdir()

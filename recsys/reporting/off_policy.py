@@ -11,6 +11,8 @@ from falconer.pipelines.statistics.differences import Estimate
 from falconer.recsys.judging.reports import OffPolicy, PolicyEstimate
 
 NONE = "\u2013"
+MANY = 1e6
+"""Of a reward so large nobody reads the fourth decimal."""
 
 
 def of_log(found: OffPolicy) -> str:
@@ -77,7 +79,13 @@ def _cell(estimate: Estimate | None) -> str:
 
 def _with_ends(estimate: Estimate | None) -> str:
     low, high = _ends(estimate)
-    return NONE if estimate is None else f"{estimate.mean:.4f} ({low:.4f} to {high:.4f})"
+    return (
+        NONE if estimate is None else f"{_short(estimate.mean)} ({_short(low)} to {_short(high)})"
+    )
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < MANY else f"{value:.4g}"
 
 
 def _ends(estimate: Estimate | None) -> tuple[float, float]:

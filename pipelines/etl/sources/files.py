@@ -16,16 +16,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import polars as pl
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.columns import categories
 from falconer.pipelines.etl.raw import Raw, feature_column
+from falconer.pipelines.etl.sources.declared import (
+    Columns,
+    EntityTable,
+    Features,
+    PartFiles,
+    Paths,
+    TimeUnit,
+)
+from falconer.pipelines.etl.sources.external import Beside, External
 from falconer.pipelines.etl.sources.tables import (
     Table,
     check_file,
@@ -33,76 +42,6 @@ from falconer.pipelines.etl.sources.tables import (
     read_table,
     table_pieces,
 )
-
-TIME_UNITS = ("s", "ms", "us", "ns", "iso")
-
-
-def _features(names: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(names)) < len(names):
-        raise ValueError("a feature is named twice")
-    return names
-
-
-Features = Annotated[tuple[str, ...], AfterValidator(_features)]
-
-
-def _known_unit(unit: str) -> str:
-    if "%Z" in unit:
-        raise ValueError(
-            "%Z: names of zones are not read; use %z for an offset such as +0100, or write a "
-            "name that never changes, like UTC, as it is"
-        )
-    if unit not in TIME_UNITS and "%" not in unit:
-        raise ValueError(
-            f"must be one of {', '.join(TIME_UNITS)}, or a format such as '%d/%m/%Y %H:%M'"
-        )
-    return unit
-
-
-TimeUnit = Annotated[str, AfterValidator(_known_unit)]
-
-
-class Columns(Config):
-    """The files' own names of the event columns. Only for the task `labels` may `user` and `item`
-    be left out."""
-
-    user: str | None = None
-    item: str | None = None
-    time: str | None = None
-    rating: str | None = None
-    weight: str | None = None
-    label: str | None = None
-    """0 or 1, or a number: what the task `labels` is to tell."""
-
-
-class EntityTable(Config):
-    """A table with one row a user or item: `key` is the id that events use, `label` a name that
-    people read."""
-
-    path: str
-    key: str
-    label: str | None = None
-    features: Features = ()
-
-
-Paths = str | tuple[str, ...]
-"""One path, a glob, or a list of them."""
-
-
-class PartFiles(Config):
-    """Event files of validation and test, beside `events`, which is then train; and of what is
-    known of the users who are asked for, where that is not in train (fold-in)."""
-
-    valid: Paths | None = None
-    test: Paths
-    valid_history: Paths | None = None
-    test_history: Paths | None = None
-
-    @model_validator(mode="after")
-    def _history_of_something(self) -> PartFiles:
-        if self.valid_history is not None and self.valid is None:
-            raise ValueError("valid_history needs a valid, the events that are asked for")
-        return self
 
 
 class Files(Config):
@@ -127,6 +66,9 @@ class Files(Config):
     appended then. A column that the recipe calls so is the folder's value, not the files'."""
     users: EntityTable | None = None
     items: EntityTable | None = None
+    external: tuple[External, ...] = ()
+    """Tables whose columns events get, by keys and, where the tables have times, as was known
+    then."""
     separator: str | None = Field(default=None, pattern=r"^([\t -~]|[!-~]{2,4})$")
     """Of text files, one character or a few such as "::"; None means comma for .csv and tab for
     .tsv, .txt, .dat and .inter."""
@@ -137,6 +79,20 @@ class Files(Config):
     def _quote_is_no_separator(self) -> Files:
         if self.quote and self.quote == self.separator:
             raise ValueError(f"separator and quote are both {self.quote!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _reads_its_keys(self) -> Files:
+        """Of the events, what names rows of the external tables. (Frozen: as `EtlRecipe`.)"""
+        given = [name for table in self.external for name in table.columns]
+        twice = sorted({name for name in given if [*given, *self.features].count(name) > 1})
+        if twice:
+            raise ValueError(f"external: {twice[0]} is a column of events or named twice")
+        if self.columns.time is None and any(table.time for table in self.external):
+            raise ValueError("external: a table with a time needs columns.time of the events")
+        mapped = {theirs for _, theirs in self.columns}
+        keys = [name for table in self.external for name in table.on if name not in mapped]
+        object.__setattr__(self, "features", tuple(dict.fromkeys([*self.features, *keys])))
         return self
 
     @model_validator(mode="after")
@@ -173,7 +129,9 @@ class Files(Config):
             _with_features(self.users, "user", user),
             _with_features(self.items, "item", item),
         )
-        features = tuple(dict.fromkeys([*self.features, *event]))
+        given = {name for table in self.external for name in table.columns}
+        wanted = (name for name in event if name not in given)
+        features = tuple(dict.fromkeys([*self.features, *wanted]))
         return self.model_copy(update={"features": features, "users": users, "items": items})
 
     def files(self) -> dict[str, Path]:
@@ -181,7 +139,7 @@ class Files(Config):
         empty."""
         paths = [
             *self.event_paths(),
-            *(expanded(table.path) for table in (self.users, self.items) if table),
+            *(expanded(one.path) for one in (self.users, self.items, *self.external) if one),
         ]
         for path in paths:
             check_file(path)
@@ -191,7 +149,8 @@ class Files(Config):
         """Read everything; values stay as they are in the files, for `contract.check` to convert or
         reject."""
         paths = self.event_paths()
-        each = [self._events(path) for path in paths]
+        beside = self._beside()
+        each = [self._joined(self._events(path), beside) for path in paths]
         events = stack(paths, each)
         users, items = self.entities()
         tables = {"events": events, "users": users, "items": items}
@@ -222,7 +181,25 @@ class Files(Config):
             quote=self.quote,
             header=self.header,
         )
-        return (_with_days(piece, days) for piece in pieces)
+        beside = self._beside()
+        return (self._joined(_with_days(piece, days), beside) for piece in pieces)
+
+    def _beside(self) -> list[Beside]:
+        return [
+            Beside.of(
+                table, self._table(expanded(table.path), table.read_columns()), self.time_unit
+            )
+            for table in self.external
+        ]
+
+    def _joined(self, events: Table, beside: Iterable[Beside]) -> Table:
+        """The events with what external tables say of them."""
+        ours = {theirs: ours for ours, theirs in self.columns if theirs is not None}
+        rows = events.rows
+        for table in beside:
+            keys = [ours.get(name, feature_column(name)) for name in table.config.on]
+            rows = table.joined(rows, keys)
+        return Table(rows, events.malformed)
 
     def _events(self, path: Path) -> Table:
         columns, days = self._event_columns(path)

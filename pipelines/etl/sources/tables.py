@@ -250,7 +250,7 @@ def check_columns(path: Path, there: Sequence[str], columns: Mapping[str, str]) 
     if missing:
         lines = "; ".join(f"no column {name!r}{_nearest(name, there)}" for name in missing)
         raise DataError(
-            f"{path}: {lines}. It has: {_listed(there)}. Mend the names under [source]"
+            f"{path}: {lines}. It has: {_listed(there)}. Mend the names in the recipe"
             f"{_form_advice(there)}"
         )
     twice = [theirs for theirs in columns.values() if there.count(theirs) > 1]

@@ -80,7 +80,7 @@ def main(path: Path) -> None:
 
     def after_step(self: Any) -> None:
         whole(self)
-        rounds.stepped(self._state, self._steps_per_epoch)
+        rounds.stepped(self._course.state, self._course.steps_per_epoch)
 
     loop._after_step = after_step
     found = registry.resolve(config["model"], config["backend"])

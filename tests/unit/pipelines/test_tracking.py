@@ -15,7 +15,8 @@ from falconer.pipelines import runs, tracking
 from falconer.pipelines.errors import TrainingError
 from falconer.pipelines.files import write_json
 from falconer.pipelines.runs import Run
-from falconer.pipelines.training import torch as loop
+from falconer.pipelines.training import loop
+from falconer.pipelines.training.torch import fit
 from tests.support.small_training import Regression, config
 
 CONFIG = {"model": {"name": "ease", "l2": 500.0, "layers": [1, 2]}, "seed": 0}
@@ -267,11 +268,11 @@ def test_a_training_that_is_mirrored_on_its_way_and_taken_up_again_gives_each_po
         pytest.raises(TrainingError),
         runs.start(root, model="small", backend="torch", config=CONFIG) as run,
     ):
-        loop.fit(Wrong(), settings, run)
+        fit(Wrong(), settings, run)
     assert points()[1] == [5]
     tracking.mirror(run.path)
     with runs.resume(run.path):
-        loop.fit(Regression(), settings, run)
+        fit(Regression(), settings, run)
     tracking.mirror(run.path)
     found, steps = points()
     assert steps == [line["step"] for line in run.read_lines("metrics.jsonl")] == [5, 10]

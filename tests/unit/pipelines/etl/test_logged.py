@@ -91,6 +91,7 @@ def test_who_was_shown_something_is_asked_about(folder: Path, tmp_path: Path) ->
         ("", "propensity is null"),
         ("0", "propensity is 0 or less"),
         ("-0.5", "propensity is 0 or less"),
+        ("1e-300", "propensity is below 1e-12"),
         ("1.5", "propensity is above 1"),
         ("nan", "propensity is not finite"),
         ("often", "propensity is not a number"),
@@ -128,6 +129,10 @@ def test_a_window_in_which_nothing_was_logged_has_no_rows(folder: Path, tmp_path
     log = data.logged("test")
     assert log is not None
     assert len(log) == 0
+    assert any(
+        "Nothing was logged in the test window" in note and "only from 2020-09-13" in note
+        for note in data.card.notes
+    )
 
 
 def test_ids_of_another_type_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -174,3 +179,10 @@ def test_an_absent_column_is_named(folder: Path, tmp_path: Path) -> None:
     log["columns"] = COLUMNS | {"propensity": "probability"}
     with pytest.raises(DataError, match="no column 'probability'"):
         build(shop.recipe(folder, logged=log), tmp_path / "data")
+
+
+def test_a_column_has_one_meaning(folder: Path, tmp_path: Path) -> None:
+    log = log_of(ROWS, tmp_path / "log.csv")
+    log["columns"] = COLUMNS | {"propensity": "clicked"}
+    with pytest.raises(ConfigError, match="two of them cannot be the column 'clicked'"):
+        shop.recipe(folder, logged=log)

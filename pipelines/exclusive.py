@@ -1,0 +1,42 @@
+"""A folder that belongs to one process at a time: a lock of the operating system, which goes with
+its process however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from falconer.pipelines.errors import ArtifactError, PipelineError
+from falconer.pipelines.files import make_directory
+
+
+@contextmanager
+def exclusive(folder: Path, busy: PipelineError) -> Iterator[None]:
+    """Hold the folder, made where it is absent, as long as the block lasts.
+
+    Raises `busy` where another process holds it, and `ArtifactError` where its file system locks no
+    folder.
+    """
+    if not folder.is_dir():
+        make_directory(folder)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(folder, descriptor, busy)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(folder: Path, descriptor: int, busy: PipelineError) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise busy from error
+    except OSError as error:
+        raise ArtifactError(
+            f"{folder}: its file system cannot lock it ({error.strerror}); use a folder on a local "
+            "disk"
+        ) from error

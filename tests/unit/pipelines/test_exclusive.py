@@ -1,0 +1,53 @@
+"""A folder that belongs to one process at a time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.exclusive import exclusive
+
+BUSY = ArtifactError("somebody else is at it")
+HOLD = """
+import sys, time
+from pathlib import Path
+from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.exclusive import exclusive
+with exclusive(Path(sys.argv[1]), ArtifactError("never")):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_process_at_a_time_and_a_killed_one_lets_go(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "here"
+    with subprocess.Popen([sys.executable, "-c", HOLD, folder], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(ArtifactError, match="somebody else"), exclusive(folder, BUSY):
+            pass
+        other.kill()
+    with exclusive(folder, BUSY):
+        pass
+    with exclusive(folder, BUSY):
+        pass
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(ArtifactError, match=r"cannot lock it \(No locks available\)"),
+        exclusive(tmp_path, BUSY),
+    ):
+        pass
