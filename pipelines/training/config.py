@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from falconer.pipelines.config import Config
 
@@ -78,8 +78,8 @@ class TrainingConfig(Config):
     """Validate and keep an exponential moving average of the weights: average = d average + (1 - d)
     weights."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """bf16 computes the loss under autocast; auto is bf16 on a GPU that has it, and fp32
-    elsewhere."""
+    """bf16 computes products of matrices in it, and weights stay fp32; auto is bf16 on a GPU that
+    has it, and fp32 elsewhere."""
     compile: bool = False
     """Compile the model with `torch.compile`: worth its start-up on a GPU or for long training."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -101,6 +101,16 @@ class TrainingConfig(Config):
     """Whether a higher or a lower `monitor` is better."""
     patience: int | None = Field(default=None, ge=1)
     """Stop after so many validations in a row without a better `monitor`; None = never."""
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _no_fp16(cls, value: object) -> object:
+        if value in ("fp16", "float16"):
+            raise ValueError(
+                "fp16 underflows without a scaled loss, which is not built; bf16 has the range of "
+                "fp32 and needs none"
+            )
+        return value
 
     @model_validator(mode="after")
     def _needs_a_monitor(self) -> Self:

@@ -108,7 +108,7 @@ class _Worker:
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "falconer.pipelines.etl.workers.worker"),
+                    *(sys.executable, "-P", "-m", "falconer.pipelines.etl.workers.worker"),
                     *(str(theirs.fileno()), str(os.getpid())),
                 ],
                 env=environment,

@@ -23,7 +23,7 @@ from falconer.pipelines.training.loop import Loop, joined
 from falconer.pipelines.training.result import FitResult
 from falconer.pipelines.training.task import Fit, Task
 from falconer.pipelines.training.weights import copy_into, refuse_not_finite, tensors_of
-from falconer.recsys.backends.tensorflow import runtime
+from falconer.recsys.backends.tensorflow import precision, runtime
 from falconer.recsys.backends.tensorflow.network import (
     Network,
     hand_back,
@@ -47,7 +47,8 @@ def fit_with(make: Make, device: str) -> Fit:
         config = config.model_copy(update={"device": device})
         runtime.refuse_knobs(config)
         runtime.settle(config)
-        with tf.device(runtime.device_name(config)):
+        kind = precision.BF16 if runtime.uses_bf16(config) else precision.FLOAT32
+        with tf.device(runtime.device_name(config)), precision.policy(kind):
             return _Loop(task, make(task), config, run, name).run()
 
     return fit

@@ -3,7 +3,7 @@ names. They start as zeros: a network takes its first weights from its torch twi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from falconer.pipelines.compat import importing_merlin_models
 from falconer.recsys.backends.tensorflow.network import Noise, Weight, dropout
+from falconer.recsys.backends.tensorflow.precision import FLOAT32, policy, raised
 
 
 @cache
@@ -33,13 +34,14 @@ def schemas() -> Any:
     return schemas
 
 
-def products() -> Any:
-    """merlin's layer [B, N, d] -> [B, N choose 2]: the dot products of every two vectors, row by
-    row above the diagonal."""
+def products() -> Callable[[Any], Any]:
+    """merlin's layer [B, N, d] -> float32 [B, N choose 2]: the dot products of every two vectors,
+    row by row above the diagonal."""
     models()
     from merlin.models.tf.blocks.interaction import DotProductInteraction
 
-    return DotProductInteraction()
+    layer = DotProductInteraction()
+    return lambda vectors: raised(layer(vectors))
 
 
 class Table:
@@ -53,8 +55,9 @@ class Table:
             domain = {"domain": {"min": 0, "max": n - 1, "name": name}}
             tags = [schemas().Tags.CATEGORICAL]
             column = schemas().ColumnSchema(name, dtype=np.int64, tags=tags, properties=domain)
-            self._layer = models().EmbeddingTable(dim, column, embeddings_initializer="zeros")
-            self._layer(tf.zeros([1, 1], tf.int64))
+            with policy(FLOAT32):
+                self._layer = models().EmbeddingTable(dim, column, embeddings_initializer="zeros")
+                self._layer(tf.zeros([1, 1], tf.int64))
         self.variable = (
             self._layer.table.embeddings
             if self._layer is not None
@@ -102,7 +105,7 @@ class Mlp:
     def __call__(self, x: Any, noise: Noise | None) -> Any:
         """[N, n_in] -> [N, widths[-1]]; with `noise` outputs of layers with ReLU are dropped."""
         for layer in self._block.layers:
-            x = layer(x)
+            x = raised(layer(x))
             if layer is not self._last:
                 x = dropout(x, self._share, noise)
         return x

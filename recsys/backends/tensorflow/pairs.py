@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from falconer.recsys.backends.tensorflow.merlin import Mlp, Table
 from falconer.recsys.backends.tensorflow.network import Arrays, Noise, Tensors, Weight
+from falconer.recsys.backends.tensorflow.precision import lowered, raised
 from falconer.recsys.backends.torch.pairs.inputs import FieldBatch
 from falconer.recsys.backends.torch.pairs.network import SplitMlp, TwoSided
 from falconer.recsys.backends.torch.pairs.tables import MixedTables, Tables
@@ -69,11 +70,8 @@ class FieldTables:
     def _mixed(self, ids: Any) -> Any:
         head, heads = self._rare
         rare = ids >= tf.constant(heads, tf.int64)
-        lengthened = tf.einsum(
-            "nfe,fed->nfd",
-            self._tail(tf.where(rare, ids - tf.constant(heads, tf.int64), -1)),
-            self._lengthen,
-        )
+        short = self._tail(tf.where(rare, ids - tf.constant(heads, tf.int64), -1))
+        lengthened = raised(tf.einsum("nfe,fed->nfd", lowered(short), lowered(self._lengthen)))
         return tf.where(rare[..., None], lengthened, head(tf.where(rare, -1, ids)))
 
 

@@ -44,8 +44,6 @@ def refuse_knobs(config: TrainingConfig) -> None:
     wrong = []
     if config.compile:
         wrong.append("training.compile is torch's; a step is a graph here in any case")
-    if config.precision == "bf16":
-        wrong.append('training.precision = "bf16" is not built here; leave it out for fp32')
     if config.optimizer == "sparse_adam":
         wrong.append(
             'training.optimizer = "sparse_adam" is torch\'s; set model.tables.gradients = "sparse" '
@@ -60,6 +58,18 @@ def refuse_knobs(config: TrainingConfig) -> None:
         wrong.append("several processes are torch's; start it without torchrun")
     if wrong:
         raise ConfigError("backend tensorflow: " + "; ".join(wrong))
+
+
+def uses_bf16(config: TrainingConfig) -> bool:
+    """Whether products are computed in bf16: as configured, and by itself only on a GPU that gains
+    by it (compute capability 8.0 and above)."""
+    if config.precision != "auto":
+        return config.precision == "bf16"
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus or config.device == "cpu":
+        return False
+    details = tf.config.experimental.get_device_details(gpus[0])
+    return bool(details.get("compute_capability", (0, 0)) >= (8, 0))
 
 
 def device_name(config: TrainingConfig) -> str:

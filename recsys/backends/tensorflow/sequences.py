@@ -18,6 +18,7 @@ from falconer.recsys.backends.tensorflow.network import (
     dropout,
     start_from,
 )
+from falconer.recsys.backends.tensorflow.precision import product
 from falconer.recsys.backends.tensorflow.serving import Served, fixed
 from falconer.recsys.backends.torch.graphs import Graph
 from falconer.recsys.backends.torch.sequences.batches import SequenceBatch
@@ -66,14 +67,14 @@ class Block:
             self._layers["to_all"](x), (b, length, 3, self._n_heads, dim // self._n_heads)
         )
         query, key, value = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), 3)
-        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        scores = product(query, ops.transpose(key, (0, 1, 3, 2)))
         scores = scores / math.sqrt(dim // self._n_heads)
         if self._causal:
             allowed = tf.linalg.band_part(tf.ones([length, length], tf.bool), -1, 0)[None, None]
         else:
             allowed = inside[:, None, None]
         shares = ops.softmax(tf.where(allowed, scores, -math.inf))
-        seen = ops.transpose(ops.matmul(shares, value), (0, 2, 1, 3))
+        seen = ops.transpose(product(shares, value), (0, 2, 1, 3))
         return ops.reshape(seen, (b, length, dim))
 
 
@@ -133,7 +134,7 @@ class SequenceNetwork:
 
     def of_catalogue(self, hidden: Any) -> Any:
         """[T, d] -> [T, n_items]: before the softmax."""
-        scores, bias = tf.matmul(hidden, self._vectors(), transpose_b=True), self.item_bias()
+        scores, bias = product(hidden, self._vectors(), transpose_b=True), self.item_bias()
         return scores if bias is None else scores + bias
 
     def _vectors(self) -> Any:
@@ -151,7 +152,7 @@ class SequenceNetwork:
         positive = tf.reduce_sum(hidden * tf.gather(items, answers), 1)
         vectors = tf.gather(items, negatives)
         if len(negatives.shape) == 1:
-            drawn = tf.matmul(hidden, vectors, transpose_b=True)
+            drawn = product(hidden, vectors, transpose_b=True)
         else:
             drawn = tf.reduce_sum(hidden[:, None] * vectors, 2)
         if bias is not None:

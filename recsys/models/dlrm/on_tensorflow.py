@@ -18,6 +18,7 @@ from falconer.recsys.backends.tensorflow.pairs import (
     PairNetwork,
     split_mlp,
 )
+from falconer.recsys.backends.tensorflow.precision import product
 from falconer.recsys.backends.tensorflow.served_pairs import served_pairs
 from falconer.recsys.backends.tensorflow.serving import Served
 from falconer.recsys.backends.torch.graphs import Graph
@@ -73,7 +74,7 @@ class DlrmNetwork(PairNetwork):
         of_items, others = self._item(items)
         columns = [*own, *others]
         if self._n_between:
-            between = tf.matmul(of_items, of_query, transpose_b=True)
+            between = product(of_items, of_query, transpose_b=True)
             columns.append(tf.reshape(between, [-1, self._n_between]))
         return self._top(tf.concat(columns, 1), noise)[:, 0]
 

@@ -7,6 +7,7 @@ from typing import Any
 from falconer.recsys.backends.tensorflow import tf
 from falconer.recsys.backends.tensorflow.merlin import Mlp, Table
 from falconer.recsys.backends.tensorflow.network import Noise, Weight, dropout
+from falconer.recsys.backends.tensorflow.precision import product
 from falconer.recsys.models.ncf.on_torch import network as torch_network
 
 
@@ -36,7 +37,7 @@ class Gmf(Half):
 
     def among(self, users: Any, items: Any) -> Any:
         """Users [b], items [B] -> [b, B]: every user with every item."""
-        return tf.matmul(self.user(users) * self.out, self.item(items), transpose_b=True)
+        return product(self.user(users) * self.out, self.item(items), transpose_b=True)
 
 
 class MlpHalf(Half):
