@@ -15,11 +15,12 @@ if TYPE_CHECKING:
         etl,
         evaluate,
         open_dataset,
+        predict,
         recommend,
         train,
     )
 
-__all__ = ["compare", "etl", "evaluate", "open_dataset", "recommend", "train"]
+__all__ = ["compare", "etl", "evaluate", "open_dataset", "predict", "recommend", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.fixtures import board, clicks
+
+__all__ = ["board", "clicks"]
 DATA_MIRROR = "FALCONER_DATA_MIRROR"
 ONLY_TENSORFLOW = "FALCONER_TEST_TENSORFLOW"
 """Set to 1, tests of TensorFlow are run, and else all others: merlin-models cannot be imported in a

@@ -1,6 +1,7 @@
 """The public Python API, for notebooks: the commands as functions, with tables as answers.
 
-The examples below are one session, beside the recipe and the purchases that docs/api.md makes:
+The examples below are one session, beside the recipes and the rows that docs/api.md and
+docs/labels.md make:
 
 >>> import falconer
 """
@@ -107,10 +108,37 @@ def recommend(run: Path | str) -> pl.DataFrame:
     return pl.concat(tables)
 
 
-def evaluate(run: Path | str, data: Path | str | None = None) -> pl.DataFrame:
-    """Judge a run's lists: a row for each view and metric, with the interval of the mean.
+def predict(run: Path | str) -> pl.DataFrame:
+    """Write the score of each row of the test fold, and read them: as `recommend`, of the task
+    `labels`. `ordinal` is the row's number in the source.
 
-    Raises `ArtifactError` where the run has no lists.
+    Raises `ConfigError` for a run on lists, or of a model that scores no rows.
+
+    >>> clicks = falconer.etl("banners.toml")
+    needs   about 3,001 rows, ...
+    >>> means = falconer.train("label_mean", clicks, overrides=["model.by=device"])
+    training label_mean on banners: ...
+    >>> falconer.predict(means).columns
+    predicted 284 rows of fold test: ...
+    ['ordinal', 'user', 'score']
+    >>> falconer.evaluate(means).row(0, named=True)["metric"]
+    label_mean: ...
+    'roc_auc'
+    """
+    import polars as pl
+
+    from falconer.pipelines import parquet
+    from falconer.recsys import stages
+    from falconer.recsys.judging.labels.predictions import FILE
+
+    return pl.DataFrame(parquet.read(stages.predict(Path(run)) / FILE))
+
+
+def evaluate(run: Path | str, data: Path | str | None = None) -> pl.DataFrame:
+    """Judge a run's lists or predictions: a row for each view and metric, with the interval of the
+    mean. Of the task `labels` the view is called labels.
+
+    Raises `ArtifactError` where the run has neither.
 
     >>> judged = falconer.evaluate(run)
     ease, view all: 100 of 100 queries of fold test
@@ -126,12 +154,12 @@ def evaluate(run: Path | str, data: Path | str | None = None) -> pl.DataFrame:
     from falconer.recsys import stages
 
     written = stages.evaluate(Path(run), None if data is None else Path(data))
-    rows = []
-    for path in sorted(written.rglob("report.json")):
-        report = read_json(path)
-        for metric, estimate in report["metrics"].items():
-            rows.append({"view": report["view"], "metric": metric, **estimate})
-    return pl.DataFrame(rows)
+    rows = [
+        {"view": path.parent.name, "metric": metric, **estimate}
+        for path in sorted(written.glob("*/report.json"))
+        for metric, estimate in read_json(path)["metrics"].items()
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def compare(runs: Sequence[Path | str], out: Path | str = "report.html") -> Page:

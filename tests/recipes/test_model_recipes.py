@@ -14,7 +14,6 @@ from falconer.recsys.configs.model import ModelConfig
 from falconer.recsys.models.recipe import RECIPES, load_recipe
 from falconer.recsys.models.registry import MODELS
 from tests.support import tiny
-from tests.support.datasets import checkerboard, write_labels_dataset
 
 NAMES = sorted(
     path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.toml")
@@ -23,16 +22,6 @@ TASKS = {name: stages.load_recipe(name.split("/")[0]).task for name in NAMES}
 """A recipe's folder is the name of the dataset that it is for."""
 RANDOM_GUESS = 1 / 13
 """Of the checkerboard's 24 items a user has seen 11: one guess among the rest."""
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return checkerboard(tmp_path_factory.mktemp("recipes") / "board")
-
-
-@pytest.fixture(scope="module")
-def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_labels_dataset(tmp_path_factory.mktemp("recipes") / "clicks")
 
 
 def test_there_is_a_recipe_for_every_model() -> None:

@@ -18,7 +18,7 @@ from falconer.recsys.exporting.export import ExportConfig, export
 from falconer.recsys.exporting.stored import open_export
 from falconer.workflows import cli
 from tests.support import tiny
-from tests.support.datasets import checkerboard, write_labels_dataset
+from tests.support.datasets import write_labels_dataset
 
 FLOAT = ExportConfig(queries=40)
 INT8 = ExportConfig(weights="int8", queries=40, max_cost=0.05)
@@ -29,16 +29,6 @@ def trained(name: str, data: Dataset, root: Path, **knobs: Any) -> Run:
     config = tiny.tiny_config(name).model_copy(update=knobs)
     training = config.training.model_copy(update=BRIEF)  # type: ignore[attr-defined]
     return tiny.train(name, "torch", data, root, config.model_copy(update={"training": training}))
-
-
-@pytest.fixture(scope="module")
-def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_labels_dataset(tmp_path_factory.mktemp("data") / "clicks")
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return checkerboard(tmp_path_factory.mktemp("data") / "board")
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ],
     ("sasrec", "top_n", {"activation": "relu", "n_blocks": 2, "n_heads": 4}),
     ("sasrec", "top_n", {"scale_embeddings": True}),
+    ("bert4rec", "top_n", {"scale_embeddings": True}),
     *[("bert4rec", "top_n", {"loss": loss}) for loss in ("softmax", "sampled_softmax", "gbce")],
 ]
 

@@ -22,7 +22,6 @@ from falconer.recsys.exporting.export import ExportConfig, export
 from falconer.recsys.exporting.saved_model import ABOUT, SCHEMA
 from falconer.recsys.models.dlrm import on_tensorflow
 from tests.support import tiny
-from tests.support.datasets import write_labels_dataset
 
 STRANGER = """
 import sys
@@ -35,11 +34,6 @@ given = {name: tf.constant(value) for name, value in np.load(inputs).items()}
 np.save(answers, function(**given)["scores"].numpy())
 print(sorted(name for name in sys.modules if name.startswith(("falconer.", "merlin", "torch"))))
 """
-
-
-@pytest.fixture(scope="module")
-def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_labels_dataset(tmp_path_factory.mktemp("data") / "clicks")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError
 from falconer.recsys.configs.model import ModelConfig
 from tests.support import tiny
-from tests.support.datasets import checkerboard
 
 HIDDEN = """
 import sys
@@ -36,11 +35,6 @@ def test_without_tensorflow_every_other_backend_is_there_and_it_is_missed_by_nam
     named = dict(line.split() for line in found.stdout.splitlines())
     assert set(named) == {"wide_deep", "dlrm", "ncf", "vae_cf", "sasrec", "bert4rec"}
     assert set(named.values()) == {"True"}
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return checkerboard(tmp_path_factory.mktemp("data") / "board")
 
 
 def with_training(name: str, **knobs: object) -> ModelConfig:

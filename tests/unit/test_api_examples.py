@@ -13,7 +13,7 @@ from falconer.recsys.testing import checks, datasets
 from falconer.workflows import notebook
 from tests.support import documents
 
-API = Path(__file__).resolve().parents[2] / "docs" / "api.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 ELLIPSIS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -26,7 +26,8 @@ def in_order_of_source() -> list[str]:
 def test_the_public_names_work_as_one_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    documents.execute(API, tmp_path, first=2)  # the rows and the recipe
+    for name in ("api.md", "labels.md"):
+        documents.execute(DOCS / name, tmp_path, first=2)  # the rows and the recipe
     monkeypatch.chdir(tmp_path)
     session = {"falconer": falconer}
     runner = doctest.DocTestRunner(optionflags=ELLIPSIS)

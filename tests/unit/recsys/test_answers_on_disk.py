@@ -17,14 +17,8 @@ from falconer.recsys.judging.lists import judge as judging
 from falconer.recsys.judging.lists import relevance
 from falconer.recsys.lists import parquet
 from falconer.recsys.lists.held import held
-from tests.support.datasets import checkerboard
 
 QUICK = EvaluationConfig(k=(5,), resamples=100, metrics=("ndcg",))
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return checkerboard(tmp_path_factory.mktemp("data") / "board")
 
 
 @pytest.fixture

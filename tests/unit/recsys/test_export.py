@@ -28,12 +28,7 @@ from falconer.recsys.exporting.parity import EDGE_CASES, Questions, with_edge_ca
 from falconer.recsys.models import saved
 from falconer.recsys.models.ncf.on_torch.scorer import NcfGraph, NcfScorer
 from tests.support import tiny
-from tests.support.datasets import checkerboard, write_dataset
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return checkerboard(tmp_path_factory.mktemp("export") / "board")
+from tests.support.datasets import write_dataset
 
 
 @pytest.fixture(scope="module")

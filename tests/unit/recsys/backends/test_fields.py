@@ -29,11 +29,6 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return checkerboard(tmp_path_factory.mktemp("fields") / "board")
-
-
-@pytest.fixture(scope="module")
 def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return write_labels_dataset(tmp_path_factory.mktemp("fields") / "clicks", n_rows=400)
 

@@ -44,6 +44,18 @@ def test_forward_sees_both_sides_and_nothing_behind_the_end(model: Bert4Rec) -> 
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
+def test_item_vectors_may_go_in_scaled_and_come_out_as_they_are() -> None:
+    config = CONFIG.model_copy(update={"scale_embeddings": True})
+    network = with_large_weights(Bert4Rec(N_ITEMS, config))
+    w, inner = weights_of(network), weights_of(network.encoder)
+    scaled = {**inner, "items.weight": inner["items.weight"] * np.sqrt(6)}
+    places = encoded(scaled, [3, MASK, 4], n_heads=2, causal=False)
+    expected = normalised(w, "out_norm", gelu(linear(w, "out", places)))
+    found = network(torch.tensor([[3, MASK, 4]]), torch.tensor([3]), torch.arange(3)).detach()
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(network.item_vectors().detach(), inner["items.weight"][:N_ITEMS])
+
+
 def test_the_next_item_is_a_mask_behind_the_newest_items(model: Bert4Rec) -> None:
     popularity = np.arange(N_ITEMS, dtype=np.float32)
     scorer = SequenceScorer(model, popularity, N_ITEMS + 1)

@@ -13,11 +13,6 @@ from tests.support import tiny
 from tests.support.datasets import write_labels_dataset
 
 
-@pytest.fixture(scope="module")
-def clicks(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return write_labels_dataset(tmp_path_factory.mktemp("clicks") / "clicks")
-
-
 def scores(data: Dataset, root: Path, **knobs: object) -> np.ndarray:
     run = tiny.train("label_mean", "numpy", data, root, LabelMeanConfig(**knobs))  # type: ignore[arg-type]
     return tiny.ranker_of(run, data).score_pairs(data.pairs("test"))

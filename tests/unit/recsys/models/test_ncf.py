@@ -26,7 +26,7 @@ from falconer.recsys.models.ncf.on_torch.scorer import NcfScorer
 from falconer.recsys.models.ncf.on_torch.tasks import NcfTask
 from falconer.recsys.recommending.top_k import top_k
 from tests.support import tiny
-from tests.support.datasets import checkerboard, write_dataset
+from tests.support.datasets import write_dataset
 
 N_USERS, N_ITEMS = 5, 9
 Weights = dict[str, NDArray[np.float64]]
@@ -189,11 +189,6 @@ def test_fusing_is_equation_13(share: float) -> None:
     both.load_state_dict(fused(gmf, mlp, share))
     expected = share * expected_scores(gmf, "gmf") + (1 - share) * expected_scores(mlp, "mlp")
     np.testing.assert_allclose(expected_scores(both, "neumf"), expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return checkerboard(tmp_path_factory.mktemp("ncf") / "board")
 
 
 def small(**knobs: Any) -> NcfConfig:

@@ -20,7 +20,7 @@ from falconer.recsys.models.vae_cf import on_torch
 from falconer.recsys.models.vae_cf.config import VaeCfConfig, VaeCfTraining
 from falconer.recsys.models.vae_cf.on_torch import VaeCf, VaeCfScorer, VaeCfTask
 from tests.support import tiny
-from tests.support.datasets import checkerboard, write_dataset
+from tests.support.datasets import write_dataset
 from tests.support.small_training import new_run
 
 N_ITEMS, LATENT = 9, 3
@@ -220,11 +220,6 @@ def test_only_matrices_are_decayed() -> None:
         id(parameter) for name, parameter in model.named_parameters() if "bias" not in name
     }
     assert len(decayed) + len(spared) == len(list(model.parameters()))
-
-
-@pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return checkerboard(tmp_path_factory.mktemp("vae_cf") / "board")
 
 
 def small(**knobs: Any) -> VaeCfConfig:
