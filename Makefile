@@ -27,10 +27,11 @@ test: setup  ## system packages, lint, and every test that is not slow
 	@$(MAKE) --no-print-directory test-tensorflow
 
 test-tensorflow: setup  ## the tests of models on TensorFlow, in processes of their own
-	FALCONER_TEST_TENSORFLOW=1 .venv/bin/pytest -n 2 --dist loadfile tests/tensorflow tests/contracts
+	FALCONER_TEST_TENSORFLOW=1 .venv/bin/pytest -n 2 --dist loadfile -m "not slow" tests/tensorflow tests/contracts
 
 test-slow: setup  ## the tests that take long
 	.venv/bin/pytest -m "slow and not gpu and not benchmark_suite"
+	FALCONER_TEST_TENSORFLOW=1 .venv/bin/pytest -m slow tests/tensorflow
 
 sweep: setup  ## every command, killed and refused at every change of a file; prints counts (long)
 	.venv/bin/pytest tests/durability -m slow -s
@@ -90,8 +91,9 @@ bench-gpu-vision: setup  ## pictures a second of ResNet-50 on a GPU, or in small
 oracles:  ## environments of other libraries, to compare metrics with (8 GB)
 	@scripts/oracles
 
-rosetta: setup oracles  ## compare metrics with those libraries; FALCONER_ACCEPT=1 records what they say
+rosetta: setup oracles  ## compare metrics and layers with those libraries; FALCONER_ACCEPT=1 records what they say
 	.venv/bin/pytest tests/golden/test_rosetta.py -m slow
+	FALCONER_TEST_TENSORFLOW=1 .venv/bin/pytest tests/tensorflow/test_keras_rs.py -m slow
 
 ui: setup  ## every run in MLflow, on this machine only
 	@.venv/bin/falconer ui

@@ -47,15 +47,15 @@ def column(values: NDArray[Any]) -> pa.Array:
 
 
 def writing(schema: pa.Schema) -> dict[str, Any]:
-    """How tables are written: packed by zstd; integers of 64 bits, which are times and numbers of
-    rows, by their differences; and no dictionaries of fractions, which seldom repeat."""
+    """How tables are written: packed by zstd; integers of 64 bits, which are times, numbers of rows
+    and sorted hashes, by their differences; and no dictionaries of fractions, as few repeat."""
     kinds = {
         f"{field.name}.list.element" if _is_list(field.type) else field.name: (
             field.type.value_type if _is_list(field.type) else field.type
         )
         for field in schema
     }
-    long = [path for path, kind in kinds.items() if pa.types.is_int64(kind)]
+    long = [path for path, kind in kinds.items() if kind in (pa.int64(), pa.uint64())]
     floating = [path for path, kind in kinds.items() if pa.types.is_floating(kind)]
     return {
         "compression": "zstd",

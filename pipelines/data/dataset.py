@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from falconer.pipelines import files, parquet
+from falconer.pipelines.data import layers
 from falconer.pipelines.data.queries import Logged, Pairs, Queries, Ragged, Truth
 from falconer.pipelines.data.schema import (
     FORMAT_VERSION,
     FORMER_TASK,
+    LAYERED_VERSION,
     LOGGED,
     DatasetCard,
     Feature,
@@ -55,10 +57,10 @@ class Dataset:
             )
         values = read_json(path / CARD)
         version = values.get("format_version") if isinstance(values, dict) else None
-        if version != FORMAT_VERSION:
+        if version not in (FORMAT_VERSION, LAYERED_VERSION):
             raise ArtifactError(
-                f"{path / CARD}: format version {version}, this release reads {FORMAT_VERSION}; "
-                "rebuild it with `falconer etl`"
+                f"{path / CARD}: format version {version}, this release reads {FORMAT_VERSION} and "
+                f"{LAYERED_VERSION}; rebuild it with `falconer etl`"
             )
         if values.get("task") == FORMER_TASK:
             raise ArtifactError(
@@ -129,7 +131,7 @@ class Dataset:
 
     def has_fold(self, fold: Fold) -> bool:
         """Whether the split has this fold."""
-        return any(f"{part}/{fold}.parquet" in self.card.content for part in ("queries", "pairs"))
+        return any(self.has_table(f"{part}/{fold}.parquet") for part in ("queries", "pairs"))
 
     def queries(self, fold: Fold) -> Queries:
         """The fold's queries, with the encoded features of their users beside them (-1 or NaN where
@@ -139,22 +141,33 @@ class Dataset:
     def query_blocks(self, fold: Fold, size: int) -> Iterator[tuple[pa.Array, Queries]]:
         """Keys and queries as `query_keys` and `queries` give them, `size` at a time, in bounded
         memory."""
-        return self.query_blocks_of(self._fold_file("queries", fold), size)
+        return map(self._keys_and_queries, self._fold_blocks("queries", fold, size))
 
     def query_blocks_of(self, path: Path, size: int) -> Iterator[tuple[pa.Array, Queries]]:
         """As `query_blocks`, of any file with the columns of `query_columns`."""
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=size, use_threads=False):
-                table = pa.Table.from_batches([batch])
-                yield table.column("user_key").combine_chunks(), self._queries_of(table)
+        return map(self._keys_and_queries, _blocks(path, size))
+
+    def _keys_and_queries(self, table: pa.Table) -> tuple[pa.Array, Queries]:
+        return table.column("user_key").combine_chunks(), self._queries_of(table)
 
     def n_queries(self, fold: Fold) -> int:
         """Number of the fold's queries."""
-        return int(pq.read_metadata(self._fold_file("queries", fold)).num_rows)
+        if (file := self._fold_file("queries", fold)) is not None:
+            return int(pq.read_metadata(file).num_rows)
+        return int(self._fold_table("queries", fold).num_rows)
+
+    def queries_id(self, fold: Fold) -> str:
+        """A hash of what the fold's queries hold."""
+        name = self._fold_name("queries", fold)
+        if name in self.card.content:
+            return self.card.content[name]
+        return identity_of(layers.files_of(self.card.content, name))
 
     def query_key_type(self, fold: Fold) -> pa.DataType:
         """Type of what `query_keys` gives."""
-        return pq.read_schema(self._fold_file("queries", fold)).field("user_key").type
+        file = self._fold_file("queries", fold)
+        schema = self._fold_table("queries", fold).schema if file is None else pq.read_schema(file)
+        return schema.field("user_key").type
 
     def _queries_of(self, table: pa.Table) -> Queries:
         user = table.column("user").to_numpy().astype(np.int32, copy=False)
@@ -173,7 +186,12 @@ class Dataset:
     def query_keys(self, fold: Fold) -> pa.Array:
         """The source's own user id of each query, unique within the fold."""
         file = self._fold_file("queries", fold)
-        return parquet.read(file, ["user_key"], memory_map=True).column("user_key").combine_chunks()
+        table = (
+            self._fold_table("queries", fold)
+            if file is None
+            else parquet.read(file, ["user_key"], memory_map=True)
+        )
+        return table.column("user_key").combine_chunks()
 
     def truth(self, fold: Fold) -> Truth:
         """What happened after each query, row by row beside `queries(fold)`."""
@@ -182,9 +200,7 @@ class Dataset:
     def truth_blocks(self, fold: Fold, size: int) -> Iterator[Truth]:
         """Truths as `truth` gives them, `size` at a time, in bounded memory: beside
         `query_blocks`."""
-        with pq.ParquetFile(self._fold_file("truth", fold)) as file:
-            for batch in file.iter_batches(batch_size=size, use_threads=False):
-                yield _truth_of(pa.Table.from_batches([batch]))
+        return map(_truth_of, self._fold_blocks("truth", fold, size))
 
     def logged(self, fold: Fold) -> Logged | None:
         """What another recommender showed in the fold's window; None where that was not logged."""
@@ -230,9 +246,18 @@ class Dataset:
         )
 
     def table(self, name: str) -> pa.Table:
-        """Any parquet file of the directory; `ArtifactError` where it is absent or its checksum
-        differs."""
+        """Any table of the directory, with its changes where it has some (`layers`);
+        `ArtifactError` where it is absent or a checksum differs."""
+        if layers.base_of(name) in self.card.content:
+            return layers.read(self.card.content, name, self._file_table)
+        return self._file_table(name)
+
+    def _file_table(self, name: str) -> pa.Table:
         return parquet.read(self._checked(name), memory_map=True)
+
+    def has_table(self, name: str) -> bool:
+        """Whether the directory has that table."""
+        return layers.holds(self.card.content, name)
 
     def check(self, name: str) -> None:
         """Raise `ArtifactError` where a file is absent or its checksum differs."""
@@ -261,18 +286,32 @@ class Dataset:
                 )
 
     def _fold_table(self, part: str, fold: Fold) -> pa.Table:
-        return parquet.read(self._fold_file(part, fold), memory_map=True)
+        return self.table(self._fold_name(part, fold))
 
-    def _fold_file(self, part: str, fold: Fold) -> Path:
+    def _fold_blocks(self, part: str, fold: Fold, size: int) -> Iterator[pa.Table]:
+        """Of a table with changes, which is small enough for memory, slices."""
+        if (file := self._fold_file(part, fold)) is not None:
+            yield from _blocks(file, size)
+            return
+        table = self._fold_table(part, fold)
+        for start in range(0, table.num_rows, size):
+            yield table.slice(start, size)
+
+    def _fold_file(self, part: str, fold: Fold) -> Path | None:
+        """The table's file; None where it has changes."""
+        name = self._fold_name(part, fold)
+        return self._checked(name) if name in self.card.content else None
+
+    def _fold_name(self, part: str, fold: Fold) -> str:
         if not self.has_fold(fold):
             raise ArtifactError(
                 f"{self.path}: the split {self.card.split.protocol!r} has no fold {fold!r}"
             )
-        if f"{part}/{fold}.parquet" not in self.card.content:
+        if not self.has_table(name := f"{part}/{fold}.parquet"):
             raise ArtifactError(
                 f"{self.path}: a dataset of the task {self.card.task} has no {part}"
             )
-        return self._checked(f"{part}/{fold}.parquet")
+        return name
 
     def _features_of(self, table: pa.Table, user: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
         """The features of users and of the context beside the rows of `table`."""
@@ -299,6 +338,13 @@ class Dataset:
         return np.where(user >= 0, values[user.clip(0)] if len(values) else unknown, unknown)
 
 
+def _blocks(path: Path, size: int) -> Iterator[pa.Table]:
+    """A file, `size` rows at a time."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=size, use_threads=False):
+            yield pa.Table.from_batches([batch])
+
+
 def _ids_or_unknown(table: pa.Table, name: str) -> NDArray[np.int32]:
     if name not in table.column_names:
         return np.full(table.num_rows, -1, dtype=np.int32)
@@ -316,13 +362,6 @@ def _ragged(table: pa.Table, name: str, dtype: type[np.generic]) -> Ragged:
     return Ragged(offsets - offsets[0], values.astype(dtype, copy=False))
 
 
-def ragged_column(ragged: Ragged) -> pa.ListArray:
-    """A parquet list column of a `Ragged`."""
-    return pa.ListArray.from_arrays(
-        parquet.column(ragged.offsets.astype(np.int32)), parquet.column(ragged.values)
-    )
-
-
 def write_table(root: Path, name: str, table: pa.Table | Mapping[str, Any]) -> None:
     """Write one parquet file below `root`, with bytes that depend on the content only."""
     if not isinstance(table, pa.Table):
@@ -335,50 +374,6 @@ def write_table(root: Path, name: str, table: pa.Table | Mapping[str, Any]) -> N
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table.replace_schema_metadata(None), path, **parquet.writing(table.schema))
-
-
-def write_queries(
-    root: Path,
-    fold: Fold,
-    queries: Queries,
-    keys: pa.Array,
-    truth: Truth,
-    context: Mapping[str, NDArray[Any]] | None = None,
-) -> None:
-    """Write `queries/<fold>.parquet` and `truth/<fold>.parquet`; `keys` are the users' own ids, row
-    by row."""
-    columns = query_columns(queries, keys)
-    write_table(root, f"queries/{fold}.parquet", columns | dict(context or {}))
-    write_table(
-        root,
-        f"truth/{fold}.parquet",
-        {"items": ragged_column(truth.items), "n_outside": truth.n_outside},
-    )
-
-
-def query_columns(queries: Queries, keys: pa.Array) -> dict[str, Any]:
-    """The columns of a table of queries; `keys` are the users' own ids, row by row."""
-    columns: dict[str, Any] = {
-        "user": queries.user,
-        "user_key": keys,
-        "history": ragged_column(queries.history),
-    }
-    if queries.history_times is not None:
-        columns["history_times"] = ragged_column(queries.history_times)
-    if queries.time is not None:
-        columns["time"] = queries.time
-    if queries.candidates is not None:
-        columns["candidates"] = ragged_column(queries.candidates)
-    return columns
-
-
-def write_pairs(
-    root: Path, fold: Fold, pairs: pa.Table | Mapping[str, Any], labels: NDArray[np.float32]
-) -> None:
-    """Write `pairs/<fold>.parquet`, with the columns that `schema` names, and
-    `labels/<fold>.parquet` beside it."""
-    write_table(root, f"pairs/{fold}.parquet", pairs)
-    write_table(root, f"labels/{fold}.parquet", {"label": labels})
 
 
 def checksums(root: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -54,7 +54,7 @@ def write(root: Path, name: str, hashes: Hashes) -> None:
 def keep_train(data: Dataset, run: Path) -> None:
     """Note in the folder of a run what it is trained on, where the dataset says so."""
     name = part_file("train")
-    if name in data.card.content:
+    if data.has_table(name):
         write_table(run, TRAIN_EVENTS, data.table(name))
 
 
@@ -71,7 +71,7 @@ def refuse_overlap(run: Path, data: Dataset, fold: str) -> None:
     Nothing is known of runs and datasets that have no sketch.
     """
     name = part_file(fold)
-    if not (run / TRAIN_EVENTS).is_file() or name not in data.card.content:
+    if not (run / TRAIN_EVENTS).is_file() or not data.has_table(name):
         return
     with parquet.damage_named(run / TRAIN_EVENTS, ArtifactError, ANEW):
         train = parquet.read(run / TRAIN_EVENTS, ["hash"])["hash"].to_numpy()

@@ -44,7 +44,7 @@ def with_validation(data: Dataset) -> Iterator[RefitDataset]:
 
     Raises `ArtifactError` where the dataset holds no validation events of known users and items.
     """
-    if VALID_EVENTS not in data.card.content:
+    if not data.has_table(VALID_EVENTS):
         raise ArtifactError(
             f"{data.path}: holds no validation events of users and items that train knows, so "
             "there is nothing to fit anew on (no fold valid, one of held-out users, or a dataset "
@@ -62,6 +62,6 @@ def keep_both(data: Dataset, run: Path) -> None:
     """Note in the folder of a run that it is trained on train and validation, where the dataset
     says what these hold."""
     names = [overlap.part_file(part) for part in ("train", "valid")]
-    if all(name in data.card.content for name in names):
+    if all(map(data.has_table, names)):
         hashes = [data.table(name)["hash"].to_numpy() for name in names]
         overlap.write(run, overlap.TRAIN_EVENTS, np.concatenate(hashes))

@@ -26,7 +26,10 @@ data/<name>/<dataset_id>/
                                  fitted statistics
     events/{train,valid,test}.parquet  hash uint64: a sample of the part's events (`overlap`)
     columns.json                 what the columns of the events hold, after cleaning
-    append/                      where days can be appended: `held.parquet`, `state.json`
+    append/                      where days can be appended: `held.parquet`, `days.parquet` and
+                                 `state.json`
+    layers/                      of an appended day: tables as changes of an earlier dataset's
+                                 (`layers`), which are not there by their own name then
     rejected/<table>.parquet     each refused row as it came, with `reason` and `row` (0-based in
                                  the source)
 
@@ -49,6 +52,8 @@ from falconer.pipelines.config import Config
 from falconer.pipelines.files import identity_of
 
 FORMAT_VERSION = 2
+LAYERED_VERSION = 3
+"""Of datasets to which a day was appended: tables in layers, which earlier releases do not read."""
 
 PLAIN_NAME = re.compile(r"[a-z0-9_-]{1,64}")
 FEATURE = "feature:"

@@ -15,7 +15,7 @@ from falconer.pipelines.data.dataset import (
     checksums,
     write_card,
 )
-from falconer.pipelines.data.schema import FORMAT_VERSION, DatasetCard
+from falconer.pipelines.data.schema import FORMAT_VERSION, LAYERED_VERSION, DatasetCard
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.etl import in_memory
 from falconer.pipelines.etl.buckets import build as bucketed
@@ -28,6 +28,7 @@ from falconer.pipelines.etl.held import Held
 from falconer.pipelines.etl.identity import (
     SourceChangedError,
     Sources,
+    appended_id,
     canonical_recipe,
     dataset_id,
     versions,
@@ -38,7 +39,7 @@ from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.stopwatch import Stopwatch
 from falconer.pipelines.etl.workers import Workers, workers_of
-from falconer.pipelines.files import atomic_directory, identity_of, resumable_directory, sweep
+from falconer.pipelines.files import atomic_directory, resumable_directory, sweep
 
 ATTEMPTS = 4
 
@@ -82,7 +83,7 @@ def _build(
         parent = _parent(recipe)
         sources = Sources(recipe)
         name = dataset_id(recipe, sources.checksums, parent.dataset_id if parent else None)
-        name = name if held is None else identity_of({"appended": name})
+        name = name if held is None else appended_id(name)
     target = out / recipe.name / name
     if _is_whole(target):
         say(f"{recipe.name}: this dataset is there already, nothing to do")
@@ -175,7 +176,7 @@ def _write_card(root: Path, job: _Job, found: Outcome) -> None:
     """The last file below `root`."""
     parent = job.parent.dataset_id if job.parent else None
     card = DatasetCard(
-        format_version=FORMAT_VERSION,
+        format_version=FORMAT_VERSION if job.held is None else LAYERED_VERSION,
         name=job.recipe.name,
         task=job.recipe.task,
         target=job.recipe.target.kind if job.recipe.target else None,

@@ -9,7 +9,8 @@ from pathlib import Path
 import polars as pl
 
 from falconer.pipelines.data.asked import Asked
-from falconer.pipelines.data.dataset import Dataset, query_columns, write_table
+from falconer.pipelines.data.dataset import Dataset, write_table
+from falconer.pipelines.data.fold_tables import query_columns
 from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.etl.clean import clean
 from falconer.pipelines.etl.contract import check

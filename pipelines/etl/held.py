@@ -2,7 +2,8 @@
 have yet, and which days were read.
 
 append/held.parquet   the held-out events after cleaning, by the source's own ids and values
-append/state.json     the days with their files, the time of the last train event, rows read so far
+append/days.parquet   the files that were read: day and name, bytes, sha256
+append/state.json     the time of the last train event, and the rows read so far
 """
 
 from __future__ import annotations
@@ -30,8 +31,11 @@ from falconer.pipelines.etl.split.hashes import HASH
 from falconer.pipelines.files import read_json, write_json
 
 EVENTS = "append/held.parquet"
+DAYS = "append/days.parquet"
 STATE = "append/state.json"
 LATE = "dropped: late event, not after the train events that are written"
+
+OLDEST = pl.CompatLevel.oldest()
 
 Days = dict[str, dict[str, list[Any]]]
 """Day -> file, named below the day's folder -> [bytes, sha256]."""
@@ -51,13 +55,18 @@ class Held:
     @classmethod
     def of_dataset(cls, data: Dataset) -> Held:
         """Read it; raises `ArtifactError` where the dataset was built without days."""
-        if STATE not in data.card.content:
+        if not data.has_table(DAYS):
             raise ArtifactError(
                 f"{data.path}: keeps nothing to append to; set source.partition in the recipe, "
                 "build it once in full, and append to that"
             )
         data.check(STATE)
-        return cls(data, pl.DataFrame(data.table(EVENTS)), **read_json(data.path / STATE))
+        days: Days = {}
+        for path, *facts in pl.DataFrame(data.table(DAYS)).iter_rows():
+            day, _, name = path.partition("/")
+            days.setdefault(day, {})[name] = facts
+        state = read_json(data.path / STATE)
+        return cls(data, pl.DataFrame(data.table(EVENTS)), days, **state)
 
     def followed_by(self, new: Checked, max_late_share: float) -> Checked:
         """The held-out events and the new ones, whose rows are numbered on. Late events are dropped
@@ -138,7 +147,7 @@ def write(root: Path, divided: Split, days: Days, rows_read: int, before: Held |
     """Write the held-out events and the state below `root`, continuing `before`."""
     train = pl.col("part") == int(Part.TRAIN)
     held = held_out(divided.events)
-    write_table(root, EVENTS, held.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    write_table(root, EVENTS, held.to_arrow(compat_level=OLDEST))
     train_until = divided.events.filter(train)["time"].max()
     write_state(root, days, cast(int, train_until), rows_read, before)
 
@@ -152,9 +161,13 @@ def write_state(
     root: Path, days: Days, train_until: int, rows_read: int, before: Held | None
 ) -> None:
     """Write which days were read, as `Held` says."""
-    state = {
-        "days": {**(before.days if before else {}), **days},
-        "train_until": train_until,
-        "rows_read": rows_read + (before.rows_read if before else 0),
-    }
-    write_json(root / STATE, state)
+    every = {**(before.days if before else {}), **days}
+    files = [
+        (f"{day}/{name}", *facts) for day, of_day in every.items() for name, facts in of_day.items()
+    ]
+    columns = {"path": pl.String, "bytes": pl.Int64, "sha256": pl.String}
+    write_table(
+        root, DAYS, pl.DataFrame(files, columns, orient="row").to_arrow(compat_level=OLDEST)
+    )
+    rows = rows_read + (before.rows_read if before else 0)
+    write_json(root / STATE, {"train_until": train_until, "rows_read": rows})

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path, PurePath
 from typing import Any
 
-from falconer.pipelines.data.schema import FORMAT_VERSION
+from falconer.pipelines.data.schema import FORMAT_VERSION, LAYERED_VERSION
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.held import Days
 from falconer.pipelines.etl.recipe import EtlRecipe
@@ -125,3 +125,8 @@ def dataset_id(recipe: EtlRecipe, checksums: list[str], parent: str | None) -> s
             "versions": versions(recipe),
         }
     )
+
+
+def appended_id(name: str) -> str:
+    """The id of the dataset to which a day was appended, where a full build would have `name`."""
+    return identity_of({"appended": name, "format_version": LAYERED_VERSION})

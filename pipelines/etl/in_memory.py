@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from falconer.pipelines.console import say
 from falconer.pipelines.data import overlap
-from falconer.pipelines.data.dataset import write_pairs, write_queries, write_table
+from falconer.pipelines.data.dataset import write_table
+from falconer.pipelines.data.fold_tables import write_pairs, write_queries
 from falconer.pipelines.data.schema import COLUMNS, LOGGED, VALID_EVENTS, Fold
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl import held as kept
@@ -27,6 +28,7 @@ from falconer.pipelines.etl.expectations import expect
 from falconer.pipelines.etl.folds import FoldTables
 from falconer.pipelines.etl.held import Held
 from falconer.pipelines.etl.identity import Sources
+from falconer.pipelines.etl.layering import layer
 from falconer.pipelines.etl.logged import with_logged
 from falconer.pipelines.etl.outcome import (
     RARE,
@@ -101,6 +103,7 @@ def fill(
         if isinstance(recipe.source, Files) and recipe.source.partition is not None:
             days = sources.days(recipe.source.partition)
             kept.write(root, divided, days, counts["rows_read"], held)
+        linked |= layer(root, held.data) if held else {}
     row_counts = {fold: part.counts for fold, part in encoded.rows.items()}
     return Outcome(
         id_space=encoded.catalogue.id_space,

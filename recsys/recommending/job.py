@@ -129,7 +129,7 @@ def _plan(data: Dataset, job: Job) -> dict[str, Any]:
         "format": FORMAT_VERSION,
         "about": dict(job.about),
         "dataset": data.card.dataset_id,
-        "queries": data.card.content[f"queries/{job.fold}.parquet"],
+        "queries": data.queries_id(job.fold),
         "fold": job.fold,
         "views": list(job.views),
         "k": job.k,

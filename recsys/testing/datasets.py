@@ -14,9 +14,9 @@ from falconer.pipelines.data.dataset import (
     Dataset,
     checksums,
     write_card,
-    write_queries,
     write_table,
 )
+from falconer.pipelines.data.fold_tables import write_queries
 from falconer.pipelines.data.queries import Queries, Ragged, Truth
 from falconer.pipelines.data.schema import (
     FORMAT_VERSION,

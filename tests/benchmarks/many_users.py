@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from falconer.pipelines.data.dataset import (
     Dataset,
     checksums,
-    ragged_column,
     write_card,
     write_table,
 )
+from falconer.pipelines.data.fold_tables import ragged_column
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.recsys import stages
 from falconer.recsys.lists.parquet import FILE

@@ -22,6 +22,7 @@ from falconer.recsys.judging.reports import (
     ViewComparison,
 )
 from tests.support.datasets import write_dataset
+from tests.support.earned import OFF_POLICY
 
 HOSTILE = (
     "</td></svg><script>document.title='broken'</script><img src=x "
@@ -188,6 +189,7 @@ def make_report(
             )
             for slicing, group, n, share in GROUPS
         ),
+        off_policy=OFF_POLICY if run else None,
         test_reads=7,
         test_lists=5,
         resamples=1000,

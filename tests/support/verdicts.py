@@ -18,6 +18,7 @@ from falconer.workflows.retraining.config import Guard, Pipeline, Rule
 from falconer.workflows.retraining.places import DECISION, OBSERVED, Places
 from falconer.workflows.retraining.verdict import Check, Evidence, Verdict, decide
 from tests.support import retrains
+from tests.support.earned import OFF_POLICY
 from tests.support.retrains import METRIC, RULE, World
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>'
@@ -85,6 +86,7 @@ def document(
         "tests_before": [True, False],
         "means": decisions.means_of(evidence),
         **decisions.facts_of(verdict),
+        "off_policy": {HOSTILE: OFF_POLICY.model_dump(mode="json")},
     }
 
 

@@ -59,6 +59,15 @@ class Guard(Config):
     limit: float = Field(gt=0)
 
 
+class OffPolicy(Config):
+    """Where the data's recipe has logged rows: what the challenger's lists may earn less than the
+    champion's, by SNIPS."""
+
+    k: int = Field(default=1, ge=1)
+    """One of the first so many items is shown."""
+    limit: float = Field(gt=0)
+
+
 class Rule(Config):
     """What it takes to replace the champion. All effects are differences of the metric."""
 
@@ -88,6 +97,8 @@ class Rule(Config):
     max_latency_ms: float | None = Field(default=None, gt=0)
     """Milliseconds a list, measured while the window was judged; None = no limit."""
     guards: tuple[Guard, ...] = ()
+    off_policy: OffPolicy | None = None
+    """None = logged rows are evidence for people, and decide nothing."""
 
 
 HISTORY = 8

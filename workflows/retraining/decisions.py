@@ -26,7 +26,7 @@ FORMAT = 1
 DIGITS = 9
 """Figures are kept with so many digits, so that another machine's last bits make no difference."""
 PER_QUERY = "per_query.parquet"
-FACTS, MEASURED = "facts.json", "measured.json"
+FACTS, MEASURED, EARNED = "facts.json", "measured.json", "earned.parquet"
 
 
 def make(places: Places, window: str) -> dict[str, Any]:
@@ -177,7 +177,15 @@ def read_measured(folder: Path, label: str, rule: Rule) -> Measured:
         queries=facts.get("queries", 0),
         latency_ms=read_json(folder / MEASURED)["ms_a_list"] if timed else None,
         groups=groups,
+        earned=_earned(folder) if rule.off_policy is not None else None,
     )
+
+
+def _earned(folder: Path) -> Any:
+    if not (path := folder / EARNED).is_file():
+        return None
+    with parquet.damage_named(path, ArtifactError, "judge that window anew"):
+        return np.asarray(parquet.read(path)["snips"].to_numpy(), np.float64)
 
 
 def facts_of(verdict: Verdict) -> dict[str, Any]:

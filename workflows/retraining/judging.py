@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.data.dataset import Dataset, write_table
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import identity_of, read_json, sha256_of, write_json
 from falconer.recsys import stages
 from falconer.recsys.contracts import CatalogScorer, PairScorer
 from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as reports
+from falconer.recsys.judging.lists.off_policy import snips_of_users
 from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.models.popularity.on_numpy import PopularityScorer
 from falconer.recsys.models.saved import load_model
 from falconer.recsys.recommending.job import Job, write_lists
 from falconer.recsys.stages.answering import unknown_users
 from falconer.workflows.retraining.config import Rule
-from falconer.workflows.retraining.decisions import FACTS, MEASURED, PER_QUERY
+from falconer.workflows.retraining.decisions import EARNED, FACTS, MEASURED, PER_QUERY
 
 KEY = "judged.json"
 RANDOM, REVERSED = "random", "reversed"
@@ -52,7 +53,7 @@ def judge(run: Path, data: Dataset, out: Path, rule: Rule, *, k: int, model: str
 
     `model` is the hash of the model's files.
     """
-    key = identity_of([data.card.dataset_id, model, rule.metric, rule.view, k])
+    key = _key(data, model, rule, k)
     if _is_done(out, key):
         return False
     _judge(load_model(run / "model", data), data, out, rule, k)
@@ -62,12 +63,17 @@ def judge(run: Path, data: Dataset, out: Path, rule: Rule, *, k: int, model: str
 
 def judge_known(order: str, data: Dataset, out: Path, rule: Rule, *, k: int) -> bool:
     """As `judge`, for a ranker whose place among others is known."""
-    key = identity_of([data.card.dataset_id, order, rule.metric, rule.view, k])
+    key = _key(data, order, rule, k)
     if _is_done(out, key):
         return False
     _judge(known_ranker(data, order), data, out, rule, k)
     write_json(out / KEY, {"key": key})
     return True
+
+
+def _key(data: Dataset, model: str, rule: Rule, k: int) -> str:
+    earned = [rule.off_policy.k] if rule.off_policy is not None else []
+    return identity_of([data.card.dataset_id, model, rule.metric, rule.view, k, *earned])
 
 
 def _is_done(out: Path, key: str) -> bool:
@@ -92,14 +98,26 @@ def _judge(
     if report.off_policy:
         facts["off_policy"] = report.off_policy.model_dump(mode="json")
     write_json(out / FACTS, facts)
+    if rule.off_policy is not None:
+        _write_earned(file, data, out / EARNED, rule.off_policy.k)
     write_json(out / MEASURED, {"ms_a_list": 1000 * seconds / max(1, data.n_queries("test"))})
+
+
+def _write_earned(file: Path, data: Dataset, out: Path, k: int) -> None:
+    """What each user's list would have earned, where enough was logged to tell."""
+    out.unlink(missing_ok=True)
+    keys = data.query_keys("test"), data.items.column("key").combine_chunks()
+    with recommendations.stored(file, user_keys=keys[0], item_keys=keys[1], k=k) as lists:
+        earned = snips_of_users(lists, data, "test", k)
+    if earned is not None:
+        write_table(out.parent, out.name, {"snips": earned})
 
 
 def _config(rule: Rule, data: Dataset, k: int) -> EvaluationConfig:
     """No verdict looks at the metric's own interval; off-policy estimates are shown with theirs."""
     cut_offs, resamples = {int(rule.metric.partition("@")[2] or k), k}, 100
     if data.logged("test") is not None:
-        cut_offs, resamples = cut_offs | {1}, 1000
+        cut_offs, resamples = cut_offs | {1, rule.off_policy.k if rule.off_policy else 1}, 1000
     metrics = (rule.metric.partition("@")[0], "coverage")
     return EvaluationConfig(k=tuple(sorted(cut_offs)), metrics=metrics, resamples=resamples)
 
@@ -125,7 +143,9 @@ def inputs_of(folders: Sequence[Path], window: Path, rule: Rule) -> dict[str, st
     models."""
     names = [f"{rule.view}/{PER_QUERY}", FACTS]
     names += [MEASURED] if rule.max_latency_ms is not None else []
+    earned = [folder / EARNED for folder in folders] if rule.off_policy is not None else []
     paths = sorted(folder / name for folder in folders for name in names)
+    paths += [path for path in earned if path.is_file()]
     absent = [path for path in paths if not path.is_file()]
     if absent:
         raise ArtifactError(f"{absent[0]}: absent, so there is no verdict")

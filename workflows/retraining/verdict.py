@@ -19,7 +19,7 @@ Outcome = Literal["promote", "keep", "suspicious", "undecidable", "refused"]
 Answer = Literal["yes", "no", "unknown"]
 GUARD_ALPHA = 0.05
 """Of each comparison beside the main one: non-inferiority, and being above the best baseline."""
-MAIN = "better than the champion"
+MAIN, EARNS = "better than the champion", "earns as much as the champion"
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Measured:
     """Of its `queries`, those that it did not answer itself, as it does not know their users."""
     queries: int = 0
     groups: Mapping[tuple[str, str], Float64] = field(default_factory=dict)
+    earned: Float64 | None = None
+    """Of users with logged rows: what lists would have earned; None where that is not known."""
 
     @property
     def mean(self) -> float:
@@ -294,6 +296,8 @@ def _of_guards(challenger: Measured, evidence: Evidence, rule: Rule) -> Iterator
         "keep",
         {"share": share, "limit": rule.min_coverage},
     )
+    if rule.off_policy is not None:
+        yield _earned(challenger, champion, rule.off_policy.limit, rule.power)
     if rule.max_latency_ms is not None:
         yield _latency(challenger, rule.max_latency_ms)
 
@@ -320,6 +324,15 @@ def _above(challenger: Measured, best: Measured, rule: Rule) -> Finding:
     figures["users_needed"] = needed
     text = f"{text}; the noise of {_needed(needed)}"
     return Finding("better than plain baselines", "unknown", text, "keep", figures)
+
+
+def _earned(challenger: Measured, champion: Measured, limit: float, power: float) -> Finding:
+    if challenger.earned is None or champion.earned is None:
+        who = challenger if challenger.earned is None else champion
+        text = f"{EARNS}: too little was logged to tell what {who.label}'s lists earn"
+        return Finding(EARNS, "unknown", text, "keep")
+    difference = gap(challenger.earned, champion.earned, seed_variance=0, seeds=2)
+    return _not_worse(EARNS, difference, limit, GUARD_ALPHA, power)
 
 
 def _latency(challenger: Measured, limit: float) -> Finding:

@@ -15,6 +15,7 @@ from falconer.recsys.judging.reports import OffPolicy
 from falconer.recsys.reporting import off_policy
 from falconer.workflows.retraining import decisions, words
 from falconer.workflows.retraining.places import OBSERVED, PAGE, Places
+from falconer.workflows.retraining.verdict import EARNS
 
 PACKAGE = "falconer.workflows.retraining"
 BADGES = {"promote": "badge good", "keep": "badge"}
@@ -100,7 +101,7 @@ def _differences(decision: Mapping[str, Any]) -> Markup | None:
             series=0 if one["holds"] == "yes" else 1,
         )
         for one in decision["rules"]
-        if "difference" in one["figures"]
+        if "difference" in one["figures"] and one["rule"] != EARNS
     ]
     if not rows:
         return None
@@ -198,8 +199,10 @@ def _settings(rule: Mapping[str, Any]) -> Table:
     plain = [
         (name.replace("_", " "), "none" if value is None else str(value))
         for name, value in sorted(rule.items())
-        if name != "guards"
+        if name not in ("guards", "off_policy")
     ]
+    if earned := rule.get("off_policy"):
+        plain.append(("off-policy", f"at {earned['k']} at most {earned['limit']} less"))
     columns = (Column("Setting"), Column("Value"))
     rows = (*plain, ("guards", guards or "none"))
     return Table("settings", "The rule's settings", columns, rows)

@@ -159,9 +159,9 @@ class SequenceNetwork:
             positive += tf.gather(bias, answers)
             drawn += tf.gather(bias, negatives)
         hits = tf.equal(negatives, answers[:, None])
-        return self._sampled(positive, drawn, negatives, hits)
+        return self.sampled(positive, drawn, negatives, hits)
 
-    def _sampled(self, positive: Any, drawn: Any, negatives: Any, hits: Any) -> Any:
+    def sampled(self, positive: Any, drawn: Any, negatives: Any, hits: Any) -> Any:
         """Scores of the answers [T] and of the K draws [T, K]; `hits` are draws of the answer."""
         k = tf.cast(tf.shape(negatives)[-1], tf.float32)
         if self._config.loss == "sampled_softmax":

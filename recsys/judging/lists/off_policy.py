@@ -77,6 +77,28 @@ def off_policy(
     )
 
 
+def snips_of_users(lists: Lists | StoredLists, data: Dataset, fold: Fold, k: int) -> Float64 | None:
+    """float64[users with logged rows], in the queries' order: values whose mean is SNIPS at `k`,
+    and whose differences between two models are paired; None where the estimate is refused.
+
+    They are what each user adds to the estimate, linearised (the delta method; Owen 2013, section
+    9.2).
+    """
+    log = data.logged(fold)
+    if log is None or not len(log):
+        return None
+    config = EvaluationConfig(k=(k,))
+    sums = np.concatenate(list(_sums(lists, data, log, config)))
+    weights, weighted = sums[:, LISTED + 1], sums[:, LISTED + 2]
+    if effective_sample_size(weights.sum(), np.square(weights).sum()) < LEAST_USERS:
+        return None
+    share = sums[:, LISTED].sum() / sums[:, ROWS].sum()
+    snips = weighted.mean() / weights.mean() * share
+    relative = 1 - weights / weights.mean()
+    relative += sums[:, LISTED] / sums[:, LISTED].mean() - sums[:, ROWS] / sums[:, ROWS].mean()
+    return np.asarray(snips * relative + weighted / weights.mean() * share)
+
+
 def _sums(
     lists: Lists | StoredLists, data: Dataset, log: Logged, config: EvaluationConfig
 ) -> Iterator[Float64]:

@@ -57,6 +57,13 @@ def _bottom(prefix: str, twin: on_torch.Bottom) -> Mlp:
     return Mlp(names, layers[0].in_features, [layer.out_features for layer in layers])
 
 
+def between(of_query: Any, of_items: Any) -> Any:
+    """Vectors [N, V, d] and [N, W, d] of both sides -> [N, W V]: the dot products of every item's
+    vector with every query's."""
+    n = of_query.shape[1] * of_items.shape[1]
+    return tf.reshape(product(of_items, of_query, transpose_b=True), [-1, n])
+
+
 class DlrmNetwork(PairNetwork):
     """Twin of `falconer.recsys.models.dlrm.on_torch.Dlrm`."""
 
@@ -74,8 +81,7 @@ class DlrmNetwork(PairNetwork):
         of_items, others = self._item(items)
         columns = [*own, *others]
         if self._n_between:
-            between = product(of_items, of_query, transpose_b=True)
-            columns.append(tf.reshape(between, [-1, self._n_between]))
+            columns.append(between(of_query, of_items))
         return self._top(tf.concat(columns, 1), noise)[:, 0]
 
 

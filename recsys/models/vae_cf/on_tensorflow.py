@@ -68,7 +68,7 @@ class VaeCfNetwork:
 
     def logits(self, batch: Tensors, noise: Noise | None) -> tuple[Any, Any]:
         """[B, n_items], and KL(q(z | x) || N(0, I)) [B]."""
-        mean, log_variance = self._encoded(self._first_layer(batch, noise))
+        mean, log_variance = self._encoded(self.first_layer(batch, noise))
         if log_variance is None:
             return self._decoded(mean), tf.zeros(tf.shape(mean)[:1])
         squares = keras.ops.exp(log_variance) + keras.ops.square(mean)
@@ -83,7 +83,7 @@ class VaeCfNetwork:
         mean, _ = self._encoded(tf.matmul(weights, self._input) + self._input_bias)
         return self._decoded(mean)
 
-    def _first_layer(self, batch: Tensors, noise: Noise | None) -> Any:
+    def first_layer(self, batch: Tensors, noise: Noise | None) -> Any:
         """[B, h_1] before its tanh: the sum of weight x row over each user's items."""
         lengths, rows = batch["lengths"], batch["rows"]
         weights = tf.gather(tf.math.rsqrt(tf.cast(lengths, tf.float32)), rows)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from falconer.pipelines.data.dataset import Dataset
-from falconer.workflows.retraining import decisions, verdict_page
-from falconer.workflows.retraining.config import Pipeline
+from falconer.workflows.retraining import champions, decisions, verdict_page
+from falconer.workflows.retraining.config import OffPolicy, Pipeline
 from falconer.workflows.retraining.pipeline import retrain
 from falconer.workflows.retraining.places import DECISION, Places
-from tests.support import orders
+from falconer.workflows.retraining.verdict import EARNS, Evidence, decide
+from tests.support import orders, retrains
 
 LOGGED = """[logged]
 events = "{folder}/shown.csv"
@@ -91,3 +93,71 @@ def test_the_verdicts_page_shows_them(pipelines: tuple[Pipeline, Pipeline]) -> N
     assert f"{n:,} logged rows" in with_log
     assert 'id="log"' in with_log
     assert 'id="log"' not in without
+
+
+def test_the_log_decides_where_that_is_asked_for(tmp_path: Path) -> None:
+    orders.write(tmp_path, n=3000)
+    write_log(tmp_path)
+    shop = orders.pipeline(tmp_path, rule={"off_policy": {"k": 10, "limit": 0.3}})
+    places = Places.of(shop)
+    retrain(shop, shop.window(orders.FIRST))
+    champions.promote(places, orders.FIRST, "popularity", reason="a test")
+    retrain(shop, shop.window(orders.SECOND))
+    decision = json.loads((places.window(orders.SECOND) / DECISION).read_text())
+    (found,) = [one for one in decision["rules"] if one["rule"] == EARNS]
+    assert found["holds"] == "yes"
+    earned = {name: one["policies"] for name, one in decision["off_policy"].items()}
+    ours, theirs = (
+        next(one["snips"]["mean"] for one in earned[name] if one["k"] == 10)
+        for name in ("personal_popularity", "champion")
+    )
+    assert found["figures"]["difference"] == pytest.approx(ours - theirs, abs=1e-6)
+    assert "judged/champion/earned.parquet" in decision["inputs"]
+    decisions.replay(places, orders.SECOND)
+
+
+def evidence(ours: float, theirs: float, n: int) -> Evidence:
+    """A challenger that every other rule promotes; both models' clicks of `n` users, who click one
+    item or the other independently."""
+    rng = np.random.default_rng(3)
+
+    def clicks(share: float) -> np.ndarray:
+        return rng.permutation(np.arange(n) < share * n).astype(np.float64)
+
+    usual = retrains.usual()
+    (challenger,), champion = usual.challengers, usual.champion
+    assert champion is not None
+    return replace(
+        usual,
+        challengers=(replace(challenger, earned=clicks(ours)),),
+        champion=replace(champion, earned=clicks(theirs)),
+    )
+
+
+ASKED = retrains.RULE.model_copy(update={"off_policy": OffPolicy(limit=0.02)})
+
+
+def test_who_earns_less_by_more_than_the_limit_does_not_go_live() -> None:
+    usual = evidence(0.1, 0.3, 5000)
+    assert decide(usual, retrains.RULE).outcome == "promote"
+    verdict = decide(usual, ASKED)
+    assert verdict.outcome == "keep"
+    assert verdict.reason.startswith("earns as much as the champion: ")
+    assert decide(evidence(0.3, 0.3, 50_000), ASKED).outcome == "promote"
+
+
+def test_too_small_a_log_is_undecidable_and_says_how_many_it_takes() -> None:
+    verdict = decide(evidence(0.3, 0.3, 200), ASKED)
+    assert verdict.outcome == "undecidable"
+    assert verdict.users_needed is not None
+    assert verdict.users_needed > 2000
+    assert decide(evidence(0.3, 0.3, 4 * verdict.users_needed), ASKED).outcome == "promote"
+
+
+def test_a_refused_estimate_is_undecidable() -> None:
+    usual = evidence(0.3, 0.3, 5000)
+    assert usual.champion is not None
+    without = replace(usual, champion=replace(usual.champion, earned=None))
+    verdict = decide(without, ASKED)
+    assert verdict.outcome == "undecidable"
+    assert "too little was logged to tell what champion's lists earn" in verdict.reason

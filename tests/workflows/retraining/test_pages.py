@@ -76,3 +76,12 @@ def test_only_the_newest_windows_are_drawn(tmp_path: Path) -> None:
     html = status_page.write(Places.of(shop), status(shop, START)).read_text()
     assert "2 older windows are not shown" in html
     assert html.count("verdict.html") == status_page.SHOWN
+
+
+def test_a_verdicts_page_says_why_there_is_no_estimate(tmp_path: Path) -> None:
+    places = Places(tmp_path, "shop")
+    verdicts.write_windows(places, ["keep"])
+    text = text_of(verdict_page.write(places, verdicts.window_name(0)).read_text())
+    assert "5,400 logged rows of 1,882 users earned 0.1700" in text
+    assert "Refused: 1,882 logged users tell as much as 79" in text
+    assert "The mean weight is not 1 but for chance." in text

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from falconer.pipelines.data.dataset import Dataset
-from falconer.pipelines.data.schema import COLUMNS
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.etl.append import append, append_since
 from falconer.pipelines.etl.build import build
@@ -47,38 +48,63 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_appended_day_is_what_a_full_build_gives(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("worth", [0.0, 1e9], ids=["whole tables", "changes"])
+def test_an_appended_day_is_what_a_full_build_gives(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, worth: float
+) -> None:
+    monkeypatch.setattr("falconer.pipelines.etl.layering.WORTH", worth)
     first = build(recipe(folder), tmp_path / "out")
     write_days(folder, 25, 26)
     ours = Dataset.open(append(recipe(folder), first, tmp_path / "out"))
     theirs = Dataset.open(build(recipe(folder, extends=str(first)), tmp_path / "full"))
     ours.verify()
     assert pl.DataFrame(ours.train).equals(pl.DataFrame(theirs.train))
-    files = [
-        {
-            name: sha
-            for name, sha in one.card.content.items()
-            # Of an appended day the columns of the new and held-out events alone are described.
-            if not name.startswith("train/") and name != COLUMNS
-        }
-        for one in (ours, theirs)
-    ]
-    assert files[0] == files[1]
+    for name in theirs.card.content:
+        if name.endswith(".parquet") and not name.startswith("train/"):
+            assert ours.table(name).equals(theirs.table(name)), name
+            # No reader takes an old state for the new one.
+            assert (ours.path / name).is_file() == (name in ours.card.content), name
+    told = [name for name in ours.card.content if name.startswith("layers/00001/")]
+    assert len(told) > 12 if worth else not told
     assert ours.card.n_items > Dataset.open(first).card.n_items
     assert ours.card.id_space == theirs.card.id_space
     assert ours.card.counts["train_events"] == len(theirs.train)
 
 
-def test_days_appended_one_by_one_hold_the_same_events(folder: Path, tmp_path: Path) -> None:
+def test_days_appended_one_by_one_hold_the_same_events(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("falconer.pipelines.etl.layering.WORTH", 1e9)
+    monkeypatch.setattr("falconer.pipelines.etl.layering.MOST_CHANGES", 2)
     first = appended = build(recipe(folder), tmp_path / "out")
-    for day in range(25, 28):
+    for number, day in enumerate(range(25, 28), 1):
         write_days(folder, day, day + 1)
         appended = append(recipe(folder), appended, tmp_path / "out")
+        _same_through_every_door(Dataset.open(appended))
+        layered = (appended / f"layers/{number:05}/events/test.parquet").is_file()
+        assert layered == (number < 3)
     full = build(recipe(folder, extends=str(first)), tmp_path / "full")
     ours, theirs = Dataset.open(appended), Dataset.open(full)
     assert _by_key(ours).equals(_by_key(theirs))
     assert ours.card.counts["test_events"] == theirs.card.counts["test_events"]
     assert ours.card.id_space.descends_from(Dataset.open(first).card.id_space)
+
+
+def _same_through_every_door(data: Dataset) -> None:
+    """Blocks, keys and numbers of queries and truth are those of the whole tables."""
+    queries, truth, keys = data.queries("test"), data.truth("test"), data.query_keys("test")
+    assert data.n_queries("test") == len(queries) == len(keys)
+    assert data.query_key_type("test") == keys.type
+    blocks = list(data.query_blocks("test", 7))
+    assert pa.concat_arrays([one for one, _ in blocks]).equals(keys)
+    histories = [
+        row.tolist()
+        for _, block in blocks
+        for row in map(block.history.__getitem__, range(len(block)))
+    ]
+    assert histories == [queries.history[row].tolist() for row in range(len(queries))]
+    found = np.concatenate([block.items.values for block in data.truth_blocks("test", 7)])
+    assert np.array_equal(found, truth.items.values)
 
 
 def _by_key(data: Dataset) -> pl.DataFrame:

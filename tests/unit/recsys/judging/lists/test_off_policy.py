@@ -308,3 +308,31 @@ def test_a_log_that_hardly_shows_the_lists_promises_nothing_of_more_users() -> N
     assert found.refused is not None
     assert "hardly shows what these lists would" in found.refused
     assert "would do" not in found.refused
+
+
+def of_users(shown: Lists, log: Logged, n_items: int, k: int) -> Float64 | None:
+    return judging.snips_of_users(shown, cast(Dataset, Log(log, n_items)), "test", k)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_values_of_users_have_the_estimate_as_mean_and_the_bootstraps_spread(k: int) -> None:
+    shop = Shop.of(n_users=3000, seed=9)
+    some = shop.lists.items.copy()
+    some[::7] = -1  # users without a list
+    shown = Lists(some, (some >= 0).any(axis=1))
+    log = shop.log(seed=1)
+    log = Logged(*(np.repeat(getattr(log, name), 1 + log.query % 3) for name in vars(log)))
+    estimate = judged(shown, log, shop.n_items).policies[k - 1].snips
+    values = of_users(shown, log, shop.n_items, k)
+    assert values is not None
+    assert estimate is not None
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert values.mean() == pytest.approx(estimate.mean)
+    spread = 2 * 1.96 * values.std() / np.sqrt(len(values))
+    assert spread == pytest.approx(estimate.high - estimate.low, rel=0.2)
+
+
+def test_a_refused_estimate_has_no_values_of_users() -> None:
+    shop = Shop.of(n_users=120, seed=3)
+    assert of_users(shop.lists, shop.log(seed=1), shop.n_items, 1) is None
