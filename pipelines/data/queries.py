@@ -201,3 +201,8 @@ class Truth:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    @property
+    def some(self) -> NDArray[np.bool_]:
+        """bool[Q]: whether anything happened, which of users who were shown something need not."""
+        return np.asarray(self.items.lengths + self.n_outside > 0)

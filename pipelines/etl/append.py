@@ -17,6 +17,7 @@ from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.etl.build import build
+from falconer.pipelines.etl.drift import DriftedError
 from falconer.pipelines.etl.held import Days, Held
 from falconer.pipelines.etl.identity import canonical_recipe
 from falconer.pipelines.etl.operators import Counted, DifferenceLag
@@ -31,7 +32,8 @@ IN_FULL = "build the dataset in full, without --append"
 
 def append(recipe: EtlRecipe, parent: Path, out: Path) -> Path:
     """Build the dataset that continues `parent` with the days that it has not, below `out`; returns
-    its directory, or `parent` where no day is new.
+    its directory, or `parent` where no day is new. Where features have drifted by more than the
+    recipe's `refit_above`, all days are built anew, as a new lineage.
 
     Raises `ConfigError` for a recipe that cannot be appended to or is another one than the
     parent's, and `DataError` for a day that is late, doubled or changed since it was read.
@@ -47,7 +49,11 @@ def append(recipe: EtlRecipe, parent: Path, out: Path) -> Path:
         return parent
     only = source.model_copy(update={"events": tuple(map(str, new))})
     changes = {"source": only, "extends": parent, "split": views}
-    return build(recipe.model_copy(update=changes), out, held=held)
+    try:
+        return build(recipe.model_copy(update=changes), out, held=held)
+    except DriftedError as drifted:
+        say(f"{drifted}; all days are built anew, and models trained anew on them")
+        return build(recipe, out)
 
 
 def append_since(recipe: EtlRecipe, since: date, out: Path) -> Path:

@@ -18,7 +18,7 @@ from falconer.pipelines.files import identity_of, sha256_of
 PACKAGES = ("falconer", "polars", "pyarrow")
 """Whose versions decide what bytes are written; the engine's besides."""
 
-IDLE = ("memory_limit", "workers")
+IDLE = ("memory_limit", "workers", "refit_above")
 """Of a recipe, what decides nothing that a dataset holds."""
 
 Signature = tuple[int, int, int, int]

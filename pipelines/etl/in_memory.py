@@ -22,6 +22,7 @@ from falconer.pipelines.etl.catalogue import KINDS, keep_frequent
 from falconer.pipelines.etl.clean import clean
 from falconer.pipelines.etl.contract import Checked, check
 from falconer.pipelines.etl.describe import describe
+from falconer.pipelines.etl.drift import refuse_drift
 from falconer.pipelines.etl.encode import Encoded, Parent, encode
 from falconer.pipelines.etl.engines import Engine
 from falconer.pipelines.etl.expectations import expect
@@ -93,6 +94,9 @@ def fill(
         counts |= found
     selection = tuple(say_selection(divided.card.views, parent.views if parent else ()))
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
+    if held is not None and parent is not None and recipe.refit_above is not None:
+        known = parent.encoder.encodings["event"]
+        refuse_drift(encoded.train, known, recipe.refit_above, parent.dataset_id)
     counts |= _counts_of(divided, encoded, held)
     _say_encoded(encoded, engine.name)
     with watch("write"):

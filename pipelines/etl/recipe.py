@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, FiniteFloat, StringConstraints, field_validator, model_validator
 
 from falconer.pipelines.config import Config, apply_overrides, find_recipe, parse, read_toml
 from falconer.pipelines.data.schema import FORMER_TASK, TaskName
@@ -49,6 +49,9 @@ class EtlRecipe(Config):
     workers: int = Field(default=1, ge=1, le=1024)
     """Processes that share the work and the memory, bucket by bucket; they decide nothing that a
     dataset holds either."""
+    refit_above: FiniteFloat | None = Field(default=None, gt=0.0)
+    """Of an appended day: where a feature of events has drifted by more, all days are built and
+    statistics fitted anew. In standard deviations, or as a share of new categories: `drift_of`."""
     extends: Path | None = None
     """Directory of a dataset whose ids, categories and scales are kept; new ones follow as the next
     generation."""

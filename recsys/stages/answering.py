@@ -18,12 +18,13 @@ from falconer.recsys.contracts import CatalogScorer, PairScorer, UserScorer
 from falconer.recsys.judging.labels import predictions
 from falconer.recsys.judging.labels.judge import PER_UNIT
 from falconer.recsys.judging.lists.judge import PER_QUERY
+from falconer.recsys.judging.lists.relevance import queries_and_truths
 from falconer.recsys.judging.stored import remove_reports
 from falconer.recsys.lists.held import held
 from falconer.recsys.lists.sealed import break_seal, seal
 from falconer.recsys.models.saved import load_model
 from falconer.recsys.recommending import job
-from falconer.recsys.recommending.top_k import BLOCK_BYTES, QUERIES_AT_ONCE
+from falconer.recsys.recommending.top_k import BLOCK_BYTES
 from falconer.recsys.stages.finished import dataset_of, finished_run
 
 
@@ -90,11 +91,14 @@ def recommend(
 
 
 def unknown_users(scorer: CatalogScorer | PairScorer, data: Dataset, fold: Fold) -> int | None:
-    """How many queries are answered without the model; None where it needs no ids of users."""
+    """How many queries with a truth are answered without the model; None where it needs no ids of
+    users."""
     if not isinstance(scorer, UserScorer):
         return None
-    blocks = data.query_blocks(fold, QUERIES_AT_ONCE)
-    return sum(int(np.count_nonzero(~scorer.knows(queries))) for _, queries in blocks)
+    return sum(
+        int(np.count_nonzero(~scorer.knows(queries) & truth.some))
+        for _, queries, truth in queries_and_truths(data, fold)
+    )
 
 
 def predict(run_path: Path, *, fold: Fold = "test", data_path: Path | None = None) -> Path:

@@ -18,6 +18,7 @@ from falconer.recsys.contracts import CatalogScorer, PairScorer
 from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.lists import judge as reports
 from falconer.recsys.judging.lists.off_policy import snips_of_users
+from falconer.recsys.judging.lists.relevance import QUERIES_AT_ONCE
 from falconer.recsys.lists import parquet as recommendations
 from falconer.recsys.models.popularity.on_numpy import PopularityScorer
 from falconer.recsys.models.saved import load_model
@@ -93,7 +94,7 @@ def _judge(
     facts: dict[str, Any] = {
         "coverage": coverage.mean if coverage else 1.0,
         "by_popularity": unknown_users(scorer, data, "test") or 0,
-        "queries": data.n_queries("test"),
+        "queries": sum(int(one.some.sum()) for one in data.truth_blocks("test", QUERIES_AT_ONCE)),
     }
     if report.off_policy:
         facts["off_policy"] = report.off_policy.model_dump(mode="json")

@@ -13,6 +13,7 @@ from typing import Any
 from falconer.pipelines import stages as ground
 from falconer.pipelines.config import read_toml, to_toml
 from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.files import identity_of, read_json, sha256_of, write_json, write_text
 from falconer.pipelines.models.recipe import frozen
 from falconer.pipelines.models.saved import hash_of
@@ -81,6 +82,11 @@ def watch(job: Job) -> dict[str, Any]:
     refused."""
     data = job.pipeline.data
     recipe = ground.load_recipe(data.recipe, data.set)
+    if job.pipeline.rule.off_policy is not None and recipe.logged is None:
+        raise ConfigError(
+            f"rule.off_policy needs logged rows: name a log in {data.recipe} under [logged], or "
+            "take the rule away"
+        )
     profile = ground.profile(recipe, job.window.first, job.window.end)
     write_json(job.folder / PROFILE, profile)
     failed = [one.text for one in _data_checks(job) if not one.holds]

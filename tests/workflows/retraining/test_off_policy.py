@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ConfigError
 from falconer.workflows.retraining import champions, decisions, verdict_page
 from falconer.workflows.retraining.config import OffPolicy, Pipeline
 from falconer.workflows.retraining.pipeline import retrain
@@ -81,7 +82,7 @@ def test_a_decision_has_the_estimates_of_each_model_and_is_replayed(
 def test_the_log_decides_nothing(pipelines: tuple[Pipeline, Pipeline]) -> None:
     logged, plain = (decision_of(shop) for shop in pipelines)
     assert "off_policy" not in plain
-    for name in ("outcome", "challenger", "means", "p"):
+    for name in ("outcome", "challenger", "means", "p", "reason"):
         assert logged[name] == plain[name]
 
 
@@ -161,3 +162,11 @@ def test_a_refused_estimate_is_undecidable() -> None:
     verdict = decide(without, ASKED)
     assert verdict.outcome == "undecidable"
     assert "too little was logged to tell what champion's lists earn" in verdict.reason
+
+
+def test_a_rule_about_a_log_that_nobody_writes_is_refused(tmp_path: Path) -> None:
+    orders.write(tmp_path, n=300)
+    shop = orders.pipeline(tmp_path, rule={"off_policy": {"limit": 0.01}})
+    with pytest.raises(ConfigError, match=r"name a log in .*orders\.toml under \[logged\]"):
+        retrain(shop, shop.window(orders.FIRST))
+    assert not (Places.of(shop).window(orders.FIRST) / DECISION).exists()
