@@ -12,7 +12,7 @@ import pyarrow as pa
 from falconer.pipelines import parquet
 from falconer.pipelines.data.dataset import Dataset, write_table
 from falconer.pipelines.data.layers import Change, base_of, changes_of, names_of
-from falconer.pipelines.data.schema import VALID_EVENTS
+from falconer.pipelines.data.schema import VALID_EVENTS, Fold
 from falconer.pipelines.etl.changes import change_of
 from falconer.pipelines.etl.held import DAYS, EVENTS
 from falconer.pipelines.files import checksums
@@ -78,10 +78,13 @@ def _keys(
     old: pa.Table, new: pa.Table, name: str, root: Path, parent: Dataset
 ) -> tuple[pl.Series, pl.Series]:
     """What tells the rows of both tables."""
+    key = KEYS[name]
     if name.startswith("truth/"):
-        name = name.replace("truth/", "queries/")
-        old, new = parent.table(name), parquet.read(root / name)
-    return pl.DataFrame(old)[KEYS[name]], pl.DataFrame(new)[KEYS[name]]
+        fold: Fold = "valid" if name == "truth/valid.parquet" else "test"
+        queries = root / f"queries/{fold}.parquet"
+        keys = parquet.read(queries, [key]).column(key), parent.query_keys(fold)
+        return pl.Series(pl.from_arrow(keys[1])), pl.Series(pl.from_arrow(keys[0]))
+    return pl.DataFrame(old.select([key]))[key], pl.DataFrame(new.select([key]))[key]
 
 
 def _write(root: Path, number: int, name: str, change: Change) -> list[Path]:

@@ -1,5 +1,5 @@
 """The one pass over the source: each piece is read, checked and appended to its users' buckets, by
-a task for each group of files."""
+tasks that share the files."""
 
 from __future__ import annotations
 
@@ -35,14 +35,11 @@ from falconer.pipelines.etl.outcome import refuse_without_ids
 from falconer.pipelines.etl.raw import FRACTION, Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
-from falconer.pipelines.etl.sources.pieces import Pieces, in_pieces
+from falconer.pipelines.etl.sources.pieces import Pieces, Share, in_pieces, shared
 from falconer.pipelines.etl.sources.tables import Table
 from falconer.pipelines.etl.workers.tasks import Stages
 
 NONE = pl.DataFrame()
-MOST_GROUPS = 32
-"""Groups of files, each a task: small enough that several workers are busy, few enough that their
-pieces of a bucket are."""
 
 
 @dataclass
@@ -82,7 +79,7 @@ class Pass:
             if reason not in self.reasons:
                 self.first.append(_numbered_on(rows, self.n_read))
         self.rejected += [_numbered_on(rows, self.n_read) for rows in later.rejected]
-        self.files |= later.files
+        _add(self.files, later.files)
         self.n_read += later.n_read
         self.n_kept += later.n_kept
         _add(self.reasons, later.reasons)
@@ -128,7 +125,7 @@ class _Reading:
     config: ContractConfig
     rules: Rules
     pieces: Pieces
-    groups: Sequence[Sequence[Path]]
+    tasks: Sequence[Sequence[Share]]
     n_buckets: int
 
 
@@ -139,36 +136,21 @@ def scatter(
     source = _source(recipe)
     now = recipe.contract.latest or datetime.now(UTC)
     config = recipe.contract.model_copy(update={"latest": now, "max_rejected_share": 1.0})
-    pieces, groups = in_pieces(source, buckets.rows), grouped(source.event_paths())
-    context = _Reading(recipe, config, rules, pieces, groups, buckets.n)
+    pieces, tasks = in_pieces(source, buckets.rows), shared(source.event_paths())
+    context = _Reading(recipe, config, rules, pieces, tasks, buckets.n)
     found, firsts = Pass(), []
-    for part in stages.run("read", scatter_files, context, len(groups), (Pass,)):
+    for part in stages.run("read", scatter_files, context, len(tasks), (Pass,)):
         firsts.append(found.n_read)
         found.add(part)
     _refuse_bad_share(found, recipe)
     return found, Scattered(stages.folder / "read", tuple(firsts), buckets.n, found.empty)
 
 
-def grouped(paths: Sequence[Path]) -> list[list[Path]]:
-    """The files in their order, in groups of about equal size: the same whoever reads them."""
-    sizes = [path.stat().st_size for path in paths]
-    most = max(sum(sizes) // MOST_GROUPS, 1)
-    groups: list[list[Path]] = []
-    filled = most
-    for path, size in zip(paths, sizes, strict=True):
-        if filled + size > most:
-            groups.append([])
-            filled = 0
-        groups[-1].append(path)
-        filled += size
-    return groups
-
-
 def scatter_files(reading: _Reading, number: int, folder: Path) -> Pass:
-    """The task: one group of files, whose rows are numbered from 0."""
+    """The task: some files or row groups, whose rows are numbered from 0."""
     found = Pass()
     out = Scatter(folder, reading.n_buckets)
-    for path, piece in reading.pieces.of(reading.groups[number]):
+    for path, piece in reading.pieces.of(reading.tasks[number]):
         refuse_without_ids(piece.rows.columns, reading.recipe)
         name = path.as_posix()
         found.files[name] = found.files.get(name, 0) + piece.height

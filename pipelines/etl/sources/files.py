@@ -14,7 +14,7 @@ Relative paths start at the working directory, as on any command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -170,7 +170,9 @@ class Files(Config):
             },
         )
 
-    def table_pieces(self, path: Path, n_rows: int) -> Iterator[Table]:
+    def table_pieces(
+        self, path: Path, n_rows: int, row_groups: Sequence[int] | None = None
+    ) -> Iterator[Table]:
         """The pieces of one event file (see `tables.table_pieces`)."""
         columns, days = self._event_columns(path)
         pieces = table_pieces(
@@ -180,6 +182,7 @@ class Files(Config):
             separator=self.separator,
             quote=self.quote,
             header=self.header,
+            row_groups=row_groups,
         )
         beside = self._beside()
         return (self._joined(_with_days(piece, days), beside) for piece in pieces)

@@ -81,13 +81,14 @@ def table_pieces(
     separator: str | None,
     quote: str,
     header: bool = True,
+    row_groups: Sequence[int] | None = None,
 ) -> Iterator[Table]:
     """The table that `read_table` reads, in pieces: first one without rows, whose types all have,
-    then about `n_rows` at a time of a parquet or JSON lines file, last the misfits of a text
-    file."""
+    then about `n_rows` at a time of a parquet or JSON lines file, last the misfits of a text file.
+    Of a parquet file only the `row_groups`, if there are some, whose rows are numbered from 0."""
     check_file(path)
     if path.suffix.lower() in PARQUET:
-        yield from _parquet_pieces(path, columns, n_rows)
+        yield from _parquet_pieces(path, columns, n_rows, row_groups)
         return
     if kind_of(path) in JSON_LINES:
         yield from _json_pieces(path, columns, n_rows)
@@ -192,7 +193,9 @@ def _read_parquet(path: Path, columns: Mapping[str, str]) -> Table:
     return _parquet_table(path, columns, table, 0)
 
 
-def _parquet_pieces(path: Path, columns: Mapping[str, str], n_rows: int) -> Iterator[Table]:
+def _parquet_pieces(
+    path: Path, columns: Mapping[str, str], n_rows: int, row_groups: Sequence[int] | None
+) -> Iterator[Table]:
     names = list(dict.fromkeys(columns.values()))
     with _damage_named(path):
         schema = pq.read_schema(path)
@@ -200,7 +203,8 @@ def _parquet_pieces(path: Path, columns: Mapping[str, str], n_rows: int) -> Iter
         yield _parquet_table(path, columns, schema.empty_table(), 0)
         first = 0
         with pq.ParquetFile(path, buffer_size=BUFFER) as file:
-            for batch in file.iter_batches(batch_size=n_rows, columns=names):
+            groups = range(file.num_row_groups) if row_groups is None else row_groups
+            for batch in file.iter_batches(n_rows, row_groups=list(groups), columns=names):
                 table = pa.Table.from_batches([batch])
                 table.validate(full=True)
                 yield _parquet_table(path, columns, table, first)

@@ -22,7 +22,7 @@ from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.sources.criteo_synthetic import best_log_loss, power_law
 from falconer.pipelines.etl.split import split
 from falconer.pipelines.etl.split.config import GivenCandidates
-from falconer.pipelines.etl.times import ISO_FORMATS, _parsed
+from falconer.pipelines.etl.times import ISO_FORMATS, _instants, _parsed
 from tests.support import shop
 from tests.support.splits import frame
 
@@ -102,6 +102,24 @@ def test_one_time_with_nanoseconds_among_others_keeps_its_fraction() -> None:
     assert fractions[1] == 123_456_789
     assert fractions[0] in (500_000_000, 500_000)
     assert fractions[2] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "instants"),
+    [
+        ([20240131, 19691231], "%Y%m%d", [(1_706_659_200, 0), (-86_400, 0)]),
+        ([1.5, -0.5], "s", [(1, 500_000_000), (-1, 500_000_000)]),
+        ([1500, -500], "ms", [(1, 500_000_000), (-1, 500_000_000)]),
+        ([2_000_001, 3], "us", [(2, 1000), (0, 3000)]),
+    ],
+    ids=["a form of digits", "floats", "milliseconds", "microseconds"],
+)
+def test_numbers_are_instants_in_their_unit_or_form(
+    values: list[float], unit: str, instants: list[tuple[int, int]]
+) -> None:
+    found = _instants(pl.Series("time", values), unit)
+    pairs = zip(found.seconds.to_list(), found.fraction.to_list(), strict=True)
+    assert list(pairs) == instants
 
 
 def test_candidates_that_name_one_of_several_users_twice_are_refused() -> None:

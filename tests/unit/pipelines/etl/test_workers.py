@@ -11,12 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
+from falconer.pipelines.data.dataset import CARD
 from falconer.pipelines.errors import DataError, WorkerLostError
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.needs import Buckets
 from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.sources.pieces import shared
 from falconer.pipelines.etl.workers.processes import Processes
 from falconer.pipelines.etl.workers.tasks import Here, Stages, attempt
 from tests.support import shop
@@ -48,6 +51,31 @@ def test_the_number_of_workers_decides_no_byte(
     built = build(recipe.model_copy(update={"workers": workers}), tmp_path, buckets=FIVE)
     assert files_of(built) == wanted
     assert [path.name for path in built.parent.iterdir()] == [built.name]
+
+
+def test_row_groups_of_one_file_are_read_by_several_workers(
+    wanted: dict[str, bytes], tmp_path: Path, recipe: EtlRecipe
+) -> None:
+    events = pl.read_parquet(recipe.source.events)  # type: ignore[union-attr]
+    folder = shop.write(tmp_path / "tables", events)
+    events.write_parquet(folder / "events.parquet", row_group_size=9)
+    parted = shop.recipe(folder, split="leave_last", workers=2)
+    tasks = shared([folder / "events.parquet"])
+    assert len(tasks) > 10
+    groups = [one for task in tasks for share in task for one in share.row_groups or ()]
+    assert groups == list(range(-(-len(events) // 9)))
+    found = files_of(build(parted, tmp_path / "out", buckets=FIVE))
+    tables = {name for name in wanted if name != CARD}
+    assert {name: found[name] for name in tables} == {name: wanted[name] for name in tables}
+
+
+def test_small_files_are_put_together(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number:03}.csv" for number in range(100)]
+    for number, path in enumerate(paths):
+        path.write_text("x" * (1 + number % 7))
+    tasks = shared(paths)
+    assert [share.path for task in tasks for share in task] == paths
+    assert len(tasks) <= 64
 
 
 KILL = """
