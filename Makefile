@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-etl bench-tensorflow bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons mutants clean
+.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-etl bench-tensorflow seeds-tensorflow bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons mutants clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -75,6 +75,9 @@ bench-etl: setup  ## speed and memory of the ETL beside Polars by hand, DuckDB a
 
 bench-tensorflow: setup  ## samples a second on TensorFlow beside torch and merlin-models' fit
 	.venv/bin/python -m tests.benchmarks.tensorflow_speed
+
+seeds-tensorflow: setup  ## the same recipes on torch and TensorFlow with five seeds on ML-1M (minutes)
+	OMP_NUM_THREADS=1 .venv/bin/python -m tests.benchmarks.tensorflow_seeds
 
 bench-gpu: setup  ## speed of every torch model on a GPU, or in small on a CPU
 	.venv/bin/python -m tests.benchmarks.gpu

@@ -42,7 +42,7 @@ def test_a_peer_that_cannot_be_set_up_is_named_with_the_reason(
     script.chmod(0o755)
     monkeypatch.setattr(recbole_peer, "ROOT", tmp_path)
     monkeypatch.setattr(unmeasured, "REASONS", {})
-    assert unmeasured.summary() == ["every peer was measured"]
+    assert unmeasured.summary() == ["none was left out"]
     assert recbole_peer.environment_of() is None
     (line,) = unmeasured.summary()
     assert line.startswith("not measured: RecBole: scripts/peers/recbole failed: no such index")
