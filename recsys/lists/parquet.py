@@ -154,7 +154,9 @@ class _Parts:
 def _opened(path: Path, *, of_text_each_once: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
     """`DataError` where the file is damaged, at whatever page that shows."""
     try:
-        with pq.ParquetFile(path, read_dictionary=list(of_text_each_once)) as file:
+        with pq.ParquetFile(
+            path, read_dictionary=list(of_text_each_once), page_checksum_verification=True
+        ) as file:
             yield file
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; `falconer recommend RUN` writes one") from error
@@ -185,7 +187,9 @@ def _tables(file: pq.ParquetFile, names: tuple[str, str, str]) -> Iterator[tuple
         groups.append(group)
         waiting += file.metadata.row_group(group).num_rows
         if waiting >= ROWS_AT_ONCE or (group == file.num_row_groups - 1 and waiting):
-            yield before, file.read_row_groups(groups, columns=list(names))
+            table = file.read_row_groups(groups, columns=list(names))
+            table.validate(full=True)  # a damaged file can point outside of its own values
+            yield before, table
             before, waiting, groups = before + waiting, 0, []
 
 

@@ -145,6 +145,7 @@ def _blocks(path: Path, misfits: Misfits) -> Iterator[pl.DataFrame]:
 
 def _frames(batches: Any) -> Iterator[pl.DataFrame]:
     for batch in batches:
+        batch.validate(full=True)
         frame = pl.DataFrame(pa.Table.from_batches([batch])).select(NAMES)
         yield frame.with_columns(
             pl.col(pl.Categorical).cast(pl.String), pl.col(pl.Float32, pl.Float64).fill_nan(None)

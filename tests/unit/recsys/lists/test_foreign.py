@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -149,6 +150,21 @@ def test_damaged_files_give_one_error_that_names_them(
     assert str(caught.value).startswith(str(path))
     assert "falconer-" not in str(caught.value)
     assert not (tmp_path / "lists-report").exists()
+
+
+def test_values_that_a_damaged_page_points_outside_of_are_refused(
+    board: Dataset, tmp_path: Path
+) -> None:
+    path, places = tmp_path / "lists.parquet", list(range(8))
+    items = [f"i{1 + place % 3}" for place in places]  # 0, 1, 2, 0, ... of two bits each
+    pq.write_table(
+        pa.table({"user": ["u1"] * 8, "item": items, "rank": places}), path, compression="none"
+    )
+    whole = path.read_bytes()
+    assert whole.count(b"\x24\x49") == 1
+    path.write_bytes(whole.replace(b"\x24\x49", b"\xff\xff"))  # 3, of which there is none
+    with pytest.raises(DataError, match="not a whole parquet file"):
+        stages.evaluate(path, board.path, config=QUICK)
 
 
 def test_a_cut_gzip_file_is_refused(board: Dataset, tmp_path: Path) -> None:
