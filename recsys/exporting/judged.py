@@ -85,14 +85,15 @@ def judged(scorer: CatalogScorer | PairScorer, data: Dataset, label: str) -> Jud
             f"{data.path}: has no validation fold to judge the file on; choose a dataset that has "
             "with --data DIR"
         )
-    subject, config = Subject(label), EvaluationConfig(k=(K,), metrics=("ndcg", "hit_rate"))
+    subject = Subject(label)
     if data.card.task == "labels":
         assert isinstance(scorer, PairScorer)
         score = scorer.score_pairs(data.pairs(FOLD)).astype(np.float64)
-        return labels.judge(score, data, FOLD, subject, config)
+        return labels.judge(score, data, FOLD, subject, EvaluationConfig())
     view, queries = data.card.split.views[0], data.queries(FOLD)
     best = top_k(scorer, queries, n_items=data.n_items, k=K, view=view)
     given = Lists(best.items, np.ones(len(best), np.bool_))
+    config = EvaluationConfig(k=(K,), metrics=("ndcg", "hit_rate"))
     return lists.judge(given, data, lists.Scope(FOLD, view), subject, config)
 
 

@@ -30,6 +30,9 @@ CATEGORIES = 8
 together."""
 HEAD, MIDDLE = 0.5, 0.8
 QUERIES_AT_ONCE = 2**14
+ACTIVITY, USER, POPULARITY = "history length", "user", "popularity of the chosen item"
+OF_ITEM = " of the chosen item"
+"""Behind the name of an item's feature."""
 MARK = " where "
 """Between the metric and the group in the name of a column of `per_query.parquet`."""
 
@@ -61,6 +64,15 @@ def slicings(data: Dataset, fold: Fold) -> tuple[Slicing, ...]:
     return tuple(slicing for slicing in found if len(slicing.groups) > 1)
 
 
+def names_of_slicings(data: Dataset) -> tuple[str, ...]:
+    """All that there can be, in whatever window: some leave everything in one group, and are not
+    among `slicings` then."""
+    features = [feature for feature in data.card.features if feature.kind == "categorical"]
+    of_items = [f"{feature.name}{OF_ITEM}" for feature in features if feature.table == "item"]
+    of_users = [feature.name for feature in features if feature.table == "user"]
+    return (ACTIVITY, USER, POPULARITY, *of_users, *of_items)
+
+
 def _outline(
     data: Dataset, fold: Fold, features: Sequence[str]
 ) -> tuple[NDArray[np.int64], Int32, dict[str, NDArray[Any]]]:
@@ -89,9 +101,7 @@ def activity(lengths: NDArray[np.int64]) -> Slicing:
     shares = np.arange(1, ACTIVITY_GROUPS) / ACTIVITY_GROUPS
     inner = np.quantile(some, shares, method="inverted_cdf") if len(some) else []
     codes = np.where(lengths > 0, 1 + np.searchsorted(np.unique(inner), lengths, side="left"), 0)
-    return _named(
-        "history length", "query", codes, lambda code: _span(lengths[codes == code], "events")
-    )
+    return _named(ACTIVITY, "query", codes, lambda code: _span(lengths[codes == code], "events"))
 
 
 def _span(values: NDArray[np.int64], unit: str) -> str:
@@ -102,7 +112,7 @@ def _span(values: NDArray[np.int64], unit: str) -> str:
 def new_users(user: Int32) -> Slicing:
     """Queries of users in the vocabulary, and of users outside it."""
     names = ("known user", "new user")
-    return _named("user", "query", (user < 0).astype(np.int32), lambda code: names[code])
+    return _named(USER, "query", (user < 0).astype(np.int32), lambda code: names[code])
 
 
 def popularity(counts: NDArray[np.int64]) -> Slicing:
@@ -118,7 +128,7 @@ def popularity(counts: NDArray[np.int64]) -> Slicing:
     codes = np.searchsorted([HEAD * counts.sum(), MIDDLE * counts.sum()], before, side="right")
     codes = np.where(counts > 0, codes, 3)
     names = ("head, half of all events", "middle, up to 80 %", "tail, the rest", "not in train")
-    return _named("popularity of the chosen item", "item", codes, lambda code: names[code])
+    return _named(POPULARITY, "item", codes, lambda code: names[code])
 
 
 def _of_item(data: Dataset, feature: Feature) -> Slicing:
@@ -136,7 +146,7 @@ def by_category(
     place[-1] = len(kept) + 1
     values = _categories(data, feature)
     names = [*(values.get(code, f"bucket {code}") for code in kept), "all other values", "no value"]
-    name = f"{feature.name} of the chosen item" if of == "item" else feature.name
+    name = f"{feature.name}{OF_ITEM}" if of == "item" else feature.name
     return _named(name, of, place[ids], lambda code: names[code])
 
 

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError
 from falconer.pipelines.runs import Run
-from falconer.recsys.backends.tensorflow import litert
+from falconer.recsys.backends.tensorflow import litert, tf
 from falconer.recsys.exporting.export import ExportConfig, export
 from falconer.recsys.exporting.stored import open_export
+from falconer.recsys.models.vae_cf.on_tensorflow import recency_weights
 from falconer.workflows import cli
 from tests.support import tiny
 from tests.support.datasets import write_labels_dataset
@@ -110,10 +113,42 @@ def test_int8_of_another_kind_of_file_is_refused(ranking: Run, tmp_path: Path) -
         export(ranking.path, tmp_path / "m.onnx", config=INT8)
 
 
-def test_an_operation_that_litert_lacks_is_named(board: Dataset, tmp_path: Path) -> None:
+def test_vae_cf_answers_as_the_model_does(board: Dataset, tmp_path: Path) -> None:
     run = trained("vae_cf", board, tmp_path / "runs")
+    out = export(run.path, tmp_path / "m.tflite", data_path=board.path, config=FLOAT)
+    queries = board.queries("test")
+    expected = tiny.scorer_of(run, board).score(queries)
+    np.testing.assert_allclose(open_export(out, board).score(queries), expected, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    rows=st.lists(st.lists(st.integers(0, 4), max_size=6), min_size=1, max_size=4),
+    decay=st.sampled_from([0.5, 1.0]),
+)
+def test_weights_of_a_history_are_by_last_occurrences(rows: list[list[int]], decay: float) -> None:
+    length = max(map(len, rows))
+    history = np.array([row + [-1] * (length - len(row)) for row in rows], np.int64)
+    expected = np.zeros((len(rows), 5), np.float32)
+    for place, row in enumerate(rows):
+        newest_first = dict.fromkeys(reversed(row))
+        for position, item in enumerate(newest_first):
+            expected[place, item] = decay**position
+    found = recency_weights(tf.constant(history.reshape(len(rows), length)), 5, decay)
+    np.testing.assert_allclose(found.numpy(), expected)
+
+
+def test_an_operation_that_litert_lacks_is_named(tmp_path: Path) -> None:
+    module = tf.Module()
+
+    def highest(x: Any) -> Any:
+        return tf.tensor_scatter_nd_max(x, [[0], [0]], [1.0, 2.0])
+
+    signature = [tf.TensorSpec([None], tf.float32)]
+    module.function = tf.function(highest, input_signature=signature)
+    tf.saved_model.save(module, str(tmp_path))
     with pytest.raises(PipelineError, match=r"no LiteRT form: tf\.TensorScatterMax"):
-        export(run.path, tmp_path / "m.tflite", data_path=board.path, config=FLOAT)
+        litert.converted(str(tmp_path), int8=False)
 
 
 @pytest.mark.parametrize("name", ["m.savedmodel", "m.tflite", "m.onnx"])

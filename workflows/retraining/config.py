@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from falconer.pipelines.config import Config, parse, read_toml
 from falconer.pipelines.data.schema import View
 from falconer.pipelines.errors import ConfigError
 from falconer.recsys.configs.business import BusinessRules
+from falconer.recsys.metrics.tables import metric_of_lists
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,60}$")]
 
@@ -99,6 +101,20 @@ class Rule(Config):
     guards: tuple[Guard, ...] = ()
     off_policy: OffPolicy | None = None
     """None = logged rows are evidence for people, and decide nothing."""
+
+    @field_validator("metric")
+    @classmethod
+    def _tells_of_each_user_who_is_better(cls, metric: str) -> str:
+        name, _, cut = metric.partition("@")
+        found = metric_of_lists(name)
+        if found is None:
+            raise ValueError(f"no metric is called {name!r}; `falconer metrics explain` lists them")
+        of, definition = found
+        if of == "all lists" or definition.better != "higher":
+            raise ValueError(f"{name} does not say of a user's list how good it is")
+        if not re.fullmatch("[1-9][0-9]{0,5}", cut):
+            raise ValueError(f"needs a cut-off, such as {name}@10")
+        return metric
 
 
 HISTORY = 8

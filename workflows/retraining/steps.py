@@ -19,6 +19,7 @@ from falconer.pipelines.models.recipe import frozen
 from falconer.pipelines.models.saved import hash_of
 from falconer.pipelines.runs import CONFIG_FILE, RUN_FILE, Run
 from falconer.recsys import stages as recsys
+from falconer.recsys.judging.slices import names_of_slicings
 from falconer.recsys.models.recipe import load_recipe
 from falconer.workflows.retraining import (
     champions,
@@ -31,7 +32,7 @@ from falconer.workflows.retraining import (
 )
 from falconer.workflows.retraining.calibration import calibrated
 from falconer.workflows.retraining.champions import Model
-from falconer.workflows.retraining.config import Pipeline, Window, label_of
+from falconer.workflows.retraining.config import Pipeline, Rule, Window, label_of
 from falconer.workflows.retraining.estimates import gap
 from falconer.workflows.retraining.places import (
     DATASET,
@@ -118,6 +119,7 @@ def build(job: Job) -> dict[str, Any]:
         extends=parent,
     )
     dataset = ground.etl(recipe, places.data)
+    _refuse_unknown_guards(job.pipeline.rule, Dataset.open(dataset))
     facts = {
         "path": dataset.relative_to(places.root).as_posix(),
         "parent": parent.relative_to(places.root).as_posix() if parent else None,
@@ -125,6 +127,17 @@ def build(job: Job) -> dict[str, Any]:
     skipped = path.exists() and read_json(path) == facts
     write_json(path, facts)
     return {"skipped": skipped, "dataset": dataset.name}
+
+
+def _refuse_unknown_guards(rule: Rule, data: Dataset) -> None:
+    """A guard of groups that no window can have would guard nobody, and never say so."""
+    known = names_of_slicings(data)
+    unknown = sorted({guard.slicing for guard in rule.guards} - set(known))
+    if unknown:
+        raise ConfigError(
+            f"rule.guards: no slicing is called {', '.join(map(repr, unknown))}; there are "
+            f"{', '.join(map(repr, known))}"
+        )
 
 
 def train(job: Job, label: str) -> dict[str, Any]:

@@ -126,18 +126,23 @@ def served(graph: Graph, config: VaeCfConfig) -> Served:
 def recency_weights(history: Any, n_items: int, decay: float) -> Any:
     """[N, n_items] of histories int64 [N, L], oldest first and then -1: decay^position of each
     distinct item, by its last occurrence, the newest at 0."""
-    there = history >= 0
-    n_rows, length = tf.unstack(tf.shape(history, tf.int64))
+    shape = tf.shape(history, tf.int64)
+    n_rows, length = shape[0], shape[1]
     rows = tf.repeat(tf.range(n_rows)[:, None], length, 1)
-    cells = tf.stack([rows, tf.where(there, history, n_items)], 2)
-    place = tf.repeat(tf.range(length)[None], n_rows, 0)
-    never = tf.fill(tf.stack([n_rows, n_items + 1]), tf.constant(-1, tf.int64))
-    newest = tf.tensor_scatter_nd_max(never, cells, place)
-    last = tf.cast(there & (tf.gather_nd(newest, cells) == place), tf.float32)
+    outside = tf.constant(n_items, tf.int64)
+    items = tf.where(history >= 0, history, outside)
+    # Sorted, so that an item's occurrences lie side by side and its last one first: LiteRT has no
+    # maximum over the cells of a table.
+    keys = items * length + tf.range(length)
+    places = tf.math.top_k(keys, tf.cast(length, tf.int32)).values % length
+    in_order = tf.gather(items, places, batch_dims=1)
+    before = tf.concat([tf.fill(tf.stack([n_rows, 1]), outside), in_order], 1)[:, :-1]
+    last_there = tf.cast((in_order != before) & (in_order < outside), tf.float32)
+    last = tf.scatter_nd(tf.stack([rows, places], 2), last_there, shape)
     position = tf.reduce_sum(last, 1, keepdims=True) - tf.cumsum(last, 1)
     weights = last * tf.pow(decay, position)
-    table = tf.zeros(tf.stack([n_rows, n_items + 1]))
-    return tf.tensor_scatter_nd_add(table, cells, weights)[:, :n_items]
+    cells = tf.stack([rows, items], 2)
+    return tf.scatter_nd(cells, weights, tf.stack([n_rows, outside + 1]))[:, :n_items]
 
 
 def train(config: VaeCfConfig, data: Dataset, run: Run) -> VaeCfScorer:

@@ -12,7 +12,7 @@ import pytest
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, DataError
-from falconer.pipelines.etl import profile
+from falconer.pipelines.etl import describe, profile
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.columns import form_of, identifiers, look_alikes
 from falconer.pipelines.etl.contract import Checked
@@ -21,8 +21,9 @@ from falconer.pipelines.etl.needs import bytes_of
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.sources.criteo_synthetic import best_log_loss, power_law
 from falconer.pipelines.etl.split import split
-from falconer.pipelines.etl.split.config import GivenCandidates
-from falconer.pipelines.etl.times import ISO_FORMATS, _instants, _parsed
+from falconer.pipelines.etl.split.config import GivenCandidates, HeldOutUsers
+from falconer.pipelines.etl.split.facts import numbers_of
+from falconer.pipelines.etl.times import ISO_FORMATS, _finer_units, _instants, _parsed
 from tests.support import shop
 from tests.support.splits import frame
 
@@ -122,6 +123,18 @@ def test_numbers_are_instants_in_their_unit_or_form(
     assert list(pairs) == instants
 
 
+def test_numbers_too_large_for_their_unit_are_told_and_those_of_a_form_never_are() -> None:
+    milliseconds = pl.Series("time", [1_700_000_000_000])
+    found = {
+        fault.reason: fault.mask.to_list()
+        for fault in _finer_units(milliseconds, milliseconds, "s")
+    }
+    assert [reason for reason, mask in found.items() if any(mask)] == [
+        "time looks like milliseconds"
+    ]
+    assert list(_finer_units(milliseconds, milliseconds, "%Y%m%d")) == []
+
+
 def test_candidates_that_name_one_of_several_users_twice_are_refused() -> None:
     events = frame([(0, 1, 1), (0, 2, 2), (1, 1, 1), (1, 2, 2), (2, 3, 3)])
     named = {"user": [0, 1, 1], "item": [2, 1, 2], "candidates": [[2, 9], [1, 9], [2, 9]]}
@@ -130,6 +143,22 @@ def test_candidates_that_name_one_of_several_users_twice_are_refused() -> None:
         split(events, config, pl.DataFrame(named))
     once = pl.DataFrame({name: column[:2] for name, column in named.items()})
     assert split(events, config, once)
+
+
+@pytest.mark.parametrize(
+    ("share", "n_users", "held_out"), [(0.01, 10, 1), (0.25, 10, 2), (0.26, 10, 3), (0.5, 1, 1)]
+)
+def test_a_share_of_the_users_is_rounded_and_never_nobody(
+    share: float, n_users: int, held_out: int
+) -> None:
+    config = HeldOutUsers(protocol="held_out_users", test_users_share=share, valid_users_share=0.0)
+    assert numbers_of(config, n_users) == (held_out, 0)
+
+
+def test_the_number_of_values_follows_from_the_largest_of_the_smallest_hashes() -> None:
+    """Where the n smallest of evenly spread hashes reach half of all, 2 (n - 1) are there."""
+    hashes = np.array([1, 5, 2**63], np.uint64)
+    assert describe._estimate(hashes) == 2 * (describe.COUNTED - 1)
 
 
 def test_drawn_ranks_stay_within_their_column() -> None:
