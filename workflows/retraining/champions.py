@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from falconer.pipelines.config import Config, parse
+from falconer.pipelines.console import warn
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.files import read_json, write_json, write_text
 from falconer.pipelines.models.saved import hash_of
@@ -46,9 +47,38 @@ class Champion(Config):
 
 
 def current(places: Places) -> Champion | None:
-    """The champion, or None before the first one; `ArtifactError` where the file is damaged."""
+    """The champion, or None before the first one. A file that is gone or damaged is put back first,
+    with a warning; `ArtifactError` where nothing is recorded to put back."""
+    for text in mend(places):
+        warn(f"warning: {text}")
     path = places.registry / CHAMPION
     return parse(Champion, read_json(path), str(path)) if path.exists() else None
+
+
+def mend(places: Places) -> list[str]:
+    """Put `champion.json` back as the last recorded change has it, where it is gone or damaged;
+    returns what was wrong, in words. `ArtifactError` where no change is recorded."""
+    path = places.registry / CHAMPION
+    wrong = _wrong_with(path)
+    changes = history(places) if wrong else []
+    if wrong == "damaged" and not changes:
+        raise ArtifactError(f"{path}: damaged, and no change of it is recorded; remove it")
+    if not changes:
+        return []
+    last = Champion(**changes[-1]["champion"])
+    write_json(path, last.model_dump(mode="json"))
+    serves = f"{last.champion.label} of window {last.champion.window}"
+    return [f"{path} was {wrong}, and is as {HISTORY} recorded it last: {serves} serves"]
+
+
+def _wrong_with(path: Path) -> str | None:
+    if not path.exists():
+        return "gone"
+    try:
+        parse(Champion, read_json(path), str(path))
+    except (ArtifactError, ConfigError):
+        return "damaged"
+    return None
 
 
 def intact(places: Places, model: Model) -> Path:
@@ -108,6 +138,8 @@ def rollback(places: Places, *, reason: str) -> Champion:
 
 
 def _override(places: Places, model: Model, order: str, reason: str) -> Champion:
+    if not reason.strip():
+        raise ConfigError("--reason: say why; it is signed and kept")
     before = current(places)
     document = {
         "order": order,

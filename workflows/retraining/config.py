@@ -108,7 +108,7 @@ class Rule(Config):
         name, _, cut = metric.partition("@")
         found = metric_of_lists(name)
         if found is None:
-            raise ValueError(f"no metric is called {name!r}; `falconer metrics` lists them")
+            raise ValueError(f"no metric is called {name!r}; `falconer metrics explain` lists them")
         of, definition = found
         if of == "all lists" or definition.better != "higher":
             raise ValueError(f"{name} does not say of a user's list how good it is")

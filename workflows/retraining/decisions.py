@@ -61,9 +61,17 @@ def make(places: Places, window: str) -> dict[str, Any]:
 def read(places: Places, window: str) -> dict[str, Any]:
     """A stored decision, its hash and signature checked; `ArtifactError` where they do not hold."""
     path = places.window(window) / DECISION
+    _refuse_undecided(path, window)
     document: dict[str, Any] = read_json(path)
     signing.verified(document, signing.key_of(places.registry), path)
     return document
+
+
+def _refuse_undecided(path: Path, window: str) -> None:
+    if not path.exists():
+        raise ArtifactError(
+            f"{window}: this window is not decided; `falconer verdict list` shows those that are"
+        )
 
 
 def tests_before(places: Places, window: str) -> list[bool]:
@@ -219,6 +227,7 @@ def _short(value: float | None) -> Any:
 def replay(places: Places, window: str) -> None:
     """Make a decision again; `ArtifactError` where it is not the stored one to the last byte."""
     path = places.window(window) / DECISION
+    _refuse_undecided(path, window)
     if as_text(make(places, window)) != path.read_text(encoding="utf-8"):
         raise ArtifactError(
             f"{path}: made again, it is another one: it was changed, or made by another release"

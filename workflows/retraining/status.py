@@ -24,8 +24,14 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
     Signatures are not checked here: `falconer verdict list` does.
     """
     places = Places.of(pipeline)
+    mended = champions.mend(places)
     now = champions.current(places)
-    alarms = [*_age(pipeline, now, today), *_damage(places, now), *_clock(pipeline, places, today)]
+    alarms = [
+        *mended,
+        *_age(pipeline, now, today),
+        *_damage(places, now),
+        *_clock(pipeline, places, today),
+    ]
     try:
         known = database.workflows(pipeline)
     except database.StoreError as error:

@@ -13,10 +13,11 @@ import pytest
 from falconer.pipelines.config import parse
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.models.saved import hash_of
-from falconer.workflows.retraining import champions, lock, notify, schedule, signing
+from falconer.workflows.retraining import champions, decisions, lock, notify, schedule, signing
 from falconer.workflows.retraining.champions import Model
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import Places
+from falconer.workflows.retraining.status import status
 
 VALUES: dict[str, Any] = {
     "name": "shop",
@@ -68,6 +69,52 @@ def test_a_changed_history_is_found(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("item_knn", "ease"))
     with pytest.raises(ArtifactError, match="changed by hand"):
         champions.history(places)
+
+
+@pytest.mark.parametrize("damage", [None, "{", "{}", '{"champion": 3}'], ids=str)
+def test_a_champion_that_is_gone_or_damaged_is_put_back(
+    damage: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = Places(tmp_path, "shop")
+    for day, decision in (("2026-01-05", "a"), ("2026-01-12", "b")):
+        champions.succeed(places, judged(places, day), decision=decision, moves_anchor=False)
+    path = places.registry / champions.CHAMPION
+    before = path.read_bytes()
+    path.unlink() if damage is None else path.write_text(damage)
+    now = champions.current(places)
+    assert now is not None
+    assert now.champion.window == "2026-01-12"
+    assert path.read_bytes() == before
+    wrong = "gone" if damage is None else "damaged"
+    assert f"champion.json was {wrong}" in capsys.readouterr().err
+    path.write_text("{")
+    (alarm,) = status(pipeline(tmp_path), date(2026, 2, 1))["alarms"]
+    assert "item_knn of window 2026-01-12 serves" in alarm
+    assert champions.mend(places) == []
+
+
+def test_what_was_never_recorded_is_not_put_back(tmp_path: Path) -> None:
+    places = Places(tmp_path, "shop")
+    assert champions.current(places) is None
+    places.registry.mkdir(parents=True)
+    (places.registry / champions.CHAMPION).write_text("{")
+    with pytest.raises(ArtifactError, match="no change of it is recorded"):
+        champions.current(places)
+
+
+@pytest.mark.parametrize("reason", ["", "  "])
+def test_an_order_needs_a_reason(reason: str, tmp_path: Path) -> None:
+    places = Places(tmp_path, "shop")
+    judged(places, "2026-01-05")
+    with pytest.raises(ConfigError, match="say why"):
+        champions.promote(places, "2026-01-05", "item_knn", reason=reason)
+    assert champions.history(places) == []
+
+
+def test_a_window_without_a_verdict_is_named(tmp_path: Path) -> None:
+    for read in (decisions.read, decisions.replay):
+        with pytest.raises(ArtifactError, match="2026-01-05: this window is not decided"):
+            read(Places(tmp_path, "shop"), "2026-01-05")
 
 
 def test_a_damaged_model_is_not_promoted(tmp_path: Path) -> None:
