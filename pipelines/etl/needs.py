@@ -114,10 +114,12 @@ def buckets_for(recipe: EtlRecipe, out: Path, workers: Workers | None = None) ->
             f"in the recipe (this machine has {_shown(machine)})"
         )
     if buckets.n > MOST_BUCKETS:
-        each = "itself" if workers is None or workers.n == 1 else "and each worker themselves"
+        alone = workers is None or workers.n == 1
         raise ExhaustedError(
             f"{_shown(allowed)} of memory are allowed and {_shown(BASE)} are taken by the program "
-            f"{each}; raise memory_limit in the recipe (this machine has {_shown(machine)})"
+            f"itself{'' if alone else ' and by each worker; give fewer of them, or'}"
+            f"{';' if alone else ''} raise memory_limit in the recipe (this machine has "
+            f"{_shown(machine)})"
         )
     if disk > free:
         raise ExhaustedError(
@@ -128,6 +130,8 @@ def buckets_for(recipe: EtlRecipe, out: Path, workers: Workers | None = None) ->
 
 
 def _told(buckets: Buckets) -> str:
+    if buckets.n > MOST_BUCKETS:
+        return "in too many buckets"
     return "in memory" if buckets.n == 1 else f"in {buckets.n} buckets"
 
 

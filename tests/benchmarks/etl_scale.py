@@ -6,6 +6,7 @@ python -m tests.benchmarks.etl_scale growth [--rows N]    at 1, 2, 4 and 8 times
 python -m tests.benchmarks.etl_scale bounded [--rows N] [--limit SIZE]
 python -m tests.benchmarks.etl_scale promotions           The Complete Journey's, with products
 python -m tests.benchmarks.etl_scale append               a day of The Complete Journey
+python -m tests.benchmarks.etl_scale workers --limit 3GB
 python -m tests.benchmarks.etl_scale all                  everything, as `make bench-etl` does
 """
 
@@ -186,6 +187,16 @@ def _table(what: str, rows: int, source: Path, found: dict[str, Measured]) -> No
         )
 
 
+def workers(folder: Path, rows: int, limit: str) -> None:
+    """Print what the wide rows take with more and more workers, all within one limit."""
+    source = folder / "for-workers.parquet"
+    wide_rows(source, rows)
+    for n in (1, 2, 4):
+        more = ("--workers", str(n))
+        found = built(wide_recipe(source), folder / f"workers-{n}", *more, limit=limit)
+        _say(f"{rows:,} wide rows, {n} workers, the largest process", found, limit)
+
+
 def growth(folder: Path, rows: int) -> None:
     """Print time and memory at multiples of `rows`, all within the memory that is allowed."""
     for times in (1, 2, 4, 8):
@@ -257,6 +268,7 @@ def everything(folder: Path) -> None:
     wide(folder, 2_000_000)
     narrow(folder, 5_000_000)
     growth(folder, 2_500_000)
+    workers(folder, 2_000_000, "3GB")
     bounded(folder / "bounded", 10_000_000, "800MB")
     promotions(folder)
     append(folder)
@@ -266,7 +278,8 @@ def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser()
     parser.add_argument(
-        "what", choices=("wide", "narrow", "growth", "bounded", "promotions", "append", "all")
+        "what",
+        choices=("wide", "narrow", "workers", "growth", "bounded", "promotions", "append", "all"),
     )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--limit", default="800MB")
@@ -280,6 +293,7 @@ def main() -> None:
             "bounded": lambda: bounded(folder / "bounded", given.rows, given.limit),
             "promotions": lambda: promotions(folder, given.limit),
             "append": lambda: append(folder),
+            "workers": lambda: workers(folder, given.rows, given.limit),
             "all": lambda: everything(folder),
         }
         runs[given.what]()

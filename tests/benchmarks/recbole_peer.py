@@ -41,9 +41,9 @@ COMMON = {
 class Peer:
     """RecBole's training, which waits between rounds."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], first: str) -> None:
         self.process = process
-        self.parameters = int(self._answer()["parameters"])
+        self.parameters = int(json.loads(first)["parameters"])
 
     def samples_per_second(self, expected: int) -> float:
         """One round, which must be of so many samples."""
@@ -83,7 +83,12 @@ def started_peer(
             command, cwd=folder, stdin=pipe, stdout=pipe, stderr=errors, env=environment, text=True
         ) as process,
     ):
-        yield Peer(process)
+        assert process.stdout is not None
+        if first := process.stdout.readline():
+            yield Peer(process, first)
+        else:
+            unmeasured.note_ended("RecBole", folder / "errors.txt")
+            yield unmeasured.Absent()
         process.kill()
 
 

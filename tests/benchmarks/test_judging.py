@@ -71,7 +71,7 @@ def _peer(library: str, inputs: Path, cores: int = 2) -> str:
     ]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     if found.returncode:
-        return _not_measured(library, f"it failed: {found.stderr.strip().splitlines()[-1]}")
+        return _not_measured(library, f"it failed: {found.stderr.strip()[-200:]}")
     values = json.loads(found.stdout.strip().splitlines()[-1])
     n = len(np.load(inputs)["lists"])
     return (

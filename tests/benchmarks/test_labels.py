@@ -108,9 +108,9 @@ class Ours:
 class Peer:
     """merlin-models in a process of its own, which waits between rounds."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], first: str) -> None:
         self.process = process
-        self.parameters = int(self._answer()["parameters"])
+        self.parameters = int(json.loads(first)["parameters"])
 
     def round(self) -> Round:
         assert self.process.stdin is not None
@@ -173,7 +173,12 @@ def started_peer(
             command, cwd=folder, stdin=pipe, stdout=pipe, stderr=errors, env=environment, text=True
         ) as process,
     ):
-        yield Peer(process)
+        assert process.stdout is not None
+        if first := process.stdout.readline():
+            yield Peer(process, first)
+        else:
+            unmeasured.note_ended("merlin-models", folder / "errors.txt")
+            yield NoPeer()
         process.kill()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 REASONS: dict[str, str] = {}
 
@@ -10,6 +11,12 @@ REASONS: dict[str, str] = {}
 def note(peer: str, reason: str) -> None:
     """Remember a peer; the first reason is kept."""
     REASONS.setdefault(peer, reason)
+
+
+def note_ended(peer: str, errors: Path) -> None:
+    """Remember a peer whose process ended before it answered; `errors` holds what it said."""
+    said = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    note(peer, f"it ended at once: {said[-1] if said else 'without a word'}")
 
 
 def summary() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from falconer.pipelines.data.dataset import Dataset
 from tests.benchmarks import etl_scale, recbole_peer, unmeasured
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +48,21 @@ def test_a_peer_that_cannot_be_set_up_is_named_with_the_reason(
     assert recbole_peer.environment_of() is None
     (line,) = unmeasured.summary()
     assert line.startswith("not measured: RecBole: scripts/peers/recbole failed: no such index")
+
+
+def test_a_peer_that_ends_at_once_is_named_with_its_last_words(
+    board: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RecBole's script in our own environment, which has no RecBole."""
+    monkeypatch.setattr(recbole_peer, "environment_of", lambda: Path(sys.executable))
+    monkeypatch.setattr(unmeasured, "REASONS", {})
+    with recbole_peer.started_peer(board, tmp_path, {"model": "NeuMF"}, threads=1) as peer:
+        assert isinstance(peer, unmeasured.Absent)
+        assert math.isnan(peer.samples_per_second(10))
+    (line,) = unmeasured.summary()
+    assert line == (
+        "not measured: RecBole: it ended at once: ModuleNotFoundError: No module named 'recbole'"
+    )
 
 
 def test_the_etl_is_measured_beside_three_others_in_small(

@@ -16,6 +16,7 @@ from pyarrow import parquet as pq
 
 from falconer.pipelines import parquet
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.sources.batches import batches
 from falconer.pipelines.etl.sources.delimited import (
     MALFORMED,
     Delimited,
@@ -29,8 +30,6 @@ from falconer.pipelines.etl.sources.json_lines import JSON_LINES, MOST_ROWS, Jso
 
 MOST_NAMES_SHOWN = 40
 PARQUET = (".parquet", ".pq")
-BUFFER = 1 << 20
-"""Bytes of each column of a parquet file that are read at once where it is read in pieces."""
 SEPARATORS = {".csv": ",", **dict.fromkeys((".tsv", ".txt", ".dat", ".inter"), "\t")}
 
 
@@ -202,13 +201,10 @@ def _parquet_pieces(
         check_columns(path, schema.names, columns)
         yield _parquet_table(path, columns, schema.empty_table(), 0)
         first = 0
-        with pq.ParquetFile(path, buffer_size=BUFFER) as file:
-            groups = range(file.num_row_groups) if row_groups is None else row_groups
-            for batch in file.iter_batches(n_rows, row_groups=list(groups), columns=names):
-                table = pa.Table.from_batches([batch])
-                table.validate(full=True)
-                yield _parquet_table(path, columns, table, first)
-                first += table.num_rows
+        for table in batches(path, n_rows, names, row_groups):
+            table.validate(full=True)
+            yield _parquet_table(path, columns, table, first)
+            first += table.num_rows
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from falconer.pipelines.etl import needs
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.needs import buckets_for, bytes_of, memory_of_machine, needs_of
 from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.workers.processes import Processes
 from tests.support import shop
 
 
@@ -48,6 +49,29 @@ def test_what_cannot_go_in_buckets_is_refused_by_name(
 ) -> None:
     with pytest.raises(ExhaustedError, match=rf"cannot go bucket by bucket with {named}; do with"):
         buckets_for(shop.recipe(tables, memory_limit="50KB", **changes), tmp_path)
+
+
+def test_workers_share_the_memory_and_take_some_themselves(
+    tables: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = shop.recipe(tables, memory_limit="1GB")
+    two, three = Processes(2), Processes(3)
+    assert (buckets_for(recipe, tmp_path).n, buckets_for(recipe, tmp_path, two).n) == (1, 8)
+    with pytest.raises(ExhaustedError, match="and by each worker; give fewer of them, or raise"):
+        buckets_for(recipe, tmp_path, three)
+    monkeypatch.setattr(needs, "BASE", 0)
+    small = shop.recipe(tables, memory_limit="200KB")
+    found = [buckets_for(small, tmp_path, Processes(n)) for n in (2, 4)]
+    assert found[0].n < found[1].n
+    assert found[0].size == 2 * found[1].size
+    extends = shop.recipe(tables, extends="a-dataset")
+    assert buckets_for(extends, tmp_path, two).n == 1
+    assert "workers none: the build cannot go bucket by bucket with extends" in "".join(
+        capsys.readouterr()
+    )
 
 
 def test_a_limit_that_asks_for_buckets_gives_the_same_dataset(
