@@ -41,6 +41,18 @@ def smallest(hashes: Hashes, n: int) -> Hashes:
     return np.unique(hashes)[:n]
 
 
+def smallest_of_both(one: Hashes, other: Hashes, n: int) -> Hashes:
+    """The `n` smallest of two ascending arrays, each of different hashes and up to `n` of them."""
+    if len(one) == n:
+        other = other[: np.searchsorted(other, one[-1])]
+    both = np.concatenate([one, other])
+    both.sort(kind="stable")  # which merges what is in order
+    differs = np.ones(len(both), bool)
+    differs[1:] = both[1:] != both[:-1]
+    found: Hashes = both[differs][:n]
+    return found
+
+
 def part_file(part: str) -> str:
     """The file of a part's sketch ("train", "valid" or "test") in a dataset's directory."""
     return f"events/{part}.parquet"

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from falconer.pipelines.data.overlap import smallest
+from falconer.pipelines.data.overlap import smallest, smallest_of_both
 from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.etl import dense
 
@@ -46,7 +46,7 @@ class ColumnFacts:
             self.dtype,
             self.rows + other.rows,
             self.nulls + other.nulls,
-            smallest(np.concatenate([self.hashes, other.hashes]), COUNTED),
+            smallest_of_both(self.hashes, other.hashes, COUNTED),
             min(least, default=None),
             max(most, default=None),
             self.total + other.total,

@@ -9,7 +9,9 @@ import pytest
 from tests.support.documents import blocks, execute
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+OF_TENSORFLOW = ROOT / "docs" / "tensorflow.md"
+"""Its examples are run beside the other tests of TensorFlow: tests/tensorflow/test_guide.py."""
+DOCUMENTS = [ROOT / "README.md", *sorted(set((ROOT / "docs").glob("*.md")) - {OF_TENSORFLOW})]
 
 SAMPLE = """# A sample
 

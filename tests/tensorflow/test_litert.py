@@ -113,8 +113,15 @@ def test_int8_of_another_kind_of_file_is_refused(ranking: Run, tmp_path: Path) -
         export(ranking.path, tmp_path / "m.onnx", config=INT8)
 
 
-def test_vae_cf_answers_as_the_model_does(board: Dataset, tmp_path: Path) -> None:
-    run = trained("vae_cf", board, tmp_path / "runs")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vae_cf",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("wide_deep", "ncf", "bert4rec")),
+    ],
+)
+def test_the_other_models_have_the_form_too(name: str, board: Dataset, tmp_path: Path) -> None:
+    run = trained(name, board, tmp_path / "runs")
     out = export(run.path, tmp_path / "m.tflite", data_path=board.path, config=FLOAT)
     queries = board.queries("test")
     expected = tiny.scorer_of(run, board).score(queries)

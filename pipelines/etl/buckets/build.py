@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from falconer.pipelines.console import say
@@ -176,7 +175,7 @@ def _split(rows: Rows, stages: Stages, root: Path, recipe: EtlRecipe, whole: Who
             counts[part] += n
         for name, more in hashes.items():
             known = sketches.get(name, more[:0])
-            sketches[name] = overlap.sketch(np.concatenate([known, more]))
+            sketches[name] = overlap.smallest_of_both(known, more, overlap.SIZE)
     rows.remove()
     refuse_empty(counts, assigned.folds)
     for name, hashes in sketches.items():

@@ -125,3 +125,15 @@ def test_labels_are_not_judged_on_what_the_run_was_trained_on(
         stages.evaluate(run, new)
     stages.predict(run)
     stages.evaluate(run)
+
+
+SKETCHES = st.sets(st.integers(0, 40), max_size=12)
+
+
+@given(one=SKETCHES, other=SKETCHES, n=st.integers(1, 12))
+def test_the_smallest_of_two_sketches_are_those_of_all_hashes(
+    one: set[int], other: set[int], n: int
+) -> None:
+    parts = [np.array(sorted(part)[:n], np.uint64) for part in (one, other)]
+    found = overlap.smallest_of_both(*parts, n)
+    assert found.tolist() == sorted(one | other)[:n]

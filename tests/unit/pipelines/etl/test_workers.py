@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from falconer.pipelines.etl.needs import Buckets
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources.pieces import shared
 from falconer.pipelines.etl.workers.processes import Processes
-from falconer.pipelines.etl.workers.tasks import Here, Stages, attempt
+from falconer.pipelines.etl.workers.tasks import Here, Stages, Task, attempt
 from tests.support import shop
 
 FIVE = Buckets(5, 50, 900)
@@ -116,6 +117,37 @@ def test_a_killed_build_goes_on_from_the_parts_that_are_done(
     assert f"goes on from the {n_done[stage]} parts" in "".join(capsys.readouterr())
     assert files_of(built) == wanted
     assert [path.name for path in built.parent.iterdir()] == [built.name]
+
+
+class KilledOnce:
+    """A task whose first worker is killed, once in every stage."""
+
+    def __init__(self, task: Task, marks: Path) -> None:
+        self.task, self.marks = task, marks
+
+    def __call__(self, context: Any, number: int, folder: Path) -> Any:
+        mark = self.marks / folder.parent.name
+        if number == 0 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.task(context, number, folder)
+
+
+def test_a_worker_killed_in_every_stage_changes_nothing(
+    recipe: EtlRecipe,
+    wanted: dict[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = Stages.run
+
+    def killing(stages: Stages, name: str, task: Task, *others: Any) -> Iterator[Any]:
+        return run(stages, name, KilledOnce(task, tmp_path), *others)
+
+    monkeypatch.setattr(Stages, "run", killing)
+    built = build(recipe.model_copy(update={"workers": 2}), tmp_path / "out", buckets=FIVE)
+    assert {path.name for path in tmp_path.iterdir()} == {*STAGES, "out"}
+    assert files_of(built) == wanted
 
 
 def dies_once(context: Path, number: int, folder: Path) -> int:
