@@ -250,7 +250,7 @@ def resumable_directory(
 def _kept_workplace(target: Path) -> Iterator[Path]:
     """A locked folder in `target`'s parent that stays on a kill or an interruption, or where
     workers are lost; another one where a living process has it."""
-    place = target.with_name(f".{target.name}{KEPT}")
+    place = _kept_place(target)
     with _refusals_named(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         sweep(target.parent)
@@ -270,6 +270,15 @@ def _kept_workplace(target: Path) -> Iterator[Path]:
         remove_directory(place)
     finally:
         os.close(descriptor)
+
+
+def _kept_place(target: Path) -> Path:
+    return target.with_name(f".{target.name}{KEPT}")
+
+
+def bytes_kept(target: Path) -> int:
+    """Bytes of what `resumable_directory` would go on with."""
+    return sum(path.stat().st_size for path in _kept_place(target).rglob("*") if path.is_file())
 
 
 def _locked(place: Path) -> int | None:

@@ -83,13 +83,13 @@ def train(
     return stages.train(recipe, Path(data), Path(runs), overrides=overrides)
 
 
-def recommend(run: Path | str) -> pl.DataFrame:
-    """Write a run's lists for the test fold, and read them; `.to_pandas()` needs pandas.
+def recommend(run: Path | str, k: int = 100) -> pl.DataFrame:
+    """Write a run's lists of k items for the test fold, and read them; `.to_pandas()` needs pandas.
 
-    Raises `ArtifactError` where the run has no model.
+    Raises `ArtifactError` where the run has no model, and `ConfigError` where k is no length.
 
-    >>> lists = falconer.recommend(run)
-    top 100 of 100 queries in views all, repeat, novel: ...
+    >>> lists = falconer.recommend(run, k=20)
+    top 20 of 100 queries in views all, repeat, novel: ...
     >>> lists.columns
     ['user', 'item', 'rank', 'score', 'view']
     >>> lists.row(0, named=True)["rank"]
@@ -98,9 +98,11 @@ def recommend(run: Path | str) -> pl.DataFrame:
     import polars as pl
 
     from falconer.pipelines import parquet
+    from falconer.pipelines.config import parse
     from falconer.recsys import stages
 
-    written = stages.recommend(Path(run))
+    config = parse(stages.RecommendConfig, {"k": k}, "recommend")
+    written = stages.recommend(Path(run), config=config)
     tables = [
         pl.DataFrame(parquet.read(path)).with_columns(view=pl.lit(path.parent.name))
         for path in sorted(written.glob("*/recommendations.parquet"))

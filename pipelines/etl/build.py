@@ -39,7 +39,7 @@ from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.stopwatch import Stopwatch
 from falconer.pipelines.etl.workers import Workers, workers_of
-from falconer.pipelines.files import atomic_directory, resumable_directory, sweep
+from falconer.pipelines.files import atomic_directory, bytes_kept, resumable_directory, sweep
 
 ATTEMPTS = 4
 
@@ -91,7 +91,7 @@ def _build(
     job = _Job(recipe, name, sources, parent, held, watch)
     with workers_of(recipe.workers, dask) as workers:
         if buckets is None and isinstance(recipe.source, Files):
-            buckets = buckets_for(recipe, out, workers)
+            buckets = buckets_for(recipe, out, workers, kept=bytes_kept(target))
         with _no_empty_folders(target):
             if buckets is None or buckets.n == 1:
                 with atomic_directory(target, stays=_is_whole) as root:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from falconer.pipelines.data.queries import Queries, Ragged, Truth
+from falconer.pipelines.etl import dense
 from falconer.pipelines.etl.split import FoldRule
 
 OUTSIDE = -1
+NO_ROW = -1
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,12 @@ def fold_of(
         new = others.select("user", "user_id").unique("user").join(asked, on="user", how="anti")
         asked = pl.concat([asked, new], how="diagonal")
     asked = asked.sort("user").with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
-    rows = asked.select("user", "row")
+    rows = asked.select("user", "user_id", "row")
     history = events.filter(
         pl.col("part").is_in([int(part) for part in rule.history]), pl.col("item_id") != OUTSIDE
     )
-    columns = [name for name in ("user", "item_id", "time") if name in events.columns]
-    history = _by_row(history.select(columns), rows)
+    columns = [name for name in ("item_id", "time") if name in events.columns]
+    history = _by_row(history, rows, columns)
     queries = Queries(
         user=asked["user_id"].to_numpy(),
         history=_ragged(history, "item_id", len(asked)),
@@ -60,7 +63,7 @@ def fold_of(
         time=_times(asked, rule),
         candidates=None if candidates is None else _candidates(candidates, rows, items),
     )
-    truth = _truth(_by_row(relevant.select("user", "item", "item_id"), rows), len(asked))
+    truth = _truth(_by_row(relevant, rows, ["item", "item_id"]), len(asked))
     counts = _counts(relevant, queries)
     if candidates is not None and queries.candidates is not None:
         given = candidates.join(rows, on="user")["candidates"].list.n_unique().sum()
@@ -68,9 +71,35 @@ def fold_of(
     return FoldTables(queries, asked["user"], truth, counts)
 
 
-def _by_row(events: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """The events of the users in `rows`, by their `row` and in order within it."""
-    return events.join(rows, on="user", maintain_order="left").sort("row", maintain_order=True)
+def _by_row(events: pl.DataFrame, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Of the events of the users in `rows` these columns, by their `row` and in order within it."""
+    row = _rows_of(events, rows)
+    there = np.flatnonzero(row != NO_ROW)
+    row = row[there]
+    order = dense.stable_order(row)
+    places = pl.Series(there[order], dtype=pl.UInt32)
+    found = events.select(pl.col(columns).gather(places))
+    return found.with_columns(row=pl.Series(row[order], dtype=pl.Int64))
+
+
+def _rows_of(events: pl.DataFrame, rows: pl.DataFrame) -> NDArray[np.int64]:
+    """int64[n]: the row of each event's user; `NO_ROW` where there is none."""
+    known = rows.filter(pl.col("user_id") != OUTSIDE)
+    places = dense.places(events["user_id"], known["user_id"])
+    if places is None:
+        return _rows_by_key(events["user"], rows)
+    found: NDArray[np.int64] = np.append(known["row"].to_numpy(), NO_ROW)[places.to_numpy()]
+    if len(known) < len(rows):  # users without an id are told by their keys
+        strangers = events["user_id"] == OUTSIDE
+        found[strangers.to_numpy()] = _rows_by_key(events["user"].filter(strangers), rows)
+    return found
+
+
+def _rows_by_key(users: pl.Series, rows: pl.DataFrame) -> NDArray[np.int64]:
+    keys = rows.select("user", "row")
+    joined = users.to_frame().join(keys, on="user", how="left", maintain_order="left")
+    found: NDArray[np.int64] = joined["row"].fill_null(NO_ROW).to_numpy()
+    return found
 
 
 def _first_time(events: pl.DataFrame) -> list[pl.Expr]:

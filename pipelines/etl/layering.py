@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -66,12 +67,20 @@ def _layered(root: Path, name: str, checksum: str, parent: Dataset) -> dict[str,
     size += sum((parent.path / one).stat().st_size for files in before for one in files)
     if size > WORTH * path.stat().st_size:
         for one in written:
-            one.unlink()
+            _remove(one)
         return {}
-    path.unlink()
+    _remove(path)
     links = {base_of(name): name if name in content else base_of(name)}
     links |= {one: one for files in before for one in files}
     return _linked(root, links, parent)
+
+
+def _remove(path: Path) -> None:
+    """Take a file away, and the folders that are empty then."""
+    path.unlink()
+    with suppress(OSError):
+        for folder in path.parents:
+            folder.rmdir()
 
 
 def _keys(

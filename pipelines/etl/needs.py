@@ -26,6 +26,7 @@ from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.sources.tables import PARQUET
 from falconer.pipelines.etl.split.config import Given, GivenCandidates, SplitPlugin
 from falconer.pipelines.etl.workers.tasks import Here, Workers
+from falconer.pipelines.files import KEPT
 
 SHARE = 0.6
 """Of the machine's or container's memory that a build may take by default."""
@@ -87,9 +88,12 @@ class Buckets:
     size: int
 
 
-def buckets_for(recipe: EtlRecipe, out: Path, workers: Workers | None = None) -> Buckets:
+def buckets_for(
+    recipe: EtlRecipe, out: Path, workers: Workers | None = None, *, kept: int = 0
+) -> Buckets:
     """Say what the build will need, and how many buckets that makes; raise `ExhaustedError` where
-    there is too little memory or disk. The workers of a machine share its memory."""
+    there is too little memory or disk. The workers of a machine share its memory; `kept` bytes are
+    on the disk already, of an earlier build that this one goes on with."""
     assert isinstance(recipe.source, Files)
     needs = needs_of(recipe.source)
     machine = memory_of_machine()
@@ -100,7 +104,7 @@ def buckets_for(recipe: EtlRecipe, out: Path, workers: Workers | None = None) ->
         workers = None
     buckets = _parted(needs, allowed, workers or Here())
     disk = needs.disk * (1 if buckets.n == 1 else SPILLED)
-    free = shutil.disk_usage(_there(out)).free
+    free = shutil.disk_usage(_there(out)).free + kept
     say(
         f"needs   about {needs.rows:,} rows, {_shown(needs.memory)} of memory in one piece "
         f"({_shown(allowed)} allowed), {_told(buckets)}, at most {_shown(disk)} of disk "
@@ -124,9 +128,15 @@ def buckets_for(recipe: EtlRecipe, out: Path, workers: Workers | None = None) ->
     if disk > free:
         raise ExhaustedError(
             f"{out}: the build may need {_shown(disk)} of disk and {_shown(free)} are free; free "
-            "some space, or name another folder with --out"
+            f"some space{_left(out / recipe.name)}, or name another folder with --out"
         )
     return buckets
+
+
+def _left(folder: Path) -> str:
+    """What killed builds left there, in words."""
+    places = ", ".join(str(path) for path in sorted(folder.glob(f".*{KEPT}")))
+    return f" ({places} is of a build that was killed)" if places else ""
 
 
 def _told(buckets: Buckets) -> str:

@@ -83,6 +83,11 @@ class EtlRecipe(Config):
                     f"features.event.{column}: this column is the target, which no input may tell; "
                     "take the feature away"
                 )
+            if column is not None and any(column in table.on for table in self.source.external):
+                raise ValueError(
+                    f"source.external: {column} is the target, and a table looked up by it would "
+                    "tell it; name other keys"
+                )
         return self
 
     @model_validator(mode="after")

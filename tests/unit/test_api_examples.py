@@ -5,10 +5,12 @@ from __future__ import annotations
 import doctest
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import falconer
+from falconer.pipelines.errors import ConfigError
 from falconer.recsys.testing import checks, datasets
 from falconer.workflows import notebook
 from tests.support import documents
@@ -29,13 +31,15 @@ def test_the_public_names_work_as_one_session(
     for name in ("api.md", "labels.md"):
         documents.execute(DOCS / name, tmp_path, first=2)  # the rows and the recipe
     monkeypatch.chdir(tmp_path)
-    session = {"falconer": falconer}
+    session: dict[str, Any] = {"falconer": falconer}
     runner = doctest.DocTestRunner(optionflags=ELLIPSIS)
     for name in in_order_of_source():
         (example,) = doctest.DocTestFinder(recurse=False).find(getattr(notebook, name), name)
         example.globs = session
         assert example.examples, f"{name} has no example"
         assert runner.run(example, clear_globs=False).failed == 0, capsys.readouterr().out
+    with pytest.raises(ConfigError, match="k: input should be greater than or equal to 1"):
+        falconer.recommend(session["run"], k=0)
 
 
 @pytest.mark.parametrize("module", [checks, datasets], ids=["checks", "datasets"])

@@ -16,6 +16,7 @@ import pytest
 
 from falconer.pipelines import runs
 from falconer.pipelines.errors import PipelineError
+from falconer.workflows import ui as module
 from falconer.workflows.ui import ui
 
 SECONDS_TO_START = 120
@@ -118,3 +119,16 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
         taken.listen()
         with pytest.raises(PipelineError, match=r"is taken.*--port"):
             ui(tmp_path, taken.getsockname()[1])
+
+
+def test_with_a_server_elsewhere_runs_are_only_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def serve(*_: object) -> None:
+        pytest.fail("no page of our own is served")
+
+    monkeypatch.setenv("FALCONER_TRACKING", "http://127.0.0.1:9")
+    monkeypatch.setattr(module, "_mirror_all", lambda _: 3)
+    monkeypatch.setattr(module, "_serve", serve)
+    module.ui(tmp_path, 0)
+    assert capsys.readouterr().out == f"3 runs of {tmp_path} are at http://127.0.0.1:9\n"

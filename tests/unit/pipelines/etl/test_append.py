@@ -64,6 +64,7 @@ def test_an_appended_day_is_what_a_full_build_gives(
             assert ours.table(name).equals(theirs.table(name)), name
             # No reader takes an old state for the new one.
             assert (ours.path / name).is_file() == (name in ours.card.content), name
+    assert all(any(path.iterdir()) for path in ours.path.rglob("*") if path.is_dir())
     told = [name for name in ours.card.content if name.startswith("layers/00001/")]
     assert len(told) > 12 if worth else not told
     assert ours.card.n_items > Dataset.open(first).card.n_items

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import example, given, settings
@@ -53,6 +54,13 @@ def test_places_are_those_of_a_join(asked: list[int | None], values: list[int]) 
 )
 def test_what_does_not_lie_close_is_left_to_others(column: list[object], values: list[int]) -> None:
     assert dense.places(pl.Series(column), pl.Series(values)) is None
+
+
+@settings(max_examples=40, deadline=None)
+@given(numbers=st.lists(st.integers(0, 9) | st.integers(0, 2**32 - 1), max_size=30))
+def test_order_is_stable(numbers: list[int]) -> None:
+    values = np.array(numbers, np.int64)
+    assert dense.stable_order(values).tolist() == np.argsort(values, kind="stable").tolist()
 
 
 @settings(max_examples=60, deadline=None)

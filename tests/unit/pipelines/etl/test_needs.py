@@ -18,6 +18,7 @@ from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.needs import buckets_for, bytes_of, memory_of_machine, needs_of
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.workers.processes import Processes
+from falconer.pipelines.files import bytes_kept
 from tests.support import shop
 
 
@@ -107,6 +108,20 @@ def test_too_little_disk_is_told_first(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(ExhaustedError, match=r"of disk and 0\.0 KB are free"):
         build(shop.recipe(tables), tmp_path / "out")
+
+
+def test_what_a_killed_build_left_is_no_disk_that_is_missing(
+    tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe, free = shop.recipe(tables), {"free": 10}
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(**free))
+    kept = tmp_path / recipe.name / ".0123.kept"
+    kept.mkdir(parents=True)
+    (kept / "rows").write_bytes(bytes(7))
+    assert bytes_kept(tmp_path / recipe.name / "0123") == 7
+    with pytest.raises(ExhaustedError, match=r"\.0123\.kept is of a build that was killed"):
+        buckets_for(recipe, tmp_path)
+    assert buckets_for(recipe, tmp_path, kept=10**9).n == 1
 
 
 def test_a_container_has_what_it_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,3 +143,12 @@ def test_a_wrong_external_table_is_refused(
 ) -> None:
     with pytest.raises((ConfigError, ValueError), match=message):
         recipe(folder, **{"prices.parquet": PRICES | changes})
+
+
+def test_a_table_looked_up_by_the_label_would_tell_it(folder: Path) -> None:
+    plain = recipe(folder).model_dump(mode="json")
+    columns = plain["source"]["columns"] | {"label": "sku"}
+    plain["source"] |= {"columns": columns}
+    changes = {"task": "labels", "target": {"kind": "binary"}}
+    with pytest.raises(ValueError, match="a table looked up by it would tell it"):
+        type(recipe(folder)).model_validate(plain | changes)
