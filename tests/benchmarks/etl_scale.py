@@ -6,7 +6,7 @@ python -m tests.benchmarks.etl_scale growth [--rows N]    at 1, 2, 4 and 8 times
 python -m tests.benchmarks.etl_scale bounded [--rows N] [--limit SIZE]
 python -m tests.benchmarks.etl_scale promotions           The Complete Journey's, with products
 python -m tests.benchmarks.etl_scale append               a day of The Complete Journey
-python -m tests.benchmarks.etl_scale workers --limit 3GB
+python -m tests.benchmarks.etl_scale workers --limit 3GB        wide rows by 1, 2 and 4 processes
 python -m tests.benchmarks.etl_scale all                  everything, as `make bench-etl` does
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -187,11 +187,11 @@ def _table(what: str, rows: int, source: Path, found: dict[str, Measured]) -> No
         )
 
 
-def workers(folder: Path, rows: int, limit: str) -> None:
+def workers(folder: Path, rows: int, limit: str, counts: Sequence[int] = (1, 2, 4)) -> None:
     """Print what the wide rows take with more and more workers, all within one limit."""
     source = folder / "for-workers.parquet"
     wide_rows(source, rows)
-    for n in (1, 2, 4):
+    for n in counts:
         more = ("--workers", str(n))
         found = built(wide_recipe(source), folder / f"workers-{n}", *more, limit=limit)
         _say(f"{rows:,} wide rows, {n} workers, the largest process", found, limit)

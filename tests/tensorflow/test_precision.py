@@ -12,8 +12,11 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines import runs
+from falconer.pipelines.config import to_toml
+from falconer.pipelines.data.dataset import Dataset, checksums
 from falconer.pipelines.training.config import TrainingConfig
+from falconer.recsys import stages
 from falconer.recsys.backends.tensorflow import keras, precision, runtime, tf
 from falconer.recsys.backends.tensorflow.network import Network, start_from
 from falconer.recsys.models.registry import MODELS
@@ -112,6 +115,28 @@ def test_a_training_in_bf16_learns_repeats_itself_and_keeps_float32(
     assert curves["one"][-1] < curves["one"][0]
     assert {tensor.dtype for tensor in weights["one"].values()} == {torch.float32}
     assert all(torch.equal(value, weights["two"][key]) for key, value in weights["one"].items())
+
+
+def test_a_stopped_training_in_bf16_goes_on_to_the_same_bytes(
+    datasets: dict[str, Dataset], tmp_path: Path
+) -> None:
+    def stop(step: int, values: Any) -> None:
+        raise runs.StoppedError("enough")
+
+    values = tiny.tiny_config("ncf").model_dump(mode="json")
+    budget = {"precision": "bf16", "epochs": 2, "checkpoint_every": 2, "ema_decay": 0.9}
+    recipe = tmp_path / "tiny.toml"
+    model = values | {"training": values["training"] | budget}
+    text = to_toml({"name": "ncf", "backend": "tensorflow", "model": model})
+    recipe.write_text(text, encoding="utf-8")
+    data = datasets["top_n"].path
+    whole = stages.train(str(recipe), data, tmp_path / "whole")
+    with pytest.raises(runs.StoppedError):
+        stages.train(str(recipe), data, tmp_path / "stopped", watch=stop)
+    (path,) = (tmp_path / "stopped").iterdir()
+    stages.resume(path)
+    assert checksums(path / "model") == checksums(whole / "model")
+    assert (path / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
 
 
 def test_the_policies_of_both_keras_are_as_before_behind_a_block_that_fails() -> None:

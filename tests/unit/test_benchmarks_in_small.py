@@ -73,16 +73,18 @@ def test_the_etl_is_measured_beside_three_others_in_small(
     assert all(f"  {name}" in printed for name in ("falconer etl", "Polars", "DuckDB", "NVTabular"))
 
 
-def test_appending_and_joining_are_measured_in_small(
+def test_appending_joining_and_workers_are_measured_in_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     journey(tmp_path / "journey")
     monkeypatch.setattr(etl_scale, "_journey", lambda: tmp_path / "journey")
     etl_scale.append(tmp_path)
     etl_scale.promotions(tmp_path)
+    etl_scale.workers(tmp_path, 2000, "3GB", counts=[2])
     printed = capsys.readouterr().out
     assert "a day of 10 of 700 purchases appended: " in printed
     assert "700 promotions joined with products" in printed
+    assert "2,000 wide rows, 2 workers, the largest process, memory_limit 3GB: peak " in printed
 
 
 def journey(folder: Path) -> None:

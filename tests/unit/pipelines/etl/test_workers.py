@@ -14,7 +14,9 @@ from typing import Any
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
+from falconer.pipelines.cli import app
 from falconer.pipelines.data.dataset import CARD
 from falconer.pipelines.errors import DataError, WorkerLostError
 from falconer.pipelines.etl.build import build
@@ -117,6 +119,21 @@ def test_a_killed_build_goes_on_from_the_parts_that_are_done(
     assert f"goes on from the {n_done[stage]} parts" in "".join(capsys.readouterr())
     assert files_of(built) == wanted
     assert [path.name for path in built.parent.iterdir()] == [built.name]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workers", "0"], "be greater than or equal to 1"),
+        (["--workers", "2", "--since", "2024-05-21"], "a day is appended by one process"),
+        (["--dask", "tcp://127.0.0.1:1", "--append", "."], "a day is appended by one process"),
+    ],
+    ids=["none", "since", "append"],
+)
+def test_options_that_do_not_go_together_are_refused(options: list[str], said: str) -> None:
+    found = CliRunner().invoke(app, ["etl", "complete-journey", *options])
+    assert found.exit_code == 2
+    assert said in " ".join(found.output.replace("│", " ").split())
 
 
 class KilledOnce:
