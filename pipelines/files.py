@@ -145,11 +145,14 @@ def scratch_folder() -> Iterator[Path]:
 
 def _settle(path: Path) -> None:
     """Bring a file, or a folder and all that it holds, to the disk, with the rights that new files
-    and folders of this process get: some libraries write theirs for the owner alone."""
+    and folders of this process get: some libraries write theirs for the owner alone. A link to
+    what is elsewhere too stays as it is: it was brought there before, with the rights it has."""
     if path.is_dir():
         for child in path.iterdir():
             _settle(child)
         mode = 0o777
+    elif path.stat().st_nlink > 1:
+        return
     else:
         mode = 0o666
     path.chmod(mode & ~_umask())

@@ -46,7 +46,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.files import identity_of
@@ -201,3 +201,11 @@ class DatasetCard(Config):
     notes: tuple[str, ...] = ()
     """What a reader of a report must know: licence, published protocol, share of test events
     outside the catalogue."""
+
+    @field_validator("content")
+    @classmethod
+    def _below_the_directory(cls, content: dict[str, str]) -> dict[str, str]:
+        for name in content:
+            if not {"", ".", ".."}.isdisjoint(name.split("/")):
+                raise ValueError(f"{name!r} is no file below the dataset's directory")
+        return content

@@ -127,6 +127,16 @@ def mask_027() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("mask_027")
+def test_rights_of_what_is_linked_stay_as_they_are(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.write_text("kept for ever")
+    theirs.chmod(0o440)
+    with atomic_directory(tmp_path / "set") as partial:
+        (partial / "ours").hardlink_to(theirs)
+    assert (tmp_path / "set" / "ours").samefile(theirs)
+    assert theirs.stat().st_mode & 0o777 == 0o440
+
+
 def test_rights_are_those_of_new_files_whatever_a_library_gives(tmp_path: Path) -> None:
     weights = {"w": torch.zeros(3)}
     with atomic_file(tmp_path / "a.safetensors") as partial:

@@ -121,6 +121,19 @@ def test_blocks_of_queries_are_the_queries_in_parts(tmp_path: Path, size: int) -
         assert part.n_outside.tolist() == truth.n_outside[start:stop].tolist()
 
 
+@pytest.mark.parametrize(
+    "name", ["train/../../x.parquet", "/x.parquet", "train//x.parquet", "./x"], ids=repr
+)
+def test_a_card_that_names_a_file_elsewhere_is_damaged(tmp_path: Path, name: str) -> None:
+    data = _tiny(tmp_path / "data")
+    (tmp_path / "x.parquet").write_bytes((data.path / "users.parquet").read_bytes())
+    card = json.loads((data.path / "dataset.json").read_text())
+    card["content"][name] = card["content"]["users.parquet"]
+    (data.path / "dataset.json").write_text(json.dumps(card))
+    with pytest.raises(ArtifactError, match=r"dataset\.json: damaged"):
+        Dataset.open(data.path)
+
+
 def test_a_card_without_train_files_is_damaged(tmp_path: Path) -> None:
     data = _tiny(tmp_path / "tiny")
     card = data.path / "dataset.json"
