@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from falconer.pipelines.console import warn
 from falconer.pipelines.errors import ArtifactError, ConfigError, PipelineError, WorkerLostError
 from falconer.pipelines.exhaustion import exhaustion_named, named
 
@@ -262,6 +263,9 @@ def _kept_workplace(target: Path) -> Iterator[Path]:
     try:
         yield place
     except WorkerLostError:
+        raise
+    except KeyboardInterrupt:
+        warn(f"{place}: what is done stays there, and the same command goes on; or remove it")
         raise
     except Exception:
         remove_directory(place)

@@ -3,15 +3,15 @@ after keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import polars as pl
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.columns import true
+from falconer.pipelines.etl.columns import categories, true
 from falconer.pipelines.etl.raw import event_column, in_order
 from falconer.pipelines.etl.split.hashes import repeated
 
@@ -22,8 +22,16 @@ class Keep(Config):
     least: FiniteFloat | None = None
     most: FiniteFloat | None = None
     values: tuple[str, ...] | None = None
-    """As text."""
+    """As text; of numbers, whole ones with or without their `.0`."""
     nulls: bool = True
+
+    @model_validator(mode="after")
+    def _keeps_some_and_not_all(self) -> Keep:
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise ValueError("least is above most, so that no event could stay")
+        if self == Keep.model_construct():
+            raise ValueError("says nothing; give least, most, values or nulls = false")
+        return self
 
 
 class CleanConfig(Config):
@@ -114,8 +122,15 @@ def _left_out(column: pl.Series, name: str, keep: Keep) -> Iterator[tuple[str, p
     if keep.most is not None:
         yield f"{name} above {keep.most:g}", true(column > keep.most)
     if keep.values is not None:
-        known = column.cast(pl.String).is_in(keep.values)
-        yield f"{name} is another value", ~known.fill_null(value=True)
+        yield f"{name} is another value", ~_one_of(column, keep.values)
+
+
+def _one_of(column: pl.Series, values: Sequence[str]) -> pl.Series:
+    """Whether each is one of these, or null. Ratings and labels are floats, whatever they were
+    written as."""
+    if column.dtype.is_float():
+        values = [value.removesuffix(".0") for value in values]
+    return categories(column).cast(pl.String).is_in(values).fill_null(value=True)
 
 
 def _at_least(events: pl.DataFrame, column: str, least: float) -> pl.DataFrame:

@@ -64,7 +64,9 @@ def event_column(events: pl.DataFrame, name: str, key: str) -> pl.Series:
     for column in (feature_column(name), name):
         if column in events.columns and (column != name or name in OURS):
             return events[column]
-    raise DataError(f"{key}.{name}: the events have no such column; name it as features do")
+    raise DataError(
+        f"{key}.{name}: the events have no such column; map it under [source], or name another one"
+    )
 
 
 def with_features(table: pl.DataFrame) -> pl.DataFrame:

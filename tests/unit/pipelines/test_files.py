@@ -19,6 +19,7 @@ from falconer.pipelines.files import (
     canonical_json,
     identity_of,
     read_json,
+    resumable_directory,
     scratch_folder,
     sweep,
     write_json,
@@ -40,6 +41,22 @@ def _interrupted(target: Path) -> None:
     with atomic_directory(target) as partial:
         (partial / "a").write_text("new")
         raise KeyboardInterrupt
+
+
+def test_an_interruption_says_what_the_next_one_goes_on_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> None:
+        with resumable_directory(tmp_path / "set") as (_, kept):
+            (kept / "part").write_text("done")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert f"{tmp_path / '.set.kept'}: what is done stays there" in capsys.readouterr().err
+    with resumable_directory(tmp_path / "set") as (_, kept):
+        assert (kept / "part").read_text() == "done"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def test_a_directory_is_invisible_until_whole_and_replaces_the_old_one(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.clean import CleanConfig, clean
@@ -86,6 +87,24 @@ def test_nothing_left_is_an_error_that_says_what_went() -> None:
         DataError, match=r"no event is left after cleaning \(dropped: rating below 6: 5\)"
     ):
         clean(EVENTS, CleanConfig(min_rating=6))
+
+
+@pytest.mark.parametrize("values", [["5", "1"], ["5.0", "1.0"]], ids=["whole", "points"])
+def test_numbers_are_kept_by_value_with_or_without_their_point(values: list[str]) -> None:
+    config = CleanConfig.model_validate({"keep": {"rating": {"values": values}}})
+    events, counts = clean(EVENTS, config)
+    assert sorted(events["ordinal"]) == [0, 4]
+    assert counts == {"dropped: rating is another value": 3}
+
+
+@pytest.mark.parametrize(
+    ("keep", "complaint"),
+    [({"least": 2, "most": 1}, "least is above most"), ({}, "says nothing")],
+    ids=["least above most", "empty"],
+)
+def test_a_filter_that_keeps_none_or_all_is_refused(keep: dict[str, float], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        CleanConfig.model_validate({"keep": {"rating": keep}})
 
 
 rows = st.lists(st.tuples(*[st.integers(0, 2)] * 4), min_size=1, max_size=40)
