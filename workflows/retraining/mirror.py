@@ -7,6 +7,7 @@ from falconer.pipelines import model_versions, tracking
 from falconer.pipelines.exhaustion import exhausted
 from falconer.pipelines.files import read_json
 from falconer.pipelines.model_versions import Version
+from falconer.pipelines.runs import Run
 from falconer.workflows.retraining import champions
 from falconer.workflows.retraining.champions import Model
 from falconer.workflows.retraining.places import DECISION, MODEL, Places
@@ -19,9 +20,11 @@ def mend(places: Places) -> list[str]:
         return []
     try:
         wanted = _wanted(places)
-        if model_versions.aliases(places.runs, places.name) != {
-            alias: version.sha256 for alias, version in wanted.items()
-        }:
+        told = model_versions.aliases(places.runs, places.name)
+        if told != {alias: version.sha256 for alias, version in wanted.items()}:
+            for version in wanted.values():
+                if version.sha256 not in told.values():
+                    Run.open(version.run)  # one that is gone is no reason to wait for MLflow
             model_versions.write(places.runs, places.name, wanted)
     except Exception as error:
         lines = str(exhausted(error) or error).splitlines() or [type(error).__name__]

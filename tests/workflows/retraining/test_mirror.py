@@ -84,3 +84,20 @@ def test_mlflow_is_down_and_promotion_does_not_wait(
     assert aliases(shop)["champion"] != meant(shop)["champion"], "not yet: nothing waits for it"
     status(shop, TODAY)
     assert aliases(shop).items() >= meant(shop).items()
+
+
+def test_a_run_that_is_gone_is_no_reason_to_wait_for_mlflow(
+    shop: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places.of(shop)
+    now = champions.promote(places, orders.FIRST, "popularity", reason="a test")
+    run = places.root / now.champion.run
+    monkeypatch.setattr(model_versions, "aliases", lambda *_: {})
+    monkeypatch.setattr(model_versions, "write", lambda *_: pytest.fail("MLflow was opened"))
+    away = run.rename(run.with_name("away"))
+    alarms = status(shop, TODAY)["alarms"]
+    assert any(
+        alarm.startswith(f"MLflow does not say which model serves ({run}") for alarm in alarms
+    )
+    away.rename(run)
+    champions.rollback(places, reason="a test")
