@@ -126,7 +126,6 @@ def mask_027() -> Iterator[None]:
     os.umask(before)
 
 
-@pytest.mark.usefixtures("mask_027")
 def test_rights_of_what_is_linked_stay_as_they_are(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.write_text("kept for ever")
@@ -137,6 +136,7 @@ def test_rights_of_what_is_linked_stay_as_they_are(tmp_path: Path) -> None:
     assert theirs.stat().st_mode & 0o777 == 0o440
 
 
+@pytest.mark.usefixtures("mask_027")
 def test_rights_are_those_of_new_files_whatever_a_library_gives(tmp_path: Path) -> None:
     weights = {"w": torch.zeros(3)}
     with atomic_file(tmp_path / "a.safetensors") as partial:
