@@ -17,6 +17,7 @@ from typing import Any, Self
 from warnings import catch_warnings, filterwarnings
 
 from distributed import Client, KilledWorker, as_completed
+from distributed.comm import get_address_host_port
 
 from falconer.pipelines.errors import ConfigError, PipelineError, WorkerLostError
 from falconer.pipelines.etl.workers.tasks import ADVICE, Task, attempt
@@ -33,6 +34,8 @@ class Dask:
     def __init__(self, address: str) -> None:
         self._address = address
         try:
+            # A client of an address without a port hangs when it is taken away.
+            get_address_host_port(address)
             self._client = Client(address, timeout=TIMEOUT, set_as_default=False)
         except (OSError, ValueError, TypeError) as error:
             raise ConfigError(

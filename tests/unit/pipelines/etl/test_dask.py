@@ -64,6 +64,18 @@ def test_a_cluster_that_is_not_there_is_said(
         Dask("tcp://127.0.0.1:9")
 
 
+@pytest.mark.parametrize("wrong", ["nonsense", "", "tcp://host"], ids=["word", "empty", "no port"])
+def test_an_address_without_a_port_makes_no_client(
+    monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    def made(*_: object, **__: object) -> None:
+        pytest.fail("a client was made")
+
+    monkeypatch.setattr("falconer.pipelines.etl.workers.on_dask.Client", made)
+    with pytest.raises(ConfigError, match="no Dask scheduler answers there"):
+        Dask(wrong)
+
+
 def test_a_folder_that_a_worker_does_not_see_is_said(address: str) -> None:
     named = "folder is not there, here seen"
     with Dask(address) as workers, pytest.raises(ConfigError, match=named):
