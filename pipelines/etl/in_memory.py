@@ -41,6 +41,7 @@ from falconer.pipelines.etl.outcome import (
     say_counts,
     split_counts,
     stated_id_types,
+    value_notes,
 )
 from falconer.pipelines.etl.raw import without_idle_fraction
 from falconer.pipelines.etl.recipe import EtlRecipe
@@ -103,7 +104,8 @@ def fill(
         linked = held.link_train(root) if held else {}
         _write(root, checked, encoded, first=len(linked))
         _write_sketches(root, divided, held)
-        write_json(root / COLUMNS, describe(divided.events))
+        columns = describe(divided.events)
+        write_json(root / COLUMNS, columns)
         if isinstance(recipe.source, Files) and recipe.source.partition is not None:
             days = sources.days(recipe.source.partition)
             kept.write(root, divided, days, counts["rows_read"], held)
@@ -121,6 +123,7 @@ def fill(
             *checked.raw.notes,
             *_lineage_notes(parent, held),
             *fold_notes(recipe, counts, encoded.folds, row_counts),
+            *value_notes(recipe, columns),
             *selection,
         ),
         linked=linked,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -103,6 +105,27 @@ def fold_notes(
             )
     for fold, found in row_counts.items():
         notes += rows.notes(fold, found)
+    return notes
+
+
+def value_notes(recipe: EtlRecipe, columns: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What a reader must know of columns without values, which are said on the console too:
+    `columns` as `describe` has them."""
+    source = recipe.source
+    tables = source.external if isinstance(source, Files) else ()
+    beside = {name: table for table in tables for name in table.columns}
+    notes = []
+    for column in columns:
+        name, rows, nulls = column["name"], column["rows"], column["nulls"]
+        if name in beside and nulls:
+            notes.append(
+                f"{nulls / rows:.1%} of the events ({nulls:,} of {rows:,}) have no {name}: no row "
+                f"of {Path(beside[name].path).name} fits them, or it says nothing there."
+            )
+        elif nulls == rows:
+            notes.append(f"No event has a value of {name}.")
+        if nulls == rows:
+            say(f"{'':<7} {notes[-1]}")
     return notes
 
 

@@ -41,6 +41,7 @@ from falconer.pipelines.etl.outcome import (
     refuse_future,
     say_counts,
     split_counts,
+    value_notes,
 )
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
@@ -106,7 +107,8 @@ def fill(
     with watch("encode and write"):
         plan, n_train, folds = _encode(events, writer, stages, divided, raw)
         plan.save(root)
-        write_json(root / COLUMNS, [column.described() for column in whole.columns])
+        columns = [column.described() for column in whole.columns]
+        write_json(root / COLUMNS, columns)
         for name, rejected in (entities.rejected | found.rejected_rows()).items():
             write_table(root, f"rejected/{name}.parquet", rejected.to_arrow(compat_level=OLDEST))
     fold_counts = {fold: facts.counts for fold, facts in folds.items()}
@@ -122,7 +124,12 @@ def fill(
         features=plan.features(),
         split=divided.card,
         counts=counts,
-        notes=(*whole.alike.notes(), *_notes(recipe, counts, fold_counts), *selection),
+        notes=(
+            *whole.alike.notes(),
+            *_notes(recipe, counts, fold_counts),
+            *value_notes(recipe, columns),
+            *selection,
+        ),
         linked={},
     )
 

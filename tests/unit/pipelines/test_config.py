@@ -53,6 +53,27 @@ def test_every_mistake_is_listed_at_once_with_path_value_and_nearest_key() -> No
     assert "did you mean 'polars'?" in text
 
 
+class _Table(Config):
+    path: str
+    key: str
+    time: str | None = None
+
+
+class _Tables(Config):
+    users: _Table | None = None
+    days: tuple[_ByTime, ...] = ()
+    free: _Recipe | None = None
+
+
+def test_a_value_where_a_table_is_wanted_is_told_its_keys() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(_Tables, {"users": "u.csv", "days": [3], "free": 1}, "x.toml")
+    text = str(caught.value)
+    assert "users: is a table, { path = ..., key = ... } (given: 'u.csv')" in text
+    assert "days.0: is a table of keys (given: 3)" in text
+    assert "instance of" not in text
+
+
 def test_unknown_key_without_a_near_one_names_the_known_ones() -> None:
     with pytest.raises(
         ConfigError, match=r"split.zzz: unknown key; known keys: protocol, test_users"

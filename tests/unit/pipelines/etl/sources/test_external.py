@@ -83,6 +83,24 @@ def test_buckets_give_it_too_and_a_changed_table_is_another_dataset(
     assert build(recipe(folder), tmp_path / "out").name != whole.name
 
 
+def test_events_that_no_row_fits_are_counted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Keys that are written otherwise, as S0 and s0 are, would else be a column of nulls."""
+    source = pl.read_parquet(folder / "events.parquet")
+    missing = source.height - source.filter(pl.col("store").is_in(["s0", "s1", "s3"])).height
+    (folder / "odd.csv").write_text("shop,street\nS0,Main\n")
+    tables = {"towns.csv": TOWNS, "odd.csv": {"on": {"store": "shop"}, "columns": ["street"]}}
+    whole, parts = recipe(folder, **tables), recipe(folder, **tables)
+    notes = [Dataset.open(build(whole, tmp_path / "a")).card.notes]
+    notes += [Dataset.open(build(parts, tmp_path / "b", buckets=SEVEN)).card.notes]
+    share = f"{missing / source.height:.1%} of the events ({missing:,} of {source.height:,})"
+    for found in notes:
+        assert any(f"{share} have no town: no row of towns.csv fits" in one for one in found)
+        assert any("100.0%" in one and "no street: no row of odd.csv" in one for one in found)
+    assert capsys.readouterr().out.count("no row of odd.csv fits") == 2
+
+
 @pytest.mark.parametrize(("since", "expected"), [(0, 2.0), (1, 1.0)], ids=["then", "later"])
 def test_a_row_holds_from_its_own_moment_on(folder: Path, since: int, expected: float) -> None:
     last = shop.START + 30 * shop.DAY
