@@ -32,7 +32,7 @@ def outcome(tmp_path: Path, module: str, ci: str) -> tuple[int, str]:
         for name, value in os.environ.items()
         if name not in ("FALCONER_DATA_MIRROR", "CI")
     }
-    environment |= {"CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    environment |= {"CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
     command = [
         sys.executable,
         "-m",

@@ -249,6 +249,7 @@ def test_the_compiler_of_nvidias_package_is_loaded(
     compat.load_compiler()  # nothing where it is not installed
     library = tmp_path / "nvidia" / "cuda_nvrtc" / "lib" / compat.NVRTC
     library.parent.mkdir(parents=True)
+    library.touch()
     info = tmp_path / f"{name.replace('-', '_')}-12.9.86.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 12.9.86\n")

@@ -24,7 +24,7 @@ def written(tmp_path: Path, text: str) -> str:
         ('"l2" = { low = 1.0, high = 2.0 }', 'write "model.<knob>"'),
         ('"model.l2" = { low = -1.0, high = 2.0 }', "model.l2: .*greater"),
         ('"model.max_items" = { low = 10.0, high = 20.0 }', "model.max_items: .*integer"),
-        ('"model.max_items" = { choices = [10, "many"] }', "model.max_items: .*integer"),
+        ('"model.max_items" = { choices = [10, "many"] }', "model.max_items: a number is wanted"),
         ('"model.l2" = { lo = 1.0, high = 2.0 }', "lo: unknown key; did you mean 'low'"),
         ('"model.l2" = { low = 1.0 }', "give low and high"),
         (
