@@ -13,7 +13,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files
 from types import ModuleType
@@ -171,12 +170,12 @@ def _choose_legacy_dask() -> None:
 def _mend_cudf() -> None:
     """merlin-core imports a name that cuDF dropped in 2024, for partitioned remote files only,
     which we never read; and the two faults below, seen on a GPU."""
-    load_compiler()
     try:
         from cudf.core import column
         from cudf.core.groupby import groupby
     except ImportError:
         return
+    load_compiler()
     give_missing_name(column)
     groupby.GroupBy.agg = counting_sizes(groupby.GroupBy.agg)
 
@@ -199,10 +198,9 @@ def counting_sizes(agg: Callable[..., Any]) -> Callable[..., Any]:
     NVTabular's Categorify asks for the `size` of a key, which cuDF 24.12 refuses. Both are equal
     where no key is null, and none is: the engine replaces them. Once wrapped it stays as it is.
     """
-    if getattr(agg, "counts_sizes", False):
+    if agg.__module__ == __name__:
         return agg
 
-    @wraps(agg)
     def aggregate(self: Any, func: Any = None, *args: Any, **kwargs: Any) -> Any:
         if not (isinstance(func, dict) and any("size" in names for names in func.values())):
             return agg(self, func, *args, **kwargs)
@@ -222,7 +220,6 @@ def counting_sizes(agg: Callable[..., Any]) -> Callable[..., Any]:
                 found[name, "count"] = found[name, "size"]
         return found[asked]
 
-    aggregate.counts_sizes = True  # type: ignore[attr-defined]
     return aggregate
 
 
