@@ -131,7 +131,8 @@ def _explain(cls: type[BaseModel], detail: Any) -> str:
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         return _explain_tag(path, detail["ctx"])
     if detail["type"] == "model_type":
-        return f"{path}: {_explain_table(models, keys[-1:])} (given: {_shown(detail['input'])})"
+        wanted = _explain_table(models, keys[-1] if keys else "")
+        return f"{path}: {wanted} (given: {_shown(detail['input'])})"
     reason = str(detail["msg"]).removeprefix("Value error, ")
     expected = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
     near = difflib.get_close_matches(str(detail["input"]), expected, n=1)
@@ -139,15 +140,13 @@ def _explain(cls: type[BaseModel], detail: Any) -> str:
     return f"{path}: {reason[0].lower()}{reason[1:]} (given: {_shown(detail['input'])}){hint}"
 
 
-def _explain_table(holders: Sequence[type[BaseModel]], keys: Sequence[str]) -> str:
+def _explain_table(holders: Sequence[type[BaseModel]], key: str) -> str:
     """A table was wanted: which keys it must have."""
-    fields = [one.model_fields[key] for one in holders for key in keys if key in one.model_fields]
+    fields = [one.model_fields[key] for one in holders if key in one.model_fields]
     tables = [table for field in fields for table in _models_in(field.annotation)]
-    needed = (
-        [name for name, field in tables[0].model_fields.items() if field.is_required()]
-        if tables
-        else []
-    )
+    needed = [
+        n for one in tables[:1] for n, field in one.model_fields.items() if field.is_required()
+    ]
     shown = ", ".join(f"{name} = ..." for name in needed)
     return f"is a table, {{ {shown} }}" if shown else "is a table of keys"
 
