@@ -39,9 +39,9 @@ from falconer.pipelines.etl.outcome import (
     refuse_future,
     refuse_without_ids,
     say_counts,
+    say_missing_values,
     split_counts,
     stated_id_types,
-    value_notes,
 )
 from falconer.pipelines.etl.raw import without_idle_fraction
 from falconer.pipelines.etl.recipe import EtlRecipe
@@ -123,7 +123,7 @@ def fill(
             *checked.raw.notes,
             *_lineage_notes(parent, held),
             *fold_notes(recipe, counts, encoded.folds, row_counts),
-            *value_notes(recipe, columns),
+            *say_missing_values(recipe, columns),
             *selection,
         ),
         linked=linked,

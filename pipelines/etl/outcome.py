@@ -108,9 +108,9 @@ def fold_notes(
     return notes
 
 
-def value_notes(recipe: EtlRecipe, columns: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What a reader must know of columns without values, which are said on the console too:
-    `columns` as `describe` has them."""
+def say_missing_values(recipe: EtlRecipe, columns: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Notes for the card of columns that lack values, `columns` as `describe` has them; print those
+    of columns that have none at all."""
     source = recipe.source
     tables = source.external if isinstance(source, Files) else ()
     beside = {name: table for table in tables for name in table.columns}

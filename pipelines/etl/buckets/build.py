@@ -40,8 +40,8 @@ from falconer.pipelines.etl.outcome import (
     fold_notes,
     refuse_future,
     say_counts,
+    say_missing_values,
     split_counts,
-    value_notes,
 )
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
@@ -127,7 +127,7 @@ def fill(
         notes=(
             *whole.alike.notes(),
             *_notes(recipe, counts, fold_counts),
-            *value_notes(recipe, columns),
+            *say_missing_values(recipe, columns),
             *selection,
         ),
         linked={},
