@@ -182,7 +182,8 @@ def test_a_dataset_has_a_column_for_each_place(whole: Path) -> None:
         "genres.3",
     ]
     vocabulary = pl.DataFrame(data.table(of["genres.2"].vocabulary_file))["value"]
-    assert vocabulary[0] == "x" and of["genres.1"].cardinality == len(vocabulary)
+    assert vocabulary[0] == "x"
+    assert of["genres.1"].cardinality == len(vocabulary)
     items = pl.DataFrame(data.items).filter(pl.col("key") == "i4")
     ids = items.select("genres.1", "genres.2", "genres.3").row(0)
     assert [vocabulary[place] for place in ids] == ["d3", "x", "i4"]

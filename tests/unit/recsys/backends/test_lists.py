@@ -1,4 +1,4 @@
-"""Features of lists in models of fields: the mean of the values' vectors, in every kind of table."""
+"""Lists in models of fields: the mean of their values' vectors, in every kind of table."""
 
 from __future__ import annotations
 
@@ -68,7 +68,8 @@ def test_the_gradient_of_a_list_is_that_of_an_embedding_bag() -> None:
     (tables(ids)[:, 0] * target).sum().backward()
     other = tables.weight.detach().clone().requires_grad_()
     (functional.embedding_bag(ids + 1, other, mode="mean") * target).sum().backward()
-    assert tables.weight.grad is not None and other.grad is not None
+    assert tables.weight.grad is not None
+    assert other.grad is not None
     assert torch.allclose(tables.weight.grad, other.grad)
 
 
