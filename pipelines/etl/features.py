@@ -49,7 +49,7 @@ TABLES: tuple[Table, ...] = ("event", "user", "item")
 ENCODER = "encoder/encoder.json"
 
 
-EngineName = Literal["nvtabular", "polars"]
+EngineName = Literal["nvtabular", "polars", "polars-gpu"]
 
 
 def usual_engine() -> EngineName:
