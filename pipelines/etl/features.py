@@ -46,7 +46,7 @@ TABLES: tuple[Table, ...] = ("event", "user", "item")
 ENCODER = "encoder/encoder.json"
 
 
-EngineName = Literal["nvtabular", "polars"]
+EngineName = Literal["nvtabular", "polars", "polars-gpu"]
 
 
 def usual_engine() -> EngineName:

@@ -9,7 +9,6 @@ from typing import Protocol
 
 import polars as pl
 
-from falconer.pipelines.errors import MissingExtraError
 from falconer.pipelines.etl.column_operators import ColumnOperator
 from falconer.pipelines.etl.features import (
     Encoding,
@@ -17,13 +16,16 @@ from falconer.pipelines.etl.features import (
     Statistics,
     Table,
 )
+from falconer.pipelines.etl.gpu import USUAL, GpuConfig
 from falconer.pipelines.etl.inputs import canonical, continued
 from falconer.pipelines.etl.medians import asks, filled_by, median_counts, with_medians
 from falconer.pipelines.etl.operators import AnyFeature, applied
+from falconer.pipelines.extras import missing_engine
 
 MODULES: Mapping[str, str] = {
     "nvtabular": "falconer.pipelines.etl.engines.nvtabular",
     "polars": "falconer.pipelines.etl.engines.polars",
+    "polars-gpu": "falconer.pipelines.etl.engines.polars_gpu",
 }
 
 
@@ -40,15 +42,14 @@ class Engine(Protocol):
         """The encoded columns, row by row beside `frame`: int32 ids, or float32."""
 
 
-def engine_of(name: str) -> Engine:
-    """Import an engine by name; `MissingExtraError` where its package is absent."""
+def engine_of(name: str, gpu: GpuConfig = USUAL) -> Engine:
+    """Import an engine by name; `MissingExtraError` where its package is absent, `ConfigError`
+    where it needs a GPU and none answers."""
     try:
-        return WithColumnOperators(NeutralNames(importlib.import_module(MODULES[name]).ENGINE))
+        made = importlib.import_module(MODULES[name]).engine(gpu)
+        return WithColumnOperators(NeutralNames(made))
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"the ETL engine {name} needs the package {error.name!r}, which is not installed; "
-            '`falconer doctor` says how to install it, or choose features.engine = "polars"'
-        ) from error
+        raise missing_engine(name, error.name or name) from error
 
 
 def encoded(

@@ -18,8 +18,8 @@ from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.columns import form_of, identifiers, look_alikes
 from falconer.pipelines.etl.contract import Checked
 from falconer.pipelines.etl.held import LATE, Held
-from falconer.pipelines.etl.needs import bytes_of
 from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.sizes import bytes_of
 from falconer.pipelines.etl.sources.criteo_synthetic import best_log_loss, power_law
 from falconer.pipelines.etl.split import split
 from falconer.pipelines.etl.split.config import GivenCandidates, HeldOutUsers

@@ -15,7 +15,8 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, ExhaustedError
 from falconer.pipelines.etl import needs
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.needs import buckets_for, bytes_of, memory_of_machine, needs_of
+from falconer.pipelines.etl.needs import buckets_for, memory_of_machine, needs_of
+from falconer.pipelines.etl.sizes import bytes_of
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.workers.processes import Processes
 from falconer.pipelines.files import bytes_kept
