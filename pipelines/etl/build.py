@@ -117,7 +117,7 @@ class _Job:
     def engine(self) -> Engine:
         """The engine, imported."""
         with self.watch("import engine"):
-            return engine_of(self.recipe.features.engine)
+            return engine_of(self.recipe.features.engine, self.recipe.gpu)
 
 
 def _in_memory(root: Path, job: _Job) -> Outcome:

@@ -11,6 +11,7 @@ import polars as pl
 from falconer.pipelines.etl import dense
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import Encoding, Moments, Statistics
+from falconer.pipelines.etl.gpu import GpuConfig
 from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Counted, Scaled
 
 
@@ -93,4 +94,6 @@ def _ids(column: pl.Series, values: pl.Series | None) -> pl.Series:
     return found["id"].fill_null(-1)
 
 
-ENGINE = PolarsEngine()
+def engine(_: GpuConfig) -> PolarsEngine:
+    """The engine, which needs no GPU."""
+    return PolarsEngine()
