@@ -13,7 +13,7 @@ from falconer.pipelines.data.schema import column_of
 from falconer.pipelines.etl.catalogue import Kind
 from falconer.pipelines.etl.engines import Engine, encoded
 from falconer.pipelines.etl.features import Encoding
-from falconer.pipelines.etl.operators import AnyFeature
+from falconer.pipelines.etl.operators import AnyFeature, encoded_names
 
 UNKNOWN = -1
 
@@ -33,7 +33,8 @@ class NewcomerFeatures:
         encodings: Mapping[str, Encoding],
     ) -> None:
         self.kind = kind
-        self._known = entities.select("key", *map(column_of, features))
+        names = [one for name, config in features.items() for one in encoded_names(name, config)]
+        self._known = entities.select("key", *map(column_of, names))
         self._table = table
         self._engine = engine
         self._features = features
