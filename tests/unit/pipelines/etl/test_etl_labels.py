@@ -13,9 +13,9 @@ from falconer.pipelines.config import parse
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.engines import MODULES
 from falconer.pipelines.etl.recipe import EtlRecipe
 from tests.support import shop
+from tests.support.features import ENGINES
 
 N = 600
 
@@ -156,7 +156,7 @@ def test_a_dataset_that_extends_another_keeps_ids_and_categories_and_appends_new
         assert len(new.card.id_space.generations) == 2
 
 
-@pytest.mark.parametrize("engine", sorted(set(MODULES) - {"polars"}))
+@pytest.mark.parametrize("engine", sorted(set(ENGINES) - {"polars"}))
 def test_engines_agree(engine: str, tables: Path, tmp_path: Path) -> None:
     features = recipe(tables).features.model_dump(mode="json")
     first = dataset(tables, tmp_path, features=features)

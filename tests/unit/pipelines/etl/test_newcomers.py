@@ -14,7 +14,6 @@ from falconer.pipelines.config import parse
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Pairs
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.engines import MODULES
 from falconer.pipelines.etl.needs import Buckets
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.recsys.configs.pairs import PairsTraining
@@ -23,6 +22,7 @@ from falconer.recsys.exporting.parity import Questions
 from falconer.recsys.models.dlrm.config import DlrmConfig
 from falconer.recsys.models.label_mean.config import LabelMeanConfig
 from tests.support import tiny
+from tests.support.features import ENGINES
 from tests.unit.pipelines.etl.test_buckets import assert_equal
 
 HOUR = 3600
@@ -69,7 +69,7 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return dataset(tmp_path_factory.mktemp("newcomers"), "labels")
 
 
-@pytest.mark.parametrize("engine", sorted(MODULES))
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("task", ["top_n", "labels"])
 def test_features_of_new_users_are_those_of_the_users_table(
     task: str, engine: str, tmp_path: Path
@@ -150,7 +150,7 @@ def new_items(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return built(with_new_items(folder), folder / "data")
 
 
-@pytest.mark.parametrize("engine", sorted(MODULES))
+@pytest.mark.parametrize("engine", ENGINES)
 def test_features_of_new_items_are_those_of_the_items_table(engine: str, tmp_path: Path) -> None:
     values = with_new_items(tmp_path)
     values["features"]["engine"] = engine
