@@ -213,6 +213,8 @@ def numbers(column: pl.Series, *, required: bool) -> Column:
         absent = Fault(f"{name} is null", column.is_null() | true(text == ""))
     elif column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
         values, absent = column.cast(pl.Float64), null_fault(column)
+        if _are_sound(values) and not (required and column.null_count()):
+            return Column(values, ())
     else:
         raise wrong_type(column, "a number")
     unreadable = Fault(f"{name} is not a number", values.is_null() & ~absent.mask)
@@ -224,6 +226,12 @@ def numbers(column: pl.Series, *, required: bool) -> Column:
         return Column(values, (absent, unreadable, unfinite, large))
     infinite = Fault(unfinite.reason, true(values.is_infinite()))
     return Column(values.fill_nan(None), (unreadable, infinite, large))
+
+
+def _are_sound(values: pl.Series) -> bool:
+    """Whether all that are no null are finite, in 32 bits too; of most columns it is all that needs
+    to be asked."""
+    return bool(values.is_finite().all() and (values.abs() <= LARGEST_FLOAT32).all())
 
 
 def null_fault(column: pl.Series) -> Fault:

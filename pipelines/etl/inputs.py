@@ -119,4 +119,5 @@ def _canonical(column: pl.Series, config: AnyFeature) -> pl.Series:
 
 def _finite(column: pl.Series) -> pl.Series:
     number = column.cast(pl.Float64)
-    return number.set(~number.is_finite().fill_null(value=True), None)
+    infinite = ~number.is_finite().fill_null(value=True)
+    return number.set(infinite, None) if infinite.any() else number
