@@ -72,7 +72,8 @@ def test_nothing_of_the_target_but_the_label_is_written(tables: Path, tmp_path: 
     expected = ["user", "item", "ordinal", "time", "label", "price", "store", "discount"]
     assert data.train.column_names == expected
     columns = data.table("pairs/test.parquet").column_names
-    assert columns == ["user", "item", "ordinal", "user_key", "time", "price", "store", "discount"]
+    beside = ["price", "store", "discount", "department"]
+    assert columns == ["user", "item", "ordinal", "user_key", "time", *beside]
 
 
 def test_event_features_of_the_folds_are_encoded_as_on_train(tables: Path, tmp_path: Path) -> None:
