@@ -22,6 +22,7 @@ from falconer.pipelines import parquet
 from falconer.pipelines.compat import importing_nvtabular, quiet
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import Encoding, Moments, Statistics
+from falconer.pipelines.etl.gpu import GpuConfig
 from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Counted, Scaled
 from falconer.pipelines.files import scratch_folder
 
@@ -206,4 +207,6 @@ def _workplace() -> Iterator[Path]:
             clean_worker_cache("cats")
 
 
-ENGINE = NVTabularEngine()
+def engine(_: GpuConfig) -> NVTabularEngine:
+    """The engine, on the GPU where cuDF finds one."""
+    return NVTabularEngine()
