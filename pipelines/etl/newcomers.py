@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from falconer.pipelines.data.schema import column_of
 from falconer.pipelines.etl.engines import Engine, encoded
 from falconer.pipelines.etl.features import Encoding
-from falconer.pipelines.etl.operators import AnyFeature
+from falconer.pipelines.etl.operators import AnyFeature, encoded_names
 
 UNKNOWN = -1
 
@@ -28,7 +28,8 @@ class UserFeatures:
         features: Mapping[str, AnyFeature],
         encodings: Mapping[str, Encoding],
     ) -> None:
-        self._known = users.select("key", *map(column_of, features))
+        names = [one for name, config in features.items() for one in encoded_names(name, config)]
+        self._known = users.select("key", *map(column_of, names))
         self._table = table
         self._engine = engine
         self._features = features

@@ -70,11 +70,16 @@ class EtlRecipe(Config):
     def _reads_its_features(self) -> EtlRecipe:
         """Of anybody's files the columns that [features] and clean.keep name are read, named under
         [source] or not. (Frozen: the fields are set as pydantic's own validators do.)"""
+        lists = {table: self.features.lists(table) for table in TABLES}
         if isinstance(self.source, Files):
             event, user, item = map(self.features.columns, TABLES)
             kept = [name for name in self.clean.keep if name not in OURS]
-            source = self.source.reading([*event, *kept], user, item)
+            source = self.source.reading([*event, *kept], user, item, lists)
             object.__setattr__(self, "source", source)
+        elif of_lists := [f"{table}: {min(names)}" for table, names in lists.items() if names]:
+            raise ValueError(
+                f"features.{of_lists[0]} needs a separator: this source has texts and no lists"
+            )
         return self
 
     @model_validator(mode="after")

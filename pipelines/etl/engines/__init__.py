@@ -10,6 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from falconer.pipelines.etl.column_operators import ColumnOperator
+from falconer.pipelines.etl.columns import flat
 from falconer.pipelines.etl.features import (
     Encoding,
     Moments,
@@ -18,8 +19,9 @@ from falconer.pipelines.etl.features import (
 )
 from falconer.pipelines.etl.gpu import USUAL, GpuConfig
 from falconer.pipelines.etl.inputs import canonical, continued
+from falconer.pipelines.etl.lists import in_places
 from falconer.pipelines.etl.medians import asks, filled_by, median_counts, with_medians
-from falconer.pipelines.etl.operators import AnyFeature, applied
+from falconer.pipelines.etl.operators import AnyFeature, Listed, applied, encoded_names
 from falconer.pipelines.extras import missing_engine
 
 MODULES: Mapping[str, str] = {
@@ -47,7 +49,7 @@ def engine_of(name: str, gpu: GpuConfig = USUAL) -> Engine:
     where it needs a GPU and none answers."""
     try:
         made = importlib.import_module(MODULES[name]).engine(gpu)
-        return WithColumnOperators(NeutralNames(made))
+        return WithColumnOperators(WithLists(NeutralNames(made)))
     except ModuleNotFoundError as error:
         raise missing_engine(name, error.name or name) from error
 
@@ -92,7 +94,38 @@ class WithColumnOperators:
         for name, encoding in encodings.items():
             if isinstance(encoding.config, ColumnOperator):
                 columns[name] = applied(name, encoding.config, frame[name], encoding.state)
-        return pl.DataFrame({name: columns[name] for name in encodings})
+        made = [one for name, e in encodings.items() for one in encoded_names(name, e.config)]
+        return pl.DataFrame({name: columns[name] for name in made})
+
+
+class WithLists:
+    """An engine that is given the values of lists one below the other: a list's ids are those of
+    its values."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.name = engine, engine.name
+
+    def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
+        """As in `Engine`."""
+        others = {n: c for n, c in features.items() if not isinstance(c, Listed)}
+        found = self._engine.fit(_columns(frame, others), others)
+        counts = {
+            name: self._engine.fit(flat(frame[name]).to_frame(), {name: config}).counts[name]
+            for name, config in features.items()
+            if isinstance(config, Listed)
+        }
+        return replace(found, counts={**found.counts, **counts})
+
+    def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
+        """As in `Engine`, with a column for each place of a list."""
+        others = {n: e for n, e in encodings.items() if not isinstance(e.config, Listed)}
+        columns = self._engine.apply(_columns(frame, others), others).get_columns()
+        for name, encoding in encodings.items():
+            if isinstance(encoding.config, Listed):
+                lists, names = frame[name], encoded_names(name, encoding.config)
+                ids = self._engine.apply(flat(lists).to_frame(), {name: encoding})[name]
+                columns += in_places(lists, ids, names)
+        return pl.DataFrame(columns)
 
 
 def filled(encoding: Encoding) -> Encoding:

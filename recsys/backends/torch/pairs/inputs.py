@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -45,6 +46,8 @@ class CategoricalField(Config):
     cardinality: int
     lineage: tuple[str, ...] = ()
     """Of the feature's encoding; an id's is that of the dataset's id space."""
+    list: str | None = None
+    """The feature of lists that this is a place of: its places share one table."""
 
 
 class NumericField(Config):
@@ -79,9 +82,17 @@ class Fields(Config):
         )
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many categorical inputs, which follow each other, each table is for: one, or the
+        places of a list."""
+        groups = groupby(self.categorical, lambda field: field.list or (field.name,))
+        return tuple(len(list(group)) for _, group in groups)
+
+    @property
     def sizes(self) -> tuple[int, ...]:
-        """The cardinality of each categorical input."""
-        return tuple(field.cardinality for field in self.categorical)
+        """The cardinality of each table."""
+        ends = accumulate(self.lengths)
+        return tuple(self.categorical[end - 1].cardinality for end in ends)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,8 +121,8 @@ def fields_of(data: Dataset, chosen: Sequence[str] | None, *, model: str) -> Fie
             'model.fields = ["user", "item"] to learn from the ids alone'
         )
     every = sorted([*ids, *features], key=lambda field: SIDES.index(field.side))
-    _refuse_unknown(data, chosen or (), [field.name for field in every])
-    wanted = [field for field in every if chosen is None or field.name in chosen]
+    _refuse_unknown(data, chosen or (), list(dict.fromkeys(map(_chosen_by, every))))
+    wanted = [field for field in every if chosen is None or _chosen_by(field) in chosen]
     return Fields(
         categorical=tuple(field for field in wanted if isinstance(field, CategoricalField)),
         numeric=tuple(field for field in wanted if isinstance(field, NumericField)),
@@ -139,10 +150,16 @@ def _features(data: Dataset) -> list[CategoricalField | NumericField]:
             side=SIDE_OF[feature.table],
             cardinality=feature.cardinality,
             lineage=feature.lineage,
+            list=feature.list,
         )
         for feature in data.card.features
         if data.card.task == "labels" or feature.table != "event"
     ]
+
+
+def _chosen_by(field: CategoricalField | NumericField) -> str:
+    """What `fields` calls an input: of a list all places together."""
+    return (isinstance(field, CategoricalField) and field.list) or field.name
 
 
 def input_name(feature: Feature) -> str:

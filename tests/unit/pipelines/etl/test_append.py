@@ -70,6 +70,10 @@ def test_an_appended_day_is_what_a_full_build_gives(
     assert ours.card.n_items > Dataset.open(first).card.n_items
     assert ours.card.id_space == theirs.card.id_space
     assert ours.card.counts["train_events"] == len(theirs.train)
+    told_so = [
+        any(note.startswith("Days were") for note in one.card.notes) for one in (ours, theirs)
+    ]
+    assert told_so == [True, False]
 
 
 def test_days_appended_one_by_one_hold_the_same_events(
