@@ -139,10 +139,11 @@ def _remove_unless_held(path: Path) -> None:
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder among the system's temporary ones, for this user alone, gone when the block ends;
-    what killed processes of ours left there goes first."""
-    with _workplace(Path(tempfile.gettempdir()), "falconer-") as place:
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A folder in `parent`, or among the system's temporary ones for this user alone, gone when the
+    block ends; what killed processes of ours left there goes first."""
+    temporary = _workplace(Path(tempfile.gettempdir()), "falconer-")
+    with temporary if parent is None else _workplace(parent) as place:
         yield place
 
 

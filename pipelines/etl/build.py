@@ -18,6 +18,7 @@ from falconer.pipelines.data.dataset import (
 from falconer.pipelines.data.schema import FORMAT_VERSION, LAYERED_VERSION, DatasetCard
 from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.etl import in_memory
+from falconer.pipelines.etl.at_hand import at_hand
 from falconer.pipelines.etl.buckets import build as bucketed
 from falconer.pipelines.etl.buckets.resume import resumed
 from falconer.pipelines.etl.catalogue import Kind, of_dataset
@@ -65,16 +66,17 @@ def build(
     stands for a worker on each of its GPUs.
     """
     sweep(out, depth=1)
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return _build(recipe, out, held, buckets, dask)
-        except FutureEventsError as future:
-            latest = {"latest": future.latest}
-            contract = recipe.contract.model_copy(update=latest)
-            recipe = recipe.model_copy(update={"contract": contract})
-        except SourceChangedError as changed:
-            say(f"{changed}; reading anew")
-    return _build(recipe, out, held, buckets, dask)
+    with at_hand(recipe, out) as local:
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return _build(local, out, held, buckets, dask)
+            except FutureEventsError as future:
+                latest = {"latest": future.latest}
+                contract = local.contract.model_copy(update=latest)
+                local = local.model_copy(update={"contract": contract})
+            except SourceChangedError as changed:
+                say(f"{changed}; reading anew")
+        return _build(local, out, held, buckets, dask)
 
 
 def _build(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -17,7 +17,7 @@ from falconer.pipelines.etl.folds import FoldTables, fold_of
 from falconer.pipelines.etl.inputs import canonical, continued
 from falconer.pipelines.etl.logged import rows_of as logged_rows
 from falconer.pipelines.etl.looking_back import with_place
-from falconer.pipelines.etl.newcomers import UserFeatures
+from falconer.pipelines.etl.newcomers import NewcomerFeatures
 from falconer.pipelines.etl.operators import AnyFeature, Categorical
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
@@ -104,8 +104,11 @@ def encode(
             )
             for kind in KINDS
         }
-        users = UserFeatures(
-            written["user"], raw.users, engine, recipe.features.user, encodings["user"]
+        users, items = (
+            NewcomerFeatures(
+                kind, written[kind], table, engine, recipe.features.of(kind), encodings[kind]
+            )
+            for kind, table in zip(KINDS, (raw.users, raw.items), strict=True)
         )
         earlier = _whole(events, parent)
         folds = {} if of_labels else _folds(earlier, divided, raw, catalogue, users, logged)
@@ -115,7 +118,7 @@ def encode(
             beside(train_columns(train, recipe), columns["event"]),
             written,
             folds,
-            _rows(events, divided, recipe, raw, engine, encodings["event"], users)
+            _rows(events, divided, recipe, raw, engine, encodings["event"], (users, items))
             if of_labels
             else {},
             _valid(events, recipe, engine, encodings["event"]),
@@ -240,7 +243,7 @@ def _folds(
     divided: Split,
     raw: Raw,
     catalogue: Catalogue,
-    users: UserFeatures,
+    users: NewcomerFeatures,
     logged: pl.DataFrame | None,
 ) -> dict[Fold, FoldTables]:
     """The folds' queries and truth; given candidates are for the test fold of a protocol that ranks
@@ -286,7 +289,7 @@ def _rows(
     raw: Raw,
     engine: Engine,
     encodings: Mapping[str, Encoding],
-    users: UserFeatures,
+    newcomers: Sequence[NewcomerFeatures],
 ) -> dict[Fold, RowTables]:
     """The folds' rows and labels, with the event features as they were fitted on train."""
     assert recipe.target is not None
@@ -297,8 +300,9 @@ def _rows(
         found = rows_of(rows, features, recipe.target.kind)
         if recipe.features.item:
             found = replace(found, counts=found.counts | of_listed_items(rows, raw.items))
-        if "user" in rows.columns:
-            of_users = users.of(rows["user"], rows[IDS["user"]].to_numpy())
-            found = found if of_users is None else found.beside(of_users)
+        for one in newcomers:
+            if one.kind in rows.columns:
+                told = one.of(rows[one.kind], rows[IDS[one.kind]].to_numpy())
+                found = found if told is None else found.beside(told)
         tables[fold] = found
     return tables

@@ -125,7 +125,8 @@ class WithLists:
                 lists, names = frame[name], encoded_names(name, encoding.config)
                 ids = self._engine.apply(flat(lists).to_frame(), {name: encoding})[name]
                 columns += in_places(lists, ids, names)
-        return pl.DataFrame(columns)
+        # By name: of a list of columns, Polars renames one that is called "".
+        return pl.DataFrame({column.name: column for column in columns})
 
 
 def filled(encoding: Encoding) -> Encoding:

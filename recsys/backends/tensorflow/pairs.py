@@ -12,7 +12,7 @@ import tensorflow as tf
 from falconer.recsys.backends.tensorflow.merlin import Mlp, Table
 from falconer.recsys.backends.tensorflow.network import Arrays, Noise, Tensors, Weight
 from falconer.recsys.backends.tensorflow.precision import lowered, raised
-from falconer.recsys.backends.torch.pairs.inputs import FieldBatch
+from falconer.recsys.backends.torch.pairs.batches import FieldBatch
 from falconer.recsys.backends.torch.pairs.network import SplitMlp, TwoSided
 from falconer.recsys.backends.torch.pairs.tables import MixedTables, Tables
 from falconer.recsys.backends.torch.pairs.training import FieldTask
