@@ -4,6 +4,7 @@ in the place of a GPU's; and what is refused."""
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from distributed import LocalCluster
 
 from falconer.pipelines.errors import ConfigError, MissingExtraError
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.engines import engine_of, nvtabular
+from falconer.pipelines.etl.engines import nvtabular
 from falconer.pipelines.etl.gpu import GpuConfig
 from falconer.pipelines.etl.needs import Buckets
 from falconer.pipelines.etl.workers import local_cuda
@@ -98,8 +99,8 @@ def test_cudf_is_told_to_spill_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_engine_knows_the_limit_wherever_it_goes() -> None:
-    engine: Any = engine_of("nvtabular", GpuConfig(memory_limit="1.5 GB"))
-    assert engine._engine._engine.memory_limit == 1_500_000_000
+    engine = nvtabular.engine(GpuConfig(memory_limit="1.5 GB"))
+    assert pickle.loads(pickle.dumps(engine)).memory_limit == 1_500_000_000  # noqa: S301
 
 
 def test_tables_go_to_cudf_in_types_that_every_release_takes() -> None:
