@@ -58,7 +58,7 @@ def windowed(
 ) -> EtlRecipe:
     """The recipe with what happened from `test_from` to before `until` as test, and nothing later.
 
-    `extends` is the dataset whose ids it continues.
+    `extends` is the dataset whose ids it continues; None = the one that the recipe names, if any.
     """
     split = Temporal(
         protocol="temporal",
@@ -67,4 +67,4 @@ def windowed(
         valid_days=valid_days,
         views=recipe.split.views,
     )
-    return recipe.model_copy(update={"split": split, "extends": extends})
+    return recipe.model_copy(update={"split": split, "extends": extends or recipe.extends})

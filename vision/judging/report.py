@@ -87,7 +87,7 @@ class VisionReport(Config):
 def judged_classes(
     logits: NDArray[np.float32], labels: NDArray[np.int64], n_classes: int, config: JudgeConfig
 ) -> tuple[dict[str, Estimate], NDArray[np.int64], Calibration]:
-    """Metrics with bootstrap intervals over the pictures, the confusion matrix and the calibration.
+    """Metrics with intervals over the pictures, the confusion matrix and the calibration.
 
     `logits` float32[n, C] are after the temperature; n > 0.
     """
