@@ -51,8 +51,7 @@ def engine_of(name: str, gpu: GpuConfig = USUAL) -> Engine:
     """Import an engine by name; `MissingExtraError` where its package is absent, `ConfigError`
     where it needs a GPU and none answers."""
     try:
-        made = importlib.import_module(MODULES[name]).engine(gpu)
-        return WithColumnOperators(WithLists(NeutralNames(made)))
+        return completed(importlib.import_module(MODULES[name]).engine(gpu))
     except ModuleNotFoundError as error:
         raise missing_engine(name, error.name or name) from error
 
@@ -62,6 +61,11 @@ def groups_of(engine: Engine, features: Mapping[str, AnyFeature]) -> list[Mappin
     if engine.name in APART:
         return [{name: config} for name, config in features.items()]
     return [features] if features else []
+
+
+def completed(engine: Engine) -> Engine:
+    """The engine with all around it that is the same on every one."""
+    return WithColumnOperators(WithLists(NeutralNames(engine)))
 
 
 def encoded(
