@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from falconer.pipelines.etl.append import append, append_since
-from falconer.pipelines.etl.build import build
+from falconer.pipelines.etl.build import build, build_windows
 from falconer.pipelines.etl.everybody import everybody
 from falconer.pipelines.etl.extract import extract
 from falconer.pipelines.etl.operators import OWN as OPERATORS
@@ -25,6 +25,7 @@ __all__ = [
     "append",
     "append_since",
     "etl",
+    "etl_windows",
     "everybody",
     "export_workflow",
     "extract",
@@ -45,12 +46,20 @@ OWN_NAMES: Mapping[str, Sequence[str]] = {
 def etl(recipe: EtlRecipe, out: Path, *, dask: str | None = None) -> Path:
     """Build the recipe's dataset below `out`, or find it there whole; returns its directory,
     out/<name>/<dataset_id>. The work is done by `recipe.workers` processes, or by the Dask cluster
-    whose scheduler is at `dask`.
+    whose scheduler is at `dask`; "local-cuda" stands for this machine's GPUs.
 
     Raises a `PipelineError` that says what to mend; then nothing half-written is left and what
     existed stays.
     """
     return build(recipe, out, dask=dask)
+
+
+def etl_windows(recipe: EtlRecipe, out: Path, *, dask: str | None = None) -> list[Path]:
+    """As `etl`, of every window of a rolling split; the directories, of the earliest window first.
+
+    Raises `ConfigError` where the split has no windows.
+    """
+    return build_windows(recipe, out, dask=dask)
 
 
 def windowed(
