@@ -30,7 +30,7 @@ EXTRAS: Mapping[str, str] = {
 }
 """Name that is imported -> the extra that brings it."""
 
-LOCKED = ("cudf", "merlin", "nvtabular")
+LOCKED = ("cudf", "cudf_polars", "dask_cuda", "merlin", "nvtabular")
 """No resolver can install these beside each other: they are pinned in the project's lock."""
 
 

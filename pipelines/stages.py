@@ -45,7 +45,7 @@ OWN_NAMES: Mapping[str, Sequence[str]] = {
 def etl(recipe: EtlRecipe, out: Path, *, dask: str | None = None) -> Path:
     """Build the recipe's dataset below `out`, or find it there whole; returns its directory,
     out/<name>/<dataset_id>. The work is done by `recipe.workers` processes, or by the Dask cluster
-    whose scheduler is at `dask`.
+    whose scheduler is at `dask`; "local-cuda" stands for this machine's GPUs.
 
     Raises a `PipelineError` that says what to mend; then nothing half-written is left and what
     existed stays.

@@ -37,6 +37,8 @@ OWNERS = {
     "croniter": r"workflows/retraining/\w+\.py",
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
     "cudf_polars": r"pipelines/etl/engines/polars_gpu\.py",
+    "dask": r"pipelines/etl/engines/nvtabular\.py",
+    "dask_cuda": r"pipelines/etl/workers/local_cuda\.py",
     "dbos": r"workflows/retraining/(pipeline|store)\.py",
     "distributed": r"pipelines/etl/workers/on_dask\.py",
     "implicit": r"recsys/models/\w+/on_implicit\.py",
@@ -88,7 +90,7 @@ declared."""
 
 LOCKED_ONLY = {
     *("nvtabular", "merlin-core", "merlin-models", "cudf-cu12", "merlin", "cudf"),
-    *("cudf-polars-cu12", "rmm-cu12"),
+    *("cudf-polars-cu12", "dask", "dask-cuda", "rmm-cu12"),
 }
 """Imported, and in the lock only: no resolver can install them together."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
-from falconer.pipelines.etl.engines import Engine, NeutralNames, WithColumnOperators, engine_of
+from falconer.pipelines.etl.engines import Engine, completed, engine_of
 from falconer.pipelines.etl.engines.polars_gpu import tried
 from falconer.pipelines.etl.features import Statistics, fit
 from falconer.pipelines.etl.gpu import USUAL
@@ -83,7 +83,7 @@ def assert_parity(
 
 def plans_on_cpu() -> Engine:
     """The engine polars-gpu, whose plans are run by Polars itself."""
-    return WithColumnOperators(NeutralNames(tried(lambda plan: plan.collect(), USUAL)))
+    return completed(tried(lambda plan: plan.collect(), USUAL))
 
 
 ON_CPU: Mapping[str, Callable[[], Engine]] = {

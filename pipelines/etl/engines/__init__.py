@@ -30,6 +30,9 @@ MODULES: Mapping[str, str] = {
     "polars-gpu": "falconer.pipelines.etl.engines.polars_gpu",
 }
 
+APART = ("polars",)
+"""Engines that take features one by one as soon as all at once."""
+
 
 class Engine(Protocol):
     """Frames have the types of `features.canonical`: int64, string or float64, with nulls."""
@@ -48,10 +51,21 @@ def engine_of(name: str, gpu: GpuConfig = USUAL) -> Engine:
     """Import an engine by name; `MissingExtraError` where its package is absent, `ConfigError`
     where it needs a GPU and none answers."""
     try:
-        made = importlib.import_module(MODULES[name]).engine(gpu)
-        return WithColumnOperators(WithLists(NeutralNames(made)))
+        return completed(importlib.import_module(MODULES[name]).engine(gpu))
     except ModuleNotFoundError as error:
         raise missing_engine(name, error.name or name) from error
+
+
+def groups_of(engine: Engine, features: Mapping[str, AnyFeature]) -> list[Mapping[str, AnyFeature]]:
+    """The features in the groups that an engine is best given."""
+    if engine.name in APART:
+        return [{name: config} for name, config in features.items()]
+    return [features] if features else []
+
+
+def completed(engine: Engine) -> Engine:
+    """The engine with all around it that is the same on every one."""
+    return WithColumnOperators(WithLists(NeutralNames(engine)))
 
 
 def encoded(
