@@ -87,8 +87,9 @@ def intact(places: Places, model: Model) -> Path:
     run = places.root / model.run
     if not run.exists():
         raise ArtifactError(
-            f"{run}: model {model.label} of window {model.window} is not there any more: `falconer "
-            "prune` removes models that never served; retrain a newer window, or take another model"
+            f"{run}: model {model.label} of window {model.window} is not there any more; bring it "
+            "back from a copy, or take another model (`falconer prune` removes models that never "
+            "served)"
         )
     found = hash_of(run / "model")
     if found != model.sha256:
