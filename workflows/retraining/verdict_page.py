@@ -15,7 +15,7 @@ from falconer.recsys.judging.reports import OffPolicy
 from falconer.recsys.reporting import off_policy
 from falconer.workflows.retraining import decisions, words
 from falconer.workflows.retraining.places import PAGE, Places
-from falconer.workflows.retraining.verdict import EARNS
+from falconer.workflows.retraining.verdict import EARNS, FIRST
 
 PACKAGE = "falconer.workflows.retraining"
 BADGES = {"promote": "badge good", "keep": "badge"}
@@ -131,7 +131,8 @@ def _off_policy(decision: Mapping[str, Any]) -> Table | None:
 
 def _compared_with(rule: str, guards: Sequence[Mapping[str, Any]]) -> str:
     """What a rule compares with, short enough for a chart."""
-    text = rule.removeprefix("better than ").removeprefix("as good as ").removeprefix("guard: ")
+    text = rule.partition(",")[0] if rule == FIRST else rule
+    text = text.removeprefix("better than ").removeprefix("as good as ").removeprefix("guard: ")
     for guard in guards:
         text = text.removeprefix(f"{guard['slicing']} ")
     return text
