@@ -44,6 +44,11 @@ class SequenceConfig(ModelConfig):
     """Heads of attention, which divide `dim` among them."""
     feed_forward: int = Field(default=256, ge=1, le=16384)
     """Width of the layer within each block."""
+    block: Literal["pre_norm", "query_norm"] = "pre_norm"
+    """What a block normalises. pre_norm: what goes into attention and into the feed-forward part;
+    the sum of parts runs through the network as it is. query_norm, as SASRec's authors published
+    it: the query alone goes in normalised, attention is added to that, and the feed-forward part to
+    the normalised sum."""
     activation: Literal["gelu", "relu"] = "gelu"
     """Within the feed-forward part."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
