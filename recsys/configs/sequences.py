@@ -72,6 +72,9 @@ class SequenceConfig(ModelConfig):
     all items."""
     batch_size: int = Field(default=128, ge=1)
     """Rows of up to `max_length` items in a step."""
+    sort_by_length: bool = True
+    """Rows of like length come into a batch together, so that little of it is padding; without,
+    every batch is a fair draw of all rows."""
     valid_queries: int = Field(default=2000, ge=1)
     """Validate on a sample of so many queries, where there are more."""
     training: SequenceTraining = SequenceTraining()
