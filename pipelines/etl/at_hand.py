@@ -13,7 +13,7 @@ from typing import Any
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import DataError, PipelineError
 from falconer.pipelines.etl.recipe import EtlRecipe
-from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.sources import Criteo, Files
 from falconer.pipelines.etl.sources.declared import EntityTable, Paths
 from falconer.pipelines.etl.sources.stores import Address, Mark, Store, changed, file_of
 from falconer.pipelines.files import scratch_folder
@@ -68,7 +68,7 @@ def _addresses(recipe: EtlRecipe) -> dict[str, Address]:
 
 
 def _moved(recipe: EtlRecipe, move: Move) -> EtlRecipe:
-    """The recipe with other paths; itself where its source is no files of anybody's."""
+    """The recipe with other paths."""
     source, logged = recipe.source, recipe.logged
     if logged is not None:
         logged = logged.model_copy(update={"events": move(logged.events)})
@@ -87,6 +87,8 @@ def _moved(recipe: EtlRecipe, move: Move) -> EtlRecipe:
             ),
         }
         changes["source"] = source.model_copy(update=tables)
+    elif isinstance(source, Criteo):
+        changes["source"] = source.model_copy(update={"path": move(source.path)})
     return recipe.model_copy(update=changes)
 
 

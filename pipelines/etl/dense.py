@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from falconer.pipelines import parquet
 from falconer.pipelines.etl.side_by_side import blocks
 
 LEAST_SPAN = 2**16
@@ -80,7 +81,7 @@ def places(column: pl.Series, values: pl.Series) -> pl.Series | None:
     for rows in blocks(len(asked)):
         place = np.minimum(asked[rows] - least, beyond)
         places[rows] = table[place.view(np.int64)]
-    found = pl.Series(places)
+    found = pl.Series(pl.from_arrow(parquet.column(places)))
     return found if not column.null_count() else found.set(column.is_null(), -1)
 
 

@@ -11,7 +11,8 @@ from falconer.pipelines.data.schema import Fold, IdSpace, View, column_of
 from falconer.pipelines.etl import catalogue as catalogues
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
-from falconer.pipelines.etl.engines import Engine, encoded, fitted
+from falconer.pipelines.etl.chosen import Chosen, Columns
+from falconer.pipelines.etl.engines import Engine, encoded, fitted, groups_of
 from falconer.pipelines.etl.features import Encoder, Encoding
 from falconer.pipelines.etl.folds import FoldTables, fold_of
 from falconer.pipelines.etl.inputs import canonical, continued
@@ -22,6 +23,7 @@ from falconer.pipelines.etl.operators import AnyFeature, Categorical
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import RowTables, of_listed_items, rows_of
+from falconer.pipelines.etl.side_by_side import side_by_side
 from falconer.pipelines.etl.split import Part, Split
 from falconer.pipelines.etl.stopwatch import Stopwatch
 
@@ -85,9 +87,9 @@ def encode(
         events = with_ids(divided.events, values, engine)
         logged = None if raw.logged is None else with_ids(raw.logged, values, engine)
         events = with_place(events, recipe.features.event)
-    train = events.filter(pl.col("part") == int(Part.TRAIN))
-    if recipe.task == "top_n":
-        train = train.filter(*(pl.col(name) >= 0 for name in IDS.values()))
+    have_ids = [pl.col(name) >= 0 for name in IDS.values()] if recipe.task == "top_n" else []
+    learnt = pl.all_horizontal(pl.col("part") == int(Part.TRAIN), *have_ids)
+    train = Chosen.of(events, events.select(learnt).to_series())
     entities = {
         "user": entities_of(catalogue.users.values, raw.users, "user"),
         "item": entities_of(catalogue.items.values, raw.items, "item"),
@@ -193,7 +195,7 @@ def _inherited(
 def _features(
     recipe: EtlRecipe,
     engine: Engine,
-    tables: Mapping[str, pl.DataFrame],
+    tables: Mapping[str, Columns],
     parent: Parent | None,
     watch: Stopwatch,
 ) -> tuple[dict[plans.Table, dict[str, Encoding]], dict[str, pl.DataFrame]]:
@@ -203,18 +205,30 @@ def _features(
     for table in plans.TABLES:
         wanted = recipe.features.of(table)
         known = parent.encoder.encodings[table] if parent else {}
-        frame = continued(canonical(tables[table], wanted, table), known)
-        with watch("fit"):
-            encodings[table] = plans.fit(_statistics(frame, wanted, engine), wanted, known)
-        with watch("encode"):
-            columns[table] = engine.apply(frame, encodings[table])
+        with watch("features"):
+            fits = Fits(tables[table], table, engine, known)
+            found = side_by_side(fits.of, groups_of(engine, wanted))
+        encodings[table] = {name: one for fitted, _ in found for name, one in fitted.items()}
+        columns[table] = pl.DataFrame([column for _, made in found for column in made])
     return encodings, columns
 
 
-def _statistics(
-    frame: pl.DataFrame, wanted: Mapping[str, AnyFeature], engine: Engine
-) -> plans.Statistics:
-    return fitted(engine, wanted, lambda: [frame])
+@dataclass(frozen=True)
+class Fits:
+    """Fits features on the rows of one table, and applies them to these."""
+
+    rows: Columns
+    table: plans.Table
+    engine: Engine
+    known: Mapping[str, Encoding]
+    """Those that are continued."""
+
+    def of(self, wanted: Mapping[str, AnyFeature]) -> tuple[dict[str, Encoding], pl.DataFrame]:
+        """The features' encodings and encoded columns."""
+        frame = continued(canonical(self.rows, wanted, self.table), self.known)
+        statistics = fitted(self.engine, wanted, lambda: [frame])
+        encodings = plans.fit(statistics, wanted, self.known)
+        return encodings, self.engine.apply(frame, encodings)
 
 
 def beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
@@ -222,13 +236,14 @@ def beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     return columns.with_columns(features.rename(column_of).get_columns())
 
 
-def train_columns(train: pl.DataFrame, recipe: EtlRecipe) -> pl.DataFrame:
+def train_columns(train: Columns, recipe: EtlRecipe) -> pl.DataFrame:
     """The columns of train without features. For labels the label is the only trace of the column
     that it is of."""
     floats = FLOATS if recipe.task == "top_n" else ("label",)
     optional = [name for name in ("time", *floats) if name in train.columns]
-    ids = {kind: pl.col(name) for kind, name in IDS.items() if name in train.columns}
-    columns = train.select(**ids, ordinal="ordinal", **{name: pl.col(name) for name in optional})
+    ids = {kind: name for kind, name in IDS.items() if name in train.columns}
+    wanted = {**ids, "ordinal": "ordinal", **{name: name for name in optional}}
+    columns = pl.DataFrame({ours: train[theirs] for ours, theirs in wanted.items()})
     return columns.cast({name: pl.Float32 for name in floats if name in optional})
 
 

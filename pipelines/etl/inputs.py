@@ -9,6 +9,7 @@ import polars as pl
 
 from falconer.pipelines.data.schema import FEATURE, name_of
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.chosen import Columns
 from falconer.pipelines.etl.column_operators import TimePart
 from falconer.pipelines.etl.columns import categories, combined, like
 from falconer.pipelines.etl.features import Encoding
@@ -27,7 +28,7 @@ from falconer.pipelines.etl.operators import (
 from falconer.pipelines.etl.raw import event_column, feature_column
 
 
-def canonical(frame: pl.DataFrame, features: Mapping[str, AnyFeature], table: str) -> pl.DataFrame:
+def canonical(frame: Columns, features: Mapping[str, AnyFeature], table: str) -> pl.DataFrame:
     """The feature columns in the types that engines take: integer categories int64, others string,
     numbers float64.
 
@@ -45,7 +46,7 @@ def canonical(frame: pl.DataFrame, features: Mapping[str, AnyFeature], table: st
     return pl.DataFrame({name: _input(frame, name, one) for name, one in features.items()})
 
 
-def _input(frame: pl.DataFrame, name: str, config: AnyFeature) -> pl.Series:
+def _input(frame: Columns, name: str, config: AnyFeature) -> pl.Series:
     """What the operator of a feature is given."""
     if isinstance(config, TimePart):
         if "time" not in frame.columns:
@@ -69,9 +70,7 @@ def _of_lists(column: pl.Series, config: AnyFeature) -> pl.Series:
     return parted(column, config).list.len().cast(pl.Float64)
 
 
-def _of_groups(
-    frame: pl.DataFrame, name: str, config: TargetEncoding | GroupStatistic
-) -> pl.Series:
+def _of_groups(frame: Columns, name: str, config: TargetEncoding | GroupStatistic) -> pl.Series:
     """Structs of `key` and `value`, and of `fold` for target encoding."""
     key = combined([frame[feature_column(column)] for column in config.by or (name,)])
     if isinstance(config, TargetEncoding):

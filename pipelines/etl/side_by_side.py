@@ -18,8 +18,11 @@ BLOCK = 2**15
 
 def side_by_side(function: Callable[[T], R], values: Iterable[T]) -> list[R]:
     """`function` of each value, in their order; raises what the first one that fails raises."""
+    given = list(values)
+    if len(given) < 2:
+        return [function(one) for one in given]
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-        return list(pool.map(function, values))
+        return list(pool.map(function, given))
 
 
 def blocks(n_rows: int) -> Iterator[slice]:

@@ -30,6 +30,9 @@ MODULES: Mapping[str, str] = {
     "polars-gpu": "falconer.pipelines.etl.engines.polars_gpu",
 }
 
+APART = ("polars",)
+"""Engines that take features one by one as soon as all at once."""
+
 
 class Engine(Protocol):
     """Frames have the types of `features.canonical`: int64, string or float64, with nulls."""
@@ -51,6 +54,13 @@ def engine_of(name: str, gpu: GpuConfig = USUAL) -> Engine:
         return completed(importlib.import_module(MODULES[name]).engine(gpu))
     except ModuleNotFoundError as error:
         raise missing_engine(name, error.name or name) from error
+
+
+def groups_of(engine: Engine, features: Mapping[str, AnyFeature]) -> list[Mapping[str, AnyFeature]]:
+    """The features in the groups that an engine is best given."""
+    if engine.name in APART:
+        return [{name: config} for name, config in features.items()]
+    return [features] if features else []
 
 
 def completed(engine: Engine) -> Engine:

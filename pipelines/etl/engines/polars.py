@@ -3,11 +3,13 @@ step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
+from falconer.pipelines import parquet
 from falconer.pipelines.etl import dense
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import Encoding, Moments, Statistics
@@ -65,11 +67,12 @@ def _transformed(column: pl.Series, config: Scaled) -> pl.Series:
 def _moments(column: pl.Series) -> Moments:
     # numpy sums pairwise in one fixed order: the same bytes whatever the number of threads.
     values = column.to_numpy()
-    if len(values) == 0:
+    n = len(values)
+    if n == 0:
         return Moments(0, 0.0, 0.0)
-    return moments_of(
-        len(values), float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    )
+    mean = float(values.mean())
+    squares = math.fsum(np.square(values[rows] - mean).sum() for rows in blocks(n))
+    return moments_of(n, mean, math.sqrt(squares / max(n - 1, 1)))
 
 
 def _encoded(column: pl.Series, encoding: Encoding) -> pl.Series:
@@ -93,7 +96,7 @@ def _scaled(column: pl.Series, moments: Moments | None) -> pl.Series:
     with np.errstate(over="ignore"):
         for part in blocks(len(values)):
             scaled[part] = (values[part] - moments.mean) / (moments.std or 1.0)
-    return pl.Series(scaled)
+    return pl.Series(pl.from_arrow(parquet.column(scaled)))
 
 
 def _ids(column: pl.Series, values: pl.Series | None) -> pl.Series:

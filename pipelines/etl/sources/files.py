@@ -69,8 +69,8 @@ class Files(Config):
     users: EntityTable | None = None
     items: EntityTable | None = None
     external: tuple[External, ...] = ()
-    """Tables whose columns events get, by keys and, where the tables have times, as was known
-    then."""
+    """Tables whose columns events get, by keys (of events or of a table before) and, where the
+    tables have times, as was known then."""
     separator: str | None = Field(default=None, pattern=r"^([\t -~]|[!-~]{2,4})$")
     """Of text files, one character or a few such as "::"; None means comma for .csv and tab for
     .tsv, .txt, .dat and .inter."""
@@ -95,8 +95,12 @@ class Files(Config):
             raise ValueError(f"external: {twice[0]} is a column of events or named twice")
         if self.columns.time is None and any(table.time for table in self.external):
             raise ValueError("external: a table with a time needs columns.time of the events")
-        mapped = {theirs for _, theirs in self.columns}
-        keys = [name for table in self.external for name in table.on if name not in mapped]
+        there, keys = {theirs for _, theirs in self.columns}, list[str]()
+        for table in self.external:
+            keys += [name for name in table.on if name not in there]
+            there |= set(table.columns)
+        if late := sorted(set(keys).intersection(given)):
+            raise ValueError(f"external: {late[0]} is a key of a table before the one that has it")
         object.__setattr__(self, "features", tuple(dict.fromkeys([*self.features, *keys])))
         return self
 

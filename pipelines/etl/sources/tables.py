@@ -139,10 +139,11 @@ def _text_form(
 ) -> tuple[Delimited, dict[str, str]]:
     """How a text file is written, and the columns as its header has them."""
     suffix = kind_of(path)
-    if suffix not in SEPARATORS:
+    if suffix not in SEPARATORS and not (suffix == "" and separator):
         raise DataError(
             f"{path}: unknown kind of file; its name must end in "
-            f"{', '.join((*PARQUET, *SEPARATORS, *JSON_LINES))}"
+            f"{', '.join((*PARQUET, *SEPARATORS, *JSON_LINES))}, or the recipe must set "
+            "source.separator for one without an ending"
         )
     form = Delimited(separator or SEPARATORS[suffix], quote, header)
     there = read_header(path, form)

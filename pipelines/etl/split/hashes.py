@@ -38,22 +38,19 @@ def event_hashes(events: pl.DataFrame) -> Hashes:
             hashes[rows] = mixed(hashes[rows] ^ column.part(rows), place)
 
     side_by_side(fill, blocks(len(events)))
-    repeats = _repeats(hashes)
+    places = np.flatnonzero(repeated(pl.Series(hashes)).to_numpy())
+    numbers = pl.DataFrame({"hash": hashes[places]}).select(pl.int_range(pl.len()).over("hash"))
+    # How many equal ones came before each: of most none.
+    earlier = numbers.to_series().cast(pl.UInt64).to_numpy()
+    counted = hashes[places] ^ mixed(earlier, 0)
+    hashes ^= mixed(np.zeros(1, np.uint64), 0)
+    hashes[places] = counted
 
-    def count(rows: slice) -> None:
-        hashes[rows] = mixed(hashes[rows] ^ mixed(repeats[rows], 0), len(names) + 1)
+    def finish(rows: slice) -> None:
+        hashes[rows] = mixed(hashes[rows], len(names) + 1)
 
-    side_by_side(count, blocks(len(events)))
+    side_by_side(finish, blocks(len(events)))
     return hashes
-
-
-def _repeats(hashes: Hashes) -> Hashes:
-    """How many equal ones came before each."""
-    found = np.zeros(len(hashes), np.uint64)
-    several = repeated(pl.Series(hashes)).to_numpy()
-    numbers = pl.DataFrame({"hash": hashes[several]}).select(pl.int_range(pl.len()).over("hash"))
-    found[several] = numbers.to_series().cast(pl.UInt64).to_numpy()
-    return found
 
 
 def repeated(hashes: pl.Series) -> pl.Series:
