@@ -77,7 +77,8 @@ class Attention(nn.Module):
 
     def _parts(self, x: Tensor, asking: Tensor | None) -> tuple[Tensor, ...]:
         if asking is None:
-            return self.to_all(x).chunk(3, dim=-1)
+            together: Tensor = self.to_all(x)
+            return together.chunk(3, dim=-1)
         weight, bias, dim = self.to_all.weight, self.to_all.bias, x.shape[-1]
         query = functional.linear(asking, weight[:dim], bias[:dim])
         return query, *functional.linear(x, weight[dim:], bias[dim:]).chunk(2, dim=-1)
