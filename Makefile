@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tensorflow test-slow sweep audit null-retrains power creep faults lint bench bench-etl bench-tensorflow seeds-tensorflow bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons mutants clean
+.PHONY: help setup demo test test-tensorflow test-gpu-polars test-slow sweep audit null-retrains power creep faults lint bench bench-etl bench-tensorflow seeds-tensorflow bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons mutants clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -24,7 +24,13 @@ test: setup  ## system packages, lint, and every test that is not slow
 	@scripts/system-packages
 	@$(MAKE) --no-print-directory lint
 	.venv/bin/pytest -n 2 --dist loadfile -m "not slow and not gpu and not benchmark_suite"
+	@$(MAKE) --no-print-directory test-gpu-polars
 	@$(MAKE) --no-print-directory test-tensorflow
+
+ENGINES = $(addprefix tests/unit/pipelines/etl/test_,engines.py polars_gpu.py features.py filling.py column_operators.py grouped_operators.py)
+test-gpu-polars: setup  ## the engines' tests on the older Polars that cudf-polars needs
+	@scripts/gpu-polars --polars build/gpu-polars
+	PYTHONPATH=build/gpu-polars .venv/bin/pytest -n 2 --dist loadfile -m "not slow and not gpu" $(ENGINES)
 
 test-tensorflow: setup  ## the tests of models on TensorFlow, in processes of their own
 	FALCONER_TEST_TENSORFLOW=1 .venv/bin/pytest -n 2 --dist loadfile -m "not slow" tests/tensorflow tests/contracts

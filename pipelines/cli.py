@@ -51,7 +51,8 @@ DaskOption = Annotated[
     typer.Option(
         "--dask",
         metavar="ADDRESS",
-        help="Scheduler of a Dask cluster that does the work, such as tcp://HOST:8786.",
+        help="Scheduler of a Dask cluster that does the work, such as tcp://HOST:8786; "
+        "`local-cuda`: a worker on each GPU of this machine.",
     ),
 ]
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, files
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -99,6 +100,16 @@ def importing_nvtabular() -> Iterator[None]:
             del sys.modules[name]
 
 
+@contextmanager
+def importing_dask_cuda() -> Iterator[None]:
+    """Within the block `import dask_cuda` works, without a warning: where NVTabular is installed,
+    with the legacy frames, since it imports Dask's."""
+    if find_spec("nvtabular") is not None:
+        _choose_legacy_dask()
+    with quiet():
+        yield
+
+
 def choose_keras_2() -> None:
     """Before TensorFlow is imported: `tensorflow.keras` is Keras 2, which merlin-models needs, and
     its notes on start-up are left out. `import keras` is Keras 3 all the same."""
@@ -145,11 +156,18 @@ def _refuse_other_keras() -> None:
         )
 
 
+ON_A_GPU: tuple[tuple[type[Warning], str], ...] = (
+    # NVTabular joins Arrow tables of categories by a former name of the option; with cuDF only.
+    (FutureWarning, r"promote has been superseded by promote_options"),
+)
+"""Known from the sources, and not seen yet."""
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Within the block the known warnings are silent; every other one stays as it is."""
     with warnings.catch_warnings():
-        for category, message in KNOWN_WARNINGS:
+        for category, message in (*KNOWN_WARNINGS, *ON_A_GPU):
             warnings.filterwarnings("ignore", message=message, category=category)
         yield
 
@@ -202,7 +220,7 @@ def counting_sizes(agg: Callable[..., Any]) -> Callable[..., Any]:
         return agg
 
     def aggregate(self: Any, func: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if not (isinstance(func, dict) and any("size" in names for names in func.values())):
+        if not (isinstance(func, dict) and any(_asks_size(names) for names in func.values())):
             return agg(self, func, *args, **kwargs)
         asked = [(name, which) for name, names in func.items() for which in names]
         sized = {name for name, which in asked if which == "size"}
@@ -221,6 +239,10 @@ def counting_sizes(agg: Callable[..., Any]) -> Callable[..., Any]:
         return found[asked]
 
     return aggregate
+
+
+def _asks_size(names: object) -> bool:
+    return isinstance(names, list) and "size" in names
 
 
 def give_missing_name(column: ModuleType) -> None:

@@ -30,8 +30,14 @@ EXTRAS: Mapping[str, str] = {
 }
 """Name that is imported -> the extra that brings it."""
 
-LOCKED = ("cudf", "merlin", "nvtabular")
+LOCKED = ("cudf", "cudf_polars", "dask_cuda", "merlin", "nvtabular")
 """No resolver can install these beside each other: they are pinned in the project's lock."""
+
+
+ENVIRONMENTS: Mapping[str, str] = {
+    "polars-gpu": "`scripts/gpu-polars` makes the environment of its own that it needs",
+}
+"""Engine of the ETL -> how its packages come, where they do not go with the others."""
 
 
 def missing(package: str, wanted_by: str) -> MissingExtraError:
@@ -44,6 +50,15 @@ def missing(package: str, wanted_by: str) -> MissingExtraError:
     )
     return MissingExtraError(
         f"{wanted_by} needs the package {top!r}, which is not installed; {remedy}"
+    )
+
+
+def missing_engine(engine: str, package: str) -> MissingExtraError:
+    """The error where an engine of the ETL lacks a package."""
+    return MissingExtraError(
+        f"the ETL engine {engine} needs the package {package!r}, which is not installed; "
+        f"{ENVIRONMENTS.get(engine, '`falconer doctor` says how to install it')}, or choose "
+        'features.engine = "polars"'
     )
 
 

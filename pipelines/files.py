@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def checksums(root: Path, *, leave_out: Sequence[str] = ()) -> dict[str, str]:
     """Relative path -> sha256 of every file below `root`, sorted by path."""
     files = sorted(path for path in root.rglob("*") if path.is_file())
     names = {path.relative_to(root).as_posix(): path for path in files}
-    return {name: sha256_of(path) for name, path in names.items() if name not in leave_out}
+    wanted = {name: path for name, path in names.items() if name not in leave_out}
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(wanted, pool.map(sha256_of, wanted.values()), strict=True))
 
 
 def canonical_json(value: Any) -> str:
@@ -136,10 +139,11 @@ def _remove_unless_held(path: Path) -> None:
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder among the system's temporary ones, for this user alone, gone when the block ends;
-    what killed processes of ours left there goes first."""
-    with _workplace(Path(tempfile.gettempdir()), "falconer-") as place:
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A folder in `parent`, or among the system's temporary ones for this user alone, gone when the
+    block ends; what killed processes of ours left there goes first."""
+    temporary = _workplace(Path(tempfile.gettempdir()), "falconer-")
+    with temporary if parent is None else _workplace(parent) as place:
         yield place
 
 

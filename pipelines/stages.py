@@ -45,7 +45,7 @@ OWN_NAMES: Mapping[str, Sequence[str]] = {
 def etl(recipe: EtlRecipe, out: Path, *, dask: str | None = None) -> Path:
     """Build the recipe's dataset below `out`, or find it there whole; returns its directory,
     out/<name>/<dataset_id>. The work is done by `recipe.workers` processes, or by the Dask cluster
-    whose scheduler is at `dask`.
+    whose scheduler is at `dask`; "local-cuda" stands for this machine's GPUs.
 
     Raises a `PipelineError` that says what to mend; then nothing half-written is left and what
     existed stays.
@@ -58,7 +58,7 @@ def windowed(
 ) -> EtlRecipe:
     """The recipe with what happened from `test_from` to before `until` as test, and nothing later.
 
-    `extends` is the dataset whose ids it continues.
+    `extends` is the dataset whose ids it continues; None = the one that the recipe names, if any.
     """
     split = Temporal(
         protocol="temporal",
@@ -67,4 +67,4 @@ def windowed(
         valid_days=valid_days,
         views=recipe.split.views,
     )
-    return recipe.model_copy(update={"split": split, "extends": extends})
+    return recipe.model_copy(update={"split": split, "extends": extends or recipe.extends})

@@ -20,6 +20,7 @@ DISK_GB, MEMORY_GB = 2, 4
 
 GPU_QUERY = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
 MEND_GPU = ".venv/bin/pip install --no-deps -r requirements-gpu.lock"
+MEND_GPU_POLARS = "scripts/gpu-polars"
 MEND_ALL = "make setup"
 MEND_LOCKED = (
     "in a checkout of falconer's source: make setup, or pip install --no-deps -r requirements.lock"
@@ -45,6 +46,8 @@ class Package:
     program: str
     purpose: str
     needed: bool = False
+    on_gpu: str | None = None
+    """The line that adds it where there is a GPU; elsewhere it is of no use."""
 
 
 LOCKED_ONLY = ("nvtabular", "merlin-models", "dask-cuda")
@@ -55,6 +58,7 @@ NVTABULAR = (
     "with importing_nvtabular():\n    import nvtabular"
 )
 CUDF = "import cudf; assert cudf.Series([1, 2]).sum() == 3"
+POLARS_GPU = "from falconer.pipelines.etl.engines import engine_of\nengine_of('polars-gpu')"
 PACKAGES = (
     Package("polars", "import polars", "tables of the ETL", needed=True),
     Package("numba", "import numba", "ranking in machine code; without it, NumPy"),
@@ -69,7 +73,18 @@ PACKAGES = (
         "layers of wide_deep, dlrm and ncf in TensorFlow",
     ),
     Package("dask-cuda", "import dask_cuda", "several GPUs"),
-    Package("cudf-cu12", CUDF, "the ETL on an NVIDIA GPU; without it, it runs on pandas"),
+    Package(
+        "cudf-cu12",
+        CUDF,
+        "the ETL on an NVIDIA GPU; without it, it runs on pandas",
+        on_gpu=MEND_GPU,
+    ),
+    Package(
+        "cudf-polars-cu12",
+        POLARS_GPU,
+        "the ETL's engine polars-gpu, in an environment of its own",
+        on_gpu=MEND_GPU_POLARS,
+    ),
 )
 
 
@@ -146,8 +161,7 @@ def try_package(package: Package, *, gpu: bool) -> Finding:
     from importlib.metadata import PackageNotFoundError, version
 
     lack: Literal["absent", "broken"] = "broken" if package.needed else "absent"
-    for_gpu = package.distribution.startswith("cudf")
-    remedy = remedy_for(package) if not for_gpu else MEND_GPU if gpu else None
+    remedy = remedy_for(package) if package.on_gpu is None else package.on_gpu if gpu else None
     try:
         name = f"{package.distribution} {version(package.distribution)}"
     except PackageNotFoundError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -224,7 +224,9 @@ class Dataset:
             time=table.column("time").to_numpy() if "time" in table.column_names else None,
             features=self._features_of(table, user),
         )
-        return Pairs(queries, np.arange(n, dtype=np.int64), _ids_or_unknown(table, "item"))
+        item = _ids_or_unknown(table, "item")
+        features = self._features_of(table, item, ("item",))
+        return Pairs(queries, np.arange(n, dtype=np.int64), item, features)
 
     def labels(self, fold: Fold) -> NDArray[np.float32]:
         """float32[P]: the label of each row of `pairs(fold)`; 0 or 1 where the target is binary."""
@@ -313,29 +315,31 @@ class Dataset:
             )
         return name
 
-    def _features_of(self, table: pa.Table, user: NDArray[np.int32]) -> dict[str, NDArray[Any]]:
-        """The features of users and of the context beside the rows of `table`."""
+    def _features_of(
+        self, table: pa.Table, ids: NDArray[np.int32], of: Sequence[str] = ("user", "event")
+    ) -> dict[str, NDArray[Any]]:
+        """The features of users and of the context, or of items, beside the rows of `table`, which
+        are of these ids."""
         columns = {
-            f.name: self._feature_of(f, table, user)
-            for f in self.card.features
-            if f.table != "item"
+            f.name: self._feature_of(f, table, ids) for f in self.card.features if f.table in of
         }
         return {name: column for name, column in columns.items() if column is not None}
 
     def _feature_of(
-        self, feature: Feature, queries: pa.Table, user: NDArray[np.int32]
+        self, feature: Feature, rows: pa.Table, ids: NDArray[np.int32]
     ) -> NDArray[Any] | None:
-        if feature.column in queries.column_names:
-            return cast(NDArray[Any], queries.column(feature.column).to_numpy())
+        if feature.column in rows.column_names:
+            return cast(NDArray[Any], rows.column(feature.column).to_numpy())
         if feature.table == "event":
             return None
-        values = self.users.column(feature.column).to_numpy()
+        entities = self.users if feature.table == "user" else self.items
+        values = entities.column(feature.column).to_numpy()
         unknown = (
             values.dtype.type(-1)
             if np.issubdtype(values.dtype, np.integer)
             else values.dtype.type(np.nan)
         )
-        return np.where(user >= 0, values[user.clip(0)] if len(values) else unknown, unknown)
+        return np.where(ids >= 0, values[ids.clip(0)] if len(values) else unknown, unknown)
 
 
 def _blocks(path: Path, size: int) -> Iterator[pa.Table]:

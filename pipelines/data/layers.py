@@ -13,6 +13,7 @@ new one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -23,9 +24,11 @@ from numpy.typing import NDArray
 from falconer.pipelines import parquet
 from falconer.pipelines.data.queries import offsets_of
 from falconer.pipelines.data.schema import FEATURE
+from falconer.pipelines.errors import ArtifactError
 
 PLACE = f"{FEATURE} place"
 """Beside rows; no column of a dataset is called so (`schema.column_of`)."""
+CHANGE = re.compile(r"layers/([0-9]{5})/")
 Content = Mapping[str, str]
 Places = NDArray[np.int64]
 
@@ -139,11 +142,22 @@ def holds(content: Content, name: str) -> bool:
 
 
 def changes_of(content: Content, name: str) -> Iterator[list[str]]:
-    """The files that are there of each change of a table, in their order."""
-    number = 1
-    while found := [one for one in names_of(number, name) if one in content]:
-        yield found
-        number += 1
+    """The files that are there of each change of a table, in their order. Raises `ArtifactError`
+    where one between them is not named: without it the later ones mean nothing."""
+    numbers = [int(found[1]) for found in map(CHANGE.match, content) if found]
+    last = max(numbers, default=0)
+    each = [
+        [one for one in names_of(number, name) if one in content] for number in range(1, last + 1)
+    ]
+    while each and not each[-1]:
+        each.pop()
+    if [] in each:
+        absent = names_of(each.index([]) + 1, name)[0]
+        raise ArtifactError(
+            f"dataset.json is damaged: it names no {absent}, and later changes of {name}; rebuild "
+            "the dataset with `falconer etl`"
+        )
+    yield from each
 
 
 def files_of(content: Content, name: str) -> dict[str, str]:

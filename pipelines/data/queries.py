@@ -147,12 +147,14 @@ class Pairs:
     not in the catalogue).
 
     In the task `labels` each pair has a query of its own, with an empty history, and with the row's
-    event features beside the user's.
+    event features beside the user's; `item_features` has name -> array[P]: the encoded features of
+    the item, of one that has no id too where the source's table of items has them.
     """
 
     queries: Queries
     query: Int64
     item: Int32
+    item_features: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.item)
@@ -160,7 +162,8 @@ class Pairs:
     def take(self, rows: NDArray[np.integer[Any]]) -> Pairs:
         """The given pairs, in the given order, with their queries alone."""
         used, query = np.unique(self.query[rows], return_inverse=True)
-        return Pairs(self.queries.take(used), query.astype(np.int64), self.item[rows])
+        features = {name: column[rows] for name, column in self.item_features.items()}
+        return Pairs(self.queries.take(used), query.astype(np.int64), self.item[rows], features)
 
 
 @dataclass(frozen=True)

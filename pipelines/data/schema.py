@@ -135,6 +135,9 @@ class Feature(Config):
     id up to then. A later generation only appends categories, so an encoded value never changes its
     meaning within a lineage."""
 
+    list: str | None = None
+    """The feature of lists that this is a place of; its places have one vocabulary and lineage."""
+
     @property
     def column(self) -> str:
         """Its column in the dataset's tables."""
@@ -143,7 +146,7 @@ class Feature(Config):
     @property
     def vocabulary_file(self) -> str:
         """Where a categorical feature's values stand by id, below the dataset's directory."""
-        return vocabulary_file(self.name)
+        return vocabulary_file(self.list or self.name)
 
     def descends_from(self, lineage: tuple[str, ...]) -> bool:
         """True where values of this column mean what they mean in a column of `lineage`, or are

@@ -16,6 +16,7 @@ from pathlib import Path
 from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
+from falconer.pipelines.etl.at_hand import at_hand
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.drift import DriftedError
 from falconer.pipelines.etl.held import Days, Held
@@ -41,19 +42,31 @@ def append(recipe: EtlRecipe, parent: Path, out: Path) -> Path:
     source = _appendable(recipe)
     data = Dataset.open(parent)
     held = Held.of_dataset(data)
+
+    def is_new(path: Path) -> bool:
+        assert source.partition is not None
+        found = day_of(path.as_posix(), source.partition)
+        return found is None or found[0] not in held.days
+
+    try:
+        with at_hand(recipe, out, is_new) as local:
+            return _append(local, data, held, out)
+    except DriftedError as drifted:
+        say(f"{drifted}; all days are built anew, and models trained anew on them")
+        return build(recipe, out)
+
+
+def _append(recipe: EtlRecipe, data: Dataset, held: Held, out: Path) -> Path:
+    source = _appendable(recipe)
     views = recipe.split.model_copy(update={"views": data.card.split.views})
     _refuse_another_recipe(recipe, data)
     new = _new_files(source, held.days)
     if not new:
-        say(f"{parent}: no day is new, nothing to do")
-        return parent
+        say(f"{data.path}: no day is new, nothing to do")
+        return data.path
     only = source.model_copy(update={"events": tuple(map(str, new))})
-    changes = {"source": only, "extends": parent, "split": views}
-    try:
-        return build(recipe.model_copy(update=changes), out, held=held)
-    except DriftedError as drifted:
-        say(f"{drifted}; all days are built anew, and models trained anew on them")
-        return build(recipe, out)
+    changes = {"source": only, "extends": data.path, "split": views}
+    return build(recipe.model_copy(update=changes), out, held=held)
 
 
 def append_since(recipe: EtlRecipe, since: date, out: Path) -> Path:
@@ -62,7 +75,7 @@ def append_since(recipe: EtlRecipe, since: date, out: Path) -> Path:
 
     Raises `ConfigError` where there is none, or where a day before `since` is not in it.
     """
-    source = _appendable(recipe)
+    _appendable(recipe)
     known = list(_appendable_datasets(recipe, out / recipe.name))
     before = [one for one in known if max(one.days) < since.isoformat()]
     if not before:
@@ -71,7 +84,8 @@ def append_since(recipe: EtlRecipe, since: date, out: Path) -> Path:
             "full, without --since"
         )
     newest = max(before, key=lambda one: (max(one.days), len(one.days), one.data.path.name))
-    there = _files_by_day(source)
+    with at_hand(recipe, out, lambda path: False) as local:
+        there = _files_by_day(_appendable(local))
     left_out = [day for day in there if max(newest.days) < day < since.isoformat()]
     if left_out:
         raise ConfigError(

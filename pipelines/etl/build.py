@@ -16,8 +16,9 @@ from falconer.pipelines.data.dataset import (
     write_card,
 )
 from falconer.pipelines.data.schema import FORMAT_VERSION, LAYERED_VERSION, DatasetCard
-from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.etl import in_memory
+from falconer.pipelines.etl.at_hand import at_hand
 from falconer.pipelines.etl.buckets import build as bucketed
 from falconer.pipelines.etl.buckets.resume import resumed
 from falconer.pipelines.etl.catalogue import Kind, of_dataset
@@ -39,6 +40,7 @@ from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.stopwatch import Stopwatch
 from falconer.pipelines.etl.workers import Workers, workers_of
+from falconer.pipelines.etl.workers.local_cuda import LOCAL_CUDA
 from falconer.pipelines.files import atomic_directory, bytes_kept, resumable_directory, sweep
 
 ATTEMPTS = 4
@@ -60,19 +62,21 @@ def build(
     stays. With `held`, what a dataset keeps to be appended to, the source's files are days that
     follow that dataset, which the recipe extends. `buckets` None means as many as `memory_limit`
     asks for, which decide nothing that the dataset holds. `dask` is the address of a scheduler
-    whose workers do the work, instead of `recipe.workers` processes of this machine.
+    whose workers do the work, instead of `recipe.workers` processes of this machine; "local-cuda"
+    stands for a worker on each of its GPUs.
     """
     sweep(out, depth=1)
-    for _ in range(ATTEMPTS - 1):
-        try:
-            return _build(recipe, out, held, buckets, dask)
-        except FutureEventsError as future:
-            latest = {"latest": future.latest}
-            contract = recipe.contract.model_copy(update=latest)
-            recipe = recipe.model_copy(update={"contract": contract})
-        except SourceChangedError as changed:
-            say(f"{changed}; reading anew")
-    return _build(recipe, out, held, buckets, dask)
+    with at_hand(recipe, out) as local:
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return _build(local, out, held, buckets, dask)
+            except FutureEventsError as future:
+                latest = {"latest": future.latest}
+                contract = local.contract.model_copy(update=latest)
+                local = local.model_copy(update={"contract": contract})
+            except SourceChangedError as changed:
+                say(f"{changed}; reading anew")
+        return _build(local, out, held, buckets, dask)
 
 
 def _build(
@@ -89,7 +93,8 @@ def _build(
         say(f"{recipe.name}: this dataset is there already, nothing to do")
         return target
     job = _Job(recipe, name, sources, parent, held, watch)
-    with workers_of(recipe.workers, dask) as workers:
+    _refuse_idle_gpus(recipe, dask)
+    with workers_of(recipe.workers, dask, recipe.gpu) as workers:
         if buckets is None and isinstance(recipe.source, Files):
             buckets = buckets_for(recipe, out, workers, kept=bytes_kept(target))
         with _no_empty_folders(target):
@@ -101,6 +106,14 @@ def _build(
                     _write_card(root, job, _in_buckets(root, job, kept, buckets, workers))
     say(watch.table())
     return target
+
+
+def _refuse_idle_gpus(recipe: EtlRecipe, dask: str | None) -> None:
+    if dask == LOCAL_CUDA and recipe.features.engine == "polars":
+        raise ConfigError(
+            f'--dask {LOCAL_CUDA}: features.engine = "polars" uses no GPU; choose "nvtabular" or '
+            '"polars-gpu", or --workers'
+        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +130,7 @@ class _Job:
     def engine(self) -> Engine:
         """The engine, imported."""
         with self.watch("import engine"):
-            return engine_of(self.recipe.features.engine)
+            return engine_of(self.recipe.features.engine, self.recipe.gpu)
 
 
 def _in_memory(root: Path, job: _Job) -> Outcome:

@@ -90,6 +90,9 @@ def cleaned(events: pl.DataFrame, config: CleanConfig) -> tuple[pl.DataFrame, di
     return events, counts
 
 
+MOST_FRACTIONS = 8
+"""More of them tell hardly more events apart."""
+
 _REPEATS = {
     "none": "duplicate events kept",
     "events": "dropped: duplicate event",
@@ -152,15 +155,21 @@ def _repeats(events: pl.DataFrame, rule: str) -> pl.Series:
             )
         kept = events.unique(["user", "item"], keep="first" if rule == "pairs_first" else "last")
         return events.join(kept, on="ordinal", how="anti")["ordinal"]
-    # Few rows share a hash of user, item and time: only those are compared in full, which saves
-    # time and memory.
-    near = [name for name in ("user", "item", "time") if name in events.columns] or pl.exclude(
-        "ordinal"
-    )
-    candidates = events.filter(repeated(events.select(near).hash_rows()))
+    # Few rows share a hash of some columns: only those are compared in full, which saves time and
+    # memory.
+    candidates = events
+    for names in (_telling(events), pl.exclude("ordinal")):
+        candidates = candidates.filter(repeated(candidates.select(names).hash_rows()))
     first = (
         candidates.select(pl.exclude("ordinal"))
         .select(pl.struct(pl.all()).is_first_distinct())
         .to_series()
     )
     return candidates["ordinal"].filter(~first)
+
+
+def _telling(events: pl.DataFrame) -> list[str] | pl.Expr:
+    """Columns in which few events agree: user, item and time, else some fractions, if any."""
+    keys = [name for name in events.columns if name in ("user", "item", "time")]
+    fractions = [name for name, dtype in events.schema.items() if dtype.is_float()]
+    return keys or fractions[:MOST_FRACTIONS] or pl.exclude("ordinal")

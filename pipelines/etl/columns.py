@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from falconer.pipelines.data.schema import name_of
@@ -152,15 +153,45 @@ def categories(column: pl.Series) -> pl.Series:
 
 def combined(columns: Sequence[pl.Series]) -> pl.Series:
     """One text for each combination of the columns' categories; null where one of them is null."""
-    texts = [_without_units(categories(column).cast(pl.String)) for column in columns]
+    texts = [without_units(categories(column).cast(pl.String)) for column in columns]
     frame = pl.DataFrame([text.alias(str(place)) for place, text in enumerate(texts)])
     return frame.select(pl.concat_str(pl.all(), separator=UNIT)).to_series()
 
 
-def _without_units(texts: pl.Series) -> pl.Series:
+ESCAPES = ("\x1e", "\x1e0"), (UNIT, "\x1e1")
+
+
+def without_units(texts: pl.Series) -> pl.Series:
     """Other texts for texts with the character that parts them, different for different ones."""
-    escaped = texts.str.replace_all("\x1e", "\x1e0", literal=True)
-    return escaped.str.replace_all(UNIT, "\x1e1", literal=True)
+    for character, other in ESCAPES:
+        texts = texts.str.replace_all(character, other, literal=True)
+    return texts
+
+
+def joined(column: pl.Series) -> pl.Series:
+    """Of each list one text, with `UNIT` between the texts of its values; null of null.
+
+    Raises `DataError` where the column holds no lists, or lists of what has no text.
+    """
+    wanted = "a list of numbers or texts"
+    if column.dtype == pl.Null:
+        return column.cast(pl.String)
+    if not isinstance(column.dtype, pl.List | pl.Array):
+        raise wrong_type(column, wanted)
+    lists = column.cast(pl.List(column.dtype.inner))
+    values = plain(flat(lists), wanted)
+    texts = without_units(categories(values).cast(pl.String))
+    lengths = lists.list.len().fill_null(0).to_numpy()
+    rows = pl.DataFrame({"row": np.repeat(np.arange(len(lists)), lengths), "text": texts})
+    found = rows.drop_nulls().group_by("row", maintain_order=True).agg(pl.col("text"))
+    together = pl.Series(column.name, [""], dtype=pl.String).new_from_index(0, len(lists))
+    together = together.scatter(found["row"], found["text"].list.join(UNIT))
+    return together.set(lists.is_null(), None)
+
+
+def flat(lists: pl.Series) -> pl.Series:
+    """All values of the lists, in their order."""
+    return lists.filter(lists.list.len().fill_null(0) > 0).explode()
 
 
 def like(column: pl.Series, dtype: pl.DataType) -> pl.Series | None:
@@ -182,6 +213,8 @@ def numbers(column: pl.Series, *, required: bool) -> Column:
         absent = Fault(f"{name} is null", column.is_null() | true(text == ""))
     elif column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
         values, absent = column.cast(pl.Float64), null_fault(column)
+        if _are_sound(values) and not (required and column.null_count()):
+            return Column(values, ())
     else:
         raise wrong_type(column, "a number")
     unreadable = Fault(f"{name} is not a number", values.is_null() & ~absent.mask)
@@ -193,6 +226,12 @@ def numbers(column: pl.Series, *, required: bool) -> Column:
         return Column(values, (absent, unreadable, unfinite, large))
     infinite = Fault(unfinite.reason, true(values.is_infinite()))
     return Column(values.fill_nan(None), (unreadable, infinite, large))
+
+
+def _are_sound(values: pl.Series) -> bool:
+    """Whether all that are no null are finite, in 32 bits too; of most columns it is all that needs
+    to be asked."""
+    return bool(values.is_finite().all() and (values.abs() <= LARGEST_FLOAT32).all())
 
 
 def null_fault(column: pl.Series) -> Fault:

@@ -9,6 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from falconer.pipelines import parquet
+from falconer.pipelines.etl.side_by_side import blocks
+
 LEAST_SPAN = 2**16
 ROWS_A_PLACE = 2
 """A range may be so many times as long as the column."""
@@ -53,6 +56,16 @@ def counts(column: pl.Series) -> pl.DataFrame | None:
     )
 
 
+def distinct(values: pl.Series) -> pl.Series | None:
+    """The different ones, in order; None where `Dense.of` is."""
+    dense = Dense.of(values, len(values))
+    if dense is None:
+        return None
+    there = np.zeros(dense.span, np.bool_)
+    there[dense.numbers] = True
+    return pl.Series(np.flatnonzero(there) + dense.least, dtype=values.dtype)
+
+
 def places(column: pl.Series, values: pl.Series) -> pl.Series | None:
     """Int32: the place of each among `values`, which are distinct; -1 for null and others. None
     where `Dense.of` the values is."""
@@ -61,11 +74,14 @@ def places(column: pl.Series, values: pl.Series) -> pl.Series | None:
         return None
     table = np.full(dense.span + 1, -1, np.int32)
     table[dense.numbers] = np.arange(len(values), dtype=np.int32)
+    least, beyond = np.int64(dense.least).view(np.uint64), np.uint64(dense.span)
     # Without a sign what is below the range is far beyond it, and there the last place has -1.
     asked = column.fill_null(dense.least).to_numpy().astype(np.int64, copy=False).view(np.uint64)
-    asked = asked - np.int64(dense.least).view(np.uint64)
-    np.minimum(asked, np.uint64(dense.span), out=asked)
-    found = pl.Series(table[asked.view(np.int64)])
+    places = np.empty(len(asked), np.int32)
+    for rows in blocks(len(asked)):
+        place = np.minimum(asked[rows] - least, beyond)
+        places[rows] = table[place.view(np.int64)]
+    found = pl.Series(pl.from_arrow(parquet.column(places)))
     return found if not column.null_count() else found.set(column.is_null(), -1)
 
 

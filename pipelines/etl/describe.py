@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from falconer.pipelines.data.overlap import smallest, smallest_of_both
 from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.etl import dense
+from falconer.pipelines.etl.side_by_side import side_by_side
 
 HIDDEN = ("part", "event_hash", "ordinal", "fraction")
 COUNTED = 2**16
@@ -75,7 +76,7 @@ class ColumnFacts:
 
 def facts_of(events: pl.DataFrame) -> list[ColumnFacts]:
     """The facts of each column of these events."""
-    return [_facts(column) for column in events if column.name not in HIDDEN]
+    return side_by_side(_facts, [column for column in events if column.name not in HIDDEN])
 
 
 def together(one: Iterable[ColumnFacts], other: Iterable[ColumnFacts]) -> list[ColumnFacts]:
@@ -91,16 +92,16 @@ def describe(events: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _facts(column: pl.Series) -> ColumnFacts:
-    numbers = column.drop_nulls() if column.dtype.is_numeric() else pl.Series([], dtype=pl.Float64)
+    values = column.drop_nulls()
+    numbers = values if column.dtype.is_numeric() else pl.Series([], dtype=pl.Float64)
     # numpy sums pairwise in one fixed order, whatever the number of threads.
     total = float(numbers.to_numpy().sum(dtype=np.float64))
-    hashes = _hashes(column.drop_nulls())
     return ColumnFacts(
         column.name,
         column.dtype,
         len(column),
         column.null_count(),
-        smallest(hashes.to_numpy(), COUNTED),
+        smallest(_hashes(values).to_numpy(), COUNTED),
         numbers.min(),
         numbers.max(),
         total,
@@ -109,9 +110,9 @@ def _facts(column: pl.Series) -> ColumnFacts:
 
 def _hashes(values: pl.Series) -> pl.Series:
     """Of the different values; of fractions, which seldom repeat, of all."""
-    found = dense.counts(values)
-    if found is not None:
-        return found["value"].hash()
+    different = dense.distinct(values)
+    if different is not None:
+        return different.hash()
     return values.hash() if values.dtype.is_float() else values.hash().unique()
 
 

@@ -12,6 +12,7 @@ from falconer.pipelines.data.schema import column_of
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.features import Encoding
 from falconer.pipelines.etl.grouped_operators import GroupOperator
+from falconer.pipelines.etl.operators import encoded_names
 
 ERRORS = 2.0
 """Standard errors that are taken off, so that a small day is no drift by chance."""
@@ -26,7 +27,7 @@ def refuse_drift(
 ) -> None:
     """Raise `DriftedError` where a feature of events, which the new rows of `train` have encoded by
     these encodings, has drifted by more than `most`."""
-    found = {name: drift_of(train[column_of(name)], one) for name, one in encodings.items()}
+    found = {name: drift_of(_column(train, name, one), one) for name, one in encodings.items()}
     beyond = {name: drift for name, drift in found.items() if drift is not None and drift > most}
     if beyond:
         told = ", ".join(f"{name} by {drift:.2f}" for name, drift in beyond.items())
@@ -34,6 +35,14 @@ def refuse_drift(
             f"features drifted from those of dataset {dataset_id} by more than refit_above = "
             f"{most:g}: {told}"
         )
+
+
+def _column(train: pl.DataFrame, name: str, encoding: Encoding) -> pl.Series:
+    """Of a list the latest of its values' ids."""
+    first, *others = (train[column_of(one)] for one in encoded_names(name, encoding.config))
+    for other in others:
+        first = first.zip_with(first >= other, other)
+    return first
 
 
 def drift_of(column: pl.Series, encoding: Encoding) -> float | None:

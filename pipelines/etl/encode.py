@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -11,17 +11,19 @@ from falconer.pipelines.data.schema import Fold, IdSpace, View, column_of
 from falconer.pipelines.etl import catalogue as catalogues
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
-from falconer.pipelines.etl.engines import Engine, encoded, fitted
+from falconer.pipelines.etl.chosen import Chosen, Columns
+from falconer.pipelines.etl.engines import Engine, encoded, fitted, groups_of
 from falconer.pipelines.etl.features import Encoder, Encoding
 from falconer.pipelines.etl.folds import FoldTables, fold_of
 from falconer.pipelines.etl.inputs import canonical, continued
 from falconer.pipelines.etl.logged import rows_of as logged_rows
 from falconer.pipelines.etl.looking_back import with_place
-from falconer.pipelines.etl.newcomers import UserFeatures
+from falconer.pipelines.etl.newcomers import NewcomerFeatures
 from falconer.pipelines.etl.operators import AnyFeature, Categorical
 from falconer.pipelines.etl.raw import Raw
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import RowTables, of_listed_items, rows_of
+from falconer.pipelines.etl.side_by_side import side_by_side
 from falconer.pipelines.etl.split import Part, Split
 from falconer.pipelines.etl.stopwatch import Stopwatch
 
@@ -85,9 +87,9 @@ def encode(
         events = with_ids(divided.events, values, engine)
         logged = None if raw.logged is None else with_ids(raw.logged, values, engine)
         events = with_place(events, recipe.features.event)
-    train = events.filter(pl.col("part") == int(Part.TRAIN))
-    if recipe.task == "top_n":
-        train = train.filter(*(pl.col(name) >= 0 for name in IDS.values()))
+    have_ids = [pl.col(name) >= 0 for name in IDS.values()] if recipe.task == "top_n" else []
+    learnt = pl.all_horizontal(pl.col("part") == int(Part.TRAIN), *have_ids)
+    train = Chosen.of(events, events.select(learnt).to_series())
     entities = {
         "user": entities_of(catalogue.users.values, raw.users, "user"),
         "item": entities_of(catalogue.items.values, raw.items, "item"),
@@ -104,8 +106,11 @@ def encode(
             )
             for kind in KINDS
         }
-        users = UserFeatures(
-            written["user"], raw.users, engine, recipe.features.user, encodings["user"]
+        users, items = (
+            NewcomerFeatures(
+                kind, written[kind], table, engine, recipe.features.of(kind), encodings[kind]
+            )
+            for kind, table in zip(KINDS, (raw.users, raw.items), strict=True)
         )
         earlier = _whole(events, parent)
         folds = {} if of_labels else _folds(earlier, divided, raw, catalogue, users, logged)
@@ -115,7 +120,7 @@ def encode(
             beside(train_columns(train, recipe), columns["event"]),
             written,
             folds,
-            _rows(events, divided, recipe, raw, engine, encodings["event"], users)
+            _rows(events, divided, recipe, raw, engine, encodings["event"], (users, items))
             if of_labels
             else {},
             _valid(events, recipe, engine, encodings["event"]),
@@ -190,7 +195,7 @@ def _inherited(
 def _features(
     recipe: EtlRecipe,
     engine: Engine,
-    tables: Mapping[str, pl.DataFrame],
+    tables: Mapping[str, Columns],
     parent: Parent | None,
     watch: Stopwatch,
 ) -> tuple[dict[plans.Table, dict[str, Encoding]], dict[str, pl.DataFrame]]:
@@ -200,18 +205,30 @@ def _features(
     for table in plans.TABLES:
         wanted = recipe.features.of(table)
         known = parent.encoder.encodings[table] if parent else {}
-        frame = continued(canonical(tables[table], wanted, table), known)
-        with watch("fit"):
-            encodings[table] = plans.fit(_statistics(frame, wanted, engine), wanted, known)
-        with watch("encode"):
-            columns[table] = engine.apply(frame, encodings[table])
+        with watch("features"):
+            fits = Fits(tables[table], table, engine, known)
+            found = side_by_side(fits.of, groups_of(engine, wanted))
+        encodings[table] = {name: one for fitted, _ in found for name, one in fitted.items()}
+        columns[table] = pl.DataFrame([column for _, made in found for column in made])
     return encodings, columns
 
 
-def _statistics(
-    frame: pl.DataFrame, wanted: Mapping[str, AnyFeature], engine: Engine
-) -> plans.Statistics:
-    return fitted(engine, wanted, lambda: [frame])
+@dataclass(frozen=True)
+class Fits:
+    """Fits features on the rows of one table, and applies them to these."""
+
+    rows: Columns
+    table: plans.Table
+    engine: Engine
+    known: Mapping[str, Encoding]
+    """Those that are continued."""
+
+    def of(self, wanted: Mapping[str, AnyFeature]) -> tuple[dict[str, Encoding], pl.DataFrame]:
+        """The features' encodings and encoded columns."""
+        frame = continued(canonical(self.rows, wanted, self.table), self.known)
+        statistics = fitted(self.engine, wanted, lambda: [frame])
+        encodings = plans.fit(statistics, wanted, self.known)
+        return encodings, self.engine.apply(frame, encodings)
 
 
 def beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
@@ -219,13 +236,14 @@ def beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:
     return columns.with_columns(features.rename(column_of).get_columns())
 
 
-def train_columns(train: pl.DataFrame, recipe: EtlRecipe) -> pl.DataFrame:
+def train_columns(train: Columns, recipe: EtlRecipe) -> pl.DataFrame:
     """The columns of train without features. For labels the label is the only trace of the column
     that it is of."""
     floats = FLOATS if recipe.task == "top_n" else ("label",)
     optional = [name for name in ("time", *floats) if name in train.columns]
-    ids = {kind: pl.col(name) for kind, name in IDS.items() if name in train.columns}
-    columns = train.select(**ids, ordinal="ordinal", **{name: pl.col(name) for name in optional})
+    ids = {kind: name for kind, name in IDS.items() if name in train.columns}
+    wanted = {**ids, "ordinal": "ordinal", **{name: name for name in optional}}
+    columns = pl.DataFrame({ours: train[theirs] for ours, theirs in wanted.items()})
     return columns.cast({name: pl.Float32 for name in floats if name in optional})
 
 
@@ -240,7 +258,7 @@ def _folds(
     divided: Split,
     raw: Raw,
     catalogue: Catalogue,
-    users: UserFeatures,
+    users: NewcomerFeatures,
     logged: pl.DataFrame | None,
 ) -> dict[Fold, FoldTables]:
     """The folds' queries and truth; given candidates are for the test fold of a protocol that ranks
@@ -286,7 +304,7 @@ def _rows(
     raw: Raw,
     engine: Engine,
     encodings: Mapping[str, Encoding],
-    users: UserFeatures,
+    newcomers: Sequence[NewcomerFeatures],
 ) -> dict[Fold, RowTables]:
     """The folds' rows and labels, with the event features as they were fitted on train."""
     assert recipe.target is not None
@@ -297,8 +315,9 @@ def _rows(
         found = rows_of(rows, features, recipe.target.kind)
         if recipe.features.item:
             found = replace(found, counts=found.counts | of_listed_items(rows, raw.items))
-        if "user" in rows.columns:
-            of_users = users.of(rows["user"], rows[IDS["user"]].to_numpy())
-            found = found if of_users is None else found.beside(of_users)
+        for one in newcomers:
+            if one.kind in rows.columns:
+                told = one.of(rows[one.kind], rows[IDS[one.kind]].to_numpy())
+                found = found if told is None else found.beside(told)
         tables[fold] = found
     return tables

@@ -12,6 +12,7 @@ from falconer.pipelines.data.asked import Asked
 from falconer.pipelines.data.dataset import Dataset, write_table
 from falconer.pipelines.data.fold_tables import query_columns
 from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.etl.at_hand import at_hand
 from falconer.pipelines.etl.clean import clean
 from falconer.pipelines.etl.contract import check
 from falconer.pipelines.etl.expectations import expect
@@ -55,7 +56,8 @@ def _events(recipe: EtlRecipe, data: Dataset) -> pl.DataFrame:
         kind: pl.Series(table.column("key")).dtype
         for kind, table in (("user", data.users), ("item", data.items))
     }
-    raw, numeric = recipe.source.read(), recipe.features.numeric()
+    with at_hand(recipe) as local:
+        raw, numeric = local.source.read(), recipe.features.numeric()
     checked = check(raw, recipe.contract, numeric=numeric, id_types=types)
     checked = expect(raw, checked, recipe.expect, recipe.contract.max_rejected_share)
     return clean(checked.raw.events, recipe.clean)[0]

@@ -35,7 +35,10 @@ from falconer.pipelines.etl.operators import (
     Counted,
     DifferenceLag,
     FeatureConfig,
+    Listed,
+    OfLists,
     columns_of,
+    encoded_names,
     numbers_of,
 )
 from falconer.pipelines.etl.raw import feature_column
@@ -46,7 +49,7 @@ TABLES: tuple[Table, ...] = ("event", "user", "item")
 ENCODER = "encoder/encoder.json"
 
 
-EngineName = Literal["nvtabular", "polars"]
+EngineName = Literal["nvtabular", "polars", "polars-gpu"]
 
 
 def usual_engine() -> EngineName:
@@ -68,7 +71,7 @@ class FeaturesConfig(Config):
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> FeaturesConfig:
-        names = [name for _, name, _ in self.each()]
+        names = [n for _, name, c in self.each() for n in {name, *encoded_names(name, c)}]
         if any("\0" in name for name in names):
             raise ValueError("a feature's name holds a zero byte; rename the column in the source")
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -98,6 +101,21 @@ class FeaturesConfig(Config):
         """The source's columns that the features of one table are made of."""
         named = (columns_of(name, config) for name, config in self.of(table).items())
         return list(dict.fromkeys(name for names in named for name in names))
+
+    def lists(self, table: Table) -> set[str]:
+        """The source's columns that hold lists; `ValueError` where another feature reads one as a
+        text or number."""
+        each = self.of(table).items()
+        whole = [c for c in each if isinstance(c[1], OfLists) and c[1].separator is None]
+        found = {column for name, config in whole for column in columns_of(name, config)}
+        for name, config in each:
+            mixed = found.intersection(columns_of(name, config))
+            if mixed and (name, config) not in whole:
+                raise ValueError(
+                    f"features.{table}.{name}: {min(mixed)} holds lists for another feature; the "
+                    'kinds "list" and "value_count" read these, all with a separator or none'
+                )
+        return found
 
     def numeric(self) -> dict[str, list[str]]:
         """The columns that must hold numbers, by the source's table: what the contract check is
@@ -197,14 +215,16 @@ class Encoder:
         """The encoded columns, as the dataset card lists them."""
         return tuple(
             Feature(
-                name=name,
+                name=column,
                 table=table,
                 kind="continuous" if encoding.cardinality is None else "categorical",
                 cardinality=encoding.cardinality,
                 lineage=encoding.lineage,
+                list=name if isinstance(encoding.config, Listed) else None,
             )
             for table, encodings in self.encodings.items()
             for name, encoding in encodings.items()
+            for column in encoded_names(name, encoding.config)
         )
 
     def identity(self) -> str:
@@ -259,7 +279,7 @@ class Encoder:
 
 
 def _encoding_of(data: Dataset, name: str, described: Mapping[str, Any]) -> Encoding:
-    ancestry = next(feature.lineage for feature in data.card.features if feature.name == name)
+    ancestry = next(one.lineage for one in data.card.features if name in (one.list, one.name))
     try:
         config = _ADAPTER.validate_python(described["config"])
     except ValidationError as error:

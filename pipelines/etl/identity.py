@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -13,13 +14,17 @@ from falconer.pipelines.etl.held import Days
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.sources.files import day_of
+from falconer.pipelines.extras import missing_engine
 from falconer.pipelines.files import identity_of, sha256_of
 
 PACKAGES = ("falconer", "polars", "pyarrow")
 """Whose versions decide what bytes are written; the engine's besides."""
 
-IDLE = ("memory_limit", "workers", "refit_above")
+IDLE = ("memory_limit", "workers", "gpu", "refit_above")
 """Of a recipe, what decides nothing that a dataset holds."""
+
+CUDF_POLARS = ("cudf-polars-cu12", "cudf-polars-cu13")
+"""One for each major version of CUDA."""
 
 Signature = tuple[int, int, int, int]
 
@@ -110,8 +115,18 @@ PATHS = ("events", "path")
 
 def versions(recipe: EtlRecipe) -> dict[str, str]:
     """Of the packages that decide what bytes are written."""
-    engine = recipe.features.engine
+    engine = package_of(recipe.features.engine)
     return {name: version(name) for name in sorted({*PACKAGES, engine})}
+
+
+def package_of(engine: str) -> str:
+    """The distribution that an engine is of; of cudf-polars the one that is installed."""
+    if engine != "polars-gpu":
+        return engine
+    for name in CUDF_POLARS:
+        with suppress(PackageNotFoundError):
+            return distribution(name).metadata["Name"]
+    raise missing_engine(engine, "cudf_polars")
 
 
 def dataset_id(recipe: EtlRecipe, checksums: list[str], parent: str | None) -> str:

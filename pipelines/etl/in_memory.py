@@ -47,6 +47,7 @@ from falconer.pipelines.etl.raw import without_idle_fraction
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import RowTables
 from falconer.pipelines.etl.selection import say_selection
+from falconer.pipelines.etl.side_by_side import side_by_side
 from falconer.pipelines.etl.sources import Files, read
 from falconer.pipelines.etl.split import Part, Split, sketched, split
 from falconer.pipelines.etl.split.hashes import HASH
@@ -54,7 +55,8 @@ from falconer.pipelines.etl.stopwatch import Stopwatch
 from falconer.pipelines.etl.target import refuse_constant, with_label
 from falconer.pipelines.files import write_json
 
-ROWS_PER_FILE = 10_000_000
+ROWS_PER_FILE = 2**20
+"""Of train: one row group, so that several are written at once."""
 
 
 def fill(
@@ -215,12 +217,11 @@ def _lineage_notes(parent: Parent | None, held: Held | None) -> list[str]:
 
 
 def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> None:
-    for number, start in enumerate(range(0, len(encoded.train), ROWS_PER_FILE), first):
-        write_table(
-            root,
-            f"train/part-{number:05}.parquet",
-            _arrow(encoded.train[start : start + ROWS_PER_FILE]),
-        )
+    def write_part(number: int) -> None:
+        rows = encoded.train.slice(number * ROWS_PER_FILE, ROWS_PER_FILE)
+        write_table(root, f"train/part-{first + number:05}.parquet", _arrow(rows))
+
+    side_by_side(write_part, range(-(-len(encoded.train) // ROWS_PER_FILE)))
     if encoded.valid is not None:
         write_table(root, VALID_EVENTS, _arrow(encoded.valid))
     write_table(root, "vocab/user.parquet", _arrow(encoded.catalogue.users.table))
@@ -248,8 +249,9 @@ def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> Non
 
 def _write_sketches(root: Path, divided: Split, held: Held | None) -> None:
     """What a later `evaluate` compares with the train events of a model."""
+    hashed = divided.events.select("part", HASH)
     for name, part in sketched(divided.folds).items():
-        hashes = divided.events.filter(pl.col("part") == int(part))[HASH].to_numpy()
+        hashes = hashed.filter(pl.col("part") == int(part))[HASH].to_numpy()
         if held is not None and part == Part.TRAIN:
             hashes = np.concatenate([held.train_sketch(), hashes])
         overlap.write(root, overlap.part_file(name), hashes)

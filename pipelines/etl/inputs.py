@@ -9,21 +9,26 @@ import polars as pl
 
 from falconer.pipelines.data.schema import FEATURE, name_of
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.chosen import Columns
 from falconer.pipelines.etl.column_operators import TimePart
 from falconer.pipelines.etl.columns import categories, combined, like
 from falconer.pipelines.etl.features import Encoding
 from falconer.pipelines.etl.grouped_operators import GroupStatistic, TargetEncoding
+from falconer.pipelines.etl.lists import parted, sliced
 from falconer.pipelines.etl.looking_back import FOLD_HASH, lag_column
 from falconer.pipelines.etl.operators import (
     AnyFeature,
     DifferenceLag,
+    Listed,
+    OfLists,
+    ValueCount,
     columns_of,
     needs_numbers,
 )
 from falconer.pipelines.etl.raw import event_column, feature_column
 
 
-def canonical(frame: pl.DataFrame, features: Mapping[str, AnyFeature], table: str) -> pl.DataFrame:
+def canonical(frame: Columns, features: Mapping[str, AnyFeature], table: str) -> pl.DataFrame:
     """The feature columns in the types that engines take: integer categories int64, others string,
     numbers float64.
 
@@ -41,7 +46,7 @@ def canonical(frame: pl.DataFrame, features: Mapping[str, AnyFeature], table: st
     return pl.DataFrame({name: _input(frame, name, one) for name, one in features.items()})
 
 
-def _input(frame: pl.DataFrame, name: str, config: AnyFeature) -> pl.Series:
+def _input(frame: Columns, name: str, config: AnyFeature) -> pl.Series:
     """What the operator of a feature is given."""
     if isinstance(config, TimePart):
         if "time" not in frame.columns:
@@ -52,12 +57,20 @@ def _input(frame: pl.DataFrame, name: str, config: AnyFeature) -> pl.Series:
     if isinstance(config, TargetEncoding | GroupStatistic):
         return _of_groups(frame, name, config)
     columns = [frame[feature_column(column)] for column in columns_of(name, config)]
+    if isinstance(config, OfLists):
+        return _of_lists(columns[0], config)
     return _canonical(columns[0], config) if len(columns) == 1 else combined(columns)
 
 
-def _of_groups(
-    frame: pl.DataFrame, name: str, config: TargetEncoding | GroupStatistic
-) -> pl.Series:
+def _of_lists(column: pl.Series, config: AnyFeature) -> pl.Series:
+    """Lists of texts, or how many values they have."""
+    if isinstance(config, Listed):
+        return sliced(parted(column, config), config)
+    assert isinstance(config, ValueCount)
+    return parted(column, config).list.len().cast(pl.Float64)
+
+
+def _of_groups(frame: Columns, name: str, config: TargetEncoding | GroupStatistic) -> pl.Series:
     """Structs of `key` and `value`, and of `fold` for target encoding."""
     key = combined([frame[feature_column(column)] for column in config.by or (name,)])
     if isinstance(config, TargetEncoding):
@@ -86,6 +99,8 @@ def _continued(name: str, column: pl.Series, known: Encoding | None) -> pl.Serie
     values = known.values if known else None
     if values is None or values.is_empty() or values.dtype == column.dtype:
         return column
+    if column.dtype == pl.List:  # of texts, always
+        return column
     found = like(column, values.dtype)
     if found is None:
         raise DataError(
@@ -103,4 +118,5 @@ def _canonical(column: pl.Series, config: AnyFeature) -> pl.Series:
 
 def _finite(column: pl.Series) -> pl.Series:
     number = column.cast(pl.Float64)
-    return number.set(~number.is_finite().fill_null(value=True), None)
+    infinite = ~number.is_finite().fill_null(value=True)
+    return number.set(infinite, None) if infinite.any() else number

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import re
 import shutil
 import zlib
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from falconer.pipelines.console import say
-from falconer.pipelines.errors import ConfigError, ExhaustedError
+from falconer.pipelines.errors import ExhaustedError
 from falconer.pipelines.etl.operators import OperatorPlugin
 from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.etl.sizes import UNITS, bytes_of
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.sources.tables import PARQUET
 from falconer.pipelines.etl.split.config import Given, GivenCandidates, SplitPlugin
@@ -47,7 +47,6 @@ SPILLED = 4
 SAMPLE = 2**20
 """Bytes of a text file from which its rows are counted."""
 GZIP_RATIO = 5
-UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 MEMORY_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -58,14 +57,6 @@ class Needs:
     rows: int
     memory: int
     disk: int
-
-
-def bytes_of(size: str) -> int:
-    """Bytes of a size such as "4GB" or "800 MB"; raises `ConfigError` where it is none."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?B)", size.strip(), re.IGNORECASE)
-    if found is None:
-        raise ConfigError(f"memory_limit = {size!r}: a size like '4GB' or '800MB' is wanted")
-    return int(float(found[1]) * UNITS[found[2].upper()])
 
 
 def memory_of_machine() -> int:

@@ -1,4 +1,5 @@
-"""Features of users who are not in train: the users table may know them all the same."""
+"""Features of users and items that train does not have: the source's tables may know them all the
+same."""
 
 from __future__ import annotations
 
@@ -9,34 +10,39 @@ import polars as pl
 from numpy.typing import NDArray
 
 from falconer.pipelines.data.schema import column_of
+from falconer.pipelines.etl.catalogue import Kind
 from falconer.pipelines.etl.engines import Engine, encoded
 from falconer.pipelines.etl.features import Encoding
-from falconer.pipelines.etl.operators import AnyFeature
+from falconer.pipelines.etl.operators import AnyFeature, encoded_names
 
 UNKNOWN = -1
 
 
-class UserFeatures:
-    """What is known of users by their own ids: `users` has the encoded features of those with an
-    id, `table` the source's users. As `encodings` were fitted on train, nothing is fitted here."""
+class NewcomerFeatures:
+    """What is known of users, or of items, by their own ids: `entities` has the encoded features of
+    those with an id, `table` is the source's. As `encodings` were fitted on train, nothing is
+    fitted here."""
 
     def __init__(
         self,
-        users: pl.DataFrame,
+        kind: Kind,
+        entities: pl.DataFrame,
         table: pl.DataFrame | None,
         engine: Engine,
         features: Mapping[str, AnyFeature],
         encodings: Mapping[str, Encoding],
     ) -> None:
-        self._known = users.select("key", *map(column_of, features))
+        self.kind = kind
+        names = [one for name, config in features.items() for one in encoded_names(name, config)]
+        self._known = entities.select("key", *map(column_of, names))
         self._table = table
         self._engine = engine
         self._features = features
         self._encodings = encodings
 
     def of(self, keys: pl.Series, ids: NDArray[np.int32]) -> pl.DataFrame | None:
-        """The features row by row beside `keys`, by column; None where no row's user is new and in
-        the table, so that the ids (-1 = new) say everything."""
+        """The features row by row beside `keys`, by column; None where no row is of one that is new
+        and in the table, so that the ids (-1 = new) say everything."""
         if self._table is None or not self._features:
             return None
         new = self._new(self._table, keys, ids)
@@ -52,15 +58,14 @@ class UserFeatures:
         new = self._new(self._table, keys, ids)
         return self._beside(keys, new), new.is_empty()
 
-    @staticmethod
-    def _new(table: pl.DataFrame, keys: pl.Series, ids: NDArray[np.int32]) -> pl.DataFrame:
+    def _new(self, table: pl.DataFrame, keys: pl.Series, ids: NDArray[np.int32]) -> pl.DataFrame:
         asked = keys.filter(pl.Series(ids == UNKNOWN, dtype=pl.Boolean)).unique()
-        return table.filter(pl.col("user").is_in(asked.implode()))
+        return table.filter(pl.col(self.kind).is_in(asked.implode()))
 
     def _beside(self, keys: pl.Series, new: pl.DataFrame) -> pl.DataFrame:
-        features = encoded(new, self._features, "user", self._engine, self._encodings)
+        features = encoded(new, self._features, self.kind, self._engine, self._encodings)
         all_known = pl.concat(
-            [self._known, features.rename(column_of).select(new["user"].alias("key"), pl.all())],
+            [self._known, features.rename(column_of).select(new[self.kind].alias("key"), pl.all())],
             how="vertical_relaxed",
         )
         found = (

@@ -26,6 +26,9 @@ from falconer.pipelines.etl.column_operators import (
 from falconer.pipelines.etl.grouped_operators import GroupOperator, GroupStatistic, TargetEncoding
 from falconer.pipelines.plugin_configs import PluginConfig, open_to
 
+MOST_PLACES = 1000
+"""Columns that a feature of lists may have."""
+
 
 class Counted(Config):
     """Ids by train frequency descending, then value ascending; -1 for null, unseen, rarer than
@@ -85,6 +88,29 @@ class DifferenceLag(Scaled):
     shift: int = Field(default=1, ge=1)
 
 
+class OfLists(OneColumn):
+    """What is made of a column of lists."""
+
+    separator: str | None = Field(default=None, min_length=1)
+    """Parts the values in a text, such as "|"; None: the files hold lists."""
+
+
+class Listed(Counted, OfLists):
+    """Ids of the values of lists, in `length` columns `NAME.1`, `NAME.2`, ... of one vocabulary:
+    the `first` or the `last` so many values, -1 behind a list's end. Null and empty values are
+    none."""
+
+    kind: Literal["list"]
+    length: int = Field(ge=1, le=MOST_PLACES)
+    take: Literal["first", "last"] = "first"
+
+
+class ValueCount(Scaled, OfLists):
+    """How many values a list has; then as `Scaled`."""
+
+    kind: Literal["value_count"]
+
+
 class Bucketize(OneColumn):
     """The number of boundaries at or below the value, as a category; -1 for null."""
 
@@ -109,7 +135,7 @@ class OperatorPlugin(ColumnOperator, PluginConfig):
 
 OWN = (
     *(Categorical, Combined, Continuous, Bucketize, DifferenceLag, GroupStatistic, Hashed, MinMax),
-    *(Missing, TargetEncoding, TimePart),
+    *(Listed, Missing, TargetEncoding, TimePart, ValueCount),
 )
 OwnFeature = (
     Categorical
@@ -119,10 +145,12 @@ OwnFeature = (
     | DifferenceLag
     | GroupStatistic
     | Hashed
+    | Listed
     | MinMax
     | Missing
     | TargetEncoding
     | TimePart
+    | ValueCount
 )
 AnyFeature = OwnFeature | OperatorPlugin
 FeatureConfig = Annotated[
@@ -137,7 +165,14 @@ def needs_numbers(config: AnyFeature) -> bool:
     """Whether the column must hold numbers."""
     if isinstance(config, ColumnOperator):
         return config.needs_numbers
-    return not isinstance(config, Counted)
+    return not isinstance(config, Counted | OfLists)
+
+
+def encoded_names(name: str, config: AnyFeature) -> tuple[str, ...]:
+    """The columns that the feature becomes: one of its name, or one for each place of a list."""
+    if isinstance(config, Listed):
+        return tuple(f"{name}.{place}" for place in range(1, config.length + 1))
+    return (name,)
 
 
 def columns_of(name: str, config: AnyFeature) -> tuple[str, ...]:

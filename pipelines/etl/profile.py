@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from falconer.pipelines.etl.at_hand import at_hand
 from falconer.pipelines.etl.contract import check
 from falconer.pipelines.etl.raw import feature_column
 from falconer.pipelines.etl.recipe import EtlRecipe
@@ -25,7 +26,9 @@ def profile(recipe: EtlRecipe, first: date, end: date) -> dict[str, Any]:
     their power of two. `doubled` events repeat another one in every column; `new_items` are events
     of items that no earlier event has. Raises `DataError` where the contract refuses the source.
     """
-    checked = check(read(recipe.source), recipe.contract, numeric=recipe.features.numeric())
+    with at_hand(recipe) as local:
+        raw = read(local.source)
+    checked = check(raw, recipe.contract, numeric=recipe.features.numeric())
     events = checked.raw.events
     start, stop = seconds(first), seconds(end)
     window = events.filter(pl.col("time") >= start, pl.col("time") < stop)

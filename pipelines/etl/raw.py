@@ -10,6 +10,7 @@ import polars as pl
 
 from falconer.pipelines.data.schema import FEATURE
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.chosen import Columns
 
 OURS = ("ordinal", "user", "item", "time", "rating", "weight", "label")
 """Columns with a fixed meaning. Every other column of `Raw` is a feature, whose name stands behind
@@ -58,7 +59,7 @@ def feature_column(name: str) -> str:
     return FEATURE + name
 
 
-def event_column(events: pl.DataFrame, name: str, key: str) -> pl.Series:
+def event_column(events: Columns, name: str, key: str) -> pl.Series:
     """The feature's column of that name, or one of ours, for which `key` of a recipe asks;
     `DataError` where there is none."""
     for column in (feature_column(name), name):

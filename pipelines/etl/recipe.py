@@ -15,6 +15,7 @@ from falconer.pipelines.etl.clean import CleanConfig
 from falconer.pipelines.etl.contract import ContractConfig
 from falconer.pipelines.etl.expectations import Expectation
 from falconer.pipelines.etl.features import TABLES, FeaturesConfig
+from falconer.pipelines.etl.gpu import GpuConfig
 from falconer.pipelines.etl.logged import LoggedConfig
 from falconer.pipelines.etl.raw import OURS
 from falconer.pipelines.etl.sources import Files, Source
@@ -49,6 +50,8 @@ class EtlRecipe(Config):
     workers: int = Field(default=1, ge=1, le=1024)
     """Processes that share the work and the memory, bucket by bucket; they decide nothing that a
     dataset holds either."""
+    gpu: GpuConfig = Field(default_factory=GpuConfig)
+    """What a build may do with GPUs, where its engine uses them."""
     refit_above: FiniteFloat | None = Field(default=None, gt=0.0)
     """Of an appended day: where a feature of events has drifted by more, all days are built and
     statistics fitted anew. In standard deviations, or as a share of new categories: `drift_of`."""
@@ -67,11 +70,16 @@ class EtlRecipe(Config):
     def _reads_its_features(self) -> EtlRecipe:
         """Of anybody's files the columns that [features] and clean.keep name are read, named under
         [source] or not. (Frozen: the fields are set as pydantic's own validators do.)"""
+        lists = {table: self.features.lists(table) for table in TABLES}
         if isinstance(self.source, Files):
             event, user, item = map(self.features.columns, TABLES)
             kept = [name for name in self.clean.keep if name not in OURS]
-            source = self.source.reading([*event, *kept], user, item)
+            source = self.source.reading([*event, *kept], user, item, lists)
             object.__setattr__(self, "source", source)
+        elif of_lists := [f"{table}: {min(names)}" for table, names in lists.items() if names]:
+            raise ValueError(
+                f"features.{of_lists[0]} needs a separator: this source has texts and no lists"
+            )
         return self
 
     @model_validator(mode="after")

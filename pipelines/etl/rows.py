@@ -55,8 +55,7 @@ def rows_of(events: pl.DataFrame, features: pl.DataFrame, target: Target) -> Row
 
 
 def of_listed_items(rows: pl.DataFrame, items: pl.DataFrame | None) -> dict[str, int]:
-    """How many rows are of items without an id that the source's table `items` has features of: a
-    model has them for items with an id alone."""
+    """How many rows are of items without an id that the source's table `items` has features of."""
     if items is None or "item_id" not in rows.columns:
         return {}
     new = rows.filter(pl.col("item_id") == UNKNOWN)["item"]
@@ -72,13 +71,13 @@ def notes(fold: str, counts: dict[str, int]) -> list[str]:
         for kind in ("user", "item")
         if counts.get(key := f"rows_of_unknown_{kind}s")
     ]
-    unused = [
-        f"The features that the table of items has of items outside train are not used: {n:,} of "
-        f"the {fold} rows are of such items, and models have them as unknown ones."
+    listed = [
+        f"{n:,} of the {fold} rows are of items that train does not have and the table of items "
+        "does: models of features read what it says of them."
         for n in [counts.get(LISTED)]
         if n
     ]
-    return shares + unused
+    return shares + listed
 
 
 def _unknown(pairs: pl.DataFrame, kind: str) -> int:

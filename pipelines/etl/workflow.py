@@ -21,6 +21,7 @@ from falconer.pipelines.etl.operators import (
     Bucketize,
     Categorical,
     Continuous,
+    Listed,
     columns_of,
 )
 from falconer.pipelines.files import atomic_directory
@@ -90,6 +91,8 @@ def _outputs(data: Dataset) -> dict[Table, dict[str, Output]]:
 
 def _reason(encoding: Encoding) -> str | None:
     """Why NVTabular cannot have the feature; None where it can."""
+    if isinstance(encoding.config, Listed):
+        return "NVTabular keeps a list in one column, and a dataset has one for each place"
     if not isinstance(encoding.config, EXPORTED):
         return f"NVTabular has no operator that gives what {encoding.config.kind} gives"
     if encoding.values is not None and encoding.values.is_empty():

@@ -8,6 +8,9 @@ wide enough for any others. tests/unit/recsys/judging/test_coverage.py measures 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import hypot
+
 from scipy.special import betaincinv
 
 FEW = 100
@@ -29,3 +32,13 @@ def share_interval(mean: float, n: int, *, level: float) -> tuple[float, float]:
     low = betaincinv(total, n - total + 1, outside) if total > 0 else 0.0
     high = betaincinv(total + 1, n - total, 1 - outside) if total < n else 1.0
     return float(low), float(high)
+
+
+def interval_of_mean(shares: Sequence[tuple[float, int]], *, level: float) -> tuple[float, float]:
+    """Low and high for the mean of independent shares, each (mean, n) with n at least 1, from the
+    interval of each (Zou and Donner 2008, equations 3 and 4, with equal weights)."""
+    ends = [share_interval(mean, n, level=level) for mean, n in shares]
+    middle = sum(mean for mean, _ in shares) / len(shares)
+    below = hypot(*(mean - low for (mean, _), (low, _) in zip(shares, ends, strict=True)))
+    above = hypot(*(high - mean for (mean, _), (_, high) in zip(shares, ends, strict=True)))
+    return middle - below / len(shares), middle + above / len(shares)

@@ -29,6 +29,11 @@ class Estimate(Config):
     high: float | None = None
     definition: str
 
+    @property
+    def ends(self) -> str:
+        """The interval as it follows a value in a line of text; empty where there is none."""
+        return "" if self.low is None else f" ({self.low:.4f} to {self.high:.4f})"
+
 
 class ReportFacts(Protocol):
     """What a comparison needs to know of a report: who was judged on what, and how its intervals

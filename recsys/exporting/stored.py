@@ -64,8 +64,8 @@ def check(path: Path, data: Dataset) -> None:
     value = found.report.metrics[metric]
     about = _about(path)
     say(
-        f"{path.name}: {about.model}, {about.form}, whole; {metric} {value.mean:.4f} "
-        f"({value.low:.4f} to {value.high:.4f}) on fold valid of {data.path}"
+        f"{path.name}: {about.model}, {about.form}, whole; {metric} {value.mean:.4f}"
+        f"{value.ends} on fold valid of {data.path}"
     )
 
 

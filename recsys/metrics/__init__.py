@@ -22,6 +22,7 @@ from falconer.recsys.metrics.exposure import LIST_METRICS
 from falconer.recsys.metrics.labels import BINARY_METRICS
 from falconer.recsys.metrics.rating import RATING_METRICS
 from falconer.recsys.metrics.tables import (
+    bounds_of,
     definition_of,
     explain,
     known_metrics,
@@ -37,6 +38,7 @@ __all__ = [
     "METRICS",
     "RATING_METRICS",
     "Definition",
+    "bounds_of",
     "definition_of",
     "explain",
     "known_metrics",

@@ -73,6 +73,12 @@ def refuse_unknown(names: Sequence[str]) -> None:
         raise ConfigError(f"unknown: {', '.join(unknown)}; there are {', '.join(there)}")
 
 
+def bounds_of(name: str) -> tuple[float | None, float | None]:
+    """The lowest and the highest value that a metric of lists can have; None = not bounded.
+    `KeyError` if unknown."""
+    return _listed(name).bounds
+
+
 def definition_of(name: str, k: int) -> str:
     """The definition of a metric of lists at cut-off k, with its rules and its source; `KeyError`
     if unknown."""

@@ -94,7 +94,7 @@ class LabelAnswers:
         )
         width = 2 + max(map(len, report.metrics), default=0)
         for name, one in report.metrics.items():
-            say(f"{name.ljust(width)}{one.mean:9.4f}  ({one.low:.4f} to {one.high:.4f})")
+            say(f"{name.ljust(width)}{one.mean:9.4f} {one.ends}")
 
     def parts(self, folder: Path) -> list[Part]:
         """The one part, if it was judged."""

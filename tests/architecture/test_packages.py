@@ -21,7 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("pipelines", "recsys", "vision", "workflows")
 OURS = {"falconer", "tests"}
 
-DISTRIBUTION = {"merlin": "merlin-models", "cudf": "cudf-cu12", "PIL": "pillow"}
+DISTRIBUTION = {
+    "PIL": "pillow",
+    "cudf": "cudf-cu12",
+    "cudf_polars": "cudf-polars-cu12",
+    "merlin": "merlin-models",
+    "rmm": "rmm-cu12",
+}
 """Import name -> distribution, where they differ. (merlin-models brings the merlin-core that the
 engine imports.)"""
 
@@ -30,6 +36,9 @@ OWNERS = {
     "adbc_driver_sqlite": r"pipelines/etl/extract\.py",
     "croniter": r"workflows/retraining/\w+\.py",
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
+    "cudf_polars": r"pipelines/etl/engines/polars_gpu\.py",
+    "dask": r"pipelines/etl/engines/nvtabular\.py",
+    "dask_cuda": r"pipelines/etl/workers/local_cuda\.py",
     "dbos": r"workflows/retraining/(pipeline|store)\.py",
     "distributed": r"pipelines/etl/workers/on_dask\.py",
     "implicit": r"recsys/models/\w+/on_implicit\.py",
@@ -59,6 +68,7 @@ OWNERS = {
     "numpy": r"(pipelines|recsys|vision|workflows)/.+\.py",
     "PIL": r"vision/.+\.py",
     "pyarrow": r"(pipelines|recsys|vision)/.+\.py",
+    "rmm": r"pipelines/(compat|etl/engines/polars_gpu)\.py",
     "safetensors": r"pipelines/training/\w+\.py|vision/.+\.py|"
     r"recsys/(backends/torch/.+|models/\w+/on_torch(/\w+)?)\.py",
     "scipy": r"(pipelines/statistics|recsys|workflows)/.+\.py",
@@ -78,7 +88,10 @@ NOT_IMPORTED = {
 declared."""
 
 
-LOCKED_ONLY = {"nvtabular", "merlin-core", "merlin-models", "cudf-cu12", "merlin", "cudf"}
+LOCKED_ONLY = {
+    *("nvtabular", "merlin-core", "merlin-models", "cudf-cu12", "merlin", "cudf"),
+    *("cudf-polars-cu12", "dask", "dask-cuda", "rmm-cu12"),
+}
 """Imported, and in the lock only: no resolver can install them together."""
 
 
@@ -157,7 +170,11 @@ def test_what_needs_an_extra_names_it() -> None:
     assert whole == set(extras) - {"all"}
 
 
-LOCKS = ["requirements.lock", "requirements-cuda.lock", "requirements-gpu.lock"]
+GPU_POLARS = "requirements-gpu-polars"
+LOCKS = [
+    *("requirements.lock", "requirements-cuda.lock", "requirements-gpu.lock"),
+    f"{GPU_POLARS}.lock",
+]
 
 
 @pytest.mark.parametrize("path", LOCKS)
@@ -190,6 +207,16 @@ def test_the_lock_satisfies_the_package(lock: dict[str, Version]) -> None:
         if not r.specifier.contains(everything.get(canonicalize_name(r.name), Version("0")))
     ]
     assert unmet == []
+
+
+def test_the_environment_of_polars_gpu_is_whole_and_as_asked() -> None:
+    """It has the base package, and the Polars that cudf-polars can read."""
+    lock = versions_of(f"{GPU_POLARS}.lock")
+    base: list[str] = project()["dependencies"]  # type: ignore[assignment]
+    asked = [*requirements_of(f"{GPU_POLARS}.in"), *map(Requirement, base)]
+    unmet = [r for r in asked if not r.specifier.contains(lock[canonicalize_name(r.name)])]
+    assert unmet == [], "run `make lock`"
+    assert lock["polars"] < Version("1.45")
 
 
 def test_the_input_names_every_direct_dependency() -> None:

@@ -16,3 +16,7 @@ def named(frame: pl.DataFrame) -> pl.DataFrame:
 def prefixed(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with every column as a feature's."""
     return frame.rename({name: feature_column(name) for name in frame.columns})
+
+
+ENGINES = ("nvtabular", "polars")
+"""Those that are installed together; `polars-gpu` has an environment of its own."""

@@ -12,6 +12,7 @@ import pytest
 from falconer.pipelines.data.dataset import Dataset
 from falconer.recsys.backends.tensorflow import tf
 from falconer.recsys.backends.tensorflow.network import Network, start_from
+from tests.support import tagged
 from tests.support.datasets import checkerboard, write_labels_dataset
 from tests.support.twins import TWINS, config_of, outputs_of, recorded, task_of
 
@@ -22,6 +23,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("wide_deep", "labels", {"crosses": [["user", "item"]], "cross_buckets": 50, **MIXED}),
     ("dlrm", "top_n", {}),
     ("dlrm", "labels", MIXED),
+    ("wide_deep", "tagged", {"crosses": [["user", "tags.1"]]}),
+    ("dlrm", "tagged", MIXED),
     ("ncf", "top_n", {"l2": 0.1}),
     ("ncf", "top_n", {"variant": "gmf", "loss": "in_batch", "l2": 0.1}),
     ("ncf", "top_n", {"variant": "mlp", "hidden": [8]}),
@@ -41,8 +44,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
 
 @pytest.fixture
 def data(task: str, tmp_path: Path) -> Dataset:
-    make = checkerboard if task == "top_n" else write_labels_dataset
-    return make(tmp_path / "data")
+    makers = {"top_n": checkerboard, "labels": write_labels_dataset, "tagged": tagged.clicks}
+    return makers[task](tmp_path / "data")
 
 
 @pytest.mark.parametrize(("name", "task", "knobs"), CASES)

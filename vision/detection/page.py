@@ -90,7 +90,7 @@ def _metrics(report: DetectionReport) -> Table:
         (
             page.with_note(name, one.definition),
             page.decimal(one.mean),
-            f"{page.decimal(one.low or 0)} to {page.decimal(one.high or 0)}",
+            "" if one.low is None or one.high is None else page.span(one.low, one.high),
         )
         for name, one in report.metrics.items()
     )

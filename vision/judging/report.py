@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from falconer.pipelines.config import Config
+from falconer.pipelines.statistics import bounded
 from falconer.pipelines.statistics.bootstrap import interval, resampled_means
 from falconer.pipelines.statistics.differences import Estimate
 from falconer.vision.data.source import Fold, Task
@@ -31,6 +32,8 @@ DEFINITIONS: Mapping[str, str] = {
     "right_tags": "share of the tags that are rightly given, or rightly left out",
     "tags_log_loss": "mean of -log of the probability of what is true, summed over tags",
 }
+
+UNBOUNDED = ("log_loss", "tags_log_loss")
 
 
 class JudgeConfig(Config):
@@ -84,7 +87,7 @@ class VisionReport(Config):
 def judged_classes(
     logits: NDArray[np.float32], labels: NDArray[np.int64], n_classes: int, config: JudgeConfig
 ) -> tuple[dict[str, Estimate], NDArray[np.int64], Calibration]:
-    """Metrics with bootstrap intervals over the pictures, the confusion matrix and the calibration.
+    """Metrics with intervals over the pictures, the confusion matrix and the calibration.
 
     `logits` float32[n, C] are after the temperature; n > 0.
     """
@@ -106,12 +109,21 @@ def judged_classes(
 
 def estimate(name: str, values: NDArray[np.float64], config: JudgeConfig) -> Estimate:
     """The mean of the columns' means, float64[n, m], NaN left out, with its interval: percentiles
-    over pictures drawn with replacement."""
-    means = resampled_means(values, resamples=config.resamples, seed=config.seed)
-    there = ~np.isnan(values).all(axis=0)
-    low, high = interval(means[:, there].mean(axis=1, keepdims=True), level=config.level)
-    mean = float(np.nanmean(values[:, there], axis=0).mean())
-    return Estimate(mean=mean, low=float(low[0]), high=float(high[0]), definition=DEFINITIONS[name])
+    over pictures drawn with replacement, and of few values between 0 and 1 the exact one."""
+    values = values[:, ~np.isnan(values).all(axis=0)]
+    means, counts = np.nanmean(values, axis=0), (~np.isnan(values)).sum(axis=0)
+    shares = list(zip(means.tolist(), counts.tolist(), strict=True))
+    if name not in UNBOUNDED and any(bounded.too_few(*share) for share in shares):
+        low, high = bounded.interval_of_mean(shares, level=config.level)
+    else:
+        drawn = resampled_means(values, resamples=config.resamples, seed=config.seed)
+        low, high = _percentiles(drawn.mean(axis=1), len(values), config)
+    return Estimate(mean=float(means.mean()), low=low, high=high, definition=DEFINITIONS[name])
+
+
+def _percentiles(drawn: NDArray[np.float64], n: int, config: JudgeConfig) -> tuple[float, float]:
+    low, high = interval(drawn[:, None], level=config.level, n=np.array([n]))
+    return float(low[0]), float(high[0])
 
 
 def class_reports(
@@ -156,13 +168,10 @@ def judged_tags(
         rows = rng.integers(0, len(tags), len(tags))
         values = [average_precision(logits[rows, t], tags[rows, t]) for t in range(tags.shape[1])]
         drawn.append(_mean(np.array(values)))
-    low, high = interval(np.array(drawn)[:, None], level=config.level)
-    found = Estimate(
-        mean=_mean(precisions),
-        low=float(low[0]),
-        high=float(high[0]),
-        definition=DEFINITIONS["map"],
-    )
+    low, high = _percentiles(np.array(drawn), len(tags), config)
+    found = Estimate(mean=_mean(precisions), definition=DEFINITIONS["map"])
+    if low < high:  # draws that are all the same say nothing about chance
+        found = found.model_copy(update={"low": low, "high": high})
     limits = thresholds or (0.5,) * tags.shape[1]
     given = sigmoid(logits) >= np.array(limits)
     reports = tuple(

@@ -89,20 +89,16 @@ def _facts(run: Run, report: VisionReport, prepared: Prepared) -> list[tuple[str
 def _metrics(report: VisionReport) -> Table:
     rows = []
     for name, found in report.metrics.items():
-        ends = (
-            ""
-            if found.low is None or found.high is None
-            else (f"{page.decimal(found.low)} to {page.decimal(found.high)}")
-        )
+        ends = "" if found.low is None or found.high is None else page.span(found.low, found.high)
         rows.append((name, page.decimal(found.mean), ends, found.definition))
-    level = page.percent(report.level)
+    level = f"{100 * report.level:g} %"
     columns = (
         Column("Metric"),
         Column("Value", numeric=True),
         Column(f"{level} interval", numeric=True),
         Column("What it is"),
     )
-    caption = f"Bootstrap intervals over {page.count(report.n)} pictures"
+    caption = f"Intervals over {page.count(report.n)} pictures"
     return Table("metrics", caption, columns, tuple(rows))
 
 

@@ -11,7 +11,7 @@ from falconer.pipelines.console import say
 from falconer.pipelines.errors import ConfigError
 from falconer.pipelines.files import write_text
 from falconer.pipelines.runs import RUN_FILE, Run
-from falconer.pipelines.statistics.differences import Difference, Estimate, paired_differences
+from falconer.pipelines.statistics.differences import Difference, paired_differences
 from falconer.vision.data.source import Fold
 from falconer.vision.detection.judging import compare as of_boxes
 from falconer.vision.detection.judging.report import JudgedDetector
@@ -127,16 +127,12 @@ def _written(
     behind = {one.second: one for one in differences if one.first == best.label}
     width = 2 + max(len(one.report.label) for one in found)
     for report in (one.report for one in found):
-        say(f"{report.label.ljust(width)}{_value(report.metrics[metric])}")
+        value = report.metrics[metric]
+        say(f"{report.label.ljust(width)}{value.mean:.4f}{value.ends}")
         if report.label in behind:
             say(f"  {_behind(behind[report.label])}")
     write_text(out, comparison_page(found, differences, metric))
     return out
-
-
-def _value(value: Estimate) -> str:
-    ends = "" if value.low is None else f" ({value.low:.4f} to {value.high:.4f})"
-    return f"{value.mean:.4f}{ends}"
 
 
 def _behind(gap: Difference) -> str:

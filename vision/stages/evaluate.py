@@ -90,8 +90,7 @@ def evaluate(
 def tell(report: VisionReport) -> None:
     """A line for each metric."""
     for metric, value in report.metrics.items():
-        ends = "" if value.low is None else f" ({value.low:.4f} to {value.high:.4f})"
-        say(f"{metric} {value.mean:.4f}{ends}")
+        say(f"{metric} {value.mean:.4f}{value.ends}")
 
 
 def pictures_for(

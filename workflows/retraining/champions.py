@@ -82,8 +82,14 @@ def _wrong_with(path: Path) -> str | None:
 
 
 def intact(places: Places, model: Model) -> Path:
-    """The model's run; `ArtifactError` where its files are not those that were judged."""
+    """The model's run; `ArtifactError` where it is gone, or its files are not those that were
+    judged."""
     run = places.root / model.run
+    if not run.exists():
+        raise ArtifactError(
+            f"{run}: model {model.label} of window {model.window} is not there any more: `falconer "
+            "prune` removes models that never served; retrain a newer window, or take another model"
+        )
     found = hash_of(run / "model")
     if found != model.sha256:
         raise ArtifactError(

@@ -42,7 +42,8 @@ def retrain(
     from falconer.workflows.retraining.schedule import told as run
 
     loaded = load_pipeline(pipeline)
-    wanted = loaded.window(window) if window else loaded.newest(datetime.now(UTC).date())
+    today = datetime.now(UTC).date()
+    wanted = loaded.ended(window, today) if window else loaded.newest(today)
     if calibrate:
         from falconer.workflows.retraining.calibrate import calibrate as measure
 
@@ -63,7 +64,8 @@ def backfill(
     first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day.")],
     last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day.")],
 ) -> None:
-    """Run every window that begins between two days, in order; decided ones are left alone.
+    """Run every window that begins between two days and is over, in order; decided ones are left
+    alone.
 
     Example: falconer backfill shop.toml --from 2026-02-02 --to 2026-03-02
     """
@@ -71,7 +73,8 @@ def backfill(
     from falconer.workflows.retraining.config import load_pipeline
     from falconer.workflows.retraining.schedule import backfill as run
 
-    for decision in run(load_pipeline(pipeline), first.date(), last.date()):
+    today = datetime.now(UTC).date()
+    for decision in run(load_pipeline(pipeline), first.date(), last.date(), today):
         say(_sentence(decision))
 
 

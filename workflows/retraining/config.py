@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from falconer.pipelines.config import Config, parse, read_toml
 from falconer.pipelines.data.schema import View
@@ -16,10 +16,18 @@ from falconer.pipelines.errors import ConfigError
 from falconer.recsys.configs.business import BusinessRules
 from falconer.recsys.metrics.tables import metric_of_lists
 
+LATEST = date(9000, 1, 1)
+"""No window begins then: behind the calendar's end there is no day."""
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,60}$")]
 
 
-class Data(Config):
+class Finite(Config):
+    """Numbers that end: a margin or a limit that does not would decide, and never say so."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class Data(Finite):
     """The dataset of each window: an ETL recipe by name or file, and `key=value` overrides."""
 
     recipe: str
@@ -32,7 +40,7 @@ class Models(Config):
     """Recipes by name or file. Baselines are plain recommenders that a challenger has to beat."""
 
     challengers: tuple[str, ...] = Field(min_length=1)
-    baselines: tuple[str, ...] = ("popularity",)
+    baselines: tuple[str, ...] = Field(default=("popularity",), min_length=1)
     set: tuple[str, ...] = ()
     """`key=value` overrides for every challenger."""
     warm: tuple[str, ...] = ()
@@ -51,7 +59,7 @@ class Models(Config):
         return self
 
 
-class Guard(Config):
+class Guard(Finite):
     """Users in whose groups the metric must not fall by more than `limit`."""
 
     slicing: str
@@ -61,7 +69,7 @@ class Guard(Config):
     limit: float = Field(gt=0)
 
 
-class OffPolicy(Config):
+class OffPolicy(Finite):
     """Where the data's recipe has logged rows: what the challenger's lists may earn less than the
     champion's, by SNIPS."""
 
@@ -70,7 +78,7 @@ class OffPolicy(Config):
     limit: float = Field(gt=0)
 
 
-class Rule(Config):
+class Rule(Finite):
     """What it takes to replace the champion. All effects are differences of the metric."""
 
     mode: Literal["superiority", "freshness"] = "superiority"
@@ -117,13 +125,15 @@ class Rule(Config):
         return metric
 
 
+FIELDS = 5
+"""Of a cron expression. A sixth means seconds to some programs, and years to others."""
 HISTORY = 8
 """So many accepted windows are looked back on."""
 USUAL = 3.0
 """A shift is usual up to so many times the median of the shifts before."""
 
 
-class Limits(Config):
+class Limits(Finite):
     """When a window's data is refused; None takes the bound from the pipeline's own history."""
 
     min_volume: float = Field(default=0.5, gt=0)
@@ -145,7 +155,7 @@ class Recommend(Config):
     rules: BusinessRules = BusinessRules()
 
 
-class Notify(Config):
+class Notify(Finite):
     """Who is told how a window ended: a program (the message on its standard input), a webhook."""
 
     command: tuple[str, ...] = ()
@@ -158,9 +168,9 @@ class Pipeline(Config):
 
     name: Name
     root: Path = Path("retraining")
-    start: date
+    start: date = Field(lt=LATEST)
     """First day of the first window (UTC)."""
-    days: int = Field(default=7, ge=1)
+    days: int = Field(default=7, ge=1, le=3660)
     """Length of a window."""
     cron: str = "0 3 * * *"
     """When `falconer schedule` looks for a new window, UTC."""
@@ -181,10 +191,15 @@ class Pipeline(Config):
     @field_validator("cron")
     @classmethod
     def _is_cron(cls, cron: str) -> str:
-        from croniter import croniter
+        from croniter import CroniterBadDateError, croniter
 
-        if not croniter.is_valid(cron):
+        known = len(cron.split()) == FIELDS or cron.startswith("@")
+        if not known or not croniter.is_valid(cron):
             raise ValueError("not a cron expression of five fields, such as 0 3 * * 1")
+        try:
+            croniter(cron, datetime.now(UTC)).get_next(datetime)
+        except CroniterBadDateError as error:
+            raise ValueError("never comes: look at the day and the month") from error
         return cron
 
     def window(self, name: str) -> Window:
@@ -197,7 +212,20 @@ class Pipeline(Config):
         if before or first < self.start:
             near = max(self.start, first - timedelta(before))
             raise ConfigError(f"{name}: no window begins there; one begins on {near}")
+        if first >= LATEST:
+            raise ConfigError(f"{name}: too late for a window")
         return Window(first, first + timedelta(self.days))
+
+    def ended(self, name: str, today: date) -> Window:
+        """As `window`; `ConfigError` where it is not over yet: judged on a part of its days it
+        would be decided for good."""
+        window = self.window(name)
+        if window.end > today:
+            raise ConfigError(
+                f"{name}: this window is not over: it lasts until {window.end}, and by the clock "
+                f"it is {today} (UTC)"
+            )
+        return window
 
     def newest(self, today: date) -> Window:
         """The last window that was over when `today` began."""

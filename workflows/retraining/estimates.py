@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,18 @@ class Gap:
         left = (distance / quantiles) ** 2 - self.seed_variance
         if distance <= 0 or left <= 0:
             return None
-        return max(self.n + 1, math.ceil(self.deviation**2 / left))
+        return math.ceil(self.deviation**2 / left)
+
+    def more_users(
+        self, margin: float, worthwhile: float, *, alpha: float, power: float
+    ) -> int | None:
+        """As `users_needed`, for a true difference that is `worthwhile`, or as large as was seen;
+        for what was seen alone, where the users judged would have shown a worthwhile one."""
+        wanted = replace(self, mean=max(self.mean, worthwhile))
+        needed = wanted.users_needed(margin, alpha=alpha, power=power)
+        if needed is None or needed > self.n:
+            return needed
+        return self.users_needed(margin, alpha=alpha, power=power)
 
 
 def gap(first: Float64, second: Float64, *, seed_variance: float, seeds: int) -> Gap:

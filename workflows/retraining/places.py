@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json
 from falconer.workflows.retraining.config import Pipeline
 
@@ -101,10 +102,26 @@ class Places:
 
     def dataset_before(self, name: str) -> Path | None:
         """The dataset of the last window before `name` that has one."""
-        found = sorted(path.parent.name for path in self.windows.glob(f"*/{DATASET}"))
-        earlier = [window for window in found if window < name]
+        earlier = [window for window in self._with(DATASET) if window < name]
         return self.dataset(earlier[-1]) if earlier else None
 
+    def newest_with_dataset(self) -> str | None:
+        """The last window that has a dataset: a refused one has none."""
+        found = self._with(DATASET)
+        return found[-1] if found else None
+
     def dataset(self, name: str) -> Path:
-        """The dataset that the window was judged on."""
-        return self.root / str(read_json(self.window(name) / DATASET)["path"])
+        """The dataset that the window was judged on; `ArtifactError` where it has none, or none any
+        more."""
+        facts = self.window(name) / DATASET
+        if not facts.exists():
+            raise ArtifactError(
+                f"{name}: this window has no dataset: it was not run yet, or its input was refused"
+            )
+        path = self.root / str(read_json(facts)["path"])
+        if not path.exists():
+            raise ArtifactError(
+                f"{path}: the dataset of window {name} is not there any more: `falconer prune` "
+                "removes those of old windows; take a newer one"
+            )
+        return path

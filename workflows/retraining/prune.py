@@ -1,8 +1,9 @@
 """Old models, datasets and lists go; what an alias or a verdict refers to stays.
 
 Of the newest windows everything stays. Of the older ones stay the decisions and all that they are
-replayed from, every model that ever was champion or anchor, and the profiles that drift is
-calibrated on. Datasets are shared: one that any other pipeline of this root refers to stays too.
+replayed from, every model that ever was champion or anchor, the profiles that drift is calibrated
+on, and the newest dataset, which the next window continues even where all windows since were
+refused. Datasets are shared: one that any other pipeline of this root refers to stays too.
 """
 
 from __future__ import annotations
@@ -67,13 +68,14 @@ def _ever_served(places: Places) -> Iterator[dict[str, Any]]:
 def _datasets(places: Places, old: list[str]) -> set[Path]:
     needed, every = set(), set()
     serving = {model["window"] for model in _ever_served(places)}
+    newest = places.newest_with_dataset()
     for path in places.root.glob(f"windows/*/*/{DATASET}"):
         facts = read_json(path)
         pipeline, window = path.parents[1].name, path.parent.name
         mine = pipeline == places.name and window in old
         if mine:
             every.add(places.root / facts["path"])
-        if not mine or window in serving:
+        if not mine or window in serving or window == newest:
             needed |= {places.root / facts[name] for name in ("path", "parent") if facts[name]}
     return every - needed
 

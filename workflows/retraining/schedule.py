@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from croniter import croniter
 
@@ -39,12 +39,14 @@ def told(pipeline: Pipeline, window: Window) -> dict[str, object]:
     return decision
 
 
-def backfill(pipeline: Pipeline, first: date, last: date) -> list[dict[str, object]]:
-    """Run every window that begins from `first` to `last`, in order; those with a decision are left
-    alone."""
-    windows = pipeline.between(first, last)
+def backfill(pipeline: Pipeline, first: date, last: date, today: date) -> list[dict[str, object]]:
+    """Run every window that begins from `first` to `last` and is over, in order; those with a
+    decision are left alone."""
+    windows = pipeline.between(first, min(last, today - timedelta(pipeline.days)))
     if not windows:
-        raise ConfigError(f"no window of {pipeline.name} begins from {first} to {last}")
+        raise ConfigError(
+            f"no window of {pipeline.name} begins from {first} to {last} and is over on {today}"
+        )
     return [told(pipeline, window) for window in windows]
 
 

@@ -77,12 +77,19 @@ class Job:
         models = self.pipeline.models
         return {label_of(recipe): recipe for recipe in (*models.challengers, *models.baselines)}
 
+    def overrides(self, label: str) -> tuple[str, ...]:
+        """What is set in a challenger's recipe; baselines are as they come."""
+        models = self.pipeline.models
+        return models.set if self.labels[label] in models.challengers else ()
+
 
 def watch(job: Job) -> dict[str, Any]:
     """Look at the window's events before anything is built of them; returns why they are
     refused."""
     data = job.pipeline.data
     recipe = ground.load_recipe(data.recipe, data.set)
+    for label, model in job.labels.items():
+        load_recipe(model, job.overrides(label))
     if job.pipeline.rule.off_policy is not None and recipe.logged is None:
         raise ConfigError(
             f"rule.off_policy needs logged rows: name a log in {data.recipe} under [logged], or "
@@ -142,10 +149,9 @@ def _refuse_unknown_guards(rule: Rule, data: Dataset) -> None:
 
 def train(job: Job, label: str) -> dict[str, Any]:
     """Train one recipe on the window's dataset, or go on with it, or find it trained."""
-    models = job.pipeline.models
-    recipe = job.labels[label]
-    overrides = models.set if recipe in models.challengers else ()
-    start = _run_before(job, label, overrides) if label in models.warm else None
+    recipe, overrides = job.labels[label], job.overrides(label)
+    warm = label in job.pipeline.models.warm
+    start = _run_before(job, label, overrides) if warm else None
     run, skipped = trained(job, recipe, overrides, start=start)
     model = Model(
         label=label,

@@ -245,11 +245,8 @@ def _superior(difference: Gap, other: Measured, rule: Rule, alpha: float) -> Fin
     blind = (difference.mean - lower) > rule.worthwhile * max(other.mean, 1e-12) + margin
     if difference.mean <= margin and not blind:
         return Finding(MAIN, "no", f"{shown}; it takes more than {margin:.4f}", "keep", figures)
-    wanted = max(difference.mean, margin + rule.worthwhile * other.mean)
-    believed = Gap(
-        wanted, difference.deviation, difference.n, difference.seed_variance, difference.seed_df
-    )
-    needed = believed.users_needed(margin, alpha=alpha, power=rule.power)
+    worthwhile = margin + rule.worthwhile * other.mean
+    needed = difference.more_users(margin, worthwhile, alpha=alpha, power=rule.power)
     figures["users_needed"] = needed
     return Finding(MAIN, "unknown", f"{shown}; the noise of {_needed(needed)}", "keep", figures)
 

@@ -204,7 +204,7 @@ def _encode(
         "user": writer.entities("user", recipe.features.user, raw.users),
         "item": writer.entities("item", recipe.features.item, raw.items),
     }
-    job = Job(events, features["event"], features["user"], divided.rules, raw.users, raw.items)
+    job = Job(events, **features, rules=divided.rules, users=raw.users, items=raw.items)
     folds: dict[Fold, FoldFacts] = {}
     for found in stages.run("encode", encode_bucket, job, n, (FoldFacts,)):
         for fold, facts in found.items():

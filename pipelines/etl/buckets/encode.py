@@ -33,7 +33,7 @@ from falconer.pipelines.etl.folds import FoldTables, fold_of
 from falconer.pipelines.etl.inputs import canonical
 from falconer.pipelines.etl.looking_back import with_place
 from falconer.pipelines.etl.medians import asks, median_counts, with_medians
-from falconer.pipelines.etl.newcomers import UserFeatures
+from falconer.pipelines.etl.newcomers import NewcomerFeatures
 from falconer.pipelines.etl.operators import AnyFeature
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.recipe import EtlRecipe
@@ -120,12 +120,13 @@ def statistics_of_bucket(fitting: _Fitting, bucket: int, _: Path) -> Statistics:
 
 @dataclass(frozen=True)
 class Job:
-    """What the encoding of a bucket needs: the features of events and users as they were fitted,
-    and the source's tables of users and items."""
+    """What the encoding of a bucket needs: the features of events, users and items as they were
+    fitted, and the source's tables of users and items."""
 
     events: Events
     event: Features
     user: Features
+    item: Features
     rules: Mapping[Fold, FoldRule]
     users: pl.DataFrame | None
     items: pl.DataFrame | None
@@ -138,12 +139,16 @@ class Job:
 
 @dataclass(frozen=True)
 class FoldFacts:
-    """Of a fold, or of one bucket of it: counts for the card, the `names` of the users' features
-    beside its rows, and whether the users' ids tell them too."""
+    """Of a fold, or of one bucket of it: counts for the card, and for each feature of users and
+    items beside its rows whether the ids tell it too."""
 
     counts: dict[str, int]
-    names: list[str]
-    is_told: bool
+    is_told: dict[str, bool]
+
+    @property
+    def beside(self) -> list[str]:
+        """The features that are written beside the rows."""
+        return [name for name, told in self.is_told.items() if not told]
 
     def and_also(self, other: FoldFacts) -> FoldFacts:
         """Of both."""
@@ -151,7 +156,8 @@ class FoldFacts:
             name: self.counts.get(name, 0) + other.counts.get(name, 0)
             for name in {**self.counts, **other.counts}
         }
-        return FoldFacts(counts, other.names, self.is_told and other.is_told)
+        told = {name: self.is_told[name] and told for name, told in other.is_told.items()}
+        return FoldFacts(counts, told)
 
 
 def run_of(fold: Fold) -> str:
@@ -185,17 +191,28 @@ def encode_bucket(job: Job, bucket: int, folder: Path) -> dict[Fold, FoldFacts]:
         else:
             rows, counts, context = _queries(job, events, rule, users)
         write_run(folder / run_of(fold), rows, order_of_fold(job, events))
-        names = [column.name for column in context.columns]
-        found[fold] = FoldFacts(dict(counts), names, context.is_told)
+        found[fold] = FoldFacts(dict(counts), context.is_told)
     return found
 
 
-def _user_features(job: Job, bucket: int) -> UserFeatures:
+def _user_features(job: Job, bucket: int) -> NewcomerFeatures:
     """What is known of the users of a bucket."""
-    values, fitted = job.events.vocabularies.users_of(bucket)["value"], job.user
-    entities = entities_of(values, job.users, "user")
+    values = job.events.vocabularies.users_of(bucket)["value"]
+    return _newcomers("user", values, job.users, job.user)
+
+
+def _item_features(job: Job, items: pl.Series) -> NewcomerFeatures:
+    """What is known of these items."""
+    every = job.events.vocabularies.items
+    return _newcomers("item", every.filter(every.is_in(items.implode())), job.items, job.item)
+
+
+def _newcomers(
+    kind: Kind, values: pl.Series, table: pl.DataFrame | None, fitted: Features
+) -> NewcomerFeatures:
+    entities = entities_of(values, table, kind)
     known = beside(entities.select("key"), fitted.of(entities))
-    return UserFeatures(known, job.users, job.events.engine, fitted.wanted, fitted.encodings)
+    return NewcomerFeatures(kind, known, table, fitted.engine, fitted.wanted, fitted.encodings)
 
 
 def _train_rows(job: Job, train: pl.DataFrame) -> pl.DataFrame:
@@ -204,20 +221,23 @@ def _train_rows(job: Job, train: pl.DataFrame) -> pl.DataFrame:
 
 
 def _labelled(
-    job: Job, rows: pl.DataFrame, users: UserFeatures
+    job: Job, rows: pl.DataFrame, users: NewcomerFeatures
 ) -> tuple[pl.DataFrame, dict[str, int], _Context]:
     assert job.recipe.target is not None
     found = rows_of(rows, job.event.of(rows), job.recipe.target.kind)
     context = _Context()
     if "user" in rows.columns:
         context = _context(users, rows["user"], rows[IDS["user"]])
+    if "item" in rows.columns:
+        items = _item_features(job, rows["item"])
+        context = context.and_also(_context(items, rows["item"], rows[IDS["item"]]))
     pairs = found.pairs.with_columns(context.columns)
     pairs = pairs.with_columns(pl.Series(LABEL, found.labels))
     return _with_fraction(pairs, rows), found.counts, context
 
 
 def _queries(
-    job: Job, events: pl.DataFrame, rule: FoldRule, users: UserFeatures
+    job: Job, events: pl.DataFrame, rule: FoldRule, users: NewcomerFeatures
 ) -> tuple[pl.DataFrame, dict[str, int], _Context]:
     found = fold_of(events, rule, items=job.events.vocabularies.items)
     context = _context(users, found.keys, pl.Series(found.queries.user))
@@ -226,15 +246,20 @@ def _queries(
 
 @dataclass(frozen=True)
 class _Context:
-    """The users' features beside the rows of a fold, and whether the users' ids tell them too."""
+    """The features of users and items beside the rows of a fold, and whether the ids tell them
+    too."""
 
     columns: list[pl.Series] = field(default_factory=list)
-    is_told: bool = True
+    is_told: dict[str, bool] = field(default_factory=dict)
+
+    def and_also(self, other: _Context) -> _Context:
+        return _Context(self.columns + other.columns, self.is_told | other.is_told)
 
 
-def _context(users: UserFeatures, keys: pl.Series, ids: pl.Series) -> _Context:
-    columns, is_told = users.of_a_part(keys, ids.to_numpy())
-    return _Context([] if columns is None else columns.get_columns(), is_told)
+def _context(newcomers: NewcomerFeatures, keys: pl.Series, ids: pl.Series) -> _Context:
+    frame, is_told = newcomers.of_a_part(keys, ids.to_numpy())
+    columns = [] if frame is None else frame.get_columns()
+    return _Context(columns, {column.name: is_told for column in columns})
 
 
 def _with_fraction(rows: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:

@@ -88,7 +88,7 @@ class Writer:
     def rows(self, folder: Path, n: int, by: Sequence[str], fold: Fold, facts: FoldFacts) -> None:
         """Write a fold's rows and labels."""
         runs = Runs(files_of(folder, n, run_of(fold)), by)
-        left_out = [LABEL, *(facts.names if facts.is_told else ())]
+        left_out = [LABEL, *(name for name in facts.is_told if name not in facts.beside)]
         with (
             TableFile(self.root, f"pairs/{fold}.parquet") as pairs,
             TableFile(self.root, f"labels/{fold}.parquet") as labels,
@@ -100,14 +100,13 @@ class Writer:
     def queries(self, folder: Path, n: int, fold: Fold, facts: FoldFacts) -> None:
         """Write a fold's queries and truth."""
         runs = Runs(files_of(folder, n, run_of(fold)), ["user_key"])
-        beside_them = [] if facts.is_told else facts.names
         with (
             TableFile(self.root, f"queries/{fold}.parquet") as queries,
             TableFile(self.root, f"truth/{fold}.parquet") as truth,
         ):
             for piece in runs.merged(self.size):
                 own = [name for name in QUERY if name in piece.columns]
-                queries.add(_listed(piece.select(*own, *beside_them)))
+                queries.add(_listed(piece.select(*own, *facts.beside)))
                 truth.add(_listed(piece.select(TRUTH)))
 
 

@@ -9,22 +9,29 @@ from typing import Protocol
 
 import polars as pl
 
-from falconer.pipelines.errors import MissingExtraError
 from falconer.pipelines.etl.column_operators import ColumnOperator
+from falconer.pipelines.etl.columns import flat
 from falconer.pipelines.etl.features import (
     Encoding,
     Moments,
     Statistics,
     Table,
 )
+from falconer.pipelines.etl.gpu import USUAL, GpuConfig
 from falconer.pipelines.etl.inputs import canonical, continued
+from falconer.pipelines.etl.lists import in_places
 from falconer.pipelines.etl.medians import asks, filled_by, median_counts, with_medians
-from falconer.pipelines.etl.operators import AnyFeature, applied
+from falconer.pipelines.etl.operators import AnyFeature, Listed, applied, encoded_names
+from falconer.pipelines.extras import missing_engine
 
 MODULES: Mapping[str, str] = {
     "nvtabular": "falconer.pipelines.etl.engines.nvtabular",
     "polars": "falconer.pipelines.etl.engines.polars",
+    "polars-gpu": "falconer.pipelines.etl.engines.polars_gpu",
 }
+
+APART = ("polars",)
+"""Engines that take features one by one as soon as all at once."""
 
 
 class Engine(Protocol):
@@ -40,15 +47,25 @@ class Engine(Protocol):
         """The encoded columns, row by row beside `frame`: int32 ids, or float32."""
 
 
-def engine_of(name: str) -> Engine:
-    """Import an engine by name; `MissingExtraError` where its package is absent."""
+def engine_of(name: str, gpu: GpuConfig = USUAL) -> Engine:
+    """Import an engine by name; `MissingExtraError` where its package is absent, `ConfigError`
+    where it needs a GPU and none answers."""
     try:
-        return WithColumnOperators(NeutralNames(importlib.import_module(MODULES[name]).ENGINE))
+        return completed(importlib.import_module(MODULES[name]).engine(gpu))
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"the ETL engine {name} needs the package {error.name!r}, which is not installed; "
-            '`falconer doctor` says how to install it, or choose features.engine = "polars"'
-        ) from error
+        raise missing_engine(name, error.name or name) from error
+
+
+def groups_of(engine: Engine, features: Mapping[str, AnyFeature]) -> list[Mapping[str, AnyFeature]]:
+    """The features in the groups that an engine is best given."""
+    if engine.name in APART:
+        return [{name: config} for name, config in features.items()]
+    return [features] if features else []
+
+
+def completed(engine: Engine) -> Engine:
+    """The engine with all around it that is the same on every one."""
+    return WithColumnOperators(WithLists(NeutralNames(engine)))
 
 
 def encoded(
@@ -91,7 +108,39 @@ class WithColumnOperators:
         for name, encoding in encodings.items():
             if isinstance(encoding.config, ColumnOperator):
                 columns[name] = applied(name, encoding.config, frame[name], encoding.state)
-        return pl.DataFrame({name: columns[name] for name in encodings})
+        made = [one for name, e in encodings.items() for one in encoded_names(name, e.config)]
+        return pl.DataFrame({name: columns[name] for name in made})
+
+
+class WithLists:
+    """An engine that is given the values of lists one below the other: a list's ids are those of
+    its values."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.name = engine, engine.name
+
+    def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
+        """As in `Engine`."""
+        others = {n: c for n, c in features.items() if not isinstance(c, Listed)}
+        found = self._engine.fit(_columns(frame, others), others)
+        counts = {
+            name: self._engine.fit(flat(frame[name]).to_frame(), {name: config}).counts[name]
+            for name, config in features.items()
+            if isinstance(config, Listed)
+        }
+        return replace(found, counts={**found.counts, **counts})
+
+    def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
+        """As in `Engine`, with a column for each place of a list."""
+        others = {n: e for n, e in encodings.items() if not isinstance(e.config, Listed)}
+        columns = self._engine.apply(_columns(frame, others), others).get_columns()
+        for name, encoding in encodings.items():
+            if isinstance(encoding.config, Listed):
+                lists, names = frame[name], encoded_names(name, encoding.config)
+                ids = self._engine.apply(flat(lists).to_frame(), {name: encoding})[name]
+                columns += in_places(lists, ids, names)
+        # By name: of a list of columns, Polars renames one that is called "".
+        return pl.DataFrame({column.name: column for column in columns})
 
 
 def filled(encoding: Encoding) -> Encoding:

@@ -11,23 +11,29 @@ empty frames and vocabularies reach no operator.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from falconer.pipelines import parquet
 from falconer.pipelines.compat import importing_nvtabular, quiet
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import Encoding, Moments, Statistics
+from falconer.pipelines.etl.gpu import GpuConfig
 from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Counted, Scaled
 from falconer.pipelines.files import scratch_folder
 
 with importing_nvtabular():
+    import dask
     import nvtabular
     from merlin.core.compat import HAS_GPU, cudf
+    from merlin.core.utils import Serial
     from merlin.io import Dataset
     from merlin.io.worker import clean_worker_cache
     from nvtabular import ops
@@ -52,10 +58,13 @@ class LogOp64(ops.LogOp):  # type: ignore[misc]
         return np.float64
 
 
+@dataclass(frozen=True)
 class NVTabularEngine:
-    """Fits with one workflow a table, and applies given statistics with another."""
+    """Fits with one workflow a table, and applies given statistics with another; `memory_limit` is
+    in bytes of a GPU's memory."""
 
-    name = "nvtabular"
+    memory_limit: int | None = None
+    name: ClassVar[str] = "nvtabular"
 
     def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
         """As in `Engine`."""
@@ -68,7 +77,7 @@ class NVTabularEngine:
             }
             return Statistics(nothing, dict.fromkeys(scaled, Moments(0, 0.0, 0.0)))
         stages = {name: (ops.Normalize(), ops.Normalize()) for name in scaled}
-        with _workplace() as scratch:
+        with self._workplace() as scratch:
             nodes = [
                 _transformed(name, config) >> stages[name][0] >> stages[name][1]
                 for name, config in scaled.items()
@@ -101,7 +110,7 @@ class NVTabularEngine:
     def _apply(
         self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]
     ) -> dict[str, pl.Series]:
-        with _workplace() as scratch:
+        with self._workplace() as scratch:
             workflow = nvtabular.Workflow(
                 _joined([_node(name, e, scratch) for name, e in encodings.items()])
             )
@@ -111,6 +120,24 @@ class NVTabularEngine:
             return {
                 name: _from_device(encoded[name]) - _first_id(e) for name, e in encodings.items()
             }
+
+    @contextmanager
+    def _workplace(self) -> Iterator[Path]:
+        """A folder for the operators' files, gone afterwards as is merlin-core's cache of them;
+        known warnings silent.
+
+        All within runs in this thread: on a worker of a Dask cluster merlin-core would give its
+        tasks to that cluster, and wait for them in the thread that they need.
+        """
+        if ON_GPU:
+            choose_spilling(self.memory_limit)
+        in_this_thread = dask.config.set(scheduler="synchronous")
+        with scratch_folder() as scratch, quiet(), Serial(), in_this_thread:
+            try:
+                yield scratch
+            finally:
+                with suppress(KeyError):  # a worker's cache may be there without that of categories
+                    clean_worker_cache("cats")
 
 
 def _transformed(name: str, config: Scaled) -> Any:
@@ -176,8 +203,26 @@ def _to_device(frame: pl.DataFrame) -> Any:
     filled = frame.with_columns(
         pl.col(name).fill_null(_stand_in(frame.schema[name])) for name in keys
     )
-    table = filled.to_pandas()
-    return cudf.from_pandas(table) if ON_GPU else table
+    return cudf.DataFrame.from_arrow(as_arrow(filled)) if ON_GPU else filled.to_pandas()
+
+
+def as_arrow(frame: pl.DataFrame) -> pa.Table:
+    """With texts of 32-bit offsets, which every release of cuDF takes."""
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    small = [
+        field.with_type(pa.string()) if pa.types.is_large_string(field.type) else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(small))
+
+
+@cache
+def choose_spilling(memory_limit: int | None) -> None:
+    """Once in a process, before it has tables on the GPU: from `memory_limit` bytes on (else where
+    memory runs out) cuDF moves those that are not in use to the machine's memory."""
+    cudf.set_option("spill", val=True)
+    if memory_limit is not None:
+        cudf.set_option("spill_device_limit", memory_limit)
 
 
 def _from_device(column: Any) -> pl.Series:
@@ -195,15 +240,6 @@ def _joined(nodes: list[Any]) -> Any:
     return joined
 
 
-@contextmanager
-def _workplace() -> Iterator[Path]:
-    """A folder for the operators' files, gone afterwards as is merlin-core's cache of them; known
-    warnings silent."""
-    with scratch_folder() as scratch, quiet():
-        try:
-            yield scratch
-        finally:
-            clean_worker_cache("cats")
-
-
-ENGINE = NVTabularEngine()
+def engine(gpu: GpuConfig) -> NVTabularEngine:
+    """The engine, on the GPU where cuDF finds one."""
+    return NVTabularEngine(gpu.limit())

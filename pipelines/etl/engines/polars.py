@@ -3,15 +3,19 @@ step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
+from falconer.pipelines import parquet
 from falconer.pipelines.etl import dense
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import Encoding, Moments, Statistics
+from falconer.pipelines.etl.gpu import GpuConfig
 from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Counted, Scaled
+from falconer.pipelines.etl.side_by_side import blocks, side_by_side
 
 
 class PolarsEngine:
@@ -21,22 +25,28 @@ class PolarsEngine:
 
     def fit(self, frame: pl.DataFrame, features: Mapping[str, AnyFeature]) -> Statistics:
         """As in `Engine`."""
+
+        def of(name: str) -> pl.DataFrame | Moments | None:
+            config = features[name]
+            if isinstance(config, Counted):
+                return _counts(frame[name])
+            if isinstance(config, Scaled) and config.normalize:
+                return _moments(_transformed(frame[name], config))
+            return None
+
+        found = dict(zip(features, side_by_side(of, features), strict=True))
         return Statistics(
-            counts={
-                name: _counts(frame[name]) for name, c in features.items() if isinstance(c, Counted)
-            },
-            moments={
-                name: _moments(_transformed(frame[name], c))
-                for name, c in features.items()
-                if isinstance(c, Scaled) and c.normalize
-            },
+            counts={name: one for name, one in found.items() if isinstance(one, pl.DataFrame)},
+            moments={name: one for name, one in found.items() if isinstance(one, Moments)},
         )
 
     def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
         """As in `Engine`."""
-        return pl.DataFrame(
-            [_encoded(frame[name], encoding).alias(name) for name, encoding in encodings.items()]
-        )
+
+        def of(name: str) -> pl.Series:
+            return _encoded(frame[name], encodings[name]).alias(name)
+
+        return pl.DataFrame(side_by_side(of, encodings))
 
 
 def _counts(column: pl.Series) -> pl.DataFrame:
@@ -57,11 +67,12 @@ def _transformed(column: pl.Series, config: Scaled) -> pl.Series:
 def _moments(column: pl.Series) -> Moments:
     # numpy sums pairwise in one fixed order: the same bytes whatever the number of threads.
     values = column.to_numpy()
-    if len(values) == 0:
+    n = len(values)
+    if n == 0:
         return Moments(0, 0.0, 0.0)
-    return moments_of(
-        len(values), float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    )
+    mean = float(values.mean())
+    squares = math.fsum(np.square(values[rows] - mean).sum() for rows in blocks(n))
+    return moments_of(n, mean, math.sqrt(squares / max(n - 1, 1)))
 
 
 def _encoded(column: pl.Series, encoding: Encoding) -> pl.Series:
@@ -72,12 +83,20 @@ def _encoded(column: pl.Series, encoding: Encoding) -> pl.Series:
         ).astype(np.int32)
         return pl.Series(np.where(column.is_null().to_numpy(), np.int32(-1), place))
     if isinstance(config, Scaled):
-        return _scaled(_transformed(column, config), encoding.moments).cast(pl.Float32)
+        return _scaled(_transformed(column, config), encoding.moments)
     return _ids(column, encoding.values)
 
 
 def _scaled(column: pl.Series, moments: Moments | None) -> pl.Series:
-    return column if moments is None else (column - moments.mean) / (moments.std or 1.0)
+    """Float32, of what was computed in 64 bits."""
+    if moments is None:
+        return column.cast(pl.Float32)
+    values = column.to_numpy()
+    scaled = np.empty(len(values), np.float32)
+    with np.errstate(over="ignore"):
+        for part in blocks(len(values)):
+            scaled[part] = (values[part] - moments.mean) / (moments.std or 1.0)
+    return pl.Series(pl.from_arrow(parquet.column(scaled)))
 
 
 def _ids(column: pl.Series, values: pl.Series | None) -> pl.Series:
@@ -93,4 +112,6 @@ def _ids(column: pl.Series, values: pl.Series | None) -> pl.Series:
     return found["id"].fill_null(-1)
 
 
-ENGINE = PolarsEngine()
+def engine(_: GpuConfig) -> PolarsEngine:
+    """The engine, which needs no GPU."""
+    return PolarsEngine()

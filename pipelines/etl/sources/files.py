@@ -14,12 +14,12 @@ Relative paths start at the working directory, as on any command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.schema import name_of
@@ -42,6 +42,8 @@ from falconer.pipelines.etl.sources.tables import (
     read_table,
     table_pieces,
 )
+
+Kind = Literal["event", "user", "item"]
 
 
 class Files(Config):
@@ -67,13 +69,16 @@ class Files(Config):
     users: EntityTable | None = None
     items: EntityTable | None = None
     external: tuple[External, ...] = ()
-    """Tables whose columns events get, by keys and, where the tables have times, as was known
-    then."""
+    """Tables whose columns events get, by keys (of events or of a table before) and, where the
+    tables have times, as was known then."""
     separator: str | None = Field(default=None, pattern=r"^([\t -~]|[!-~]{2,4})$")
     """Of text files, one character or a few such as "::"; None means comma for .csv and tab for
     .tsv, .txt, .dat and .inter."""
     quote: str = Field(default='"', pattern=r"^[!-~]?$")
     """Of text files; empty means that no character quotes."""
+
+    _lists: Mapping[Kind, frozenset[str]] = PrivateAttr(default_factory=dict)
+    """Of each table the columns that hold lists, by our names."""
 
     @model_validator(mode="after")
     def _quote_is_no_separator(self) -> Files:
@@ -90,8 +95,12 @@ class Files(Config):
             raise ValueError(f"external: {twice[0]} is a column of events or named twice")
         if self.columns.time is None and any(table.time for table in self.external):
             raise ValueError("external: a table with a time needs columns.time of the events")
-        mapped = {theirs for _, theirs in self.columns}
-        keys = [name for table in self.external for name in table.on if name not in mapped]
+        there, keys = {theirs for _, theirs in self.columns}, list[str]()
+        for table in self.external:
+            keys += [name for name in table.on if name not in there]
+            there |= set(table.columns)
+        if late := sorted(set(keys).intersection(given)):
+            raise ValueError(f"external: {late[0]} is a key of a table before the one that has it")
         object.__setattr__(self, "features", tuple(dict.fromkeys([*self.features, *keys])))
         return self
 
@@ -122,9 +131,15 @@ class Files(Config):
                 )
         return self
 
-    def reading(self, event: Iterable[str], user: Iterable[str], item: Iterable[str]) -> Files:
-        """This source with these features too; `ValueError` where one is of a table that there is
-        not."""
+    def reading(
+        self,
+        event: Iterable[str],
+        user: Iterable[str],
+        item: Iterable[str],
+        lists: Mapping[Kind, Iterable[str]],
+    ) -> Files:
+        """This source with these features too, some of which are `lists` in their table;
+        `ValueError` where one is of a table that there is not."""
         users, items = (
             _with_features(self.users, "user", user),
             _with_features(self.items, "item", item),
@@ -132,7 +147,11 @@ class Files(Config):
         given = {name for table in self.external for name in table.columns}
         wanted = (name for name in event if name not in given)
         features = tuple(dict.fromkeys([*self.features, *wanted]))
-        return self.model_copy(update={"features": features, "users": users, "items": items})
+        source = self.model_copy(update={"features": features, "users": users, "items": items})
+        source._lists = {
+            table: frozenset(map(feature_column, names)) for table, names in lists.items()
+        }
+        return source
 
     def files(self) -> dict[str, Path]:
         """Name -> path of every file that `read` reads; `DataError` where one is absent or
@@ -183,6 +202,7 @@ class Files(Config):
             quote=self.quote,
             header=self.header,
             row_groups=row_groups,
+            lists=self._lists.get("event", ()),
         )
         beside = self._beside()
         return (self._joined(_with_days(piece, days), beside) for piece in pieces)
@@ -190,7 +210,9 @@ class Files(Config):
     def _beside(self) -> list[Beside]:
         return [
             Beside.of(
-                table, self._table(expanded(table.path), table.read_columns()), self.time_unit
+                table,
+                self._table("event", expanded(table.path), table.read_columns()),
+                self.time_unit,
             )
             for table in self.external
         ]
@@ -206,7 +228,7 @@ class Files(Config):
 
     def _events(self, path: Path) -> Table:
         columns, days = self._event_columns(path)
-        return _with_days(self._table(path, columns), days)
+        return _with_days(self._table("event", path, columns), days)
 
     def _event_columns(self, path: Path) -> tuple[dict[str, str], dict[str, str]]:
         """Of an event file the columns to read, and the values of those that its folder tells."""
@@ -252,17 +274,21 @@ class Files(Config):
         """The tables of users and of items."""
         return self._entities(self.users, "user"), self._entities(self.items, "item")
 
-    def _entities(self, table: EntityTable | None, kind: str) -> Table | None:
+    def _entities(self, table: EntityTable | None, kind: Kind) -> Table | None:
         if table is None:
             return None
         label = {} if table.label is None else {"label": table.label}
-        return self._table(
-            expanded(table.path), {kind: table.key, **label, **_feature_columns(table.features)}
-        )
+        columns = {kind: table.key, **label, **_feature_columns(table.features)}
+        return self._table(kind, expanded(table.path), columns)
 
-    def _table(self, path: Path, columns: dict[str, str]) -> Table:
+    def _table(self, kind: Kind, path: Path, columns: dict[str, str]) -> Table:
         return read_table(
-            path, columns, separator=self.separator, quote=self.quote, header=self.header
+            path,
+            columns,
+            separator=self.separator,
+            quote=self.quote,
+            header=self.header,
+            lists=self._lists.get(kind, ()),
         )
 
 

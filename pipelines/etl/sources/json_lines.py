@@ -4,13 +4,14 @@ set apart."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.columns import ESCAPES, UNIT
 from falconer.pipelines.etl.sources.delimited import CHUNK_BYTES, MALFORMED, not_utf8, unpacked
 
 JSON_LINES = (".jsonl", ".ndjson")
@@ -20,11 +21,12 @@ MOST_ROWS = 2**16
 
 class JsonLines:
     """The lines of one file, compressed (.gz) or not, of which `columns` (our name -> key) are
-    read. `pieces` reads them once, and `keys` and `malformed` (`delimited.MALFORMED`) are whole
-    after that."""
+    read, and of these `lists` as `columns.joined` has them. `pieces` reads them once, and `keys`
+    and `malformed` (`delimited.MALFORMED`) are whole after that."""
 
-    def __init__(self, path: Path, columns: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, columns: Mapping[str, str], lists: Collection[str] = ()) -> None:
         self.path, self._columns = path, dict(columns)
+        self._texts = {ours: _list_text if ours in lists else _text for ours in columns}
         self.keys: dict[str, None] = {}
         self._misfits: list[tuple[int, str, str]] = []
 
@@ -77,7 +79,7 @@ class JsonLines:
             if not isinstance(found, dict):
                 raise ValueError("the line is no JSON object")
             self.keys.update(dict.fromkeys(found))
-            return [_text(key, found.get(key)) for key in self._columns.values()]
+            return [self._texts[ours](key, found.get(key)) for ours, key in self._columns.items()]
         except json.JSONDecodeError as error:
             reason = f"the line is no JSON ({error.msg} at character {error.pos + 1})"
         except RecursionError:
@@ -106,6 +108,18 @@ def _text(key: str, value: Any) -> str | None:
     except UnicodeEncodeError as error:
         raise ValueError(f"{key} holds half a character (a lone surrogate)") from error
     return value
+
+
+def _list_text(key: str, value: Any) -> str | None:
+    """A list as one text; `ValueError` where the value is none, or holds one."""
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise ValueError(f"{key} is no list, where one is wanted")
+    texts = [text for one in value if (text := _text(f"a value of {key}", one)) is not None]
+    for character, other in ESCAPES:
+        texts = [text.replace(character, other) for text in texts]
+    return UNIT.join(texts)
 
 
 def _refused(name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from pyarrow import parquet as pq
 
 from falconer.pipelines import parquet
 from falconer.pipelines.errors import DataError
+from falconer.pipelines.etl.columns import joined
 from falconer.pipelines.etl.sources.batches import batches
 from falconer.pipelines.etl.sources.delimited import (
     MALFORMED,
@@ -54,19 +55,21 @@ def read_table(
     separator: str | None,
     quote: str,
     header: bool = True,
+    lists: Collection[str] = (),
 ) -> Table:
     """Read `columns` (our name -> the file's name) of a parquet, CSV, TSV or JSON lines file.
 
-    What is no parquet stays text. `separator` None means by suffix: comma for .csv, tab for .tsv
-    and .txt. Raises `DataError` for an absent, empty or damaged file, an unknown suffix, or a
-    column that is not there.
+    What is no parquet stays text, and each of `lists` is one too (`columns.joined`). `separator`
+    None means by suffix: comma for .csv, tab for .tsv and .txt. Raises `DataError` for an absent,
+    empty or damaged file, an unknown suffix, or a column that is not there.
     """
     check_file(path)
     if path.suffix.lower() in PARQUET:
-        return _read_parquet(path, columns)
+        return _read_parquet(path, columns, lists)
     if kind_of(path) in JSON_LINES:
-        pieces = list(_json_pieces(path, columns))
+        pieces = list(_json_pieces(path, columns, lists))
         return Table(pl.concat(piece.rows for piece in pieces), pieces[-1].malformed)
+    _refuse_lists(path, columns, lists)
     form, columns = _text_form(path, columns, separator=separator, quote=quote, header=header)
     rows, malformed = read_delimited(path, form, columns)
     return Table(rows.with_columns(_without_indent(rows[ours]) for ours in columns), malformed)
@@ -81,17 +84,19 @@ def table_pieces(
     quote: str,
     header: bool = True,
     row_groups: Sequence[int] | None = None,
+    lists: Collection[str] = (),
 ) -> Iterator[Table]:
     """The table that `read_table` reads, in pieces: first one without rows, whose types all have,
     then about `n_rows` at a time of a parquet or JSON lines file, last the misfits of a text file.
     Of a parquet file only the `row_groups`, if there are some, whose rows are numbered from 0."""
     check_file(path)
     if path.suffix.lower() in PARQUET:
-        yield from _parquet_pieces(path, columns, n_rows, row_groups)
+        yield from _parquet_pieces(path, columns, n_rows, row_groups, lists)
         return
     if kind_of(path) in JSON_LINES:
-        yield from _json_pieces(path, columns, n_rows)
+        yield from _json_pieces(path, columns, lists, n_rows)
         return
+    _refuse_lists(path, columns, lists)
     form, columns = _text_form(path, columns, separator=separator, quote=quote, header=header)
     misfits = Misfits() if header else Misfits(form="first line", before=1)
     none = misfits.frame()
@@ -109,9 +114,9 @@ def table_pieces(
 
 
 def _json_pieces(
-    path: Path, columns: Mapping[str, str], n_rows: int = MOST_ROWS
+    path: Path, columns: Mapping[str, str], lists: Collection[str], n_rows: int = MOST_ROWS
 ) -> Iterator[Table]:
-    file = JsonLines(path, columns)
+    file = JsonLines(path, columns, lists)
     none = file.malformed
     for rows in file.pieces(n_rows):
         yield Table(rows, none)
@@ -120,15 +125,25 @@ def _json_pieces(
     yield Table(rows.clear(), file.malformed)
 
 
+def _refuse_lists(path: Path, columns: Mapping[str, str], lists: Collection[str]) -> None:
+    found = [theirs for ours, theirs in columns.items() if ours in lists]
+    if found:
+        raise DataError(
+            f"{path}: a text file has no lists; say in the recipe what parts the values of "
+            f'{found[0]!r}, for example separator = "|" in the table of its feature'
+        )
+
+
 def _text_form(
     path: Path, columns: Mapping[str, str], *, separator: str | None, quote: str, header: bool
 ) -> tuple[Delimited, dict[str, str]]:
     """How a text file is written, and the columns as its header has them."""
     suffix = kind_of(path)
-    if suffix not in SEPARATORS:
+    if suffix not in SEPARATORS and not (suffix == "" and separator):
         raise DataError(
             f"{path}: unknown kind of file; its name must end in "
-            f"{', '.join((*PARQUET, *SEPARATORS, *JSON_LINES))}"
+            f"{', '.join((*PARQUET, *SEPARATORS, *JSON_LINES))}, or the recipe must set "
+            "source.separator for one without an ending"
         )
     form = Delimited(separator or SEPARATORS[suffix], quote, header)
     there = read_header(path, form)
@@ -184,26 +199,30 @@ def check_file(path: Path) -> None:
         raise DataError(f"{path}: the file is empty")
 
 
-def _read_parquet(path: Path, columns: Mapping[str, str]) -> Table:
+def _read_parquet(path: Path, columns: Mapping[str, str], lists: Collection[str]) -> Table:
     with _damage_named(path):
         check_columns(path, pq.read_schema(path).names, columns)
         table = parquet.read(path, list(dict.fromkeys(columns.values())))
         table.validate(full=True)
-    return _parquet_table(path, columns, table, 0)
+    return _parquet_table(path, columns, table, 0, lists)
 
 
 def _parquet_pieces(
-    path: Path, columns: Mapping[str, str], n_rows: int, row_groups: Sequence[int] | None
+    path: Path,
+    columns: Mapping[str, str],
+    n_rows: int,
+    row_groups: Sequence[int] | None,
+    lists: Collection[str],
 ) -> Iterator[Table]:
     names = list(dict.fromkeys(columns.values()))
     with _damage_named(path):
         schema = pq.read_schema(path)
         check_columns(path, schema.names, columns)
-        yield _parquet_table(path, columns, schema.empty_table(), 0)
+        yield _parquet_table(path, columns, schema.empty_table(), 0, lists)
         first = 0
         for table in batches(path, n_rows, names, row_groups):
             table.validate(full=True)
-            yield _parquet_table(path, columns, table, first)
+            yield _parquet_table(path, columns, table, first, lists)
             first += table.num_rows
 
 
@@ -219,10 +238,11 @@ def _damage_named(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _parquet_table(path: Path, columns: Mapping[str, str], table: pa.Table, first: int) -> Table:
-    rows = pl.DataFrame(
-        [_series(path, ours, theirs, table.column(theirs)) for ours, theirs in columns.items()]
-    )
+def _parquet_table(
+    path: Path, columns: Mapping[str, str], table: pa.Table, first: int, lists: Collection[str]
+) -> Table:
+    read = [_series(path, ours, theirs, table.column(theirs)) for ours, theirs in columns.items()]
+    rows = pl.DataFrame([joined(one) if one.name in lists else one for one in read])
     ordinal = pl.arange(first, first + rows.height, dtype=pl.Int64, eager=True).alias("ordinal")
     return Table(rows.insert_column(0, ordinal), pl.DataFrame(schema=MALFORMED))
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from falconer.pipelines.etl.raw import FRACTION
+from falconer.pipelines.etl.side_by_side import blocks, side_by_side
 from falconer.pipelines.etl.split.parts import mixed
 
 KEYS = ("user", "item", "time", FRACTION)
 HASH = "event_hash"
 LARGE = (pl.UInt64, pl.Int128)
-BLOCK = 2**15
 _NULL = np.uint64(0x9AE16A3B2F90404F)
 
 Hashes = NDArray[np.uint64]
@@ -29,22 +31,26 @@ def event_hashes(events: pl.DataFrame) -> Hashes:
     if not {"user", "item"} & set(names):
         names = sorted(name for name in events.columns if name != "ordinal")
     hashes = np.zeros(len(events), np.uint64)
-    columns = [_numbers(events[name]) for name in names]
-    # So many rows at once as the processor's cache holds.
-    for first in range(0, len(events), BLOCK):
-        block = hashes[first : first + BLOCK]
+    columns = [_Bits.of(_numbers(events[name])) for name in names]
+
+    def fill(rows: slice) -> None:
         for place, column in enumerate(columns, start=1):
-            block[:] = mixed(block ^ _hashed(column.slice(first, BLOCK)), place)
-    return mixed(hashes ^ mixed(_repeats(hashes), 0), len(names) + 1)
+            hashes[rows] = mixed(hashes[rows] ^ column.part(rows), place)
 
+    side_by_side(fill, blocks(len(events)))
+    places = np.flatnonzero(repeated(pl.Series(hashes)).to_numpy())
+    numbers = pl.DataFrame({"hash": hashes[places]}).select(pl.int_range(pl.len()).over("hash"))
+    # How many equal ones came before each: of most none.
+    earlier = numbers.to_series().cast(pl.UInt64).to_numpy()
+    counted = hashes[places] ^ mixed(earlier, 0)
+    hashes ^= mixed(np.zeros(1, np.uint64), 0)
+    hashes[places] = counted
 
-def _repeats(hashes: Hashes) -> Hashes:
-    """How many equal ones came before each."""
-    found = np.zeros(len(hashes), np.uint64)
-    several = repeated(pl.Series(hashes)).to_numpy()
-    numbers = pl.DataFrame({"hash": hashes[several]}).select(pl.int_range(pl.len()).over("hash"))
-    found[several] = numbers.to_series().cast(pl.UInt64).to_numpy()
-    return found
+    def finish(rows: slice) -> None:
+        hashes[rows] = mixed(hashes[rows], len(names) + 1)
+
+    side_by_side(finish, blocks(len(events)))
+    return hashes
 
 
 def repeated(hashes: pl.Series) -> pl.Series:
@@ -76,11 +82,26 @@ def _numbers(column: pl.Series) -> pl.Series:
     return texts.join(known, on="text", how="left", maintain_order="left")["hash"]
 
 
-def _hashed(column: pl.Series) -> Hashes:
-    if column.dtype.is_float():
-        # + 0.0 makes one zero of the two.
-        exact = column.fill_null(0.0).cast(pl.Float64).to_numpy() + 0.0
-        found = exact.view(np.uint64)
-    else:
-        found = column.fill_null(0).cast(pl.Int64).to_numpy().view(np.uint64)
-    return np.where(column.is_null().to_numpy(), _NULL, found) if column.null_count() else found
+@dataclass(frozen=True)
+class _Bits:
+    """The numbers of a column, in which nulls are anything, and where these are."""
+
+    values: NDArray[Any]
+    nulls: NDArray[np.bool_] | None
+
+    @classmethod
+    def of(cls, column: pl.Series) -> _Bits:
+        nulls = column.is_null().to_numpy() if column.null_count() else None
+        return cls((column if nulls is None else column.fill_null(0)).to_numpy(), nulls)
+
+    def part(self, rows: slice) -> Hashes:
+        """64 bits of each of these rows."""
+        part = self.values[rows]
+        if part.dtype.kind == "f":
+            # + 0.0 makes one zero of the two.
+            found = (part.astype(np.float64, copy=False) + 0.0).view(np.uint64)
+        else:
+            found = part.astype(np.int64, copy=False).view(np.uint64)
+        if self.nulls is None:
+            return found
+        return np.where(self.nulls[rows], _NULL, found)

@@ -3,7 +3,7 @@ loss. The twins are in `falconer.recsys.backends.torch.pairs`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 from falconer.recsys.backends.tensorflow.merlin import Mlp, Table
 from falconer.recsys.backends.tensorflow.network import Arrays, Noise, Tensors, Weight
 from falconer.recsys.backends.tensorflow.precision import lowered, raised
-from falconer.recsys.backends.torch.pairs.inputs import FieldBatch
+from falconer.recsys.backends.torch.pairs.batches import FieldBatch
 from falconer.recsys.backends.torch.pairs.network import SplitMlp, TwoSided
 from falconer.recsys.backends.torch.pairs.tables import MixedTables, Tables
 from falconer.recsys.backends.torch.pairs.training import FieldTask
@@ -45,7 +45,7 @@ class FieldTables:
 
     def __init__(self, prefix: str, twin: Any) -> None:
         self._head: Table | None = None
-        self._n_fields, self.dim = len(twin.sizes), twin.dim
+        self._lengths, self.dim = twin.lengths, twin.dim
         if isinstance(twin, MixedTables):
             self._rare = (FieldTables(f"{prefix}.head", twin.head), twin.heads.tolist())
             self._tail = FieldTables(f"{prefix}.tail", twin.tail)
@@ -62,17 +62,36 @@ class FieldTables:
             self.weights = self._head.weights
 
     def __call__(self, ids: Any) -> Any:
-        """Ids [N, F] -> [N, F, dim]."""
+        """Ids [N, F] -> [N, T, dim]."""
         ids = tf.cast(ids, tf.int64)
+        return _pooled(self.vectors(ids), ids, self._lengths)
+
+    def vectors(self, ids: Any) -> Any:
+        """Ids int64[N, F] -> [N, F, dim]."""
         found = self._mixed(ids) if self._head is None else self._head(ids + self._first)
-        return tf.ensure_shape(found, [None, self._n_fields, self.dim])
+        return tf.ensure_shape(found, [None, sum(self._lengths), self.dim])
 
     def _mixed(self, ids: Any) -> Any:
         head, heads = self._rare
         rare = ids >= tf.constant(heads, tf.int64)
-        short = self._tail(tf.where(rare, ids - tf.constant(heads, tf.int64), -1))
-        lengthened = raised(tf.einsum("nfe,fed->nfd", lowered(short), lowered(self._lengthen)))
-        return tf.where(rare[..., None], lengthened, head(tf.where(rare, -1, ids)))
+        short = self._tail.vectors(tf.where(rare, ids - tf.constant(heads, tf.int64), -1))
+        lengthen = tf.repeat(self._lengthen, self._lengths, 0)
+        lengthened = raised(tf.einsum("nfe,fed->nfd", lowered(short), lowered(lengthen)))
+        return tf.where(rare[..., None], lengthened, head.vectors(tf.where(rare, -1, ids)))
+
+
+def _pooled(vectors: Any, ids: Any, lengths: Sequence[int]) -> Any:
+    """Twin of `tables.pooled`."""
+    if sum(lengths) == len(lengths):
+        return vectors
+    known = tf.cast(ids >= 0, vectors.dtype)[..., None]
+    parts = zip(tf.split(vectors, lengths, 1), tf.split(known, lengths, 1), strict=True)
+    found = []
+    for places, own in parts:
+        n = tf.reduce_sum(own, 1, keepdims=True)
+        mean = tf.reduce_sum(places * own, 1, keepdims=True) / tf.maximum(n, 1)
+        found.append(tf.where(n > 0, mean, places[:, :1]))
+    return tf.concat(found, 1)
 
 
 def split_mlp(prefix: str, twin: SplitMlp) -> Mlp:

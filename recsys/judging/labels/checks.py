@@ -56,15 +56,12 @@ class Checked:
     def values(self, feature: Feature) -> tuple[NDArray[Any], NDArray[Any]]:
         """A feature's values beside the rows of train and of the fold; -1 or NaN for unknown users
         and items."""
-        asked = self.pairs.queries.features
+        asked = {**self.pairs.queries.features, **self.pairs.item_features}
         if feature.table == "event":
             return self.data.train_column(feature.column), asked[feature.name]
         table = self.data.users if feature.table == "user" else self.data.items
         column = table.column(feature.column).to_numpy()
-        in_train = _looked_up(column, self.data.train_column(feature.table))
-        if feature.table == "user":
-            return in_train, asked[feature.name]
-        return in_train, _looked_up(column, self.pairs.item)
+        return _looked_up(column, self.data.train_column(feature.table)), asked[feature.name]
 
 
 def _looked_up(column: NDArray[Any], ids: NDArray[np.int32]) -> NDArray[Any]:

@@ -46,7 +46,7 @@ from falconer.recsys.judging.slices import Slicing
 from falconer.recsys.judging.stored import read_report, refuse_another_table, reports_in
 from falconer.recsys.judging.subject import Subject
 from falconer.recsys.lists.stored import Lists, StoredLists
-from falconer.recsys.metrics import definition_of
+from falconer.recsys.metrics import bounds_of, definition_of
 from falconer.recsys.metrics.accuracy import ndcg
 from falconer.recsys.metrics.compute import chosen_metrics, exposures, of_all_lists, per_query
 from falconer.recsys.metrics.context import Context, context_of, groups_by
@@ -309,15 +309,15 @@ def _estimates(
     for i, name in enumerate(found.values):
         if not present[i]:
             continue
-        if not slices.is_slice(name):
-            metrics[name] = Estimate(
-                mean=means[i], low=low[i], high=high[i], definition=_definition(name)
-            )
-            continue
         metric, slicing, group = slices.parse(name)
         mean, n, ends = float(means[i]), int(present[i]), (float(low[i]), float(high[i]))
-        if bounded.too_few(mean, n):
+        if bounded.too_few(mean, n) and bounds_of(metric.partition("@")[0]) == (0, 1):
             ends = bounded.share_interval(mean, n, level=config.level)
+        if not slicing:
+            metrics[name] = Estimate(
+                mean=mean, low=ends[0], high=ends[1], definition=_definition(name)
+            )
+            continue
         sliced.append(
             SliceEstimate(
                 metric=metric,

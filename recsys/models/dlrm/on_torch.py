@@ -58,7 +58,13 @@ class Side(nn.Module):
     def __init__(self, fields: Fields, config: DlrmConfig) -> None:
         super().__init__()
         self.dim, n_numbers = config.dim, len(fields.numeric)
-        self.tables = tables_of(fields.sizes, config.dim, config.tables, std=config.embedding_std)
+        self.tables = tables_of(
+            fields.sizes,
+            config.dim,
+            config.tables,
+            lengths=fields.lengths,
+            std=config.embedding_std,
+        )
         self.bottom = Bottom([n_numbers, *config.bottom_hidden, config.dim]) if n_numbers else None
         self.n_vectors = len(fields.sizes) + bool(n_numbers)
         self.products = PairwiseProducts(self.n_vectors)

@@ -103,7 +103,8 @@ class _Kinds:
         if self._by in ("user", "item"):
             return user if self._by == "user" else pairs.item
         if self._table == "item":
-            return self._of_entity(pairs.item)
+            told = pairs.item_features.get(name_of(self._by))
+            return self._of_entity(pairs.item) if told is None else told.astype(np.int32)
         return pairs.queries.features[name_of(self._by)][pairs.query].astype(np.int32)
 
     def _of_entity(self, ids: Int32) -> Int32:

@@ -44,14 +44,16 @@ class LinearSide(nn.Module):
 
     def __init__(self, fields: Fields) -> None:
         super().__init__()
-        self.values = Tables(fields.sizes, 1, std=0.0) if fields.categorical else None
+        self.values = (
+            Tables(fields.sizes, 1, lengths=fields.lengths, std=0.0) if fields.categorical else None
+        )
         self.numbers = nn.Parameter(torch.zeros(len(fields.numeric))) if fields.numeric else None
 
     def forward(self, inputs: Inputs) -> Tensor:
         """[..., F] and [..., C] -> [...]."""
         total = torch.zeros(inputs.ids.shape[:-1], device=inputs.ids.device)
         if self.values is not None:
-            total = total + self.values(inputs.ids).sum((-2, -1))  # [..., F, 1] -> [...]
+            total = total + self.values(inputs.ids).sum((-2, -1))  # [..., T, 1] -> [...]
         if self.numbers is not None:
             total = total + torch.matmul(inputs.numbers, self.numbers)
         return total
@@ -111,7 +113,13 @@ class Deep(nn.Module):
     def __init__(self, query: Fields, item: Fields, config: WideDeepConfig) -> None:
         super().__init__()
         self.query, self.item = (
-            tables_of(side.sizes, config.dim, config.tables, std=config.embedding_std)
+            tables_of(
+                side.sizes,
+                config.dim,
+                config.tables,
+                lengths=side.lengths,
+                std=config.embedding_std,
+            )
             for side in (query, item)
         )
         widths = [len(side.sizes) * config.dim + len(side.numeric) for side in (query, item)]

@@ -236,6 +236,7 @@ def test_sizes_of_groups_are_counts_under_their_own_name() -> None:
         {"key": ["size"]},
         {"key": ["size", "count"], "x": ["sum", "min"]},
         {"x": ["max"]},
+        {"key": "count", "x": "sum"},
     ):
         groups = frame.groupby(["key"], dropna=False)
         pd.testing.assert_frame_equal(counting(groups, asked), groups.agg(asked))

@@ -80,3 +80,12 @@ def test_pairs_are_corrected_for_their_number() -> None:
         ("wrong", "third"),
     ]
     assert three[0].p_holm > alone.p_holm
+
+
+def test_an_interval_is_told_where_the_draw_of_pictures_changes_something() -> None:
+    halved = detector("halved", [0.0, SIDE] * 6).report.metrics["map@.5"]
+    assert halved.low is not None
+    assert halved.high is not None
+    assert halved.low < halved.mean < halved.high
+    perfect = detector("perfect", [0.0] * 12).report.metrics["map@.5"]
+    assert (perfect.mean, perfect.low, perfect.high) == (1.0, None, None)

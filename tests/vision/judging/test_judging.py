@@ -174,3 +174,22 @@ def test_tags_are_judged_unit_by_unit() -> None:
     assert found["right_tags"].tolist() == [0.5, 1.0]
     expected = np.log1p(np.exp(-np.array([[2.0, 1.0], [3.0, 4.0]]))).sum(axis=1)
     np.testing.assert_allclose(found["log_loss"], expected)
+
+
+def test_a_few_pictures_without_a_mistake_leave_doubt() -> None:
+    labels = np.array([0] * 3 + [1] * 4)
+    logits = np.eye(2, dtype=np.float32)[labels] * 9
+    metrics, _, _ = judged_classes(logits, labels, 2, JudgeConfig(resamples=100))
+    assert (metrics["top1"].mean, metrics["top1"].high) == (1, 1)
+    assert metrics["top1"].low == pytest.approx(0.025 ** (1 / 7))
+    missing = [1 - 0.025 ** (1 / 3), 1 - 0.025 ** (1 / 4)]
+    assert metrics["balanced"].low == pytest.approx(1 - np.hypot(*missing) / 2)
+    assert metrics["balanced"].high == 1
+
+
+def test_precision_that_no_draw_of_pictures_changes_has_no_interval() -> None:
+    tags = np.array([[True, False], [False, True]])
+    logits = np.where(tags, 5, -5).astype(np.float32)
+    metrics, _ = judged_tags(logits, tags, ("a", "b"), (), JudgeConfig(resamples=100))
+    assert (metrics["map"].mean, metrics["map"].low, metrics["map"].ends) == (1, None, "")
+    assert metrics["right_tags"].low == pytest.approx(0.025**0.5)

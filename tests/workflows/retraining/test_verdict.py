@@ -47,6 +47,27 @@ def test_too_few_users_are_undecidable_and_it_says_how_many_it_takes() -> None:
     assert f"{verdict.users_needed:,} users" in verdict.reason
 
 
+@pytest.mark.parametrize("n_users", [150, 600, 2500, 10_000])
+@pytest.mark.parametrize("effect", [0.002, 0.004, 0.008])
+def test_an_undecidable_one_asks_for_more_users_than_it_had(effect: float, n_users: int) -> None:
+    """A gain too small for a number of users that would have shown a worthwhile one, too: with as
+    many as it asks for, the same figures promote."""
+    world = World(n_users, 3)
+    new, champion = world.model("new", METRIC + effect), world.model("champion", METRIC)
+    rule = RULE.model_copy(update={"seed_deviation": 0.0})
+    verdict = decide(Evidence(challengers=(new,), champion=champion), rule)
+    if verdict.outcome != "undecidable" or verdict.users_needed is None:
+        assert verdict.outcome in ("keep", "promote")
+        return
+    assert verdict.users_needed > 1.1 * n_users
+    seen = new.mean - champion.mean
+    short = METRIC * rule.worthwhile + rule.smallest_effect - seen
+    times = -(-verdict.users_needed // n_users)
+    more = replace(new, values=np.tile(new.values + max(0.0, short), times))
+    same = replace(champion, values=np.tile(champion.values, times))
+    assert decide(Evidence(challengers=(more,), champion=same), rule).outcome == "promote"
+
+
 def test_a_failed_preflight_makes_it_suspicious() -> None:
     preflight = (Check("repeatable", 0, 1, 1, "the same model gives other bytes"),)
     verdict = decide(replace(retrains.usual(), preflight=preflight), RULE)

@@ -77,7 +77,8 @@ def estimates(
     """Each metric with its percentile interval over resampled pictures (Efron 1979).
 
     Metrics that are undefined (no such true box) are left out; resamples in which one is undefined
-    do not count for it.
+    do not count for it. Where all resamples are the same, they say nothing about chance, and there
+    is no interval.
     """
     point = precision.metrics()
     drawn = [
@@ -89,12 +90,11 @@ def estimates(
         if np.isfinite(value):
             values = np.array([one[name] for one in drawn])
             low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
-            found[name] = Estimate(
-                mean=value,
-                low=min(float(low), value),
-                high=max(float(high), value),
-                definition=definition_of(name),
-            )
+            found[name] = Estimate(mean=value, definition=definition_of(name))
+            if low < high:
+                found[name] = found[name].model_copy(
+                    update={"low": min(float(low), value), "high": max(float(high), value)}
+                )
     return found
 
 

@@ -9,8 +9,9 @@ dataset normalises.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, groupby
 from typing import Any, Literal
 
 import numpy as np
@@ -21,12 +22,9 @@ from torch import Tensor
 
 from falconer.pipelines.config import Config
 from falconer.pipelines.data.dataset import Dataset
-from falconer.pipelines.data.queries import Queries
+from falconer.pipelines.data.queries import Pairs, Queries
 from falconer.pipelines.data.schema import Feature, Target, column_of, name_of
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
-from falconer.pipelines.training.shard import Shard, current_shard
-from falconer.recsys.backends.torch.events import EventBatches, RowGroup, TrainEvents
-from falconer.recsys.backends.torch.negatives import WithNegatives
 
 SideName = Literal["user", "context", "item"]
 SIDES: tuple[SideName, ...] = ("user", "context", "item")
@@ -45,6 +43,8 @@ class CategoricalField(Config):
     cardinality: int
     lineage: tuple[str, ...] = ()
     """Of the feature's encoding; an id's is that of the dataset's id space."""
+    list: str | None = None
+    """The feature of lists that this is a place of: its places share one table."""
 
 
 class NumericField(Config):
@@ -79,9 +79,17 @@ class Fields(Config):
         )
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many categorical inputs, which follow each other, each table is for: one, or the
+        places of a list."""
+        groups = groupby(self.categorical, lambda field: field.list or (field.name,))
+        return tuple(len(list(group)) for _, group in groups)
+
+    @property
     def sizes(self) -> tuple[int, ...]:
-        """The cardinality of each categorical input."""
-        return tuple(field.cardinality for field in self.categorical)
+        """The cardinality of each table."""
+        ends = accumulate(self.lengths)
+        return tuple(self.categorical[end - 1].cardinality for end in ends)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -110,8 +118,8 @@ def fields_of(data: Dataset, chosen: Sequence[str] | None, *, model: str) -> Fie
             'model.fields = ["user", "item"] to learn from the ids alone'
         )
     every = sorted([*ids, *features], key=lambda field: SIDES.index(field.side))
-    _refuse_unknown(data, chosen or (), [field.name for field in every])
-    wanted = [field for field in every if chosen is None or field.name in chosen]
+    _refuse_unknown(data, chosen or (), list(dict.fromkeys(map(_chosen_by, every))))
+    wanted = [field for field in every if chosen is None or _chosen_by(field) in chosen]
     return Fields(
         categorical=tuple(field for field in wanted if isinstance(field, CategoricalField)),
         numeric=tuple(field for field in wanted if isinstance(field, NumericField)),
@@ -139,10 +147,16 @@ def _features(data: Dataset) -> list[CategoricalField | NumericField]:
             side=SIDE_OF[feature.table],
             cardinality=feature.cardinality,
             lineage=feature.lineage,
+            list=feature.list,
         )
         for feature in data.card.features
         if data.card.task == "labels" or feature.table != "event"
     ]
+
+
+def _chosen_by(field: CategoricalField | NumericField) -> str:
+    """What `fields` calls an input: of a list all places together."""
+    return (isinstance(field, CategoricalField) and field.list) or field.name
 
 
 def input_name(feature: Feature) -> str:
@@ -150,7 +164,7 @@ def input_name(feature: Feature) -> str:
     return feature.column if feature.name in IDS else feature.name
 
 
-def _by_input(features: Columns) -> Columns:
+def by_input(features: Columns) -> Columns:
     """Features by name -> by what a model calls them."""
     return {column_of(name) if name in IDS else name: column for name, column in features.items()}
 
@@ -191,6 +205,10 @@ class Inputs:
         """The inputs of both, of the same rows."""
         return Inputs(joined([self.ids, other.ids]), joined([self.numbers, other.numbers]))
 
+    def above(self, other: Inputs) -> Inputs:
+        """The rows of both."""
+        return Inputs(torch.cat([self.ids, other.ids]), torch.cat([self.numbers, other.numbers]))
+
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
     """Tensors [..., n] side by side, without those that have no columns."""
@@ -227,11 +245,27 @@ class FieldEncoder:
         unknown."""
         return torch.where(items < len(self.items) - 1, items, -1) + 1
 
+    def items_of(self, pairs: Pairs) -> tuple[Inputs, Tensor]:
+        """A table of items, and int[P]: the row of it that the item of each pair is. Below those of
+        `items` are items without an id, as far as the pairs tell features of them."""
+        rows = self.item_rows(torch.tensor(pairs.item, device=self.device))
+        own, new = self.fields.of("item"), np.flatnonzero(pairs.item < 0)
+        columns = {name: column[new] for name, column in by_input(pairs.item_features).items()}
+        wanted = set(own.names) - {"item"}
+        if not (len(new) and wanted and wanted <= columns.keys()):
+            return self.items, rows
+        told = _encoded(own, {**columns, "item": np.full(len(new), -1)}, len(new))
+        place = np.full(len(pairs), -1)
+        place[new] = len(self.items) + np.arange(len(new))
+        below = torch.tensor(place, device=self.device)
+        rows = torch.where(below < 0, rows, below)
+        return self.items.above(self._inputs(*told)), rows
+
     def query_of(self, queries: Queries) -> Inputs:
         """The same of a dataset's queries, with the context's features where the model has any; of
         a user who is not in train as far as the queries tell features of them."""
         of_users = self.query(torch.tensor(queries.user, device=self.device))
-        columns, n = _by_input(queries.features), len(queries)
+        columns, n = by_input(queries.features), len(queries)
         own = self.fields.of("user")
         new = torch.tensor(queries.user < 0, device=self.device)[:, None]
         if new.any() and set(own.names) - {"user"} <= columns.keys():
@@ -310,79 +344,3 @@ def _refuse_other_encodings(fields: Fields, data: Dataset) -> None:
             "with; build the dataset with `extends` set to the model's own dataset, or train the "
             "model on this one"
         )
-
-
-@dataclass(frozen=True)
-class FieldBatch:
-    """B queries with K items each: inputs [B, ...], rows int[B, K] of the table of items, labels
-    float32[B, K]."""
-
-    query: Inputs
-    items: Tensor
-    labels: Tensor
-
-
-class NegativeBatches:
-    """Batches for lists: each event with its negatives (see `WithNegatives`), encoded."""
-
-    def __init__(self, batches: WithNegatives, encoder: FieldEncoder) -> None:
-        self._batches, self._encoder = batches, encoder
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def epoch(self, number: int, *, start: int = 0) -> Iterator[FieldBatch]:
-        """Batches `start`, `start` + 1, ... of epoch `number`."""
-        for batch in self._batches.epoch(number, start=start):
-            yield FieldBatch(
-                self._encoder.query(batch.users), self._encoder.item_rows(batch.items), batch.labels
-            )
-
-
-class LabelledEvents(TrainEvents):
-    """Train events of a dataset of labels, encoded as they are read.
-
-    `read` gives users int32[n], items int32[n] (-1 = unknown, or none in the source), ids int32[n,
-    F] and numbers float32[n, C] of the context, labels float32[n].
-    """
-
-    def __init__(self, data: Dataset, encoder: FieldEncoder) -> None:
-        ids = [name for name, n in (("user", data.n_users), ("item", data.n_items)) if n]
-        features = [column_of(name_of(name)) for name in encoder.fields.of("context").names]
-        super().__init__(data, (*ids, *features, "label"))
-        self._encoder = encoder
-
-    def read(self, groups: Sequence[RowGroup]) -> tuple[NDArray[Any], ...]:
-        """The columns of `groups` in their order."""
-        columns = dict(zip(self.columns, super().read(groups), strict=True))
-        n = len(columns["label"])
-        unknown = np.full(n, -1, np.int32)
-        features = {name_of(name): column for name, column in columns.items() if name not in OURS}
-        ids, numbers = self._encoder.context(_by_input(features), n)
-        return (
-            columns.get("user", unknown),
-            columns.get("item", unknown),
-            ids,
-            numbers,
-            columns["label"],
-        )
-
-
-class LabelledBatches:
-    """Batches of labelled events: K = 1."""
-
-    def __init__(
-        self, events: EventBatches, encoder: FieldEncoder, *, shard: Shard | None = None
-    ) -> None:
-        self._events, self._encoder, self._shard = events, encoder, shard or current_shard()
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def epoch(self, number: int, *, start: int = 0) -> Iterator[FieldBatch]:
-        """Batches `start`, `start` + 1, ... of epoch `number`."""
-        for columns in self._events.epoch(number, start=start):
-            own = self._shard.rows(len(columns[0]))
-            users, items, ids, numbers, labels = (column[own] for column in columns)
-            query = self._encoder.query(users, Inputs(ids, numbers))
-            yield FieldBatch(query, self._encoder.item_rows(items)[:, None], labels[:, None])

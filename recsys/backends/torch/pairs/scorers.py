@@ -137,15 +137,13 @@ def pair_scores(
     an array.
     """
     padding = (0, -len(pairs) % PAIRS_AT_ONCE)
-    query, item = (
-        torch.tensor(np.pad(part, padding), device=encoder.device)
-        for part in (pairs.query, pairs.item)
-    )
-    queries, rows = encoder.query_of(pairs.queries), encoder.item_rows(item)
+    query = torch.tensor(np.pad(pairs.query, padding), device=encoder.device)
+    queries, (items, rows) = encoder.query_of(pairs.queries), encoder.items_of(pairs)
+    rows = torch.nn.functional.pad(rows, padding)
     parts = [queries.numbers.new_empty(0)]
     for start in range(0, len(query), PAIRS_AT_ONCE):
         own = slice(start, start + PAIRS_AT_ONCE)
-        scores = model(queries.rows(query[own]), encoder.items, rows[own, None])[:, 0]
+        scores = model(queries.rows(query[own]), items, rows[own, None])[:, 0]
         parts.append(scores if answer is None else answer(scores))
     return torch.cat(parts)[: len(pairs)]
 

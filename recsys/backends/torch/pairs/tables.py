@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from typing import Any, TypeGuard
 
 import torch
@@ -25,18 +26,27 @@ class Tables(nn.Embedding):
     all fields.
 
     Field f has the ids -1 .. sizes[f] - 1; -1, the unknown one, has a row of its own: the first of
-    its table, which starts as zeros.
+    its table, which starts as zeros. Where there are `lengths`, the n-th table is for so many
+    fields that follow each other, the places of a list, and gives one vector for them
+    (`pooled`).
     """
 
     def __init__(
-        self, sizes: Sequence[int], dim: int, *, sparse: bool = False, std: float = 0.01
+        self,
+        sizes: Sequence[int],
+        dim: int,
+        *,
+        lengths: Sequence[int] | None = None,
+        sparse: bool = False,
+        std: float = 0.01,
     ) -> None:
         """`sparse` gradients hold the rows of the batch only; `std` is that of the normal first
         values."""
         self.sizes, self._std = tuple(sizes), std
         super().__init__(sum(sizes) + len(sizes), dim, sparse=sparse)
+        self.lengths = _lengths(lengths, sizes)
         self.first: Tensor
-        self.register_buffer("first", _first_rows(self.sizes), persistent=False)
+        self.register_buffer("first", _first_of(sizes, self.lengths), persistent=False)
 
     def reset_parameters(self) -> None:
         """First values from torch's global generator, drawn block by block."""
@@ -50,6 +60,10 @@ class Tables(nn.Embedding):
         return self.embedding_dim
 
     def forward(self, ids: Tensor) -> Tensor:
+        """Ids int[..., F] -> float32[..., T, dim], of T tables."""
+        return pooled(self.vectors(ids), ids, self.lengths)
+
+    def vectors(self, ids: Tensor) -> Tensor:
         """Ids int[..., F] -> float32[..., F, dim]."""
         rows = ids.long() + self.first
         if self.sparse:
@@ -66,6 +80,30 @@ def _first_rows(sizes: Sequence[int]) -> Tensor:
     """int64[F]: the row of id 0 of each table; the row before it is that of -1."""
     ends = torch.tensor([0, *(size + 1 for size in sizes)]).cumsum(0)
     return ends[:-1] + 1
+
+
+def _lengths(given: Sequence[int] | None, sizes: Sequence[int]) -> tuple[int, ...]:
+    return (1,) * len(sizes) if given is None else tuple(given)
+
+
+def _first_of(sizes: Sequence[int], lengths: Sequence[int]) -> Tensor:
+    """int64[F]: of each field."""
+    return _first_rows(sizes).repeat_interleave(torch.tensor(lengths, dtype=torch.int64))
+
+
+def pooled(vectors: Tensor, ids: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Vectors [..., F, d] of ids [..., F] -> [..., T, d]: of the places of each list, which follow
+    each other, the mean over the known ids; the unknown one's vector where there are none."""
+    if sum(lengths) == len(lengths):
+        return vectors
+    known = (ids >= 0).to(vectors.dtype)[..., None]
+    found = []
+    for start, stop in pairwise(accumulate(lengths, initial=0)):
+        places, own = vectors[..., start:stop, :], known[..., start:stop, :]
+        n = own.sum(-2, keepdim=True)
+        mean = (places * own).sum(-2, keepdim=True) / n.clamp(min=1)
+        found.append(torch.where(n > 0, mean, places[..., :1, :]))
+    return torch.cat(found, -2)
 
 
 def _first_values(sizes: Sequence[int], dim: int, std: float) -> Iterator[tuple[int, Tensor]]:
@@ -86,7 +124,15 @@ class ShardedTables(RowSharded):
     peaked at 2.6 GB) and writes them.
     """
 
-    def __init__(self, sizes: Sequence[int], dim: int, *, shard: Shard, std: float = 0.01) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        dim: int,
+        *,
+        shard: Shard,
+        lengths: Sequence[int] | None = None,
+        std: float = 0.01,
+    ) -> None:
         n = sum(sizes) + len(sizes)
         own = torch.empty(len(range(shard.rank, n, shard.world)), dim)
         for start, block in _first_values(sizes, dim, std):
@@ -95,13 +141,14 @@ class ShardedTables(RowSharded):
             rows = block[first :: shard.world]
             own[place : place + len(rows)] = rows
         super().__init__(n, own, shard)
-        self.sizes, self.dim = tuple(sizes), dim
+        self.sizes, self.dim, self.lengths = tuple(sizes), dim, _lengths(lengths, sizes)
         self.first: Tensor
-        self.register_buffer("first", _first_rows(self.sizes), persistent=False)
+        self.register_buffer("first", _first_of(sizes, self.lengths), persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Ids int[..., F] -> float32[..., F, dim]."""
-        return self.look_up((ids.long() + self.first).flatten()).view(*ids.shape, self.dim)
+        """Ids int[..., F] -> float32[..., T, dim]."""
+        found = self.look_up((ids.long() + self.first).flatten()).view(*ids.shape, self.dim)
+        return pooled(found, ids, self.lengths)
 
 
 class MixedTables(nn.Module):
@@ -122,41 +169,50 @@ class MixedTables(nn.Module):
         *,
         head_rows: int,
         tail_dim: int,
+        lengths: Sequence[int] | None = None,
         sparse: bool = False,
         std: float = 0.01,
     ) -> None:
         super().__init__()
-        self.sizes, self.dim = tuple(sizes), dim
+        self.sizes, self.dim, self.lengths = tuple(sizes), dim, _lengths(lengths, sizes)
         heads = [min(size, head_rows) for size in sizes]
-        self.head = Tables(heads, dim, sparse=sparse, std=std)
+        self.head = Tables(heads, dim, lengths=lengths, sparse=sparse, std=std)
         tails = [size - head for size, head in zip(sizes, heads, strict=True)]
-        self.tail = Tables(tails, tail_dim, sparse=sparse, std=std**0.5)
+        self.tail = Tables(tails, tail_dim, lengths=lengths, sparse=sparse, std=std**0.5)
         self.lengthen = nn.Parameter(
             torch.randn(len(sizes), tail_dim, dim) * (std / tail_dim) ** 0.5
         )
+        table = torch.arange(len(sizes)).repeat_interleave(torch.tensor(self.lengths))
+        self.table: Tensor
+        self.register_buffer("table", table, persistent=False)
         self.heads: Tensor
-        self.register_buffer("heads", torch.tensor(heads), persistent=False)
+        self.register_buffer("heads", torch.tensor(heads)[table], persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Ids int[..., F] -> float32[..., F, dim]. Every id is looked up in both parts, in one of
+        """Ids int[..., F] -> float32[..., T, dim]. Every id is looked up in both parts, in one of
         them as unknown."""
         rare = ids >= self.heads
-        head = self.head(torch.where(rare, -1, ids))
-        tail = self.tail(torch.where(rare, ids - self.heads, -1))  # [..., F, tail_dim]
-        lengthened = torch.einsum("...fe,fed->...fd", tail, self.lengthen)
-        return torch.where(rare[..., None], lengthened, head)
+        head = self.head.vectors(torch.where(rare, -1, ids))
+        tail = self.tail.vectors(torch.where(rare, ids - self.heads, -1))  # [..., F, tail_dim]
+        lengthened = torch.einsum("...fe,fed->...fd", tail, self.lengthen[self.table])
+        return pooled(torch.where(rare[..., None], lengthened, head), ids, self.lengths)
 
 
 def tables_of(
-    sizes: Sequence[int], dim: int, config: TablesConfig, *, std: float = 0.01
+    sizes: Sequence[int],
+    dim: int,
+    config: TablesConfig,
+    *,
+    lengths: Sequence[int] | None = None,
+    std: float = 0.01,
 ) -> Tables | MixedTables | ShardedTables:
     """Tables of `sizes` ids each, as configured. Raises `ConfigError` where the shorter vectors are
     not shorter."""
     sparse, shard = config.gradients == "sparse", current_shard()
     if config.sharded and shard.world > 1:
-        return ShardedTables(sizes, dim, shard=shard, std=std)
+        return ShardedTables(sizes, dim, shard=shard, lengths=lengths, std=std)
     if config.head_rows is None:
-        return Tables(sizes, dim, sparse=sparse, std=std)
+        return Tables(sizes, dim, lengths=lengths, sparse=sparse, std=std)
     if config.tail_dim >= dim:
         raise ConfigError(
             f"model.tables.tail_dim is {config.tail_dim}, and the vectors of frequent values have "
@@ -164,7 +220,13 @@ def tables_of(
             "choose a smaller tail_dim, or leave head_rows out"
         )
     return MixedTables(
-        sizes, dim, head_rows=config.head_rows, tail_dim=config.tail_dim, sparse=sparse, std=std
+        sizes,
+        dim,
+        head_rows=config.head_rows,
+        tail_dim=config.tail_dim,
+        lengths=lengths,
+        sparse=sparse,
+        std=std,
     )
 
 

@@ -20,14 +20,13 @@ from falconer.pipelines.training.torch import fit
 from falconer.recsys.backends.torch import weights
 from falconer.recsys.backends.torch.events import EventBatches, TrainEvents, item_counts
 from falconer.recsys.backends.torch.negatives import negative_batches
-from falconer.recsys.backends.torch.pairs.inputs import (
+from falconer.recsys.backends.torch.pairs.batches import (
     FieldBatch,
-    FieldEncoder,
-    Fields,
     LabelledBatches,
     LabelledEvents,
     NegativeBatches,
 )
+from falconer.recsys.backends.torch.pairs.inputs import FieldEncoder, Fields
 from falconer.recsys.backends.torch.pairs.network import TwoSided, loss_of
 from falconer.recsys.backends.torch.pairs.scorers import Build, ListScorer, PairRanker, scorer_of
 from falconer.recsys.configs.pairs import PairsConfig

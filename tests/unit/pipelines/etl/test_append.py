@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from falconer.pipelines.etl.append import append, append_since
 from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.held import LATE
 from falconer.pipelines.etl.recipe import EtlRecipe
+from falconer.pipelines.files import read_json, write_json
 from tests.support import shop
 
 FIRST = datetime.fromtimestamp(shop.START, UTC).date()
@@ -70,6 +72,10 @@ def test_an_appended_day_is_what_a_full_build_gives(
     assert ours.card.n_items > Dataset.open(first).card.n_items
     assert ours.card.id_space == theirs.card.id_space
     assert ours.card.counts["train_events"] == len(theirs.train)
+    told_so = [
+        any(note.startswith("Days were") for note in one.card.notes) for one in (ours, theirs)
+    ]
+    assert told_so == [True, False]
 
 
 def test_days_appended_one_by_one_hold_the_same_events(
@@ -89,6 +95,27 @@ def test_days_appended_one_by_one_hold_the_same_events(
     assert _by_key(ours).equals(_by_key(theirs))
     assert ours.card.counts["test_events"] == theirs.card.counts["test_events"]
     assert ours.card.id_space.descends_from(Dataset.open(first).card.id_space)
+
+
+def test_a_state_that_lacks_a_change_between_others_is_refused(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("falconer.pipelines.etl.layering.WORTH", 1e9)
+    appended = build(recipe(folder), tmp_path / "out")
+    for day in (25, 26, 27):
+        write_days(folder, day, day + 1)
+        appended = append(recipe(folder), appended, tmp_path / "out")
+    name = "queries/test.parquet"
+    card = read_json(appended / "dataset.json")
+    of_second = [one for one in card["content"] if re.match(rf"layers/00002/.*{name}", one)]
+    assert of_second
+    for one in of_second:
+        del card["content"][one]
+    write_json(appended / "dataset.json", card)
+    data = Dataset.open(appended)
+    for read in (lambda: data.queries("test"), lambda: data.queries_id("test")):
+        with pytest.raises(ArtifactError, match=f"names no layers/00002/{name}, and later changes"):
+            read()
 
 
 def _same_through_every_door(data: Dataset) -> None:

@@ -197,7 +197,11 @@ def test_invalid_utf8_is_found_where_a_character_spans_two_reads(
 
 @pytest.mark.parametrize(
     ("row", "line"),
-    [('a,"b,1700000000,1', 202), ('a,"b,1700000000,1\nc,"d,1700000000,1', 202)],
+    [
+        ('a,"b,1700000000,1', 202),
+        *(('a,"b,1700000000,1\n' + "e,f,1,1\n" * n + 'c,"d,1700000000,1', 202) for n in range(3)),
+    ],
+    ids=["one", "two", "two with a line between", "two with two lines between"],
 )
 def test_a_quote_that_does_not_close_swallows_no_rows(tmp_path: Path, row: str, line: int) -> None:
     message = message_of(write(tmp_path, SOUND + row + "\n" + SOUND.partition("\n")[2]))

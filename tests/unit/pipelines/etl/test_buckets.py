@@ -234,6 +234,18 @@ def test_train_is_cut_into_files_as_in_memory(
     assert_equal(found, wanted)
 
 
+def test_the_same_counts_are_said(
+    tables: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = []
+    for out, buckets in ((tmp_path / "n", SEVEN), (tmp_path / "1", None)):
+        build(shop.recipe(tables), out, buckets=buckets)
+        lines = capsys.readouterr().out.splitlines()
+        said.append([one for one in lines if one.startswith(("read", "check", "clean", "split"))])
+    assert said[0] == said[1]
+    assert {line.split()[0] for line in said[0]} == {"read", "check", "clean", "split"}
+
+
 KILLED_AFTER = {
     "scatter": "buckets.build.scatter",
     "clean": "buckets.build.clean_buckets",

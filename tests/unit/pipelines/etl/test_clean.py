@@ -75,6 +75,8 @@ def test_weights_that_are_dropped_served_the_threshold_first() -> None:
     assert events["ordinal"].to_list() == [1, 2, 4, 0]
     assert "weight" not in events.columns
     assert "weight" in clean(EVENTS, CleanConfig(min_weight=1))[0].columns
+    without = EVENTS.drop("weight")
+    assert clean(without, CleanConfig(weights="drop"))[0].columns == without.columns
 
 
 def test_threshold_without_its_column_is_an_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,8 +18,8 @@ from falconer.pipelines.etl.build import build
 from falconer.pipelines.etl.columns import form_of, identifiers, look_alikes
 from falconer.pipelines.etl.contract import Checked
 from falconer.pipelines.etl.held import LATE, Held
-from falconer.pipelines.etl.needs import bytes_of
 from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.sizes import bytes_of
 from falconer.pipelines.etl.sources.criteo_synthetic import best_log_loss, power_law
 from falconer.pipelines.etl.split import split
 from falconer.pipelines.etl.split.config import GivenCandidates, HeldOutUsers
@@ -159,6 +160,12 @@ def test_the_number_of_values_follows_from_the_largest_of_the_smallest_hashes() 
     """Where the n smallest of evenly spread hashes reach half of all, 2 (n - 1) are there."""
     hashes = np.array([1, 5, 2**63], np.uint64)
     assert describe._estimate(hashes) == 2 * (describe.COUNTED - 1)
+
+
+def test_what_is_no_finite_number_is_described_as_none() -> None:
+    events = pl.DataFrame({"a": [1.0, math.inf], "b": [2.0, 4.0], "c": [None, 7]})
+    found = [[one[fact] for fact in ("least", "mean", "most")] for one in describe.describe(events)]
+    assert found == [[1.0, None, None], [2.0, 3.0, 4.0], [7, 7.0, 7]]
 
 
 def test_drawn_ranks_stay_within_their_column() -> None:

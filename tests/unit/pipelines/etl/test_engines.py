@@ -1,4 +1,4 @@
-"""NVTabular against the reference engine, and the reference engine against known answers."""
+"""Engines against the reference engine, and all of them against known answers."""
 
 from __future__ import annotations
 
@@ -14,35 +14,14 @@ from hypothesis import strategies as st
 from falconer.pipelines.errors import MissingExtraError
 from falconer.pipelines.etl import engines
 from falconer.pipelines.etl.engines import Engine, engine_of
-from falconer.pipelines.etl.features import Encoding, Moments, Statistics, fit
-from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Categorical, Continuous
-
-CATEGORICAL = Categorical(kind="categorical")
-PLAN: dict[str, AnyFeature] = {
-    "text": CATEGORICAL,
-    "number": Categorical(kind="categorical", min_count=2),
-    "plain": Continuous(kind="continuous", normalize=False),
-    "clipped": Continuous(kind="continuous", fill=0.5, clip=(-1.0, 2.0)),
-    "logged": Continuous(kind="continuous", fill=1.0, clip=(0.0, 1e6), log=True),
-    "bucket": Bucketize(kind="bucketize", boundaries=(-1.0, 0.0, 2.5)),
-}
-FLOATS = st.one_of(st.none(), st.floats(-1e6, 1e6), st.sampled_from([-1.0, 0.0, 2.5, 1e-9, 0.1]))
-ROW = st.tuples(
-    st.one_of(st.none(), st.text(st.characters(codec="utf-8"), max_size=3), st.just("nan")),
-    st.one_of(st.none(), st.integers(-(2**40), 2**40), st.integers(0, 3)),
-    FLOATS,
-    FLOATS,
-    FLOATS,
-    FLOATS,
-)
-TYPES = {"text": pl.String, "number": pl.Int64} | dict.fromkeys(
-    ("plain", "clipped", "logged", "bucket"), pl.Float64
-)
+from falconer.pipelines.etl.features import Encoding, Moments, fit
+from falconer.pipelines.etl.operators import Bucketize, Categorical, Continuous
+from tests.support.engines import ON_CPU, ROW, assert_parity, column, frame
 
 
-@pytest.fixture(scope="module")
-def nvtabular() -> Engine:
-    return engine_of("nvtabular")
+@pytest.fixture(scope="module", params=["nvtabular", "polars-gpu"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    return ON_CPU[request.param]()
 
 
 @pytest.fixture(scope="module")
@@ -50,53 +29,12 @@ def reference() -> Engine:
     return engine_of("polars")
 
 
-def frame(rows: list[tuple[Any, ...]]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=TYPES, orient="row")
-
-
-def column(name: str, values: list[Any]) -> pl.DataFrame:
-    return pl.DataFrame({name: pl.Series(values, dtype=TYPES[name])})
-
-
-def assert_same_statistics(found: Statistics, expected: Statistics) -> None:
-    for name, counts in expected.counts.items():
-        assert found.counts[name].sort("value").equals(counts.sort("value"))
-    for name, moments in expected.moments.items():
-        assert found.moments[name].n == moments.n
-        assert math.isclose(found.moments[name].mean, moments.mean, rel_tol=1e-9, abs_tol=1e-9)
-        assert math.isclose(found.moments[name].std, moments.std, rel_tol=1e-7, abs_tol=1e-9)
-
-
-def assert_same_columns(found: pl.DataFrame, expected: pl.DataFrame) -> None:
-    """Integers equal to the byte, floats to rtol 1e-6 and atol 1e-7."""
-    assert found.schema == expected.schema
-    for name, dtype in expected.schema.items():
-        if dtype.is_integer():
-            assert found[name].to_numpy().tobytes() == expected[name].to_numpy().tobytes(), name
-        else:
-            np.testing.assert_allclose(
-                found[name], expected[name], rtol=1e-6, atol=1e-7, err_msg=name
-            )
-
-
-def assert_parity(
-    nvtabular: Engine, reference: Engine, train: pl.DataFrame, other: pl.DataFrame
-) -> None:
-    found, expected = nvtabular.fit(train, PLAN), reference.fit(train, PLAN)
-    assert_same_statistics(found, expected)
-    for rows in (train, other):
-        assert_same_columns(
-            nvtabular.apply(rows, fit(found, PLAN, {})),
-            reference.apply(rows, fit(expected, PLAN, {})),
-        )
-
-
 @given(train=st.lists(ROW, max_size=25).map(frame), other=st.lists(ROW, max_size=10).map(frame))
 @settings(max_examples=15, deadline=None)
 def test_engines_agree(
-    nvtabular: Engine, reference: Engine, train: pl.DataFrame, other: pl.DataFrame
+    engine: Engine, reference: Engine, train: pl.DataFrame, other: pl.DataFrame
 ) -> None:
-    assert_parity(nvtabular, reference, train, other)
+    assert_parity(engine, reference, train, other)
 
 
 NOTHING = (None,) * 6
@@ -118,12 +56,12 @@ SAME = ("a", 1, 0.1, 0.1, 0.1, 0.1)
     ids=["no rows", "one row", "only nulls", "constant", "nulls between"],
 )
 def test_engines_agree_on_degenerate_tables(
-    nvtabular: Engine, reference: Engine, train: list[tuple[Any, ...]], other: list[tuple[Any, ...]]
+    engine: Engine, reference: Engine, train: list[tuple[Any, ...]], other: list[tuple[Any, ...]]
 ) -> None:
-    assert_parity(nvtabular, reference, frame(train), frame(other))
+    assert_parity(engine, reference, frame(train), frame(other))
 
 
-def test_engines_agree_on_many_rows(nvtabular: Engine, reference: Engine) -> None:
+def test_engines_agree_on_many_rows(engine: Engine, reference: Engine) -> None:
     rng = np.random.default_rng(0)
     n = 20_000
     rows = pl.DataFrame(
@@ -136,21 +74,21 @@ def test_engines_agree_on_many_rows(nvtabular: Engine, reference: Engine) -> Non
             "bucket": rng.normal(0, 3, n),
         }
     ).with_columns(pl.when(pl.Series(rng.random(n)) < 0.9).then(pl.all()))
-    assert_parity(nvtabular, reference, rows[: n // 2], rows[n // 2 :])
+    assert_parity(engine, reference, rows[: n // 2], rows[n // 2 :])
 
 
-@pytest.mark.parametrize("name", engines.MODULES)
+@pytest.mark.parametrize("name", ON_CPU)
 def test_moments_keep_their_digits_where_the_mean_is_large(name: str) -> None:
     values = 1e9 + np.array([0.0, 1.0, 2.0, 3.0] * 250)
     plan = {"clipped": Continuous(kind="continuous")}
-    moments = engine_of(name).fit(column("clipped", values.tolist()), plan).moments["clipped"]
+    moments = ON_CPU[name]().fit(column("clipped", values.tolist()), plan).moments["clipped"]
     assert math.isclose(moments.mean, 1e9 + 1.5, rel_tol=1e-15)
     assert math.isclose(moments.std, math.sqrt(1.25 * 1000 / 999), rel_tol=1e-9)
 
 
-@pytest.mark.parametrize("name", engines.MODULES)
+@pytest.mark.parametrize("name", ON_CPU)
 def test_categories_get_ids_by_frequency_then_value(name: str) -> None:
-    engine = engine_of(name)
+    engine = ON_CPU[name]()
     table = column("text", ["b", "a", None, "c", "b", "a", "rare", "c", "c"])
     plan = {"text": Categorical(kind="categorical", min_count=2)}
     encodings = fit(engine.fit(table, plan), plan, {})
@@ -161,11 +99,11 @@ def test_categories_get_ids_by_frequency_then_value(name: str) -> None:
     assert encoded.schema["text"] == pl.Int32
 
 
-@pytest.mark.parametrize("name", engines.MODULES)
+@pytest.mark.parametrize("name", ON_CPU)
 def test_continuous_steps_are_fill_clip_log_normalize(name: str) -> None:
     config = Continuous(kind="continuous", fill=3.0, clip=(0.0, 7.0), log=True)
     moments = Moments(4, 1.0, 2.0)
-    encoded = engine_of(name).apply(
+    encoded = ON_CPU[name]().apply(
         column("logged", [None, -5.0, 100.0, 0.0]), {"logged": Encoding(config, None, moments)}
     )
     expected = [(math.log(1 + x) - 1.0) / 2.0 for x in (3.0, 0.0, 7.0, 0.0)]
@@ -173,9 +111,9 @@ def test_continuous_steps_are_fill_clip_log_normalize(name: str) -> None:
     assert encoded.schema["logged"] == pl.Float32
 
 
-@pytest.mark.parametrize("name", engines.MODULES)
+@pytest.mark.parametrize("name", ON_CPU)
 def test_a_constant_column_is_centred_and_not_scaled(name: str) -> None:
-    engine = engine_of(name)
+    engine = ON_CPU[name]()
     plan = {"clipped": Continuous(kind="continuous")}
     encodings = fit(engine.fit(column("clipped", [0.1] * 100), plan), plan, {})
     assert encodings["clipped"].moments == Moments(100, pytest.approx(0.1), 0.0)  # type: ignore[arg-type]
@@ -184,10 +122,10 @@ def test_a_constant_column_is_centred_and_not_scaled(name: str) -> None:
     ].to_list() == pytest.approx([0.0, 1.0])
 
 
-@pytest.mark.parametrize("name", engines.MODULES)
+@pytest.mark.parametrize("name", ON_CPU)
 def test_buckets_are_closed_on_the_left_and_null_is_in_none(name: str) -> None:
     encoding = Encoding(Bucketize(kind="bucketize", boundaries=(0.0, 1.0)))
-    encoded = engine_of(name).apply(
+    encoded = ON_CPU[name]().apply(
         column("bucket", [-1e300, -0.1, 0.0, 0.5, 1.0, 1e300, None]), {"bucket": encoding}
     )
     assert encoded["bucket"].to_list() == [0, 0, 1, 1, 2, 2, -1]

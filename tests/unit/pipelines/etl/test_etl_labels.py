@@ -13,9 +13,9 @@ from falconer.pipelines.config import parse
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.engines import MODULES
 from falconer.pipelines.etl.recipe import EtlRecipe
 from tests.support import shop
+from tests.support.features import ENGINES
 
 N = 600
 
@@ -72,7 +72,8 @@ def test_nothing_of_the_target_but_the_label_is_written(tables: Path, tmp_path: 
     expected = ["user", "item", "ordinal", "time", "label", "price", "store", "discount"]
     assert data.train.column_names == expected
     columns = data.table("pairs/test.parquet").column_names
-    assert columns == ["user", "item", "ordinal", "user_key", "time", "price", "store", "discount"]
+    beside = ["price", "store", "discount", "department"]
+    assert columns == ["user", "item", "ordinal", "user_key", "time", *beside]
 
 
 def test_event_features_of_the_folds_are_encoded_as_on_train(tables: Path, tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_dataset_that_extends_another_keeps_ids_and_categories_and_appends_new
         assert len(new.card.id_space.generations) == 2
 
 
-@pytest.mark.parametrize("engine", sorted(set(MODULES) - {"polars"}))
+@pytest.mark.parametrize("engine", sorted(set(ENGINES) - {"polars"}))
 def test_engines_agree(engine: str, tables: Path, tmp_path: Path) -> None:
     features = recipe(tables).features.model_dump(mode="json")
     first = dataset(tables, tmp_path, features=features)

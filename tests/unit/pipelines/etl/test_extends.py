@@ -11,11 +11,11 @@ import pytest
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.engines import MODULES
 from tests.support import shop
+from tests.support.features import ENGINES
 
 
-@pytest.mark.parametrize("engine", MODULES)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_a_dataset_that_extends_another_keeps_ids_categories_and_scales(
     data: Dataset, tmp_path: Path, engine: str
 ) -> None:

@@ -45,7 +45,7 @@ CONTINUOUS = Continuous(kind="continuous")
             {"user": {"x": {"kind": "categorical"}}, "item": {"x": {"kind": "categorical"}}},
             "more than one table: x",
         ),
-        ({"engine": "spark"}, "'nvtabular' or 'polars'"),
+        ({"engine": "spark"}, "'polars' or 'polars-gpu'"),
     ],
 )
 def test_a_wrong_plan_is_refused(values: dict[str, Any], message: str) -> None:

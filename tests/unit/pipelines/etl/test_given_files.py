@@ -12,10 +12,10 @@ import pytest
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.engines import MODULES
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.split import Part, split
 from tests.support import shop
+from tests.support.features import ENGINES
 
 CANONICAL = {"customer": "user", "sku": "item", "at": "time"}
 
@@ -48,7 +48,7 @@ def given_recipe(
     return shop.recipe(folder, engine=engine, source=source, split=split_keys, **changes)
 
 
-@pytest.mark.parametrize("engine", MODULES)
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("protocol", ["leave_last", "held_out_users"])
 def test_given_parts_make_the_dataset_of_the_protocol_that_made_them(
     tmp_path: Path, protocol: str, engine: str

@@ -101,10 +101,10 @@ def test_a_file_that_comes_while_reading_is_read_or_nothing_is(
     events().write_csv(tmp_path / "drop/a.csv")
     engine_of = stage.engine_of
 
-    def arrival(name: str) -> Any:
+    def arrival(*asked: Any) -> Any:
         if not (tmp_path / "drop/b.csv").exists():
             events(shop.START + 10_000).write_csv(tmp_path / "drop/b.csv")
-        return engine_of(name)
+        return engine_of(*asked)
 
     monkeypatch.setattr(stage, "engine_of", arrival)
     data = Dataset.open(build(recipe(str(tmp_path / "drop/*.csv")), tmp_path / "out"))
@@ -118,10 +118,10 @@ def test_a_file_that_never_rests_is_refused(
     events().write_csv(tmp_path / "a.csv")
     engine_of = stage.engine_of
 
-    def growing(name: str) -> Any:
+    def growing(*asked: Any) -> Any:
         with (tmp_path / "a.csv").open("a") as stream:
             stream.write(f"1,1,{shop.START}\n")
-        return engine_of(name)
+        return engine_of(*asked)
 
     monkeypatch.setattr(stage, "engine_of", growing)
     with pytest.raises(DataError, match=r"a\.csv: changed while it was read"):

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.engines import MODULES
 from tests.support import shop
+from tests.support.features import ENGINES
 
 ROOT = Path(__file__).resolve().parents[4]
 CLASHED = (
@@ -120,7 +120,7 @@ def assert_decoded(data: Dataset, table: pl.DataFrame, names: list[str]) -> None
         assert (found == source).all(), name
 
 
-@pytest.mark.parametrize("engine", MODULES)
+@pytest.mark.parametrize("engine", ENGINES)
 def test_every_reserved_word_may_name_a_feature(tmp_path: Path, engine: str) -> None:
     words = reserved()
     assert len(words) > 1000

@@ -15,7 +15,8 @@ from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, ExhaustedError
 from falconer.pipelines.etl import needs
 from falconer.pipelines.etl.build import build
-from falconer.pipelines.etl.needs import buckets_for, bytes_of, memory_of_machine, needs_of
+from falconer.pipelines.etl.needs import buckets_for, memory_of_machine, needs_of
+from falconer.pipelines.etl.sizes import bytes_of
 from falconer.pipelines.etl.sources import Files
 from falconer.pipelines.etl.workers.processes import Processes
 from falconer.pipelines.files import bytes_kept
@@ -41,15 +42,21 @@ def test_a_build_that_is_too_large_is_refused_in_one_line(tables: Path, tmp_path
     ("changes", "named"),
     [
         ({"expect": {"price": {"unique": True}}}, r"expect\.unique or a share of nulls \(price\)"),
+        ({"expect": {"price": {"nulls": 0.5}}}, r"expect\.unique or a share of nulls \(price\)"),
         ({"extends": "a-dataset"}, "extends"),
     ],
-    ids=["unique", "extends"],
+    ids=["unique", "nulls", "extends"],
 )
 def test_what_cannot_go_in_buckets_is_refused_by_name(
     tables: Path, tmp_path: Path, changes: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(ExhaustedError, match=rf"cannot go bucket by bucket with {named}; do with"):
         buckets_for(shop.recipe(tables, memory_limit="50KB", **changes), tmp_path)
+
+
+@pytest.mark.parametrize("nulls", [0.0, 1.0])
+def test_nulls_of_none_or_all_rows_need_no_whole(tables: Path, nulls: float) -> None:
+    assert needs.not_in_buckets(shop.recipe(tables, expect={"price": {"nulls": nulls}})) == []
 
 
 def test_workers_share_the_memory_and_take_some_themselves(

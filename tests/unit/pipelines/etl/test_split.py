@@ -298,6 +298,9 @@ def test_data_that_cannot_be_split_is_refused(
     [
         {"protocol": "rolling", "windows": 2, "window": 2},
         {"protocol": "random", "test_share": 0.6, "valid_share": 0.5},
+        {"protocol": "random", "test_share": 0.5, "valid_share": 0.5},
+        {"protocol": "user_share", "test_share": 0.5, "valid_share": 0.5},
+        {"protocol": "temporal", "test_share": 0.5, "valid_share": 0.5},
         {"protocol": "temporal", "valid_from": date(2020, 2, 1), "test_from": date(2020, 1, 1)},
         {"protocol": "temporal", "test_days": 0},
         {"protocol": "nothing"},

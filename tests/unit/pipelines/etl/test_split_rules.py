@@ -89,6 +89,13 @@ def test_sessions_are_parted_by_a_gap_and_held_out_whole() -> None:
     assert apart == [TRAIN, TRAIN, TRAIN, TRAIN, VALID, VALID, TEST]
 
 
+@pytest.mark.parametrize(("pause", "begins"), [(1800, False), (1801, True)])
+def test_a_session_goes_on_at_the_gap_and_ends_a_second_later(pause: int, *, begins: bool) -> None:
+    rows = [(0, 0, 0), (0, 1, 90_000), (0, 2, 180_000), (0, 3, 180_000 + pause)]
+    found = parts(rows, protocol="last_sessions", gap_minutes=30)
+    assert found == [TRAIN, *([TRAIN, VALID, TEST] if begins else [VALID, TEST, TEST])]
+
+
 def test_sessions_need_times() -> None:
     with pytest.raises(DataError, match="last_sessions needs times"):
         split(frame(ONE_USER, times=False), ADAPTER.validate_python({"protocol": "last_sessions"}))

@@ -39,6 +39,11 @@ def test_many_queries_take_the_normal_limit_which_agrees_with_flips(
     assert randomisation_p(gaps, seed=1) == pytest.approx(flipped, abs=0.02)
 
 
+def test_sums_that_differ_by_their_rounding_alone_are_equally_far() -> None:
+    values = np.array([[1e6], [-1e6], [1e-6]])
+    assert randomisation_p(values, seed=0, flips=200)[0] == 1.0
+
+
 def test_no_difference_at_all_has_p_one() -> None:
     assert randomisation_p(np.zeros((30, 2)), seed=0).tolist() == [1.0, 1.0]
     assert bootstrap_p(np.zeros((200, 1))).tolist() == [1.0]

@@ -15,14 +15,12 @@ from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.training.shard import Shard
 from falconer.recsys.backends.torch.events import EventBatches, TrainEvents
 from falconer.recsys.backends.torch.negatives import NegativeSampler, WithNegatives
-from falconer.recsys.backends.torch.pairs.inputs import (
-    FieldEncoder,
-    Inputs,
+from falconer.recsys.backends.torch.pairs.batches import (
     LabelledBatches,
     LabelledEvents,
     NegativeBatches,
-    fields_of,
 )
+from falconer.recsys.backends.torch.pairs.inputs import FieldEncoder, Inputs, fields_of
 from tests.support.datasets import checkerboard, write_labels_dataset
 
 CPU = torch.device("cpu")

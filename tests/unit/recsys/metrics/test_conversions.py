@@ -52,6 +52,13 @@ CASES: dict[str, tuple[Convert, float]] = {
 }
 
 
+def test_a_cut_off_that_is_named_replaces_that_of_the_lists() -> None:
+    found = values()
+    for name in ("novelty", "precision"):
+        assert not np.array_equal(found.each(name, k=1), found.each(name), equal_nan=True)
+        np.testing.assert_array_equal(found.each(name, k=found.k), found.each(name))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_by_hand(name: str) -> None:
     convert, expected = CASES[name]

@@ -111,6 +111,23 @@ def test_versions_are_those_that_were_compared_and_are_installed(library: str) -
     )
 
 
+@pytest.mark.parametrize("library", VERSIONS)
+def test_the_columns_of_the_table_stand_below_each_other(library: str) -> None:
+    _, header, *lines = table([library]).splitlines()
+    rows = [row for row in TRANSLATIONS if row.library == library]
+    ours, how = header.index("ours"), header.index("conversion")
+    for line, row in zip(lines, rows, strict=False):
+        assert line[2:ours].rstrip() == row.theirs
+        assert line[ours:how].rstrip() == row.ours
+        assert line[how:].removesuffix(" *") == row.how
+
+
+@pytest.mark.parametrize("name", ["ndcg", "recall"])
+def test_a_share_lies_between_none_and_all(name: str) -> None:
+    (found,) = [table[name] for table in KINDS.values() if name in table]
+    assert (found.bounds, found.better) == ((0, 1), "higher")
+
+
 def test_the_document_has_the_table() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
     assert markdown() in text, (

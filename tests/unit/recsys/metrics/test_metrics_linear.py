@@ -48,6 +48,14 @@ def test_the_mean_of_the_rows_values_is_the_metric(drawn: list[tuple[int, float,
             assert values.mean() == pytest.approx(expected, abs=1e-9)
 
 
+def test_the_lowest_row_moves_average_precision_too() -> None:
+    """Two rows, the positive one below: AP = w / (w + 1) at its weight w, whose slope at 1 is a
+    quarter, and two rows share it."""
+    values = row_values("average_precision", np.array([0.0, 1.0]), np.array([0.9, 0.1]), None)
+    assert values is not None
+    np.testing.assert_allclose(values, [0.5 - 2 / 4, 0.5 + 2 / 4], atol=1e-12)
+
+
 @pytest.mark.parametrize("name", [name for name in BINARY if name != "gauc"])
 def test_an_influence_is_what_one_more_copy_of_the_row_does(name: str) -> None:
     """The metric of all rows 2,000 times, with one row once more, is the metric with the row's

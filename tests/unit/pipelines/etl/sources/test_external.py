@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from falconer.pipelines.config import parse
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import ConfigError, DataError
 from falconer.pipelines.etl.append import append
@@ -72,6 +73,28 @@ def test_an_event_gets_what_was_known_at_its_time(folder: Path, tmp_path: Path) 
     values = pl.DataFrame(data.table("encoder/vocab-town.parquet"))["value"].to_list()
     found = [None if one < 0 else values[one] for one in train["town"]]
     assert found == [towns.get(store) for store in rows["store"]]
+
+
+REGIONS = {"on": {"town": "place"}, "columns": ["region"]}
+
+
+def test_a_table_is_looked_up_by_what_another_one_gave(folder: Path, tmp_path: Path) -> None:
+    (folder / "regions.csv").write_text("place,region\nBonn,west\nUlm,south\n")
+    chained = recipe(folder, **{"towns.csv": TOWNS, "regions.csv": REGIONS}).model_dump(mode="json")
+    chained["features"]["event"] = {"region": {"kind": "categorical"}}
+    chosen = type(recipe(folder)).model_validate(chained)
+    data = Dataset.open(build(chosen, tmp_path / "out"))
+    values = pl.DataFrame(data.table("encoder/vocab-region.parquet"))["value"]
+    train = pl.DataFrame(data.train)
+    source = pl.read_parquet(folder / "events.parquet")["store"].gather(train["ordinal"])
+    region = {"s0": "west", "s1": "south", "s3": "west"}
+    wanted = [region.get(store or "") for store in source]
+    assert [None if one < 0 else values[one] for one in train["region"]] == wanted
+    assert_equal(build(chosen, tmp_path / "buckets", buckets=SEVEN), data.path)
+    chained["source"]["external"].reverse()
+    chained["source"]["features"] = []
+    with pytest.raises(ConfigError, match="town is a key of a table before the one that has it"):
+        parse(type(chosen), chained, "a recipe")
 
 
 def test_buckets_give_it_too_and_a_changed_table_is_another_dataset(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 
 import polars as pl
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from falconer.pipelines.errors import MissingExtraError
+from falconer.pipelines.errors import DataError, MissingExtraError
 from falconer.pipelines.etl.clean import CleanConfig, clean
 from falconer.pipelines.etl.contract import ContractConfig, check
 from falconer.pipelines.etl.raw import Raw
@@ -74,6 +75,16 @@ def test_a_package_that_is_not_installed_names_the_command(monkeypatch: pytest.M
 
     monkeypatch.setattr(module, "find_spec", nothing)
     with pytest.raises(MissingExtraError, match=r"falconer\[demo\]"):
+        CompleteJourney(kind="complete_journey").files()
+
+
+def test_a_package_without_its_tables_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spec = ModuleSpec("empty", None, is_package=True)
+    spec.submodule_search_locations = [str(tmp_path)]
+    monkeypatch.setattr(module, "find_spec", lambda _: spec)
+    with pytest.raises(DataError, match=r"data/transactions\.parquet"):
         CompleteJourney(kind="complete_journey").files()
 
 

@@ -51,6 +51,13 @@ def test_columns_get_canonical_names_and_values_stay_text(tmp_path: Path) -> Non
     ]
 
 
+def test_a_file_without_an_ending_is_text_where_a_separator_is_set(tmp_path: Path) -> None:
+    path = write(tmp_path / "day_0", "u|i\n1|2\n")
+    assert read(path, separator="|").events.rows() == [(0, "1", "2")]
+    with pytest.raises(DataError, match=r"unknown kind of file.*source.separator for one without"):
+        read(path)
+
+
 def test_separator_follows_the_suffix_or_the_recipe(tmp_path: Path) -> None:
     tabs = write(tmp_path / "a.tsv", "u\ti\n1\t2\n")
     semicolons = write(tmp_path / "a.csv", "u;i\n1;2\n")
