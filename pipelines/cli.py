@@ -55,6 +55,13 @@ DaskOption = Annotated[
         "`local-cuda`: a worker on each GPU of this machine.",
     ),
 ]
+WindowsOption = Annotated[
+    bool,
+    typer.Option(
+        "--windows",
+        help="Build the dataset of every window of a rolling split; prints the newest one's last.",
+    ),
+]
 
 
 @app.command()
@@ -66,6 +73,8 @@ def etl(
     since: SinceOption = None,
     workers: WorkersOption = None,
     dask: DaskOption = None,
+    *,
+    windows: WindowsOption = False,
 ) -> None:
     """Build a dataset from raw interactions; prints its directory last.
 
@@ -83,7 +92,12 @@ def etl(
         raise typer.BadParameter("--append names the dataset, --since finds it: give one of them")
     if (append or since) and (workers or dask):
         raise typer.BadParameter("a day is appended by one process: leave out --workers and --dask")
-    if since:
+    if windows and (append or since):
+        raise typer.BadParameter("days are appended to one dataset: leave out --windows")
+    if windows:
+        for built in stages.etl_windows(loaded, out, dask=dask):
+            say_written(built)
+    elif since:
         say_written(stages.append_since(loaded, since.date(), out))
     elif append:
         say_written(stages.append(loaded, append, out))

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from falconer.pipelines.etl.append import append, append_since
-from falconer.pipelines.etl.build import build
+from falconer.pipelines.etl.build import build, build_windows
 from falconer.pipelines.etl.everybody import everybody
 from falconer.pipelines.etl.extract import extract
 from falconer.pipelines.etl.operators import OWN as OPERATORS
@@ -25,6 +25,7 @@ __all__ = [
     "append",
     "append_since",
     "etl",
+    "etl_windows",
     "everybody",
     "export_workflow",
     "extract",
@@ -51,6 +52,14 @@ def etl(recipe: EtlRecipe, out: Path, *, dask: str | None = None) -> Path:
     existed stays.
     """
     return build(recipe, out, dask=dask)
+
+
+def etl_windows(recipe: EtlRecipe, out: Path, *, dask: str | None = None) -> list[Path]:
+    """As `etl`, of every window of a rolling split; the directories, of the earliest window first.
+
+    Raises `ConfigError` where the split has no windows.
+    """
+    return build_windows(recipe, out, dask=dask)
 
 
 def windowed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,7 @@ from falconer.pipelines.etl.needs import Buckets, buckets_for
 from falconer.pipelines.etl.outcome import FutureEventsError, Outcome
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import Files
+from falconer.pipelines.etl.split.config import Rolling, SplitBase
 from falconer.pipelines.etl.stopwatch import Stopwatch
 from falconer.pipelines.etl.workers import Workers, workers_of
 from falconer.pipelines.etl.workers.local_cuda import LOCAL_CUDA
@@ -65,27 +66,78 @@ def build(
     whose workers do the work, instead of `recipe.workers` processes of this machine; "local-cuda"
     stands for a worker on each of its GPUs.
     """
+    (built,) = _build_each(recipe, (recipe.split,), out, held, buckets, dask)
+    return built
+
+
+def build_windows(recipe: EtlRecipe, out: Path, *, dask: str | None = None) -> list[Path]:
+    """Build the datasets of all windows of a rolling split, as `build` does for each, the earliest
+    first. What fits into memory is read, checked and cleaned once for all.
+
+    Raises `ConfigError` where the split is another one.
+    """
+    split = recipe.split
+    if not isinstance(split, Rolling):
+        raise ConfigError(
+            f'--windows: split.protocol is "{split.protocol}", and only "rolling" has windows'
+        )
+    windows = [
+        split.model_copy(update={"window": number}) for number in reversed(range(split.windows))
+    ]
+    return _build_each(recipe, windows, out, None, None, dask)
+
+
+def _build_each(
+    recipe: EtlRecipe,
+    splits: Sequence[SplitBase],
+    out: Path,
+    held: Held | None,
+    buckets: Buckets | None,
+    dask: str | None,
+) -> list[Path]:
+    """A dataset for each split."""
+
+    def each(recipe: EtlRecipe) -> list[Path]:
+        once = _Once()
+        return [
+            _build(recipe.model_copy(update={"split": split}), out, held, buckets, dask, once)
+            for split in splits
+        ]
+
     sweep(out, depth=1)
     with at_hand(recipe, out) as local:
         for _ in range(ATTEMPTS - 1):
             try:
-                return _build(local, out, held, buckets, dask)
+                return each(local)
             except FutureEventsError as future:
                 latest = {"latest": future.latest}
                 contract = local.contract.model_copy(update=latest)
                 local = local.model_copy(update={"contract": contract})
             except SourceChangedError as changed:
                 say(f"{changed}; reading anew")
-        return _build(local, out, held, buckets, dask)
+        return each(local)
+
+
+@dataclass
+class _Once:
+    """What is done once for all splits of a recipe."""
+
+    sources: Sources | None = None
+    cleaned: in_memory.Cleaned | None = None
 
 
 def _build(
-    recipe: EtlRecipe, out: Path, held: Held | None, buckets: Buckets | None, dask: str | None
+    recipe: EtlRecipe,
+    out: Path,
+    held: Held | None,
+    buckets: Buckets | None,
+    dask: str | None,
+    once: _Once,
 ) -> Path:
     watch = Stopwatch()
     with watch("hash sources"):
         parent = _parent(recipe)
-        sources = Sources(recipe)
+        sources = once.sources = once.sources or Sources(recipe)
         name = dataset_id(recipe, sources.checksums, parent.dataset_id if parent else None)
         name = name if held is None else appended_id(name)
     target = out / recipe.name / name
@@ -100,7 +152,7 @@ def _build(
         with _no_empty_folders(target):
             if buckets is None or buckets.n == 1:
                 with atomic_directory(target, stays=_is_whole) as root:
-                    _write_card(root, job, _in_memory(root, job))
+                    _write_card(root, job, _in_memory(root, job, once))
             else:
                 with resumable_directory(target, stays=_is_whole) as (root, kept):
                     _write_card(root, job, _in_buckets(root, job, kept, buckets, workers))
@@ -133,10 +185,12 @@ class _Job:
             return engine_of(self.recipe.features.engine, self.recipe.gpu)
 
 
-def _in_memory(root: Path, job: _Job) -> Outcome:
-    return in_memory.fill(
-        root, job.recipe, job.sources, job.engine(), job.parent, job.held, job.watch
+def _in_memory(root: Path, job: _Job, once: _Once) -> Outcome:
+    engine = job.engine()
+    found = once.cleaned = once.cleaned or in_memory.cleaned(
+        job.recipe, job.sources, job.parent, job.held, job.watch
     )
+    return in_memory.fill(root, job.recipe, found, job.sources, engine, job.held, job.watch)
 
 
 def _in_buckets(root: Path, job: _Job, kept: Path, buckets: Buckets, workers: Workers) -> Outcome:

@@ -4,7 +4,7 @@ bucket."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,16 +59,20 @@ ROWS_PER_FILE = 2**20
 """Of train: one row group, so that several are written at once."""
 
 
-def fill(
-    root: Path,
-    recipe: EtlRecipe,
-    sources: Sources,
-    engine: Engine,
-    parent: Parent | None,
-    held: Held | None,
-    watch: Stopwatch,
-) -> Outcome:
-    """Write every table of the dataset below `root`."""
+@dataclass(frozen=True)
+class Cleaned:
+    """A source's events that count, whatever the split will be, and what they were read as."""
+
+    checked: Checked
+    events: pl.DataFrame
+    counts: dict[str, int]
+    parent: Parent | None
+
+
+def cleaned(
+    recipe: EtlRecipe, sources: Sources, parent: Parent | None, held: Held | None, watch: Stopwatch
+) -> Cleaned:
+    """Read, check and clean the source."""
     checked, counts = _read_and_check(recipe, _id_types(recipe, parent), watch)
     sources.refuse_change()
     if held is not None and parent is not None:
@@ -77,9 +81,23 @@ def fill(
             earlier = held.earlier(parent.catalogue, checked.raw.events["user"])
             parent, counts = replace(parent, earlier=earlier), dict(checked.counts)
     events = _clean(recipe, checked, counts, watch)
+    return Cleaned(checked, events, counts, parent)
+
+
+def fill(
+    root: Path,
+    recipe: EtlRecipe,
+    found: Cleaned,
+    sources: Sources,
+    engine: Engine,
+    held: Held | None,
+    watch: Stopwatch,
+) -> Outcome:
+    """Write every table of the dataset below `root`."""
+    checked, parent, counts = found.checked, found.parent, dict(found.counts)
     with watch("split"):
         divided = split(
-            events,
+            found.events,
             recipe.split,
             checked.raw.candidates,
             parts=checked.raw.parts,
@@ -90,11 +108,11 @@ def fill(
     if recipe.logged is not None:
         with watch("logged rows"):
             rule = divided.folds["test"]
-            checked, found = with_logged(checked, recipe.logged, recipe.contract, rule)
-        say_counts("logged", found)
-        if not found["logged_rows"]:
+            checked, logged = with_logged(checked, recipe.logged, recipe.contract, rule)
+        say_counts("logged", logged)
+        if not logged["logged_rows"]:
             say(f"{'':<7} {checked.raw.notes[-1]}")
-        counts |= found
+        counts |= logged
     selection = tuple(say_selection(divided.card.views, parent.views if parent else ()))
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
     if held is not None and parent is not None and recipe.refit_above is not None:
