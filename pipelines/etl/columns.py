@@ -76,7 +76,7 @@ def _is_whole_decimal(dtype: pl.DataType) -> bool:
 
 
 def _float_ids(column: pl.Series) -> Column:
-    bits = {pl.Float16: 16, pl.Float32: 32}.get(type(column.dtype), 64)
+    bits = 16 if column.dtype == pl.Float16 else 32 if column.dtype == pl.Float32 else 64
     whole = column == column.round()
     faults = (
         null_fault(column),
