@@ -27,9 +27,10 @@ test: setup  ## system packages, lint, and every test that is not slow
 	@$(MAKE) --no-print-directory test-gpu-polars
 	@$(MAKE) --no-print-directory test-tensorflow
 
-ENGINES = $(addprefix tests/unit/pipelines/etl/test_,engines.py polars_gpu.py features.py filling.py column_operators.py grouped_operators.py)
+ENGINES = $(addprefix tests/unit/pipelines/etl/test_,engines.py polars_gpu.py features.py filling.py lists.py column_operators.py grouped_operators.py)
 test-gpu-polars: setup  ## the engines' tests on the older Polars that cudf-polars needs
 	@scripts/gpu-polars --polars build/gpu-polars
+	@PYTHONPATH=build/gpu-polars .venv/bin/python -P -c 'import polars; assert polars.__version__.startswith("1.44.")'
 	PYTHONPATH=build/gpu-polars .venv/bin/pytest -n 2 --dist loadfile -m "not slow and not gpu" $(ENGINES)
 
 test-tensorflow: setup  ## the tests of models on TensorFlow, in processes of their own

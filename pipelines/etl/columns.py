@@ -191,7 +191,7 @@ def joined(column: pl.Series) -> pl.Series:
 
 def flat(lists: pl.Series) -> pl.Series:
     """All values of the lists, in their order."""
-    return lists.filter(lists.list.len().fill_null(0) > 0).explode()
+    return lists.filter(lists.list.len().fill_null(0) > 0).explode(empty_as_null=False)
 
 
 def like(column: pl.Series, dtype: pl.DataType) -> pl.Series | None:
