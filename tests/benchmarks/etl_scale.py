@@ -254,14 +254,16 @@ def growth(folder: Path, rows: int) -> None:
         bounded(folder / f"{times}", rows * times, "600MB")
 
 
-def bounded(folder: Path, rows: int, limit: str) -> None:
+def bounded(folder: Path, rows: int, limit: str) -> Measured:
     """Print what a build of so many rows took within the limit; half as many users are among
     them."""
     folder.mkdir(exist_ok=True)
     source = folder / "rows.parquet"
     narrow_rows(source, rows, int(SEEN * rows))
-    _say(f"{rows:,} rows", built(narrow_recipe(source), folder, limit=limit), limit)
+    found = built(narrow_recipe(source), folder, limit=limit)
+    _say(f"{rows:,} rows", found, limit)
     source.unlink()
+    return found
 
 
 def promotions(folder: Path, limit: str = "800MB") -> None:
@@ -335,7 +337,7 @@ def long(folder: Path) -> None:
 
 def main() -> None:
     """Run what the command line asks for."""
-    runs: dict[str, Callable[[Path, int, str], None]] = {
+    runs: dict[str, Callable[[Path, int, str], object]] = {
         "wide": lambda folder, rows, _: wide(folder, rows),
         "nvtabular": lambda folder, rows, _: nvtabular(folder, rows),
         "narrow": lambda folder, rows, _: narrow(folder, rows),
