@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python3.11 chooses the interpreter that .venv is made with.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-tensorflow test-gpu-polars test-slow sweep audit null-retrains power creep faults lint bench bench-etl bench-tensorflow seeds-tensorflow bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons mutants clean
+.PHONY: help setup demo test test-tensorflow test-gpu-polars test-slow sweep audit null-retrains power creep faults lint bench bench-etl bench-etl-long bench-tensorflow seeds-tensorflow bench-gpu gpu-check gpu-page oracles rosetta ui lock wheel wheel-pythons mutants clean
 
 help:  ## this list
 	@awk -F ':.*## *' '/^[a-z-]+:.*##/ {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -27,9 +27,10 @@ test: setup  ## system packages, lint, and every test that is not slow
 	@$(MAKE) --no-print-directory test-gpu-polars
 	@$(MAKE) --no-print-directory test-tensorflow
 
-ENGINES = $(addprefix tests/unit/pipelines/etl/test_,engines.py polars_gpu.py features.py filling.py column_operators.py grouped_operators.py)
+ENGINES = $(addprefix tests/unit/pipelines/etl/test_,engines.py polars_gpu.py features.py filling.py lists.py column_operators.py grouped_operators.py)
 test-gpu-polars: setup  ## the engines' tests on the older Polars that cudf-polars needs
 	@scripts/gpu-polars --polars build/gpu-polars
+	@PYTHONPATH=build/gpu-polars .venv/bin/python -P -c 'import polars; assert polars.__version__.startswith("1.44.")'
 	PYTHONPATH=build/gpu-polars .venv/bin/pytest -n 2 --dist loadfile -m "not slow and not gpu" $(ENGINES)
 
 test-tensorflow: setup  ## the tests of models on TensorFlow, in processes of their own
@@ -78,6 +79,9 @@ bench: setup  ## measure speed and memory on this machine
 
 bench-etl: setup  ## speed and memory of the ETL beside Polars by hand, DuckDB and NVTabular
 	.venv/bin/python -m tests.benchmarks.etl_scale all
+
+bench-etl-long: setup  ## 200 million rows with 100 million ids within 4 GB, 45 million wide ones within 6 (hours)
+	.venv/bin/python -m tests.benchmarks.etl_scale long
 
 bench-tensorflow: setup  ## samples a second on TensorFlow beside torch and merlin-models' fit
 	.venv/bin/python -m tests.benchmarks.tensorflow_speed

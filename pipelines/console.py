@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -122,3 +122,14 @@ def progress(steps: Iterable[T], *, label: str, total: int, shorter: str = "") -
             left = (now - started) / done * (total - done)
             warn(f"{label}: {done}/{total}, about {left:.0f} s left{advice}")
             last, wait, advice = now, SECONDS_BETWEEN_LINES, ""
+
+
+def ticks(label: str, *, total: int, shorter: str = "") -> Callable[..., None]:
+    """As `progress`, for a package's own loop: what it calls after each of its `total` steps."""
+    shown = progress(range(total), label=label, total=total, shorter=shorter)
+    next(shown, None)
+
+    def tick(*_: object) -> None:
+        next(shown, None)
+
+    return tick

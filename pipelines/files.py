@@ -77,8 +77,15 @@ def remove_directory(path: Path) -> None:
     """Remove a directory, which is there whole or not at all: what a kill leaves of it has another
     name, and is swept like what was never finished."""
     doomed = path.with_name(f".{uuid.uuid4().hex[:12]}{PARTIAL}")
-    path.rename(doomed)
-    shutil.rmtree(doomed)
+    with _refusals_named(path):
+        path.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file; a refusal of the system names it."""
+    with _refusals_named(path):
+        path.unlink()
 
 
 @contextmanager

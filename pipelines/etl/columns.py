@@ -11,11 +11,11 @@ import polars as pl
 from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.errors import DataError
 
-EXACT_FLOATS = {32: 2**24, 64: 2**53}
+EXACT_FLOATS = {16: 2**11, 32: 2**24, 64: 2**53}
 """Whole numbers up to here are exact in a float of so many bits."""
 LARGEST_FLOAT32 = 3.4028234663852886e38
 """Datasets hold numbers in 32 bits."""
-NULLS = ("\\n", "none", "null", "<na>", "(null)")
+NULLS = ("\\n", "none", "null", "<na>", "(null)", "n/a", "#n/a", "undefined")
 """What tools write for a null, in lower case; `nan` is told apart."""
 WIDE = (pl.UInt64, pl.Int128)
 """Integers that may not fit int64."""
@@ -76,7 +76,7 @@ def _is_whole_decimal(dtype: pl.DataType) -> bool:
 
 
 def _float_ids(column: pl.Series) -> Column:
-    bits = 32 if column.dtype == pl.Float32 else 64
+    bits = 16 if column.dtype == pl.Float16 else 32 if column.dtype == pl.Float32 else 64
     whole = column == column.round()
     faults = (
         null_fault(column),
@@ -194,7 +194,7 @@ def joined(column: pl.Series) -> pl.Series:
 
 def flat(lists: pl.Series) -> pl.Series:
     """All values of the lists, in their order."""
-    return lists.filter(lists.list.len().fill_null(0) > 0).explode()
+    return lists.filter(lists.list.len().fill_null(0) > 0).explode(empty_as_null=False)
 
 
 def like(column: pl.Series, dtype: pl.DataType) -> pl.Series | None:

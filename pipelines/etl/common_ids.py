@@ -46,7 +46,7 @@ def _ids(raw: Raw, kind: str) -> Iterator[pl.Series]:
     frames = (raw.events, raw.users, raw.items, raw.candidates)
     yield from (frame[kind] for frame in frames if frame is not None and kind in frame.columns)
     if kind == "item" and raw.candidates is not None:
-        yield raw.candidates["candidates"].explode()
+        yield raw.candidates["candidates"].explode(empty_as_null=False)
 
 
 def whole(column: pl.Series) -> bool:

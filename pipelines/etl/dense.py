@@ -56,16 +56,6 @@ def counts(column: pl.Series) -> pl.DataFrame | None:
     )
 
 
-def distinct(values: pl.Series) -> pl.Series | None:
-    """The different ones, in order; None where `Dense.of` is."""
-    dense = Dense.of(values, len(values))
-    if dense is None:
-        return None
-    there = np.zeros(dense.span, np.bool_)
-    there[dense.numbers] = True
-    return pl.Series(np.flatnonzero(there) + dense.least, dtype=values.dtype)
-
-
 def places(column: pl.Series, values: pl.Series) -> pl.Series | None:
     """Int32: the place of each among `values`, which are distinct; -1 for null and others. None
     where `Dense.of` the values is."""

@@ -92,27 +92,31 @@ def describe(events: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _facts(column: pl.Series) -> ColumnFacts:
-    values = column.drop_nulls()
-    numbers = values if column.dtype.is_numeric() else pl.Series([], dtype=pl.Float64)
-    # numpy sums pairwise in one fixed order, whatever the number of threads.
-    total = float(numbers.to_numpy().sum(dtype=np.float64))
+    counted = dense.counts(column)
+    values = column.drop_nulls() if counted is None else counted["value"]
+    is_number = column.dtype.is_numeric()
     return ColumnFacts(
         column.name,
         column.dtype,
         len(column),
         column.null_count(),
         smallest(_hashes(values).to_numpy(), COUNTED),
-        numbers.min(),
-        numbers.max(),
-        total,
+        values.min() if is_number else None,
+        values.max() if is_number else None,
+        _total(values, counted) if is_number else 0.0,
     )
 
 
+def _total(values: pl.Series, counted: pl.DataFrame | None) -> float:
+    # numpy sums pairwise in one fixed order, whatever the number of threads.
+    numbers = values.to_numpy()
+    if counted is not None:
+        numbers = numbers * counted["frequency"].to_numpy().astype(np.float64)
+    return float(numbers.sum(dtype=np.float64))
+
+
 def _hashes(values: pl.Series) -> pl.Series:
-    """Of the different values; of fractions, which seldom repeat, of all."""
-    different = dense.distinct(values)
-    if different is not None:
-        return different.hash()
+    """Of fractions, which seldom repeat, all."""
     return values.hash() if values.dtype.is_float() else values.hash().unique()
 
 

@@ -209,7 +209,8 @@ def _features(
             fits = Fits(tables[table], table, engine, known)
             found = side_by_side(fits.of, groups_of(engine, wanted))
         encodings[table] = {name: one for fitted, _ in found for name, one in fitted.items()}
-        columns[table] = pl.DataFrame([column for _, made in found for column in made])
+        # By name: of a list of columns, Polars renames one that is called "".
+        columns[table] = pl.DataFrame({column.name: column for _, made in found for column in made})
     return encodings, columns
 
 

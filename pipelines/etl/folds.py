@@ -129,7 +129,7 @@ def _candidates(candidates: pl.DataFrame, rows: pl.DataFrame, items: pl.Series) 
     given = (
         candidates.join(rows, on="user")
         .select("row", item="candidates")
-        .explode("item")
+        .explode("item", empty_as_null=False)
         .join(ids, on="item")
         .unique(["row", "item_id"])
         .sort("row", "item_id")

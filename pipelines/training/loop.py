@@ -16,6 +16,7 @@ from falconer.pipelines.training.checkpoints import Checkpoint, Checkpoints, ref
 from falconer.pipelines.training.config import TrainingConfig
 from falconer.pipelines.training.course import METRICS, Course
 from falconer.pipelines.training.losses import Losses, NotFiniteError
+from falconer.pipelines.training.memory import memory_kept
 from falconer.pipelines.training.progress import Meter
 from falconer.pipelines.training.result import FitResult
 from falconer.pipelines.training.task import B, Task
@@ -51,7 +52,8 @@ class Loop(ABC, Generic[B]):
         self._begin()
         if self._course.state.ended is None:
             try:
-                self._train()
+                with memory_kept():
+                    self._train()
             except NotFiniteError as error:
                 raise self._explained(error) from error
         self._task.model.eval()

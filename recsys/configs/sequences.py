@@ -44,6 +44,11 @@ class SequenceConfig(ModelConfig):
     """Heads of attention, which divide `dim` among them."""
     feed_forward: int = Field(default=256, ge=1, le=16384)
     """Width of the layer within each block."""
+    block: Literal["pre_norm", "query_norm"] = "pre_norm"
+    """What a block normalises. pre_norm: what goes into attention and into the feed-forward part;
+    the sum of parts runs through the network as it is. query_norm, as SASRec's authors published
+    it: the query alone goes in normalised, attention is added to that, and the feed-forward part to
+    the normalised sum."""
     activation: Literal["gelu", "relu"] = "gelu"
     """Within the feed-forward part."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
@@ -67,6 +72,9 @@ class SequenceConfig(ModelConfig):
     all items."""
     batch_size: int = Field(default=128, ge=1)
     """Rows of up to `max_length` items in a step."""
+    sort_by_length: bool = True
+    """Rows of like length come into a batch together, so that little of it is padding; without,
+    every batch is a fair draw of all rows."""
     valid_queries: int = Field(default=2000, ge=1)
     """Validate on a sample of so many queries, where there are more."""
     training: SequenceTraining = SequenceTraining()

@@ -54,9 +54,12 @@ class FileScorer:
         if self._form == "catalogue":
             scores[:, known] = self._asked(queries, np.full(len(queries), -1, np.int32))
             return scores
-        for row in range(len(queries)):
-            one = queries.take(np.full(len(known), row))
-            scores[row, known] = self._asked(one, known)
+        together = max(1, ROWS_AT_ONCE // max(1, len(known)))
+        for start in range(0, len(queries), together):
+            rows = np.arange(start, min(start + together, len(queries)))
+            asked = queries.take(np.repeat(rows, len(known)))
+            found = self._asked(asked, np.tile(known, len(rows)))
+            scores[np.ix_(rows, known)] = found.reshape(len(rows), -1)
         return scores
 
     def score_pairs(self, pairs: Pairs) -> NDArray[np.float32]:

@@ -113,7 +113,7 @@ def _layout(path: Path) -> Layout | None:
     )
 
 
-def _is_number(text: str) -> bool:
+def _is_number(text: str | bytes) -> bool:
     try:
         float(text)
     except ValueError:
@@ -180,7 +180,7 @@ def _trec(path: Path) -> Iterator[pa.Table]:
 
 
 def _is_run_line(row: Sequence[bytes]) -> bool:
-    return len(row) == len(TREC_FIELDS) and _is_number(row[4].decode("utf-8", "replace"))
+    return len(row) == len(TREC_FIELDS) and _is_number(row[4])
 
 
 def _of_rows(rows: Sequence[Sequence[bytes]]) -> pa.Table:

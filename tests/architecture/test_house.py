@@ -138,3 +138,25 @@ def test_a_greedy_module_is_found(sources: Sources) -> None:
     line = f"from falconer.recsys.contracts import {many}"
     for path in (f"{NCF[0]}scorer.py", f"{NCF[1]}network.py"):
         assert greedy(with_line(sources, path, line)) == [path]
+
+
+def strangers(tests: Path) -> list[str]:
+    """The folders of tests that are called as no folder of the packages."""
+    folders = sorted(
+        path for path in tests.rglob("*") if path.is_dir() and path.name[0] not in "._"
+    )
+    return [
+        path.relative_to(tests).as_posix()
+        for path in folders
+        if not (ROOT / path.relative_to(tests)).is_dir()
+    ]
+
+
+def test_unit_tests_mirror_the_packages() -> None:
+    assert not strangers(ROOT / "tests" / "unit")
+
+
+def test_a_folder_of_tests_without_a_package_is_found(tmp_path: Path) -> None:
+    for name in ("recsys/metrics", "recsys/nowhere", "pipelines/etl/__pycache__"):
+        (tmp_path / name).mkdir(parents=True)
+    assert strangers(tmp_path) == ["recsys/nowhere"]

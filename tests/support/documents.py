@@ -31,7 +31,7 @@ EXECUTED = ("sh", "console", "python", "toml", "csv")
 FENCE = re.compile(r"^(?P<before>[^\n]*)\n```(?P<kind>[a-z]+)\n(?P<text>.*?)^```\s*$", re.M | re.S)
 NOT_EXECUTED = re.compile(r"^<!-- not executed: \S.* -->$")
 FILE_NAME = re.compile(r"^# (?P<name>[\w.-]+\.(toml|csv|py))$")
-SECONDS_A_COMMAND = 120
+SECONDS_A_BLOCK = 120.0
 
 
 @dataclass(frozen=True)
@@ -51,31 +51,33 @@ def blocks(markdown: str) -> Iterator[Block]:
             yield Block(match["kind"], match["text"], markdown.count("\n", 0, match.start("text")))
 
 
-def execute(path: Path, folder: Path, first: int | None = None) -> int:
-    """Execute a file's blocks, or the `first` of them, in `folder`; returns their number. Raises
-    `AssertionError` that names the line."""
+def execute(
+    path: Path, folder: Path, first: int | None = None, *, seconds: float = SECONDS_A_BLOCK
+) -> int:
+    """Execute a file's blocks, or the `first` of them, in `folder`, each within `seconds`; returns
+    their number. Raises `AssertionError` that names the line."""
     found = list(blocks(path.read_text(encoding="utf-8")))[:first]
     for block in found:
         try:
-            _execute(block, folder)
+            _execute(block, folder, seconds)
         except AssertionError as error:
             raise AssertionError(f"{path.name}:{block.line}: {error}") from error
     return len(found)
 
 
-def _execute(block: Block, folder: Path) -> None:
+def _execute(block: Block, folder: Path, seconds: float) -> None:
     if block.kind == "sh":
-        _run(["bash", "-euc", block.text], folder)
+        _run(["bash", "-euc", block.text], folder, seconds)
     elif block.kind == "python" and not FILE_NAME.match(block.text.partition("\n")[0]):
-        _run([sys.executable, "-c", block.text], folder)
+        _run([sys.executable, "-c", block.text], folder, seconds)
     elif block.kind == "console":
         for command, expected in _commands(block.text):
-            _compare(_run(["bash", "-euc", command], folder), expected)
+            _compare(_run(["bash", "-euc", command], folder, seconds), expected)
     else:
         _write(block, folder)
 
 
-def _run(command: list[str], folder: Path) -> str:
+def _run(command: list[str], folder: Path, seconds: float) -> str:
     """Standard output of a command that must end with 0."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "COLUMNS": "120"}
@@ -85,7 +87,7 @@ def _run(command: list[str], folder: Path) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=SECONDS_A_COMMAND,
+        timeout=seconds,
         check=False,
     )
     assert found.returncode == 0, f"exit code {found.returncode}\n{found.stdout}{found.stderr}"

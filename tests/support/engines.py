@@ -81,6 +81,22 @@ def assert_parity(
         )
 
 
+def many_rows() -> pl.DataFrame:
+    """20,000 rows of `PLAN`'s columns with a tenth of nulls."""
+    rng = np.random.default_rng(0)
+    n = 20_000
+    return pl.DataFrame(
+        {
+            "text": pl.Series(rng.zipf(1.5, n)).cast(pl.String),
+            "number": rng.integers(0, 500, n),
+            "plain": rng.normal(0, 1, n),
+            "clipped": rng.normal(0, 2, n),
+            "logged": rng.exponential(50, n),
+            "bucket": rng.normal(0, 3, n),
+        }
+    ).with_columns(pl.when(pl.Series(rng.random(n)) < 0.9).then(pl.all()))
+
+
 def plans_on_cpu() -> Engine:
     """The engine polars-gpu, whose plans are run by Polars itself."""
     return completed(tried(lambda plan: plan.collect(), USUAL))

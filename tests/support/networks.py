@@ -47,14 +47,16 @@ def gelu(x: Float64) -> Float64:
     return x * 0.5 * (1 + ERF(x / math.sqrt(2)))
 
 
-def attention(w: Weights, block: str, x: Float64, *, n_heads: int, causal: bool) -> Float64:
-    """softmax(Q K' / sqrt(d)) V of each head, side by side, through the output layer."""
+def attention(
+    w: Weights, block: str, x: Float64, asking: Float64, *, n_heads: int, causal: bool
+) -> Float64:
+    """softmax(Q K' / sqrt(d)) V of each head, side by side, through the output layer; Q of
+    `asking`."""
     heads = []
+    layer = f"{block}.attention.to_all"
+    parts = [np.split(linear(w, layer, one), 3, axis=1) for one in (asking, x, x)]
     for q, k, v in zip(
-        *(
-            np.split(part, n_heads, axis=1)
-            for part in np.split(linear(w, f"{block}.attention.to_all", x), 3, axis=1)
-        ),
+        *(np.split(three[place], n_heads, axis=1) for place, three in enumerate(parts)),
         strict=True,
     ):
         scores = q @ k.T / math.sqrt(q.shape[1])
@@ -66,7 +68,13 @@ def attention(w: Weights, block: str, x: Float64, *, n_heads: int, causal: bool)
 
 
 def encoded(
-    w: Weights, items: list[int], *, n_heads: int, causal: bool, activation: str = "gelu"
+    w: Weights,
+    items: list[int],
+    *,
+    n_heads: int,
+    causal: bool,
+    activation: str = "gelu",
+    query_norm: bool = False,
 ) -> Float64:
     """[L, d]: what `falconer.recsys.backends.torch.sequences.transformer.Encoder` says at each
     place of one row."""
@@ -75,9 +83,14 @@ def encoded(
         1 + max(int(name.split(".")[1]) for name in w if name.startswith("blocks."))
     ):
         block = f"blocks.{number}"
-        x = x + attention(
-            w, block, normalised(w, f"{block}.norm_1", x), n_heads=n_heads, causal=causal
+        query = normalised(w, f"{block}.norm_1", x)
+        seen = attention(
+            w, block, x if query_norm else query, query, n_heads=n_heads, causal=causal
         )
-        up = linear(w, f"{block}.up", normalised(w, f"{block}.norm_2", x))
-        x = x + linear(w, f"{block}.down", gelu(up) if activation == "gelu" else np.maximum(up, 0))
+        x = seen + (query if query_norm else x)
+        between = normalised(w, f"{block}.norm_2", x)
+        up = linear(w, f"{block}.up", between)
+        x = (between if query_norm else x) + linear(
+            w, f"{block}.down", gelu(up) if activation == "gelu" else np.maximum(up, 0)
+        )
     return normalised(w, "norm", x)

@@ -105,7 +105,7 @@ def _decided(outcome: str, drift: float) -> tuple[Evidence, Rule, Verdict]:
 
 def write_windows(places: Places, outcomes: Sequence[str]) -> None:
     """Decided windows on disk, one a week, and a champion for each that promoted."""
-    key = signing.key_of(places.registry)
+    key = signing.key_of(places)
     for number, outcome in enumerate(outcomes):
         window = window_name(number)
         unsigned = document(

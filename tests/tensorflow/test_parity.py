@@ -38,6 +38,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("sasrec", "top_n", {"activation": "relu", "n_blocks": 2, "n_heads": 4}),
     ("sasrec", "top_n", {"scale_embeddings": True}),
     ("bert4rec", "top_n", {"scale_embeddings": True}),
+    ("sasrec", "top_n", {"block": "query_norm", "n_blocks": 2, "n_heads": 2}),
+    ("bert4rec", "top_n", {"block": "query_norm"}),
     *[("bert4rec", "top_n", {"loss": loss}) for loss in ("softmax", "sampled_softmax", "gbce")],
 ]
 

@@ -61,7 +61,7 @@ def test_every_name_that_a_benchmark_takes_from_us_is_there(path: Path) -> None:
 def test_the_etl_is_measured_beside_others_in_small(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    etl_scale.narrow(tmp_path, 3000)
+    etl_scale.narrow(tmp_path, 3000, rounds=1)
     etl_scale.bounded(tmp_path / "bounded", 3000, "300.5MB")
     printed = capsys.readouterr().out
     names = ("falconer etl", "Polars by hand, no checks", "3,000 rows, memory_limit 300.5MB: peak")

@@ -19,9 +19,9 @@ from falconer.pipelines.errors import ArtifactError, ConfigError
 from falconer.pipelines.files import read_json, write_json, write_text
 from falconer.pipelines.models.saved import hash_of
 from falconer.workflows.retraining import signing
-from falconer.workflows.retraining.places import MODEL, Places
+from falconer.workflows.retraining.places import HISTORY, MODEL, Places
 
-CHAMPION, HISTORY = "champion.json", "history.jsonl"
+CHAMPION = "champion.json"
 
 
 class Model(Config):
@@ -87,8 +87,9 @@ def intact(places: Places, model: Model) -> Path:
     run = places.root / model.run
     if not run.exists():
         raise ArtifactError(
-            f"{run}: model {model.label} of window {model.window} is not there any more: `falconer "
-            "prune` removes models that never served; retrain a newer window, or take another model"
+            f"{run}: model {model.label} of window {model.window} is not there any more; bring it "
+            "back from a copy, or take another model (`falconer prune` removes models that never "
+            "served)"
         )
     found = hash_of(run / "model")
     if found != model.sha256:
@@ -167,7 +168,7 @@ def _override(places: Places, model: Model, order: str, reason: str) -> Champion
 
 def _replace(places: Places, after: Champion, document: Mapping[str, Any]) -> None:
     """Record first, then replace: a record without its change is seen and harmless."""
-    key = signing.key_of(places.registry)
+    key = signing.key_of(places)
     line = signing.signed({**document, "champion": after.model_dump(mode="json")}, key)
     history = places.registry / HISTORY
     lines = history.read_text(encoding="utf-8") if history.exists() else ""
@@ -177,12 +178,30 @@ def _replace(places: Places, after: Champion, document: Mapping[str, Any]) -> No
     write_json(places.registry / CHAMPION, after.model_dump(mode="json"))
 
 
+def differences(places: Places) -> list[str]:
+    """What does not fit together between `champion.json` and the signed changes, in words."""
+    path = places.registry / CHAMPION
+    now = parse(Champion, read_json(path), str(path)) if path.exists() else None
+    try:
+        changes = history(places)
+    except ArtifactError as error:
+        return [str(error)]
+    last = Champion(**changes[-1]["champion"]) if changes else None
+    if now == last:
+        return []
+    who = f"{last.champion.label} of window {last.champion.window}" if last else "no champion"
+    return [
+        f"{path} is not what {HISTORY} recorded last ({who}): it was changed by hand, or an order "
+        "was cut off; give the order with `falconer promote`"
+    ]
+
+
 def history(places: Places) -> list[dict[str, Any]]:
     """Every change of the champion, oldest first, its signature checked."""
     path = places.registry / HISTORY
     if not path.exists():
         return []
-    key = signing.key_of(places.registry)
+    key = signing.key_of(places)
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
         changes = [json.loads(line) for line in lines]

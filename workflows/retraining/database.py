@@ -50,7 +50,7 @@ class Known:
 
 def url(pipeline: Pipeline) -> str:
     """The database's address, as SQLAlchemy has it."""
-    return pipeline.database or f"sqlite:///{_file(pipeline).resolve()}"
+    return pipeline.database or f"sqlite:///{quote(str(_file(pipeline).resolve()))}"
 
 
 def place(pipeline: Pipeline) -> str:

@@ -55,7 +55,7 @@ def make(places: Places, window: str) -> dict[str, Any]:
     }
     if earned := _off_policy(places, window, document["means"]):
         document["off_policy"] = earned
-    return signing.signed(document, signing.key_of(places.registry))
+    return signing.signed(document, signing.key_of(places))
 
 
 def read(places: Places, window: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def read(places: Places, window: str) -> dict[str, Any]:
     path = places.window(window) / DECISION
     _refuse_undecided(path, window)
     document: dict[str, Any] = read_json(path)
-    signing.verified(document, signing.key_of(places.registry), path)
+    signing.verified(document, signing.key_of(places), path)
     return document
 
 

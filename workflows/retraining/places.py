@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json
@@ -19,6 +20,7 @@ CALIBRATION = "calibration.json"
 LAST_STEP = "publish"
 DATASET = "dataset.json"
 MODEL = "model.json"
+HISTORY = "history.jsonl"
 PROFILE = "profile.json"
 
 
@@ -84,11 +86,23 @@ class Places:
     def finished(self, name: str) -> bool:
         """Whether the window is decided, and its run came to its end: a run that was killed behind
         the decision still owes the lists and the page."""
-        observed = self.window(name) / OBSERVED
-        if not ((self.window(name) / DECISION).exists() and observed.exists()):
+        if not (self.window(name) / DECISION).exists():
             return False
-        steps = read_json(observed)["steps"]
+        steps = self.observed(name)["steps"]
         return bool(steps) and bool(steps[-1]["step"] == LAST_STEP)
+
+    def observed(self, name: str) -> dict[str, Any]:
+        """What clocks said of the window's steps. Nothing depends on it, so that a file that is
+        gone or damaged is one of no steps."""
+        try:
+            found: dict[str, Any] = read_json(self.window(name) / OBSERVED)
+        except ArtifactError:
+            return {"steps": []}
+        return found
+
+    def has_signed(self) -> bool:
+        """Whether there is a decision, or a change of the champion."""
+        return (self.registry / HISTORY).exists() or bool(self.decided())
 
     def failed(self) -> list[str]:
         """The windows whose last run ended in an error, oldest first."""

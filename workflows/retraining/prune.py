@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from falconer.pipelines.errors import ConfigError
-from falconer.pipelines.files import read_json, remove_directory
+from falconer.pipelines.files import read_json, remove_directory, remove_file
 from falconer.recsys.lists import parquet as lists
 from falconer.recsys.recommending.everybody import LATEST
 from falconer.workflows.retraining import champions, lock
@@ -97,6 +97,6 @@ def _bytes(path: Path) -> int:
 
 def _remove(path: Path) -> None:
     if path.is_file():
-        path.unlink()
+        remove_file(path)
     else:
         remove_directory(path)

@@ -13,19 +13,26 @@ from typing import Any
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import canonical_json, make_directory
+from falconer.workflows.retraining.places import Places
 
 KEY_BYTES = 32
 OWNER_ONLY = 0o600
 
 
-def key_of(folder: Path) -> bytes:
-    """The key in `folder`, made where there is none, readable by its owner only.
+def key_of(places: Places) -> bytes:
+    """The pipeline's key, made where nothing is signed yet, readable by its owner only.
 
-    Raises `ArtifactError` where others can read it, or where it is no key.
+    Raises `ArtifactError` where it is gone, where others can read it, or where it is no key.
     """
-    path = folder / "key"
-    if not folder.is_dir():
-        make_directory(folder)
+    path = places.registry / "key"
+    if not path.exists() and places.has_signed():
+        raise ArtifactError(
+            f"{path}: the key is gone, and what was decided is signed with it; restore it from a "
+            "copy. Without one nobody can tell who wrote these decisions: begin anew under another "
+            "`name`"
+        )
+    if not places.registry.is_dir():
+        make_directory(places.registry)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY)
     except FileExistsError:
@@ -47,10 +54,7 @@ def _read(path: Path) -> bytes:
         )
     key = path.read_bytes()
     if len(key) != KEY_BYTES:
-        raise ArtifactError(
-            f"{path}: not a key of {KEY_BYTES} bytes; restore it from a copy, or remove it and "
-            "sign anew"
-        )
+        raise ArtifactError(f"{path}: not a key of {KEY_BYTES} bytes; restore it from a copy")
     return key
 
 

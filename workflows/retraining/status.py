@@ -9,25 +9,28 @@ from typing import Any
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json
-from falconer.workflows.retraining import champions, database, failures, mirror, words
+from falconer.workflows.retraining import champions, database, failures, mirror, signing, words
 from falconer.workflows.retraining.config import HISTORY, USUAL, Limits, Pipeline
-from falconer.workflows.retraining.places import DECISION, OBSERVED, Places
+from falconer.workflows.retraining.places import DECISION, Places
 
 SCORES = "drift of the champion's scores"
 """Among the figures of a window's health."""
 LEAST_PAST = 3
+CHECKED = 60
+"""Of so many newest decisions the signature is checked: `status` is asked often."""
 
 
 def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
     """Champion, windows, unfinished and orphaned workflows, and alarms, as JSON has it.
 
-    Signatures are not checked here: `falconer verdict list` does.
+    Signatures of old decisions are not checked here: `falconer verdict list` does.
     """
     places = Places.of(pipeline)
     mended = champions.mend(places)
     now = champions.current(places)
     alarms = [
         *mended,
+        *champions.differences(places),
         *_age(pipeline, now, today),
         *_damage(places, now),
         *_clock(pipeline, places, today),
@@ -38,7 +41,8 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
         known = []
         alarms.append(str(error))
     alarms += mirror.mend(places)
-    windows = [_window(places, name) for name in places.decided()]
+    windows, wrong = _windows(places)
+    alarms += wrong
     alarms += score_alarms(windows, pipeline.limits)
     orphans = [one.id for one in known if one.is_orphan]
     if orphans:
@@ -55,10 +59,29 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
     }
 
 
-def _window(places: Places, name: str) -> dict[str, Any]:
-    decision = read_json(places.window(name) / DECISION)
-    observed = places.window(name) / OBSERVED
-    seen = read_json(observed) if observed.exists() else {"steps": []}
+def _windows(places: Places) -> tuple[list[dict[str, Any]], list[str]]:
+    """Each decided window, and what is wrong with those whose decision is damaged or not the one
+    that was signed; signatures are checked of the newest only."""
+    names, found, wrong = places.decided(), [], []
+    try:
+        key = signing.key_of(places) if names else None
+    except ArtifactError:
+        key = None  # said of the history
+    for number, name in enumerate(names, start=-len(names)):
+        path = places.window(name) / DECISION
+        try:
+            decision = read_json(path)
+            if key is not None and number >= -CHECKED:
+                signing.verified(decision, key, path)
+        except ArtifactError as error:
+            wrong.append(str(error))
+        else:
+            found.append(_window(places, name, decision))
+    return found, wrong
+
+
+def _window(places: Places, name: str, decision: Mapping[str, Any]) -> dict[str, Any]:
+    seen = places.observed(name)
     done, shift = seen["steps"], seen.get("scores", {})
     return {
         "window": name,

@@ -338,9 +338,10 @@ def publish(job: Job) -> dict[str, Any]:
 def note(job: Job, name: str, seconds: float, result: dict[str, Any]) -> None:
     """Add a step to the window's `observed.json`: what clocks said, which no decision depends
     on."""
-    path = job.folder / OBSERVED
-    known = read_json(path) if path.exists() else {"steps": []}
+    known = job.places.observed(job.window.name)
     line = {"step": name, "seconds": round(seconds, 3), "skipped": result.get("skipped", False)}
     steps = [one for one in known["steps"] if one["step"] != name] + [line]
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(path, {**known, **result.get("observed", {}), "steps": steps, "at": at})
+    write_json(
+        job.folder / OBSERVED, {**known, **result.get("observed", {}), "steps": steps, "at": at}
+    )

@@ -6,7 +6,7 @@ It fails closed: only a challenger of which every rule holds is promoted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ Answer = Literal["yes", "no", "unknown"]
 GUARD_ALPHA = 0.05
 """Of each comparison beside the main one: non-inferiority, and being above the best baseline."""
 MAIN, EARNS = "better than the champion", "earns as much as the champion"
+FIRST = "better than the best baseline, as there is no champion"
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,9 @@ def _main(
         if other is None:
             return Finding(MAIN, "no", "there is nothing to compare with", "refused"), 1.0
         difference = _gap(challenger, other, rule)
-        return _superior(difference, other, rule, alpha), difference.p_above(margin)
+        found = _superior(difference, other, rule, alpha)
+        named = found if evidence.champion else replace(found, rule=FIRST)
+        return named, difference.p_above(margin)
     gaps = [_gap(challenger, other, rule) for other in others]
     worst = min(range(len(gaps)), key=lambda place: gaps[place].lower(alpha))
     p = max(one.p_above(-margin) for one in gaps)

@@ -9,13 +9,13 @@ from typing import Any
 from markupsafe import Markup
 
 from falconer.pipelines import charts, page
-from falconer.pipelines.files import read_json, write_text
+from falconer.pipelines.files import write_text
 from falconer.pipelines.page import Column, Table
 from falconer.recsys.judging.reports import OffPolicy
 from falconer.recsys.reporting import off_policy
 from falconer.workflows.retraining import decisions, words
-from falconer.workflows.retraining.places import OBSERVED, PAGE, Places
-from falconer.workflows.retraining.verdict import EARNS
+from falconer.workflows.retraining.places import PAGE, Places
+from falconer.workflows.retraining.verdict import EARNS, FIRST
 
 PACKAGE = "falconer.workflows.retraining"
 BADGES = {"promote": "badge good", "keep": "badge"}
@@ -30,9 +30,7 @@ def write(places: Places, window: str) -> Path:
     Raises `ArtifactError` where the decision is not the one that was signed.
     """
     path = places.window(window) / PAGE
-    observed = places.window(window) / OBSERVED
-    steps = read_json(observed)["steps"] if observed.exists() else []
-    write_text(path, render(decisions.read(places, window), steps))
+    write_text(path, render(decisions.read(places, window), places.observed(window)["steps"]))
     return path
 
 
@@ -133,7 +131,8 @@ def _off_policy(decision: Mapping[str, Any]) -> Table | None:
 
 def _compared_with(rule: str, guards: Sequence[Mapping[str, Any]]) -> str:
     """What a rule compares with, short enough for a chart."""
-    text = rule.removeprefix("better than ").removeprefix("as good as ").removeprefix("guard: ")
+    text = rule.partition(",")[0] if rule == FIRST else rule
+    text = text.removeprefix("better than ").removeprefix("as good as ").removeprefix("guard: ")
     for guard in guards:
         text = text.removeprefix(f"{guard['slicing']} ")
     return text

@@ -81,12 +81,8 @@ def read_header(path: Path, form: Delimited) -> list[str]:
     if not start.strip():
         raise DataError(f"{path}: the file is empty; its first line must name the columns")
     text = _decode(path, start)
-    if text[1::2].count("\0") * 4 > len(text) or text[::2].count("\0") * 4 > len(text):
-        order = "le" if text[1:2] == "\0" else "be"
-        raise DataError(
-            f"{path}: every other byte is zero, as in UTF-16; convert it with "
-            f"`iconv -f utf-16{order} -t utf-8 {path.name} > converted{path.suffix}`"
-        )
+    if order := _order_of_zeros(start):
+        raise _unmarked_utf16(path, order)
     lines = csv.reader(
         io.StringIO(text.removeprefix("\ufeff"), newline=""),
         delimiter=form.delimiter,
@@ -304,8 +300,24 @@ def not_utf8(path: Path, chunk: bytes, offset: int, lines: int, position: int) -
             f"{path}: is UTF-16 (its first bytes say so); convert it with "
             f"`iconv -f utf-16 -t utf-8 {path.name} > converted{path.suffix}`"
         )
+    if position == 0 and (order := _order_of_zeros(chunk)):
+        return _unmarked_utf16(path, order)
     line = lines + chunk[: max(offset - position, 0)].count(b"\n") + 1
     return DataError(
         f"{path}: not UTF-8 at byte {offset} (line {line}); convert it, for example with "
         f"`iconv -f latin1 -t utf-8 {path.name} > converted{path.suffix}`"
+    )
+
+
+def _order_of_zeros(start: bytes) -> str:
+    """`le` or `be`, where every other byte of a text is zero; else nothing."""
+    if start[1::2].count(0) * 4 > len(start):
+        return "le"
+    return "be" if start[::2].count(0) * 4 > len(start) else ""
+
+
+def _unmarked_utf16(path: Path, order: str) -> DataError:
+    return DataError(
+        f"{path}: every other byte is zero, as in UTF-16; convert it with "
+        f"`iconv -f utf-16{order} -t utf-8 {path.name} > converted{path.suffix}`"
     )

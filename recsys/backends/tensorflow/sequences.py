@@ -30,12 +30,13 @@ ops = keras.ops
 
 
 class Block:
-    """x + attention, then + feed-forward; both parts take x normalised, and end in dropout."""
+    """Twin of `falconer.recsys.backends.torch.sequences.transformer.Block` and of its
+    `QueryNormBlock`."""
 
     def __init__(self, prefix: str, config: SequenceConfig, *, causal: bool) -> None:
         dim, wide = config.dim, config.feed_forward
         self._n_heads, self._causal, self._share = config.n_heads, causal, config.dropout
-        self._activation = config.activation
+        self._activation, self._query_norm = config.activation, config.block == "query_norm"
         made = {
             "norm_1": normalisation(f"{prefix}.norm_1", dim),
             "norm_2": normalisation(f"{prefix}.norm_2", dim),
@@ -51,22 +52,30 @@ class Block:
 
     def __call__(self, x: Any, inside: Any, noise: Noise | None) -> Any:
         """x [B, L, d], inside bool[B, L] -> [B, L, d]."""
-        layers = self._layers
-        seen = self._attention(layers["norm_1"](x), inside)
-        x = x + dropout(layers["from_heads"](seen), self._share, noise)
-        hidden = layers["up"](layers["norm_2"](x))
+        layers, asking = self._layers, self._layers["norm_1"](x)
+        seen = self._attention(x if self._query_norm else asking, asking, inside)
+        begun = asking if self._query_norm else x
+        begun = begun + dropout(layers["from_heads"](seen), self._share, noise)
+        normalised = layers["norm_2"](begun)
+        hidden = layers["up"](normalised)
         hidden = (
             ops.gelu(hidden, approximate=False) if self._activation == "gelu" else ops.relu(hidden)
         )
-        return x + dropout(layers["down"](hidden), self._share, noise)
+        begun = normalised if self._query_norm else begun
+        return begun + dropout(layers["down"](hidden), self._share, noise)
 
-    def _attention(self, x: Any, inside: Any) -> Any:
+    def _attention(self, x: Any, asking: Any, inside: Any) -> Any:
         shape = ops.shape(x)
         b, length, dim = shape[0], shape[1], x.shape[2]
-        parts = ops.reshape(
-            self._layers["to_all"](x), (b, length, 3, self._n_heads, dim // self._n_heads)
+        parts = ops.split(self._layers["to_all"](x), 3, axis=-1)
+        if asking is not x:
+            parts[0] = ops.split(self._layers["to_all"](asking), 3, axis=-1)[0]
+        query, key, value = (
+            ops.transpose(
+                ops.reshape(part, (b, length, self._n_heads, dim // self._n_heads)), (0, 2, 1, 3)
+            )
+            for part in parts
         )
-        query, key, value = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), 3)
         scores = product(query, ops.transpose(key, (0, 1, 3, 2)))
         scores = scores / math.sqrt(dim // self._n_heads)
         if self._causal:

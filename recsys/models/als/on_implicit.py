@@ -24,6 +24,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from falconer.pipelines.console import ticks
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries, Ragged
 from falconer.pipelines.errors import ArtifactError
@@ -142,6 +143,7 @@ def _fit(config: AlsConfig, confidence: Any) -> NDArray[np.float32]:
         from implicit.cpu.als import AlternatingLeastSquares
     except ModuleNotFoundError as error:
         raise missing("implicit", "als, to train,") from error
+    passes = ticks("als: epochs", total=config.epochs, shorter="fewer model.epochs take less")
     # implicit runs its own threads over rows; a BLAS with threads beside them is slow, and implicit
     # warns of it.
     with threadpool_limits(1, "blas"):
@@ -152,6 +154,6 @@ def _fit(config: AlsConfig, confidence: Any) -> NDArray[np.float32]:
             iterations=config.epochs,
             random_state=config.seed,
         )
-        model.fit(confidence, show_progress=False)
+        model.fit(confidence, show_progress=False, callback=passes)
     factors: NDArray[np.float32] = model.item_factors
     return factors

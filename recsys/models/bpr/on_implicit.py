@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from falconer.pipelines.console import ticks
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.data.queries import Queries
 from falconer.pipelines.errors import ArtifactError, TrainingError
@@ -118,6 +119,7 @@ def _fit(config: BprConfig, binary: Any) -> tuple[Float32, Float32]:
     except ModuleNotFoundError as error:
         raise missing("implicit", "bpr, to train,") from error
     # implicit runs threads of its own; it warns of a BLAS with threads beside them.
+    passes = ticks("bpr: epochs", total=config.epochs, shorter="fewer model.epochs take less")
     with threadpool_limits(1, "blas"):
         model = BayesianPersonalizedRanking(
             factors=config.dim,
@@ -127,5 +129,5 @@ def _fit(config: BprConfig, binary: Any) -> tuple[Float32, Float32]:
             num_threads=config.threads,
             random_state=config.seed,
         )
-        model.fit(binary, show_progress=False)
+        model.fit(binary, show_progress=False, callback=passes)
     return model.user_factors, model.item_factors

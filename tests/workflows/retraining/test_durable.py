@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from falconer.pipelines.errors import ConfigError, ExhaustedError
-from falconer.workflows.retraining import champions, database, schedule, steps
+from falconer.workflows.retraining import champions, database, lock, schedule, steps, store
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.pipeline import retrain
 from falconer.workflows.retraining.places import DECISION, Places
@@ -42,6 +42,16 @@ def decided(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     shop = orders.pipeline(folder)
     retrain(shop, shop.window(orders.FIRST))
     return shop
+
+
+@pytest.mark.parametrize("name", ["a b", "50%20off", "caf\u00e9?x=1#2"], ids=ascii)
+def test_a_folder_may_have_an_odd_name(name: str, tmp_path: Path) -> None:
+    """The database's address is a URL, and a folder's name none."""
+    shop = orders.pipeline(tmp_path, root=str(tmp_path / name / "retraining"))
+    with lock.locked(shop), store.launched(shop):
+        pass
+    assert database.exists(shop)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def rows(shop: Pipeline, query: str) -> list[tuple[object, ...]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from datetime import date
 from pathlib import Path
 
 import pytest
 
-from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.errors import ConfigError, PipelineError
 from falconer.pipelines.files import write_json
 from falconer.workflows.retraining import champions, decisions
+from falconer.workflows.retraining import prune as pruning
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.delivery import deliver
 from falconer.workflows.retraining.lock import BusyError, locked
@@ -83,3 +85,19 @@ def test_the_newest_window_and_a_run_under_way_are_left_alone(shop: Pipeline) ->
         prune(shop, keep=0, dry=False)
     with locked(shop), pytest.raises(BusyError):
         prune(shop, keep=1, dry=False)
+
+
+def test_what_cannot_be_removed_is_named(
+    shop: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "lists.parquet").touch()
+    monkeypatch.setattr(Path, "rename", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    for name in ("model", "lists.parquet"):
+        monkeypatch.setattr(pruning, "unneeded", lambda *_, name=name: [tmp_path / name])
+        with pytest.raises(PipelineError, match=f"{name}: cannot write there .Read-only"):
+            prune(shop, keep=1, dry=False)

@@ -132,12 +132,13 @@ def test_going_back_needs_somewhere_to_go(tmp_path: Path) -> None:
 
 
 def test_the_key_is_its_owners_alone(tmp_path: Path) -> None:
-    key = signing.key_of(tmp_path)
-    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
-    assert signing.key_of(tmp_path) == key
-    (tmp_path / "key").chmod(0o644)
+    places = Places(tmp_path, "shop")
+    key, path = signing.key_of(places), places.registry / "key"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert signing.key_of(places) == key
+    path.chmod(0o644)
     with pytest.raises(ArtifactError, match="others can read"):
-        signing.key_of(tmp_path)
+        signing.key_of(places)
 
 
 def test_only_one_process_at_a_time(tmp_path: Path) -> None:

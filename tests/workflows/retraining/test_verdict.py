@@ -25,6 +25,14 @@ def test_without_evidence_nothing_is_promoted() -> None:
     assert decide(nothing_to_compare, RULE).outcome == "refused"
 
 
+def test_without_a_champion_nobody_reads_of_one() -> None:
+    verdict = decide(replace(retrains.usual(), champion=None), RULE)
+    assert verdict.outcome == "promote"
+    rules = {finding.rule for finding in verdict.findings}
+    assert "better than the best baseline, as there is no champion" in rules
+    assert not [rule for rule in rules if rule.endswith("the champion")]
+
+
 def test_the_same_model_is_kept() -> None:
     champion = World(5000, 1).model("champion", METRIC)
     evidence = replace(

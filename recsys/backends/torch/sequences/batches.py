@@ -101,14 +101,23 @@ def within(lengths: Tensor, size: int) -> Tensor:
 
 
 class RowBatches:
-    """Batches of rows of like length: every row once an epoch, in an order of its own each epoch.
+    """Batches of rows, of like length where `sort_by_length`: every row once an epoch, in an order
+    of its own each epoch.
 
     An epoch has ceil(R / batch_size) batches whose sizes differ by one at most. Rows are held on
     `device`. Raises `DataError` where there is no row, or too few for the processes of a
     distributed training.
     """
 
-    def __init__(self, rows: Rows, *, batch_size: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        sort_by_length: bool = True,
+    ) -> None:
         self._seed, self._device = seed, device
         self._n_rows = len(rows.users)
         self._length = -(-self._n_rows // batch_size)
@@ -123,7 +132,7 @@ class RowBatches:
             torch.tensor(array, device=device)
             for array in (rows.items, rows.users, rows.starts, rows.lengths)
         )
-        self._pool = batch_size * BATCHES_SORTED
+        self._pool = batch_size * BATCHES_SORTED if sort_by_length else 1
 
     def __len__(self) -> int:
         return self._length

@@ -46,6 +46,7 @@ class SequenceModel(nn.Module):
             max_length=config.max_length,
             n_blocks=config.n_blocks,
             n_heads=config.n_heads,
+            block=config.block,
             feed_forward=config.feed_forward,
             activation=config.activation,
             dropout=config.dropout,

@@ -159,7 +159,13 @@ def task_of(
         whole=config.history == "whole",
     )
     batches = SequenceBatches(
-        RowBatches(rows, batch_size=config.batch_size, seed=config.seed, device=device),
+        RowBatches(
+            rows,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            device=device,
+            sort_by_length=config.sort_by_length,
+        ),
         ask,
         seed=config.seed,
         negatives=_negatives(config, counts, data, device),

@@ -1,5 +1,5 @@
 """A Transformer encoder of item sequences (Vaswani et al. 2017), with layer normalisation before
-each part.
+each part, or as in the code of Kang and McAuley 2018.
 
 B rows of up to L items, vectors of d numbers, H heads. Rows are filled up behind their end, and
 places are counted from a row's end backwards: the newest item is always at place 0, where it was in
@@ -58,20 +58,30 @@ class Attention(nn.Module):
         self._n_heads, self._causal = n_heads, causal
         self.to_all = nn.Linear(dim, 3 * dim)
 
-    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
+    def forward(self, x: Tensor, inside: Tensor, asking: Tensor | None = None) -> Tensor:
         """x [B, L, d], inside bool[B, L] -> [B, L, d], the heads side by side; without weights of
-        its own at the end.
+        its own at the end. With `asking` [B, L, d] the queries are of that, and not of x.
 
         What is behind a row's end is never before an item, so the causal form needs no mask for it.
         """
         b, length, dim = x.shape
-        parts = self.to_all(x).view(b, length, 3, self._n_heads, -1)
-        query, key, value = parts.permute(2, 0, 3, 1, 4)  # each [B, H, L, d / H]
+        query, key, value = (
+            part.view(b, length, self._n_heads, -1).transpose(1, 2)  # each [B, H, L, d / H]
+            for part in self._parts(x, asking)
+        )
         mask = None if self._causal else inside[:, None, None]
         seen = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=mask, is_causal=self._causal
         )
         return seen.transpose(1, 2).reshape(b, length, dim)
+
+    def _parts(self, x: Tensor, asking: Tensor | None) -> tuple[Tensor, ...]:
+        if asking is None:
+            together: Tensor = self.to_all(x)
+            return together.chunk(3, dim=-1)
+        weight, bias, dim = self.to_all.weight, self.to_all.bias, x.shape[-1]
+        query = functional.linear(asking, weight[:dim], bias[:dim])
+        return query, *functional.linear(x, weight[dim:], bias[dim:]).chunk(2, dim=-1)
 
 
 class Block(nn.Module):
@@ -102,8 +112,28 @@ class Block(nn.Module):
         if places is not None:
             x, seen = rows_of(x.flatten(0, 1), places), rows_of(seen.flatten(0, 1), places)
         x = x + self.dropout(self.from_heads(seen))
-        result: Tensor = x + self.dropout(self.down(self._activation(self.up(self.norm_2(x)))))
+        return x + self._fed_forward(self.norm_2(x))
+
+    def _fed_forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.dropout(self.down(self._activation(self.up(x))))
         return result
+
+
+class QueryNormBlock(Block):
+    """As in the code that Kang and McAuley published: q + attention with q = norm(x) as the query,
+    normalised, then + feed-forward."""
+
+    def forward(self, x: Tensor, inside: Tensor, places: Tensor | None = None) -> Tensor:
+        """As of `Block`."""
+        query = self.norm_1(x)
+        seen = self.attention(x, inside, query)
+        if places is not None:
+            query, seen = (rows_of(part.flatten(0, 1), places) for part in (query, seen))
+        x = self.norm_2(query + self.dropout(self.from_heads(seen)))
+        return x + self._fed_forward(x)
+
+
+BLOCKS: Mapping[str, type[Block]] = {"pre_norm": Block, "query_norm": QueryNormBlock}
 
 
 class Encoder(nn.Module):
@@ -117,6 +147,7 @@ class Encoder(nn.Module):
         max_length: int,
         n_blocks: int,
         n_heads: int,
+        block: str,
         feed_forward: int,
         activation: str,
         dropout: float,
@@ -129,7 +160,7 @@ class Encoder(nn.Module):
         self.positions = nn.Embedding(max_length, dim)
         self.dropout = Dropout(dropout)
         self.blocks = nn.ModuleList(
-            Block(
+            BLOCKS[block](
                 dim,
                 n_heads=n_heads,
                 feed_forward=feed_forward,

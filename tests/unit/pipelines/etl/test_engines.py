@@ -16,7 +16,7 @@ from falconer.pipelines.etl import engines
 from falconer.pipelines.etl.engines import Engine, engine_of
 from falconer.pipelines.etl.features import Encoding, Moments, fit
 from falconer.pipelines.etl.operators import Bucketize, Categorical, Continuous
-from tests.support.engines import ON_CPU, ROW, assert_parity, column, frame
+from tests.support.engines import ON_CPU, ROW, assert_parity, column, frame, many_rows
 
 
 @pytest.fixture(scope="module", params=["nvtabular", "polars-gpu"])
@@ -62,19 +62,8 @@ def test_engines_agree_on_degenerate_tables(
 
 
 def test_engines_agree_on_many_rows(engine: Engine, reference: Engine) -> None:
-    rng = np.random.default_rng(0)
-    n = 20_000
-    rows = pl.DataFrame(
-        {
-            "text": pl.Series(rng.zipf(1.5, n)).cast(pl.String),
-            "number": rng.integers(0, 500, n),
-            "plain": rng.normal(0, 1, n),
-            "clipped": rng.normal(0, 2, n),
-            "logged": rng.exponential(50, n),
-            "bucket": rng.normal(0, 3, n),
-        }
-    ).with_columns(pl.when(pl.Series(rng.random(n)) < 0.9).then(pl.all()))
-    assert_parity(engine, reference, rows[: n // 2], rows[n // 2 :])
+    rows = many_rows()
+    assert_parity(engine, reference, rows[:10_000], rows[10_000:])
 
 
 @pytest.mark.parametrize("name", ON_CPU)

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -54,11 +55,12 @@ def test_whole_numbers_of_any_width_are_ids(
     assert checked(tmp_path, users).raw.events["user"].to_list() == expected
 
 
-def test_float32_beyond_its_digits_is_rejected(tmp_path: Path) -> None:
-    users = pa.array([float(2**24), 50_000_004.0, 3.0], pa.float32())
+@pytest.mark.parametrize(("bits", "digits"), [(16, 11), (32, 24), (64, 53)])
+def test_a_float_beyond_its_digits_is_rejected(tmp_path: Path, bits: int, digits: int) -> None:
+    users = pa.array(np.array([2**digits, 2**digits + 2, 3]).astype(f"float{bits}"))
     result = checked(tmp_path, users)
-    assert result.raw.events["user"].to_list() == [2**24, 3]
-    assert result.counts["rejected: user is too large to be exact in 32 bits"] == 1
+    assert result.raw.events["user"].to_list() == [2**digits, 3]
+    assert result.counts[f"rejected: user is too large to be exact in {bits} bits"] == 1
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,9 @@ def test_other_types_are_refused_with_the_cast_that_helps(
         checked(tmp_path, users)
 
 
-@pytest.mark.parametrize("null", [r"\N", "None", "NULL", "<NA>", "(null)", " null ", "none"])
+@pytest.mark.parametrize(
+    "null", [r"\N", "None", "NULL", "<NA>", "(null)", " null ", "none", "#N/A", "undefined"]
+)
 def test_a_null_written_as_text_is_rejected_and_counted(tmp_path: Path, null: str) -> None:
     result = checked(tmp_path, pa.array(["a", null, "Nonesuch"]))
     assert result.raw.events["user"].to_list() == ["a", "Nonesuch"]

@@ -27,7 +27,7 @@ from falconer.pipelines.etl.features import Encoding
 from falconer.pipelines.etl.gpu import USUAL, GpuConfig
 from falconer.pipelines.etl.operators import Bucketize, Categorical, Continuous
 from tests.support import shop
-from tests.support.engines import assert_parity, column, frame, plans_on_cpu
+from tests.support.engines import assert_parity, column, frame, many_rows, plans_on_cpu
 
 ALLOWED = GpuConfig(allow_cpu_fallback=True)
 JOIN = "LEFT JOIN"
@@ -175,3 +175,5 @@ def test_a_gpu_agrees_with_the_reference() -> None:
     assert engine.name == "polars-gpu"
     assert_parity(engine, engine_of("polars"), ROWS, ROWS.reverse())
     assert_parity(engine, engine_of("polars"), ROWS.clear(), ROWS)
+    rows = many_rows()
+    assert_parity(engine, engine_of("polars"), rows[:10_000], rows[10_000:])

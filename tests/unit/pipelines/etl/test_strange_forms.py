@@ -35,11 +35,20 @@ def source(path: Path, **values: Any) -> Files:
         (TEXT.encode("utf-32"), r"is UTF-32 .*iconv -f utf-32"),
         (TEXT.encode("utf-16-le"), r"as in UTF-16; .*iconv -f utf-16le"),
         (TEXT.encode("utf-16-be"), r"as in UTF-16; .*iconv -f utf-16be"),
+        (TEXT.replace("u", "ü").encode("utf-16-le"), r"as in UTF-16; .*iconv -f utf-16le"),
         (TEXT.replace(",", ";").encode(), r"set source\.separator = ';'"),
         (TEXT.replace(",", "::").encode(), r"set source\.separator = '::'"),
         (b"1,a\n2,b\n", r"set source\.header = false"),
     ],
-    ids=["utf-32", "utf-16 le", "utf-16 be", "semicolons", "colons", "no header"],
+    ids=[
+        "utf-32",
+        "utf-16 le",
+        "utf-16 be",
+        "utf-16 of umlauts",
+        "semicolons",
+        "colons",
+        "no header",
+    ],
 )
 def test_the_form_of_a_text_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "e.csv").write_bytes(content)

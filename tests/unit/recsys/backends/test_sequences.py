@@ -101,8 +101,8 @@ def many_rows(n: int = 100) -> Rows:
     return cut(ragged, size=9, overlap=0, whole=True)
 
 
-def batches(rows: Rows, *, batch_size: int = 8, seed: int = 3) -> RowBatches:
-    return RowBatches(rows, batch_size=batch_size, seed=seed, device=CPU)
+def batches(rows: Rows, *, batch_size: int = 8, seed: int = 3, alike: bool = True) -> RowBatches:
+    return RowBatches(rows, batch_size=batch_size, seed=seed, device=CPU, sort_by_length=alike)
 
 
 def contents(batch: PaddedRows) -> list[tuple[int, list[int]]]:
@@ -135,6 +135,19 @@ def test_rows_of_like_length_meet_and_others_too(monkeypatch: pytest.MonkeyPatch
     assert places < 1.1 * rows.lengths.sum()
     monkeypatch.setattr(sequences, "BATCHES_SORTED", 1)
     assert sum(batch.items.numel() for batch in batches(rows).epoch(0)) > 1.5 * rows.lengths.sum()
+
+
+def test_batches_may_be_fair_draws_of_all_lengths() -> None:
+    rows = many_rows(400)
+    sorted_means, fair_means = (
+        [batch.lengths.double().mean().item() for batch in made.epoch(0)]
+        for made in (batches(rows), batches(rows, alike=False))
+    )
+    # lengths are 1 to 9: the mean of 8 of them deviates by 2.6 / sqrt(8)
+    assert np.std(sorted_means) > 2
+    assert np.std(fair_means) < 1.3
+    users = torch.cat([batch.users for batch in batches(rows, alike=False).epoch(0)])
+    assert sorted(users.tolist()) == sorted(rows.users.tolist())
 
 
 def test_too_few_rows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

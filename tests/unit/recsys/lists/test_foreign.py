@@ -127,6 +127,8 @@ WRONG = {
     "cannot be read .*Expected 3 columns, got 2"),
     "short trec line": ("u1 Q0 i1 1 0.5 t\nu1 Q0 i2 2\n",
     "line 2: not `query Q0 document rank score tag`"),
+    "a digit of another script": ("u1 Q0 i1 1 0.5 t\nu1 Q0 i2 2 \xef\xbc\x94 t\n",
+    "line 2: not `query Q0"),
     "a word for a trec score": ("u1 Q0 i1 1 0.5 t\nu1 Q0 i2 2 high t\n", "line 2: not `query Q0"),
     "nan score": ("u1 Q0 i1 1 nan t\n", "row 0: score is NaN or empty"),
     "empty rank": ("user,item,rank\nu1,i1,\n", "row 0: rank is NaN or empty"),

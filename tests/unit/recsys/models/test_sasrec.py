@@ -62,6 +62,19 @@ def test_relu_and_one_head_are_knobs() -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
+def test_a_block_may_normalise_the_query_alone() -> None:
+    config = CONFIG.model_copy(update={"block": "query_norm"})
+    network = with_large_weights(SequenceModel(N_ITEMS, config, mask=None))
+    items, lengths = torch.tensor([[3, 1, 4, 1], [5, 8, 0, 0]]), torch.tensor([4, 2])
+    found = network(items, lengths, torch.tensor([0, 1, 2, 3, 4, 5])).detach()
+    weights = weights_of(network.encoder)
+    expected = [
+        encoded(weights, row, n_heads=2, causal=True, query_norm=True)
+        for row in ([3, 1, 4, 1], [5, 8])
+    ]
+    np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-3, atol=1e-4)
+
+
 def test_items_vectors_may_go_in_scaled_and_come_out_as_they_are() -> None:
     network = with_large_weights(
         SequenceModel(N_ITEMS, CONFIG.model_copy(update={"scale_embeddings": True}), mask=None)

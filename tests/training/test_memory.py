@@ -1,0 +1,50 @@
+"""What becomes of memory that a training's steps have freed."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+from pathlib import Path
+
+import pytest
+
+from falconer.pipelines.training import memory
+
+N_BYTES = 40 * 2**20
+"""More than glibc keeps by itself."""
+PAGE = resource.getpagesize()
+
+
+def use_once() -> None:
+    """Allocate, write and free."""
+    library = ctypes.CDLL(None)
+    library.malloc.restype = ctypes.c_void_p
+    place = ctypes.c_void_p(library.malloc(ctypes.c_size_t(N_BYTES)))
+    library.memset(place, 1, ctypes.c_size_t(N_BYTES))
+    library.free(place)
+
+
+def faults() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+
+def held() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * PAGE
+
+
+def test_freed_memory_is_used_again_and_given_back_at_the_end() -> None:
+    with memory.memory_kept():
+        use_once()
+        before = faults()
+        for _ in range(5):
+            use_once()
+        assert faults() - before < 100
+        most = held()
+    assert most - held() > N_BYTES / 2
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    with memory.memory_kept():
+        pass

@@ -1,0 +1,101 @@
+"""Files of a pipeline that somebody changed, damaged or lost: status tells, and goes on telling the
+rest."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from falconer.pipelines.errors import ArtifactError
+from falconer.workflows.retraining import champions, decisions, signing
+from falconer.workflows.retraining.config import Pipeline
+from falconer.workflows.retraining.places import DECISION, HISTORY, OBSERVED, Places
+from falconer.workflows.retraining.status import status
+from tests.support import verdicts
+
+TODAY = date(2020, 3, 1)
+LAST = verdicts.window_name(2)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Pipeline:
+    """Three decided windows, of which two promoted."""
+    found = verdicts.pipeline_of(tmp_path / "retraining")
+    verdicts.write_windows(Places.of(found), ["promote", "keep", "promote"])
+    assert status(found, TODAY)["alarms"] == []
+    return found
+
+
+def windows_and_alarms(shop: Pipeline) -> tuple[list[str], list[str]]:
+    found = status(shop, TODAY)
+    return [one["window"] for one in found["windows"]], found["alarms"]
+
+
+def test_an_edited_decision_is_not_shown_as_one(shop: Pipeline) -> None:
+    path = Places.of(shop).window(LAST) / DECISION
+    path.write_text(path.read_text().replace('"outcome": "promote"', '"outcome": "keep"'))
+    shown, (alarm,) = windows_and_alarms(shop)
+    assert len(shown) == 2
+    assert f"{path}: its sha256 is not that of its content: it was changed by hand" in alarm
+
+
+def test_a_damaged_decision_hides_no_other(shop: Pipeline) -> None:
+    path = Places.of(shop).window(LAST) / DECISION
+    path.write_text("{")
+    shown, (alarm,) = windows_and_alarms(shop)
+    assert len(shown) == 2
+    assert f"{path}: damaged" in alarm
+
+
+def test_damaged_clock_times_hide_nothing(shop: Pipeline) -> None:
+    places = Places.of(shop)
+    (places.window(LAST) / OBSERVED).write_text("{")
+    shown, alarms = windows_and_alarms(shop)
+    assert (len(shown), alarms) == (3, [])
+    assert not places.finished(LAST), "the last step is done once more"
+
+
+def test_a_champion_put_in_by_hand_is_an_alarm(shop: Pipeline) -> None:
+    places = Places.of(shop)
+    path = places.registry / champions.CHAMPION
+    now = json.loads(path.read_text())
+    path.write_text(json.dumps({**now, "champion": now["previous"]}))
+    _, (alarm,) = windows_and_alarms(shop)
+    assert f"is not what {HISTORY} recorded last (item_knn of window {LAST})" in alarm
+
+
+def test_a_champion_without_any_record_is_an_alarm(shop: Pipeline) -> None:
+    (Places.of(shop).registry / HISTORY).unlink()
+    _, (alarm,) = windows_and_alarms(shop)
+    assert "recorded last (no champion)" in alarm
+
+
+def test_a_damaged_history_is_an_alarm(shop: Pipeline) -> None:
+    path = Places.of(shop).registry / HISTORY
+    path.write_text(path.read_text()[:-30])
+    shown, (alarm,) = windows_and_alarms(shop)
+    assert len(shown) == 3
+    assert "take it from a backup" in alarm
+
+
+def test_a_lost_key_is_not_replaced(shop: Pipeline) -> None:
+    """Another would sign what comes, and nothing of before could be read any more."""
+    places = Places.of(shop)
+    key = places.registry / "key"
+    bytes_of_key = key.read_bytes()
+    key.unlink()
+    with pytest.raises(ArtifactError, match="the key is gone"):
+        decisions.read(places, LAST)
+    with pytest.raises(ArtifactError, match="the key is gone"):
+        champions.rollback(places, reason="a trial")
+    shown, (alarm,) = windows_and_alarms(shop)
+    assert len(shown) == 3
+    assert "the key is gone" in alarm
+    assert not key.exists()
+    key.write_bytes(bytes_of_key)
+    key.chmod(0o600)
+    assert windows_and_alarms(shop)[1] == []
+    assert signing.key_of(places) == bytes_of_key
