@@ -177,7 +177,10 @@ def joined(column: pl.Series) -> pl.Series:
     if column.dtype == pl.Null:
         return column.cast(pl.String)
     if not isinstance(column.dtype, pl.List | pl.Array):
-        raise wrong_type(column, wanted)
+        raise DataError(
+            f"column {name_of(column.name)!r} holds {column.dtype}, where {wanted} is wanted; of a "
+            'text with a separator the table of the feature must say so (separator = "|")'
+        )
     lists = column.cast(pl.List(column.dtype.inner))
     values = plain(flat(lists), wanted)
     texts = without_units(categories(values).cast(pl.String))
@@ -254,6 +257,11 @@ def wrong_type(column: pl.Series, wanted: str) -> DataError:
 
 def _cast_advice(dtype: pl.DataType) -> str:
     """What to do with the column where it was written."""
+    if isinstance(dtype, pl.List | pl.Array) and not dtype.inner.is_nested():
+        return (
+            ", write its values as one text, joined by | for example, or make features of it whose "
+            'kind is "list" or "value_count"'
+        )
     if dtype == pl.Binary:
         return ", or write its bytes as text (decode, hexadecimal or base64)"
     if dtype == pl.Duration:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from falconer.pipelines.console import say
 from falconer.pipelines.errors import ExhaustedError
-from falconer.pipelines.etl.operators import OperatorPlugin
+from falconer.pipelines.etl.operators import Listed, OperatorPlugin
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sizes import UNITS, bytes_of
 from falconer.pipelines.etl.sources import Files
@@ -35,7 +35,9 @@ BYTES_A_ROW = 300
 COPIES = 4
 """How often the columns stand in memory at the peak."""
 POINTER, NUMBER = 16, 8
-"""Bytes of a text's place and of a number, in memory."""
+"""Bytes of a text's place and of a number, in memory; a value of a list is a text too."""
+PLACE = 4
+"""Bytes of an id in a column of a list's place."""
 BASE = 300 * 10**6
 """Bytes that the program takes before it reads a row, and that the allocator keeps."""
 LEAST_ROWS, MOST_ROWS = 2**12, 2**20
@@ -86,7 +88,7 @@ def buckets_for(
     there is too little memory or disk. The workers of a machine share its memory; `kept` bytes are
     on the disk already, of an earlier build that this one goes on with."""
     assert isinstance(recipe.source, Files)
-    needs = needs_of(recipe.source)
+    needs = needs_of(recipe.source, places_of(recipe))
     machine = memory_of_machine()
     allowed = bytes_of(recipe.memory_limit) if recipe.memory_limit else int(SHARE * machine)
     reasons = not_in_buckets(recipe)
@@ -169,8 +171,15 @@ def not_in_buckets(recipe: EtlRecipe) -> list[str]:
     return [name for name, holds in reasons.items() if holds]
 
 
-def needs_of(source: Files) -> Needs:
-    """The estimate for the event files of a source; tables of users and items are not counted."""
+def places_of(recipe: EtlRecipe) -> int:
+    """Columns that lists of events become."""
+    lists = [one for one in recipe.features.event.values() if isinstance(one, Listed)]
+    return sum(one.length for one in lists)
+
+
+def needs_of(source: Files, places: int = 0) -> Needs:
+    """The estimate for the event files of a source, whose lists become so many `places`; tables of
+    users and items are not counted."""
     names = [name for _, name in source.columns if name is not None]
     wanted = {*names, *source.features}
     sizes = [
@@ -179,6 +188,7 @@ def needs_of(source: Files) -> Needs:
     ]
     rows, held = (sum(one) for one in zip(*sizes, strict=True))
     held += rows * NUMBER * sum(len(table.columns) for table in source.external)
+    held += rows * PLACE * places
     return Needs(rows, rows * BYTES_A_ROW + COPIES * held, held + rows * NUMBER)
 
 
@@ -194,8 +204,18 @@ def _of_parquet(path: Path, wanted: set[str]) -> tuple[int, int]:
         column = file.schema.column(number)
         if str(column.path).split(".")[0] in wanted:
             text = column.physical_type == "BYTE_ARRAY"
-            width += POINTER + _stored(file, number) if text else float(NUMBER)
+            if column.max_repetition_level:
+                width += POINTER + POINTER * _values_a_row(file, number)
+            else:
+                width += POINTER + _stored(file, number) if text else float(NUMBER)
     return file.num_rows, int(file.num_rows * width)
+
+
+def _values_a_row(file: pq.FileMetaData, number: int) -> float:
+    """Mean number of values in a list."""
+    groups = range(file.num_row_groups)
+    values: int = sum(file.row_group(group).column(number).num_values for group in groups)
+    return values / max(int(file.num_rows), 1)
 
 
 def _stored(file: pq.FileMetaData, number: int) -> float:

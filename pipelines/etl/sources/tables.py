@@ -242,7 +242,10 @@ def _parquet_table(
     path: Path, columns: Mapping[str, str], table: pa.Table, first: int, lists: Collection[str]
 ) -> Table:
     read = [_series(path, ours, theirs, table.column(theirs)) for ours, theirs in columns.items()]
-    rows = pl.DataFrame([joined(one) if one.name in lists else one for one in read])
+    try:
+        rows = pl.DataFrame([joined(one) if one.name in lists else one for one in read])
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
     ordinal = pl.arange(first, first + rows.height, dtype=pl.Int64, eager=True).alias("ordinal")
     return Table(rows.insert_column(0, ordinal), pl.DataFrame(schema=MALFORMED))
 

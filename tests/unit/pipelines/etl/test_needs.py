@@ -140,6 +140,19 @@ def test_a_container_has_what_it_may_take(tmp_path: Path, monkeypatch: pytest.Mo
     assert memory_of_machine() == 1_000_000 < whole
 
 
+def test_lists_count_by_their_values_and_their_places(tables: Path, tmp_path: Path) -> None:
+    events = pl.read_parquet(tables / "events.parquet")
+    lists = events.with_columns(tags=pl.lit([1] * 50))
+    lists.write_parquet(tmp_path / "events.parquet")
+    plain = source(tables)
+    tagged = plain.model_copy(
+        update={"events": str(tmp_path / "events.parquet"), "features": (*plain.features, "tags")}
+    )
+    more = needs_of(tagged).memory - needs_of(plain).memory
+    assert more == pytest.approx(4 * 16 * 51 * len(events), rel=0.01)
+    assert needs_of(tagged, 50).disk - needs_of(tagged).disk == 4 * 50 * len(events)
+
+
 def test_rows_of_text_files_are_estimated_zipped_or_not(tables: Path, tmp_path: Path) -> None:
     events = pl.concat([pl.read_parquet(tables / "events.parquet")] * 200)
     events.write_csv(tmp_path / "events.csv")

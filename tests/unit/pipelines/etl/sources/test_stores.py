@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -208,6 +209,30 @@ def test_what_cannot_be_read_is_one_line(
     assert SECRET not in str(done.exception)
     assert "hush" not in str(done.exception)
     assert not out.exists() or not any(out.iterdir())
+
+
+def test_who_may_not_read_is_told_so_in_one_line(
+    bucket: Any, server: str, folder: Path, tmp_path: Path
+) -> None:
+    place = put(bucket, folder)
+    _ask(f"{server}/moto-api/reset-auth", b"0")
+    try:
+        with pytest.raises(DataError) as refused:
+            build(recipe(place), tmp_path / "out")
+    finally:
+        _ask(f"{server}/moto-api/reset-auth", b"Infinity")
+    told = str(refused.value)
+    assert told.startswith(f"{place}/day=*/part.parquet: cannot be read (")
+    assert "\n" not in told
+    assert SECRET not in told
+    assert not any((tmp_path / "out").iterdir())
+
+
+def _ask(address: str, body: bytes) -> None:
+    with urllib.request.urlopen(
+        urllib.request.Request(address, body, {"Content-Type": "text/plain"}), timeout=30
+    ) as answer:
+        assert answer.status == 200
 
 
 def test_a_store_that_does_not_answer_is_one_line(
