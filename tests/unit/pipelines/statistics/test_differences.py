@@ -115,3 +115,12 @@ def test_the_number_of_questions_is_for_the_interval_s_own_level() -> None:
     gaps = first.column - second.column
     assert found.n_needed == significance.queries_needed(gaps, alpha=0.1)
     assert found.n_needed != significance.queries_needed(gaps, alpha=0.05)
+
+
+def test_a_report_that_says_nothing_of_it_has_p_values_and_no_bounds() -> None:
+    found = PairedDifference(
+        metric="m", first="a", second="b", difference=0.1, low=0.0, high=0.2, n=9,
+        p_holm=0.5, p_randomisation=0.5,
+        p_bootstrap=0.5,
+    )  # fmt: skip
+    assert (found.p_is_bound, found.n_needed, found.level) == (False, None, 0.95)

@@ -205,3 +205,15 @@ def test_flips_are_drawn_up_to_the_number_of_queries_that_is_named(
     assert drawn == pytest.approx(2 / 2**11, abs=1e-3)
     normal = randomisation_p(np.ones((12, 1)), seed=0, flips=20_000)[0]
     assert normal == pytest.approx(2 * stats.norm.sf(12**0.5))
+
+
+def test_as_many_queries_as_are_flipped_are_flipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.full((60, 1), 0.5)
+    monkeypatch.setattr(significance, "EXACT_QUERIES", 60)
+    found = significance.randomisation_tests(values, seed=0, alpha=0.05)
+    assert found.p == [1 / (1 + significance.FLIPS)]
+    assert found.is_bound == [True]
+    monkeypatch.setattr(significance, "EXACT_QUERIES", 59)
+    found = significance.randomisation_tests(values, seed=0, alpha=0.05)
+    assert 0 < found.p[0] < 1e-12
+    assert found.is_bound == [False]
