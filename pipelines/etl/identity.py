@@ -21,8 +21,8 @@ PACKAGES = ("falconer", "polars", "pyarrow")
 """Whose versions decide what bytes are written; the engine's besides."""
 
 REVISION = 2
-"""One more wherever the same inputs come out as other bytes, so that no earlier dataset is taken for
-the new one. 2: features of new items, train in parts of 2^20 rows."""
+"""One more wherever the same inputs come out as other bytes, so that no earlier dataset is taken
+for the new one. 2: features of new items, train in parts of 2^20 rows."""
 
 IDLE = ("memory_limit", "workers", "gpu", "refit_above")
 """Of a recipe, what decides nothing that a dataset holds."""
