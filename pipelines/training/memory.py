@@ -8,8 +8,9 @@ from contextlib import contextmanager
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Of glibc's mallopt(3)."""
-SMALLEST_MAPPED = 2**28
-"""Bytes from which on a block is the system's: it is given back at once when it is freed."""
+SMALLEST_MAPPED = (2**28, 2**25)
+"""Bytes from which on a block is the system's: it is given back at once when it is freed. The
+second where the first is refused, as by glibc before 2.35."""
 MOST_KEPT = 2**29
 """Bytes that are kept free for the next step."""
 
@@ -20,14 +21,15 @@ def memory_kept() -> Iterator[None]:
 
     glibc would hand large blocks back after each operation, and the system clears every page that
     it lends: up to a third of a step's time where scores of a whole catalogue are computed. Another
-    C library does as it always does.
+    C library does as it always does. The thresholds stay as they are set: glibc tells nobody what
+    they were.
     """
     library = ctypes.CDLL(None)
     choose, give_back = (getattr(library, name, None) for name in ("mallopt", "malloc_trim"))
     if choose is None or give_back is None:
         yield
         return
-    choose(MMAP_THRESHOLD, SMALLEST_MAPPED)
+    any(choose(MMAP_THRESHOLD, size) for size in SMALLEST_MAPPED)
     choose(TRIM_THRESHOLD, MOST_KEPT)
     try:
         yield

@@ -44,6 +44,25 @@ def test_freed_memory_is_used_again_and_given_back_at_the_end() -> None:
     assert most - held() > N_BYTES / 2
 
 
+def test_a_threshold_that_is_refused_is_tried_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 2.35 glibc takes 32 MB at most; with the other threshold alone it would map every
+    large block anew."""
+    asked: list[tuple[int, int]] = []
+
+    class Older:
+        def mallopt(self, knob: int, value: int) -> bool:
+            asked.append((knob, value))
+            return knob != memory.MMAP_THRESHOLD or value <= 2**25
+
+        def malloc_trim(self, pad: int) -> None:
+            asked.append((0, pad))
+
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: Older())
+    with memory.memory_kept():
+        pass
+    assert asked == [(-3, 2**28), (-3, 2**25), (-1, memory.MOST_KEPT), (0, 0)]
+
+
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
     with memory.memory_kept():

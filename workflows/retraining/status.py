@@ -42,7 +42,7 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
         alarms.append(str(error))
     alarms += mirror.mend(places)
     windows, wrong = _windows(places)
-    alarms += wrong
+    alarms += [one for one in wrong if one not in alarms]  # the history needs the same key
     alarms += score_alarms(windows, pipeline.limits)
     orphans = [one.id for one in known if one.is_orphan]
     if orphans:
@@ -62,11 +62,12 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
 def _windows(places: Places) -> tuple[list[dict[str, Any]], list[str]]:
     """Each decided window, and what is wrong with those whose decision is damaged or not the one
     that was signed; signatures are checked of the newest only."""
-    names, found, wrong = places.decided(), [], []
+    names, found, wrong = places.decided(), [], list[str]()
     try:
         key = signing.key_of(places) if names else None
-    except ArtifactError:
-        key = None  # said of the history
+    except ArtifactError as error:
+        key = None
+        wrong.append(str(error))
     for number, name in enumerate(names, start=-len(names)):
         path = places.window(name) / DECISION
         try:

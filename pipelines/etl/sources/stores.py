@@ -48,7 +48,7 @@ class Address:
         if (found := ADDRESS.fullmatch(path)) is None:
             return None
         scheme, name, key = found[1].lower(), found[2], found[3]
-        if ":" in name.rpartition("@")[0]:
+        if ":" in name:  # no bucket is called so, and a password may hold a slash before the "@"
             raise DataError(
                 f"an address {scheme}://... holds a password, which would be seen wherever the "
                 "recipe is: give credentials in the environment (AWS_ACCESS_KEY_ID, "

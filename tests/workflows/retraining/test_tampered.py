@@ -99,3 +99,16 @@ def test_a_lost_key_is_not_replaced(shop: Pipeline) -> None:
     key.chmod(0o600)
     assert windows_and_alarms(shop)[1] == []
     assert signing.key_of(places) == bytes_of_key
+
+
+def test_a_lost_key_is_an_alarm_before_there_is_a_champion(tmp_path: Path) -> None:
+    shop = verdicts.pipeline_of(tmp_path / "retraining")
+    places = Places.of(shop)
+    verdicts.write_windows(places, ["keep"])
+    (places.registry / HISTORY).unlink(missing_ok=True)
+    (places.registry / champions.CHAMPION).unlink(missing_ok=True)
+    assert windows_and_alarms(shop)[1] == []
+    (places.registry / "key").unlink()
+    shown, (alarm,) = windows_and_alarms(shop)
+    assert len(shown) == 1
+    assert "the key is gone" in alarm

@@ -88,7 +88,12 @@ def _lengths(given: Sequence[int] | None, sizes: Sequence[int]) -> tuple[int, ..
 
 def _first_of(sizes: Sequence[int], lengths: Sequence[int]) -> Tensor:
     """int64[F]: of each field."""
-    return _first_rows(sizes).repeat_interleave(torch.tensor(lengths, dtype=torch.int64))
+    return _of_fields(_first_rows(sizes), lengths)
+
+
+def _of_fields(of_tables: Tensor, lengths: Sequence[int]) -> Tensor:
+    """What is told of each table [T, ...] -> of each field [F, ...]; T may be 0."""
+    return of_tables.repeat_interleave(torch.tensor(lengths, dtype=torch.int64), 0)
 
 
 def pooled(vectors: Tensor, ids: Tensor, lengths: Sequence[int]) -> Tensor:
@@ -182,11 +187,11 @@ class MixedTables(nn.Module):
         self.lengthen = nn.Parameter(
             torch.randn(len(sizes), tail_dim, dim) * (std / tail_dim) ** 0.5
         )
-        table = torch.arange(len(sizes)).repeat_interleave(torch.tensor(self.lengths))
+        table = _of_fields(torch.arange(len(sizes)), self.lengths)
         self.table: Tensor
         self.register_buffer("table", table, persistent=False)
         self.heads: Tensor
-        self.register_buffer("heads", torch.tensor(heads)[table], persistent=False)
+        self.register_buffer("heads", torch.tensor(heads, dtype=torch.int64)[table], persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids int[..., F] -> float32[..., T, dim]. Every id is looked up in both parts, in one of

@@ -258,6 +258,12 @@ def test_frequent_ids_have_the_whole_vector_and_rare_ones_a_lengthened_one(
         torch.testing.assert_close(vectors, torch.stack(expected))
 
 
+def test_a_side_without_categories_has_no_vectors() -> None:
+    """The items of a dataset whose events have none."""
+    mixed = tables_of([], 4, TablesConfig(head_rows=2, tail_dim=2), lengths=())
+    assert mixed(torch.zeros(3, 0, dtype=torch.int32)).shape == (3, 0, 4)
+
+
 def test_both_parts_learn_and_only_where_they_are_used() -> None:
     mixed = tables_of([6], 4, TablesConfig(gradients="sparse", head_rows=2, tail_dim=2))
     assert isinstance(mixed, MixedTables)
