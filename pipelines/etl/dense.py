@@ -67,11 +67,10 @@ def places(column: pl.Series, values: pl.Series) -> pl.Series | None:
     least, beyond = np.int64(dense.least).view(np.uint64), np.uint64(dense.span)
     # Without a sign what is below the range is far beyond it, and there the last place has -1.
     asked = column.fill_null(dense.least).to_numpy().astype(np.int64, copy=False).view(np.uint64)
-    places = np.empty(len(asked), np.int32)
+    place = np.empty(len(asked), np.int32)
     for rows in blocks(len(asked)):
-        place = np.minimum(asked[rows] - least, beyond)
-        places[rows] = table[place.view(np.int64)]
-    found = pl.Series(pl.from_arrow(parquet.column(places)))
+        place[rows] = table[np.minimum(asked[rows] - least, beyond).view(np.int64)]
+    found = pl.Series(pl.from_arrow(parquet.column(place)))
     return found if not column.null_count() else found.set(column.is_null(), -1)
 
 

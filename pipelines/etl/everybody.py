@@ -58,8 +58,8 @@ def _events(recipe: EtlRecipe, data: Dataset) -> pl.DataFrame:
     }
     with at_hand(recipe) as local:
         raw, numeric = local.source.read(), recipe.features.numeric()
-    checked = check(raw, recipe.contract, numeric=numeric, id_types=types)
-    checked = expect(raw, checked, recipe.expect, recipe.contract.max_rejected_share)
+        checked = check(raw, recipe.contract, numeric=numeric, id_types=types)
+        checked = expect(raw, checked, recipe.expect, recipe.contract.max_rejected_share)
     return clean(checked.raw.events, recipe.clean)[0]
 
 

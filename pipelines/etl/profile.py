@@ -28,7 +28,7 @@ def profile(recipe: EtlRecipe, first: date, end: date) -> dict[str, Any]:
     """
     with at_hand(recipe) as local:
         raw = read(local.source)
-    checked = check(raw, recipe.contract, numeric=recipe.features.numeric())
+        checked = check(raw, recipe.contract, numeric=recipe.features.numeric())
     events = checked.raw.events
     start, stop = seconds(first), seconds(end)
     window = events.filter(pl.col("time") >= start, pl.col("time") < stop)

@@ -191,7 +191,8 @@ class MixedTables(nn.Module):
         self.table: Tensor
         self.register_buffer("table", table, persistent=False)
         self.heads: Tensor
-        self.register_buffer("heads", torch.tensor(heads, dtype=torch.int64)[table], persistent=False)
+        own = _of_fields(torch.tensor(heads, dtype=torch.int64), self.lengths)
+        self.register_buffer("heads", own, persistent=False)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Ids int[..., F] -> float32[..., T, dim]. Every id is looked up in both parts, in one of

@@ -24,6 +24,7 @@ from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.append import append, append_since
 from falconer.pipelines.etl.at_hand import at_hand
 from falconer.pipelines.etl.build import build
+from falconer.pipelines.etl.profile import profile
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import stores
 from falconer.pipelines.etl.sources.stores import Address, Store
@@ -285,3 +286,14 @@ def test_other_stores_have_a_file_system(address: str) -> None:
     found = Address.of(address)
     assert found is not None
     assert Store.of(found).base == "box"
+
+
+def test_a_profile_names_the_address_of_rows_that_it_refuses(bucket: Any, tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "e.csv").write_text("u,i,t\na,x,1\nb,y,no time\n")
+    place = put(bucket, tmp_path / "files")
+    columns = {"user": "u", "item": "i", "time": "t"}
+    source = {"kind": "files", "events": f"{place}/e.csv", "columns": columns}
+    asked = parse(EtlRecipe, {"name": "n", "source": source, "split": TEMPORAL}, "a test's recipe")
+    with pytest.raises(DataError, match=f"in {place}/e.csv, row 1 "):
+        profile(asked, FIRST, FIRST + timedelta(days=1))
