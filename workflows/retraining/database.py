@@ -49,7 +49,7 @@ class Known:
 
 
 def url(pipeline: Pipeline) -> str:
-    """The database's address, as SQLAlchemy has it."""
+    """The database's address, as SQLAlchemy has it (from 2.1 on; before, a path was not quoted)."""
     return pipeline.database or f"sqlite:///{quote(str(_file(pipeline).resolve()))}"
 
 

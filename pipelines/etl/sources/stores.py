@@ -168,7 +168,7 @@ def _refusals_named(address: Address) -> Iterator[None]:
 
     try:
         yield
-    except (OSError, pa.ArrowException, ValueError) as error:
+    except (OSError, pa.ArrowException, ValueError, re.error) as error:
         reason = _without_secrets(str(error).splitlines()[0] if str(error) else repr(error))
         raise DataError(f"{address}: cannot be read ({reason})") from None
 

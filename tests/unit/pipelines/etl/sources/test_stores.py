@@ -185,6 +185,7 @@ def test_many_objects_are_read_in_the_order_of_their_names(bucket: Any, tmp_path
         ),
         ("s3://absent/a.csv", "s3://absent/a.csv: there is no such object"),
         ("s3://BUCKET/none/*.csv", "s3://BUCKET/none/*.csv: there is no such object"),
+        ("s3://BUCKET/[z-a].csv", "s3://BUCKET/[z-a].csv: cannot be read (bad character range"),
         ("s3://BUCKET", "s3://BUCKET: is no address like s3://NAME/KEY"),
         ("http://BUCKET/a.csv", "http://BUCKET/a.csv: an address must begin with s3, gs, "),
         ("s3://tester:hush-7@BUCKET/a.csv", "an address s3://... holds a password"),
@@ -193,7 +194,7 @@ def test_many_objects_are_read_in_the_order_of_their_names(bucket: Any, tmp_path
         ("s3://BUCKET/up/../../b.csv", "s3://BUCKET/up/../../b.csv: "),
     ],
     ids=[
-        *("bucket", "bucket of a key", "pattern", "no key", "kind"),
+        *("bucket", "bucket of a key", "pattern", "range", "no key", "kind"),
         *("password", "password with a slash", "empty", "above"),
     ],
 )
