@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import RLock
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,6 +40,9 @@ with importing_nvtabular():
     from nvtabular import ops
 
 ON_GPU = cudf is not None and bool(HAS_GPU)
+ONE_AT_A_TIME = RLock()
+"""Dask's configuration, the filters of warnings and merlin-core's cache are the process's own, and
+a worker of a Dask cluster may have several threads."""
 NO_INTEGER = -(2**63)
 NO_TEXT = "\0null"
 """Stand for null in keys: a key that has this very value counts as null."""
@@ -131,8 +135,13 @@ class NVTabularEngine:
         """
         if ON_GPU:
             choose_spilling(self.memory_limit)
-        in_this_thread = dask.config.set(scheduler="synchronous")
-        with scratch_folder() as scratch, quiet(), Serial(), in_this_thread:
+        with (
+            ONE_AT_A_TIME,
+            scratch_folder() as scratch,
+            quiet(),
+            Serial(),
+            dask.config.set(scheduler="synchronous"),
+        ):
             try:
                 yield scratch
             finally:

@@ -7,9 +7,11 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+import dask
 import polars as pl
 import pytest
 from distributed import LocalCluster
@@ -46,6 +48,24 @@ def test_nvtabular_works_on_the_only_thread_of_a_cluster(
     there = build(recipe, tmp_path / "there", buckets=TWO, dask=local_cuda.LOCAL_CUDA)
     assert asked == [2 * 10**9]
     assert files_of(there) == files_of(build(recipe, tmp_path / "here", buckets=TWO))
+
+
+def test_threads_of_a_worker_do_not_take_each_others_settings() -> None:
+    """Else the first to end would set the other's tasks free to go to the cluster."""
+    engine, seen, inside = nvtabular.NVTabularEngine(), list[object](), threading.Event()
+
+    def work() -> None:
+        with engine._workplace():
+            inside.set()
+            seen.append(dask.config.get("scheduler", None))
+
+    other = threading.Thread(target=work)
+    with engine._workplace():
+        other.start()
+        assert not inside.wait(0.2)
+    other.join()
+    assert seen == ["synchronous"]
+    assert dask.config.get("scheduler", None) is None
 
 
 def test_an_engine_without_gpus_is_not_given_any(tables: Path, tmp_path: Path) -> None:
