@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from falconer.pipelines.console import say
@@ -122,18 +123,24 @@ def _copied(address: Address, root: Path, wanted: Callable[[Path], bool]) -> lis
     if total > shutil.disk_usage(root).free:
         raise DataError(f"{address}: {total:,} bytes do not fit onto the disk of {root.parent}")
     say(f"fetch   {len(fetched):,} objects, {total:,} bytes of {address}")
+    stopped = Event()
 
     def copy(key: str) -> None:
         size, _ = there[key]
         _make_room(objects[key], files[key])
         if wanted(files[key]):
-            store.copy(objects[key], size, files[key])
+            store.copy(objects[key], size, files[key], stopped.is_set)
         else:
             with files[key].open("wb") as stream:
                 stream.truncate(size)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(copy, files))
+        try:
+            for done in as_completed([pool.submit(copy, key) for key in files]):
+                done.result()
+        finally:  # what failed, or Ctrl-C, does not wait for gigabytes that nobody wants any more
+            stopped.set()
+            pool.shutdown(cancel_futures=True)
     _refuse_change(address, there, store.objects(address))
     return [str(file) for file in files.values()]
 

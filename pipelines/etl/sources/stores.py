@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,15 +114,16 @@ class Store:
     def _key(self, info: Any) -> str:
         return str(info.path).removeprefix(f"{self.base}/")
 
-    def copy(self, address: Address, size: int, target: Path) -> None:
-        """Write the object to the file `target`. Raises `DataError` where it has another size."""
+    def copy(self, address: Address, size: int, target: Path, stopped: Callable[[], bool]) -> None:
+        """Write the object to the file `target`, until `stopped`. Raises `DataError` where that is
+        of another size."""
         written = 0
         with (
             _refusals_named(address),
             self.files.open_input_stream(f"{self.base}/{address.key}") as stream,
             target.open("wb") as file,
         ):
-            while piece := stream.read(PIECE):
+            while not stopped() and (piece := stream.read(PIECE)):
                 written += file.write(piece)
         if written != size:
             raise changed([str(address)])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -256,13 +257,45 @@ def test_what_changes_while_it_is_copied_is_refused(
     place = put(bucket, folder)
     copy = Store.copy
 
-    def copy_and_change(self: Store, address: Address, size: int, target: Path) -> None:
-        copy(self, address, size, target)
+    def copy_and_change(self: Store, *asked: Any) -> None:
+        copy(self, *asked)
         put(bucket, write_days(tmp_path / "more", range(11, 12)))
 
     monkeypatch.setattr(Store, "copy", copy_and_change)
     with pytest.raises(DataError, match=rf"^{place}/day=\S+part.parquet: changed while it was"):
         build(recipe(place), tmp_path / "out")
+
+
+def test_one_copy_that_fails_stops_the_others(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, begun, copied = tmp_path / "files", threading.Event(), list[str]()
+    files.mkdir()
+    for name in ("a", "b"):
+        (files / f"{name}.csv").write_text("u,i\nx,y\n")
+    place = put(bucket, files)
+
+    def fail_or_go_on(
+        self: Store, address: Address, size: int, target: Path, stopped: Callable[[], bool]
+    ) -> None:
+        if address.key == "b.csv":
+            begun.wait(30)
+            raise DataError("the second is broken")
+        begun.set()
+        for _ in range(3000):
+            if stopped():
+                return
+            time.sleep(0.01)
+        copied.append(address.key)
+
+    monkeypatch.setattr(Store, "copy", fail_or_go_on)
+    columns = {"user": "u", "item": "i"}
+    source = {"kind": "files", "events": f"{place}/*.csv", "columns": columns}
+    split = {"protocol": "random", "seed": 1}
+    asked = parse(EtlRecipe, {"name": "n", "source": source, "split": split}, "a test's recipe")
+    with pytest.raises(DataError, match="the second is broken"):
+        build(asked, tmp_path / "out")
+    assert not copied
 
 
 def test_errors_name_the_address_and_not_the_copy(
