@@ -7,6 +7,7 @@ what was counted.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -74,10 +75,11 @@ class FeaturesConfig(Config):
         names = [n for _, name, c in self.each() for n in {name, *encoded_names(name, c)}]
         if any("\0" in name for name in names):
             raise ValueError("a feature's name holds a zero byte; rename the column in the source")
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, n in Counter(names).items() if n > 1)
         if twice:
             raise ValueError(
-                f"in more than one table: {', '.join(twice)}; rename the columns in the source"
+                f"several features, or places of a list, are called {', '.join(twice)}; give one "
+                "another name, and say by `column` what it reads"
             )
         of_events = TimePart | DifferenceLag | TargetEncoding
         timed = [n for t, n, c in self.each() if isinstance(c, of_events) and t != "event"]

@@ -43,7 +43,7 @@ CONTINUOUS = Continuous(kind="continuous")
         ),
         (
             {"user": {"x": {"kind": "categorical"}}, "item": {"x": {"kind": "categorical"}}},
-            "more than one table: x",
+            "several features, or places of a list, are called x;",
         ),
         ({"engine": "spark"}, "'polars' or 'polars-gpu'"),
     ],

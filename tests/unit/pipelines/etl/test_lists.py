@@ -255,14 +255,14 @@ def test_an_appended_day_continues_the_ids_of_lists(folder: Path, tmp_path: Path
         ({"event": {"tags": {"kind": "list", "length": 0}}}, "length"),
         (
             {"event": {"tags": {"kind": "list", "length": 1}, "tags.1": {"kind": "categorical"}}},
-            "in more than one table: tags.1",
+            "are called tags.1; give one another name",
         ),
         (
             {
                 "event": {"tags": {"kind": "list", "length": 1}},
                 "user": {"tags": {"kind": "categorical"}},
             },
-            "in more than one table: tags",
+            "are called tags; give one another name",
         ),
         (
             {
