@@ -1,5 +1,5 @@
-"""Several columns, blocks or files at once, by as many threads as Polars has: numpy, Arrow and
-Polars let go of Python's lock while they compute."""
+"""Several columns, blocks or files at once, by threads: numpy, Arrow and Polars let go of Python's
+lock while they compute."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import polars as pl
 T = TypeVar("T")
 R = TypeVar("R")
 
+MOST = 8
+"""At once, however many threads Polars has: each holds a column of its own."""
 BLOCK = 2**15
 """So many rows at once as the processor's cache holds."""
 
@@ -21,7 +23,7 @@ def side_by_side(function: Callable[[T], R], values: Iterable[T]) -> list[R]:
     given = list(values)
     if len(given) < 2:
         return [function(one) for one in given]
-    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+    with ThreadPoolExecutor(min(MOST, pl.thread_pool_size())) as pool:
         return list(pool.map(function, given))
 
 

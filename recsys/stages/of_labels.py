@@ -94,7 +94,7 @@ class LabelAnswers:
         )
         width = 2 + max(map(len, report.metrics), default=0)
         for name, one in report.metrics.items():
-            say(f"{name.ljust(width)}{one.mean:9.4f} {one.ends}")
+            say(f"{name.ljust(width)}{one.mean:9.4f} {one.ends}".rstrip())
 
     def parts(self, folder: Path) -> list[Part]:
         """The one part, if it was judged."""

@@ -188,7 +188,7 @@ def _say_report(report: DetectionReport) -> None:
     )
     width = 2 + max(map(len, report.metrics), default=0)
     for name, one in report.metrics.items():
-        say(f"{name.ljust(width)}{one.mean:8.4f} {one.ends}")
+        say(f"{name.ljust(width)}{one.mean:8.4f} {one.ends}".rstrip())
     if report.threshold is not None:
         kinds = ", ".join(f"{n} {kind}" for kind, n in report.errors.items())
         say(f"with a score of {report.threshold:.2f} or more: {kinds}")

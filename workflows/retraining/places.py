@@ -95,10 +95,16 @@ class Places:
         """What clocks said of the window's steps. Nothing depends on it, so that a file that is
         gone or damaged is one of no steps."""
         try:
-            found: dict[str, Any] = read_json(self.window(name) / OBSERVED)
+            found = read_json(self.window(name) / OBSERVED)
         except ArtifactError:
-            return {"steps": []}
-        return found
+            found = None
+        facts = found if isinstance(found, dict) else {}
+        steps = facts.get("steps")
+        listed = steps if isinstance(steps, list) else []
+        return {
+            **facts,
+            "steps": [one for one in listed if isinstance(one, dict) and "step" in one],
+        }
 
     def has_signed(self) -> bool:
         """Whether there is a decision, or a change of the champion."""

@@ -50,9 +50,10 @@ def test_a_damaged_decision_hides_no_other(shop: Pipeline) -> None:
     assert f"{path}: damaged" in alarm
 
 
-def test_damaged_clock_times_hide_nothing(shop: Pipeline) -> None:
+@pytest.mark.parametrize("text", ["{", "[]", '{"steps": 5}', '{"steps": [1, {}]}'])
+def test_damaged_clock_times_hide_nothing(shop: Pipeline, text: str) -> None:
     places = Places.of(shop)
-    (places.window(LAST) / OBSERVED).write_text("{")
+    (places.window(LAST) / OBSERVED).write_text(text)
     shown, alarms = windows_and_alarms(shop)
     assert (len(shown), alarms) == (3, [])
     assert not places.finished(LAST), "the last step is done once more"
