@@ -180,7 +180,7 @@ def test_what_an_operator_learnt_is_read_again(beside: Path) -> None:
     [
         ("source.kind=reciepts", "did you mean 'receipts'"),
         ("split.protocol=last_one", "did you mean 'last_ones'"),
-        ("features.item.shelf.kind=list", "did you mean 'listed'"),
+        ("features.item.shelf.kind=listd", "did you mean 'listed'"),
         ("source.kind=toyrecs.elt:Receipts", "no module 'toyrecs.elt'"),
         ("source.kind=toyrecs.etl:Receipt", "has no 'Receipt'"),
         ("source.kind=toyrecs.etl:Listed", "a subclass of falconer.pipelines.etl.sources.plugin.S"),

@@ -168,10 +168,11 @@ def rows_in_train(checked: Checked) -> Iterator[str]:
 
 
 def _hashes(checked: Checked) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """A hash of each row of train and of the fold, of all their columns but the place in the
+    """A hash of each row of train and of the fold, of all the columns of both but the place in the
     source."""
     pairs = checked.data.table(f"pairs/{checked.fold}.parquet")
-    names = [name for name in pairs.column_names if name not in ("ordinal", "user_key")]
+    both = set(pairs.column_names).intersection(checked.data.train.column_names)
+    names = sorted(both - {"ordinal"})
     train = [checked.data.train_column(name) for name in (*names, "label")]
     fold = [*(pairs.column(name).to_numpy() for name in names), checked.data.labels(checked.fold)]
     return _hash(train), _hash(fold)

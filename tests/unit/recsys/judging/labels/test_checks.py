@@ -14,7 +14,7 @@ import pytest
 
 from falconer.pipelines.data.dataset import Dataset, checksums, write_card, write_table
 from falconer.recsys.judging.labels import checks
-from tests.support import leak_grades
+from tests.support import leak_grades, tagged
 from tests.support.datasets import write_labels_dataset
 from tests.support.leak_grades import suspected, with_hour
 
@@ -188,3 +188,8 @@ def test_synthetic_data_is_called_so_in_every_report(tmp_path: Path) -> None:
     )
     assert checks.warnings_of(made, "test")[0] == "SYNTHETIC data: made up."
     assert not any("Other" in text for text in checks.warnings_of(made, "test"))
+
+
+def test_features_of_items_beside_the_rows_are_no_columns_of_train(tmp_path: Path) -> None:
+    found = checks.warnings_of(tagged.clicks(tmp_path / "clicks"), "test")
+    assert not any("rows of the fold" in text for text in found)
