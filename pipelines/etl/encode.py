@@ -87,9 +87,7 @@ def encode(
         events = with_ids(divided.events, values, engine)
         logged = None if raw.logged is None else with_ids(raw.logged, values, engine)
         events = with_place(events, recipe.features.event)
-    have_ids = [pl.col(name) >= 0 for name in IDS.values()] if recipe.task == "top_n" else []
-    learnt = pl.all_horizontal(pl.col("part") == int(Part.TRAIN), *have_ids)
-    train = Chosen.of(events, events.select(learnt).to_series())
+    train = Chosen.of(events, events.select(of_train(recipe)).to_series())
     entities = {
         "user": entities_of(catalogue.users.values, raw.users, "user"),
         "item": entities_of(catalogue.items.values, raw.items, "item"),
@@ -190,6 +188,13 @@ def _inherited(
     absent = old.filter(~pl.col("key").is_in(listed.implode()))
     kept = [name for name in absent.columns if name in entities.columns and name != "key"]
     return entities.update(absent.select(kept), on="id").select(entities.columns)
+
+
+def of_train(recipe: EtlRecipe) -> pl.Expr:
+    """Whether an event, with its part and ids, is one of train; of lists, where both ids are
+    known."""
+    known = [pl.col(name) >= 0 for name in IDS.values()] if recipe.task == "top_n" else []
+    return pl.all_horizontal(pl.col("part") == int(Part.TRAIN), *known)
 
 
 def _features(

@@ -24,6 +24,7 @@ from falconer.pipelines.etl.encode import (
     beside,
     entities_of,
     known_validation,
+    of_train,
     train_columns,
     with_ids,
 )
@@ -38,7 +39,7 @@ from falconer.pipelines.etl.operators import AnyFeature
 from falconer.pipelines.etl.raw import order_of
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import of_listed_items, rows_of
-from falconer.pipelines.etl.split import FoldRule, Part
+from falconer.pipelines.etl.split import FoldRule
 from falconer.pipelines.etl.workers.tasks import Stages
 
 FRACTION, LABEL = f"{FEATURE} fraction", f"{FEATURE} label"
@@ -70,10 +71,7 @@ class Events:
 
     def train(self, events: pl.DataFrame) -> pl.DataFrame:
         """Those of `events` that train has."""
-        train = events.filter(pl.col("part") == int(Part.TRAIN))
-        if self.recipe.task == "labels":
-            return train
-        return train.filter(*(pl.col(name) >= 0 for name in IDS.values()))
+        return events.filter(of_train(self.recipe))
 
 
 @dataclass(frozen=True)
