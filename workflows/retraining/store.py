@@ -78,9 +78,8 @@ class _Waiting(logging.Handler):
 
 def _silence() -> None:
     """DBOS advertises a service and warns of SQLite at each start; our guide says what is true of
-    it. That it waits for the database is the only thing that people have to know."""
+    it. That it waits for the database is the only thing that people have to know, of each run."""
     logger = logging.getLogger("dbos")
     logger.setLevel(logging.WARNING)
-    if not any(isinstance(one, _Waiting) for one in logger.handlers):
-        logger.handlers = [_Waiting()]
+    logger.handlers = [_Waiting()]
     logger.propagate = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import shutil
 import sqlite3
 from contextlib import closing
@@ -52,6 +53,18 @@ def test_a_folder_may_have_an_odd_name(name: str, tmp_path: Path) -> None:
         pass
     assert database.exists(shop)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_every_run_says_that_it_waits_for_its_database(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A schedule's next run too, however soon after the last one; one run says it once a while."""
+    shop = orders.pipeline(tmp_path)
+    for _ in range(2):
+        with lock.locked(shop), store.launched(shop):
+            for _ in range(2):
+                logging.getLogger("dbos").warning(f"{store.LOST} failed: gone. Retrying in 1s")
+        assert capsys.readouterr().err.count("this run waits for it") == 1
 
 
 def rows(shop: Pipeline, query: str) -> list[tuple[object, ...]]:
