@@ -106,7 +106,7 @@ def test_windows_that_were_missed_become_one_workflow(tmp_path: Path) -> None:
     orders.write(tmp_path, n=3000)
     shop = orders.pipeline(tmp_path, start="2023-11-21")
     now = datetime(2023, 12, 19, 4, tzinfo=UTC)
-    schedule.serve(shop, now=lambda: now, times=1)
+    schedule.serve(lambda: shop, now=lambda: now, times=1)
     assert [one.id for one in database.workflows(shop)] == ["shop-2023-12-12-1"]
     assert rows(shop, "select * from workflow_schedules") == []
 
