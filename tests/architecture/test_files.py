@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_LINES = 400
+MAX_COLUMNS = 165
+"""Of prose in documents; code has ruff's 100."""
 INSTALLED = ROOT / "tests" / "support" / "stranger"
 """Another distribution, which a test installs: it is a package."""
 WRITTEN = {".py", ".html", ".css", ".js", ".md", ".toml", ""}
@@ -54,6 +56,31 @@ def test_a_long_file_is_found(tmp_path: Path) -> None:
     for path, n in zip(planted, (401, 400, 401, 401), strict=True):
         path.write_text("x\n" * n, encoding="utf-8")
     assert long_files(planted) == {planted[0]: 401}
+
+
+def long_lines(path: Path) -> list[int]:
+    """Numbers of a document's lines of prose that are too long. Rows of tables, which cannot be
+    wrapped, and code are none."""
+    found, in_code = [], False
+    for number, line in enumerate(lines_of(path), start=1):
+        in_code ^= line.lstrip().startswith("```")
+        prose = not in_code and not line.lstrip().startswith("|")
+        if prose and len(line) > MAX_COLUMNS:
+            found.append(number)
+    return found
+
+
+def test_no_line_of_prose_is_long() -> None:
+    documents = [path for path in tracked() if path.suffix == ".md"]
+    assert len(documents) > 10
+    assert {path: found for path in documents if (found := long_lines(path))} == {}
+
+
+def test_a_long_line_of_prose_is_found(tmp_path: Path) -> None:
+    long, table = "x" * (MAX_COLUMNS + 1), f"| {'x' * MAX_COLUMNS} |"
+    path = tmp_path / "page.md"
+    path.write_text("\n".join([long[1:], table, "```sh", long, "```", long]), encoding="utf-8")
+    assert long_lines(path) == [6]
 
 
 def test_no_machine_path_and_no_registry_host() -> None:
