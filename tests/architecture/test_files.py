@@ -100,20 +100,43 @@ def test_foreign_text_is_found(text: str) -> None:
     assert FOREIGN.search(text)
 
 
-def test_no_data_file_is_tracked() -> None:
+def data_files(paths: list[Path]) -> list[str]:
+    """Names of files that hold data, by their ending or by their size."""
     kinds = {".zip", ".gz", ".parquet", ".dat", ".npz", ".safetensors", ".db", ".sqlite", ".pkl"}
-    assert [path for path in tracked() if path.suffix in kinds] == []
-    large = [path.name for path in tracked() if path.stat().st_size > 200_000]
-    assert large == ["requirements.lock"]  # every hash of every platform
+    return [path.name for path in paths if path.suffix in kinds or path.stat().st_size > 200_000]
+
+
+def test_no_data_file_is_tracked() -> None:
+    assert data_files(tracked()) == ["requirements.lock"]  # every hash of every platform
+
+
+def test_a_data_file_is_found(tmp_path: Path) -> None:
+    planted = [tmp_path / name for name in ("model.npz", "large.txt", "small.txt")]
+    for path, size in zip(planted, (1, 200_001, 200_000), strict=True):
+        path.write_bytes(b"x" * size)
+    assert data_files(planted) == ["model.npz", "large.txt"]
+
+
+def packages_of_tests(tests: Path) -> list[Path]:
+    """Folders of tests that are packages: importmode is importlib, so only `tests` itself is one,
+    and what tests install."""
+    return [
+        path
+        for path in tests.rglob("__init__.py")
+        if path.parent != tests and INSTALLED not in path.parents
+    ]
 
 
 def test_tests_are_unlike_packages() -> None:
-    found = [
-        path
-        for path in (ROOT / "tests").rglob("__init__.py")
-        if path.parent != ROOT / "tests" and INSTALLED not in path.parents
-    ]
-    assert found == [], "importmode is importlib: test folders hold no __init__.py"
+    assert packages_of_tests(ROOT / "tests") == []
+
+
+def test_a_package_of_tests_is_found(tmp_path: Path) -> None:
+    planted = [tmp_path / "tests" / name for name in ("unit/__init__.py", "__init__.py")]
+    for path in planted:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert packages_of_tests(tmp_path / "tests") == planted[:1]
 
 
 def test_a_warning_is_an_error_without_exceptions() -> None:
