@@ -14,7 +14,7 @@ from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
 from falconer.pipelines.etl.chosen import Chosen, Columns
 from falconer.pipelines.etl.engines import Engine, encoded, fitted, groups_of
 from falconer.pipelines.etl.features import Encoder, Encoding
-from falconer.pipelines.etl.folds import FoldTables, fold_of
+from falconer.pipelines.etl.folds import Asking, FoldTables, folds_of
 from falconer.pipelines.etl.inputs import canonical, continued
 from falconer.pipelines.etl.logged import rows_of as logged_rows
 from falconer.pipelines.etl.looking_back import with_place
@@ -275,16 +275,12 @@ def _folds(
     """The folds' queries and truth; given candidates are for the test fold of a protocol that ranks
     among them, and those who were shown something are asked about there too."""
     given = raw.candidates if divided.card.sampled else None
-    folds = {
-        fold: fold_of(
-            events,
-            rule,
-            candidates=given if fold == "test" else None,
-            items=catalogue.items.values,
-            others=logged if fold == "test" else None,
-        )
+    askings = [
+        Asking(rule, given, logged) if fold == "test" else Asking(rule)
         for fold, rule in divided.folds.items()
-    }
+    ]
+    tables = folds_of(events, askings, items=catalogue.items.values)
+    folds = dict(zip(divided.folds, tables, strict=True))
     return {
         fold: replace(tables, context=users.of(tables.keys, tables.queries.user))
         for fold, tables in folds.items()

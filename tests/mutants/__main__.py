@@ -32,6 +32,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
 """Where changes are made -> the tests that should notice."""
 KEPT = ROOT / "build" / "mutants"
 LISTED = Path(__file__).with_name("survivors.txt")
+CONSTANTS = "/test_constants.py::"
 WANTED = 0.85
 
 
@@ -105,11 +106,11 @@ def _try(change: Change, source: str, tests: Mapping[str, Any], budget: float) -
 
 def _noticing(change: Change, tests: Mapping[str, Any], budget: float) -> tuple[list[str], float]:
     """The tests to try, and their seconds: those that execute the line, or, where a line is
-    executed at import alone, those that execute any line of the module. First those that are
-    quick, and execute little but this module."""
+    executed at import alone, those that execute any line of the module, and what holds the numbers
+    that it names. First those that are quick, and execute little but this module."""
     lines = {name: test["lines"].get(change.path, []) for name, test in tests.items()}
     exact = [name for name, found in lines.items() if change.line in found]
-    names = exact or [name for name, found in lines.items() if found]
+    names = exact or [name for name, found in lines.items() if found or CONSTANTS in name]
     chosen: list[str] = []
     total = 0.0
     for name in sorted(names, key=lambda name: (_price(tests[name], change.path), name)):
@@ -123,7 +124,7 @@ def _noticing(change: Change, tests: Mapping[str, Any], budget: float) -> tuple[
 def _price(test: Mapping[str, Any], path: str) -> float:
     """Seconds by the share of the module among the lines that a test executes."""
     executed = sum(map(len, test["lines"].values()))
-    return float(test["seconds"] + 0.01) * executed / len(test["lines"][path])
+    return float(test["seconds"] + 0.01) * executed / max(1, len(test["lines"].get(path, [])))
 
 
 def _say(room: str, found: Mapping[Change, Outcome], listed: Mapping[str, str]) -> float:
