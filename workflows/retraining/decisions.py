@@ -19,7 +19,7 @@ from falconer.pipelines.files import read_json, remove_file, sha256_of, write_te
 from falconer.recsys.judging import slices
 from falconer.workflows.retraining import signing
 from falconer.workflows.retraining.config import Rule
-from falconer.workflows.retraining.places import DECISION, EVIDENCE, Places
+from falconer.workflows.retraining.places import DECISION, EVIDENCE, OBSERVED, Places
 from falconer.workflows.retraining.verdict import Check, Evidence, Measured, Verdict, decide
 
 FORMAT = 1
@@ -116,6 +116,7 @@ def set_aside(places: Places, window: str) -> None:
     for name in (EVIDENCE, DECISION):
         text = (folder / name).read_text(encoding="utf-8")
         write_text(folder / SET_ASIDE / decision["sha256"] / name, text)
+    (folder / OBSERVED).unlink(missing_ok=True)
     remove_file(folder / DECISION)
 
 

@@ -121,12 +121,12 @@ def _empty_days(
         return []
     usual = [statistics.median(counts) for counts in zip(*past, strict=True)]
     empty = [
-        f"{day} (usually {often:,.0f})"
+        f"{day}, usually {often:,.0f}"
         for (day, n), often in zip(days.items(), usual, strict=True)
         if n == 0 and often >= EVENTS_A_DAY
     ]
     found = f"no event on {', '.join(empty)}" if empty else "every usual day has events"
-    text = f"{found} (at most {limits.max_empty_days} such days)"
+    text = f"{found}; at most {limits.max_empty_days} such days are believed"
     return [Check("empty days", len(empty), 0, limits.max_empty_days, text)]
 
 

@@ -75,7 +75,7 @@ def test_a_day_that_comes_late_refuses_the_window_until_it_is_there(shop: Pipeli
     come = without(shop, LATE_DAY)
     refused = second(shop)
     assert refused["outcome"] == "refused"
-    assert f"no event on {LATE_DAY} (usually " in refused["reason"]
+    assert f"no event on {LATE_DAY}, usually" in refused["reason"]
     come()
     assert second(shop) == refused, "a decision stands until somebody sets it aside"
     set_aside(shop, shop.window(orders.SECOND))

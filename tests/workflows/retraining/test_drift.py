@@ -98,4 +98,4 @@ def test_an_empty_day_is_named_and_can_be_allowed() -> None:
         if one.name == "empty days"
     ]
     assert found.holds
-    assert "no event on 2026-01-05 (usually 480)" in found.text
+    assert "no event on 2026-01-05, usually 480; at most 1" in found.text
