@@ -64,7 +64,7 @@ def read(places: Places, window: str) -> dict[str, Any]:
     """A stored decision, its hash and signature checked; `ArtifactError` where they do not hold."""
     path = places.window(window) / DECISION
     _refuse_undecided(path, window)
-    document: dict[str, Any] = read_json(path)
+    document = signing.stored(path)
     signing.verified(document, signing.key_of(places), path)
     return document
 

@@ -101,7 +101,11 @@ def _share(profile: Mapping[str, Any], name: str, high: float, text: str) -> Che
 
 
 def _volume(profile: Mapping[str, Any], history: list[dict[str, Any]], limits: Limits) -> Check:
-    usual = statistics.median(one["events"] for one in history)
+    """Events against those that so many days usually have."""
+    days = len(profile.get("days", {})) or 1
+    usual = statistics.median(
+        one["events"] * days / (len(one.get("days", {})) or days) for one in history
+    )
     share = profile["events"] / max(usual, 1)
     text = (
         f"{profile['events']:,} events are {share:.2f} times the usual {usual:,.0f} "
