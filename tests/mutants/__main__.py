@@ -55,9 +55,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("rooms", nargs="*", choices=[[], *ROOMS], metavar="ROOM")
     parser.add_argument("--sample", type=int, default=100, help="changes a room; 0: all of them")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--budget", type=float, default=30, help="processor's seconds of tests a change"
-    )
+    parser.add_argument("--budget", type=float, default=30, help="CPU seconds of tests a change")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
     return parser.parse_args()
 
 
