@@ -20,10 +20,13 @@ demo-vision: setup  ## Fashion-MNIST to a report of a classifier, in minutes
 figures-vision: setup  ## the classifiers' measured figures, on a quiet machine (an hour and more)
 	@scripts/figures-vision
 
+# A worker that crashed is a failure at once: started anew it would collect and crash again, for hours.
+IN_TWO = .venv/bin/pytest -n 2 --dist loadfile --max-worker-restart 0
+
 test: setup  ## system packages, lint, and every test that is not slow
 	@scripts/system-packages
 	@$(MAKE) --no-print-directory lint
-	.venv/bin/pytest -n 2 --dist loadfile -m "not slow and not gpu and not benchmark_suite"
+	$(IN_TWO) -m "not slow and not gpu and not benchmark_suite"
 	@$(MAKE) --no-print-directory test-gpu-polars
 	@$(MAKE) --no-print-directory test-tensorflow
 
@@ -31,10 +34,10 @@ ENGINES = $(addprefix tests/unit/pipelines/etl/test_,engines.py polars_gpu.py fe
 test-gpu-polars: setup  ## the engines' tests on the older Polars that cudf-polars needs
 	@scripts/gpu-polars --polars build/gpu-polars
 	@PYTHONPATH=build/gpu-polars .venv/bin/python -P -c 'import polars; assert polars.__version__.startswith("1.44.")'
-	PYTHONPATH=build/gpu-polars .venv/bin/pytest -n 2 --dist loadfile -m "not slow and not gpu" $(ENGINES)
+	PYTHONPATH=build/gpu-polars $(IN_TWO) -m "not slow and not gpu" $(ENGINES)
 
 test-tensorflow: setup  ## the tests of models on TensorFlow, in processes of their own
-	FALCONER_TEST_TENSORFLOW=1 .venv/bin/pytest -n 2 --dist loadfile -m "not slow" tests/tensorflow tests/contracts
+	FALCONER_TEST_TENSORFLOW=1 $(IN_TWO) -m "not slow" tests/tensorflow tests/contracts
 
 test-slow: setup  ## the tests that take long
 	.venv/bin/pytest -m "slow and not gpu and not benchmark_suite"

@@ -37,6 +37,9 @@ Views = Annotated[
     ),
 ]
 Folds = Literal["valid", "test"]
+SeveralRuns = Annotated[
+    list[Path], typer.Argument(metavar="RUN...", help="Run directories, from `falconer train`.")
+]
 
 
 @app.command()
@@ -141,9 +144,7 @@ def tune(
 
 @app.command()
 def recommend(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Run directory, from `falconer train`.")
-    ],
+    runs: SeveralRuns,
     data: Data = None,
     k: Annotated[int | None, typer.Option("--k", help="Items in a list; 100 if left out.")] = None,
     fold: Annotated[Folds, typer.Option("--fold", help="Whose queries to answer.")] = "test",
@@ -158,14 +159,15 @@ def recommend(
     from falconer.recsys import stages
 
     config = _settings(stages.RecommendConfig, {"k": k}, sets)
-    say_written(stages.recommend(run, fold=fold, views=_views(view), data_path=data, config=config))
+    for run in stages.each_of(runs):
+        say_written(
+            stages.recommend(run, fold=fold, views=_views(view), data_path=data, config=config)
+        )
 
 
 @app.command()
 def predict(
-    run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Run directory, from `falconer train`.")
-    ],
+    runs: SeveralRuns,
     data: Data = None,
     fold: Annotated[Folds, typer.Option("--fold", help="Whose rows to score.")] = "test",
 ) -> None:
@@ -177,13 +179,15 @@ def predict(
     from falconer.pipelines.console import say_written
     from falconer.recsys import stages
 
-    say_written(stages.predict(run, fold=fold, data_path=data))
+    for run in stages.each_of(runs):
+        say_written(stages.predict(run, fold=fold, data_path=data))
 
 
 @app.command()
 def evaluate(
     recs: Annotated[
-        Path, typer.Argument(metavar="RECS", help="Run directory, or a file of anybody's lists.")
+        list[Path],
+        typer.Argument(metavar="RECS...", help="Run directories, or one file of anybody's lists."),
     ],
     data: Data = None,
     fold: Annotated[
@@ -207,11 +211,19 @@ def evaluate(
     resamples=2000
     """
     from falconer.pipelines.console import say_written
+    from falconer.pipelines.errors import ConfigError
     from falconer.recsys import stages
     from falconer.recsys.judging.config import EvaluationConfig
 
     config = _settings(EvaluationConfig, {"k": k}, sets)
-    say_written(stages.evaluate(recs, data, fold=fold, views=_views(view), out=out, config=config))
+    if out is not None and len(recs) > 1:
+        raise ConfigError(
+            "one --out holds the reports of one run or file: leave it out, or name one"
+        )
+    for one in stages.each_of(recs):
+        say_written(
+            stages.evaluate(one, data, fold=fold, views=_views(view), out=out, config=config)
+        )
 
 
 def compare(

@@ -176,13 +176,18 @@ def _new_files(source: Files, known: Days) -> list[Path]:
             )
         else:
             for path in files.values():
-                if (double := hashes.setdefault(sha256_of(path), day)) != day:
-                    raise DataError(
-                        f"{path}: the day is doubled, this file is the same as one of "
-                        f"{source.partition}={double}; take it away"
-                    )
+                _refuse_double(path, source, hashes.setdefault(sha256_of(path), day), day)
             new += files.values()
     return new
+
+
+def _refuse_double(path: Path, source: Files, first: str, day: str) -> None:
+    """`first` is the day that has had a file of the same content first."""
+    if first != day:
+        raise DataError(
+            f"{path}: the day is doubled, this file is the same as one of "
+            f"{source.partition}={first}; take it away"
+        )
 
 
 def _files_by_day(source: Files) -> dict[str, dict[str, Path]]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
+from numpy.typing import NDArray
+
+from falconer.pipelines import parquet
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,12 @@ class Chosen:
 
 Columns = pl.DataFrame | Chosen
 """What has columns by name."""
+
+
+def taken(column: pl.Series, places: NDArray[Any]) -> pl.Series:
+    """The values at these places, whole numbers from 0 to below the column's length. Numpy gathers
+    numbers in half of the time that Polars takes."""
+    if column.null_count() or not column.dtype.is_numeric():
+        return column.gather(pl.Series(places, dtype=pl.UInt32))
+    found = parquet.column(column.to_numpy()[places])
+    return pl.Series(column.name, pl.from_arrow(found), dtype=column.dtype)

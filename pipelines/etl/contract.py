@@ -31,7 +31,7 @@ from falconer.pipelines.etl.columns import (
 )
 from falconer.pipelines.etl.common_ids import with_common_ids
 from falconer.pipelines.etl.raw import FRACTION, Raw
-from falconer.pipelines.etl.times import times
+from falconer.pipelines.etl.times import Times, times
 
 LONGEST_SHOWN = 80
 LEAST_CHANCE = 1e-12
@@ -202,31 +202,36 @@ def _convert(
     columns: list[pl.Series] = []
     faults: list[Fault] = []
     latest = config.latest or datetime.now(UTC)
-    column: Column
     for series in frame:
-        if series.name in ("user", "item"):
-            column = identifiers(series)
-        elif series.name == "time":
-            found = times(series, unit, earliest=config.earliest, latest=latest)
-            if (found.fraction != 0).any():
-                columns.append(found.fraction.alias(FRACTION))
-            column = found
-        elif series.name in rules.required:
-            column = numbers(series, required=True)
-        elif series.name in rules.numeric or series.dtype.is_float():
-            column = numbers(series, required=False)
-        else:
-            columns.append(
-                text(series) if series.name == "label" else plain(series, "a number or text")
-            )
-            continue
+        column = (
+            times(series, unit, earliest=config.earliest, latest=latest)
+            if series.name == "time"
+            else _column(series, rules)
+        )
+        if isinstance(column, Times) and (column.fraction != 0).any():
+            columns.append(column.fraction.alias(FRACTION))
         columns.append(column.values)
         faults.extend(column.faults)
-        if series.name in rules.binary:
-            faults.append(_not_binary(column.values))
-        if series.name in rules.chances:
-            faults += _no_chance(column.values)
     return pl.DataFrame(columns), faults
+
+
+def _column(series: pl.Series, rules: Rules) -> Column:
+    """Any column but the time."""
+    if series.name in ("user", "item"):
+        return identifiers(series)
+    if series.name in (*rules.required, *rules.numeric) or series.dtype.is_float():
+        return _number(series, rules)
+    return Column(text(series) if series.name == "label" else plain(series, "a number or text"), ())
+
+
+def _number(series: pl.Series, rules: Rules) -> Column:
+    column = numbers(series, required=series.name in rules.required)
+    faults = [*column.faults]
+    if series.name in rules.binary:
+        faults.append(_not_binary(column.values))
+    if series.name in rules.chances:
+        faults += _no_chance(column.values)
+    return Column(column.values, tuple(faults))
 
 
 def _not_binary(values: pl.Series) -> Fault:

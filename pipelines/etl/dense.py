@@ -4,6 +4,7 @@ them in a tenth of the time of a hash table."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -74,11 +75,11 @@ def places(column: pl.Series, values: pl.Series) -> pl.Series | None:
     return found if not column.null_count() else found.set(column.is_null(), -1)
 
 
-def stable_order(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What puts numbers from 0 to below 2^32 in order, equal ones as they came: by their low 16
-    bits and then by their high ones, which numpy sorts in linear time."""
-    order = np.argsort(numbers.astype(np.uint16), kind="stable")
-    if len(numbers) == 0 or numbers.max() < 2**16:
-        return order
-    high = (numbers >> 16).astype(np.uint16)
-    return order[np.argsort(high[order], kind="stable")]
+def stable_order(numbers: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """What puts numbers from 0 to below 2^32 in order, equal ones as they came: each in one number
+    with its place, as these sort in half of the time."""
+    bits = np.uint64(len(numbers).bit_length())
+    packed = numbers.astype(np.uint64) << bits
+    packed |= np.arange(len(numbers), dtype=np.uint64)
+    ordered = pl.Series(packed).sort().to_numpy()
+    return (ordered & ((np.uint64(1) << bits) - np.uint64(1))).view(np.int64)

@@ -95,12 +95,13 @@ def _facts(column: pl.Series) -> ColumnFacts:
     counted = dense.counts(column)
     values = column.drop_nulls() if counted is None else counted["value"]
     is_number = column.dtype.is_numeric()
+    differ = counted is not None or column.dtype.is_float()  # fractions seldom repeat
     return ColumnFacts(
         column.name,
         column.dtype,
         len(column),
         column.null_count(),
-        smallest(_hashes(values).to_numpy(), COUNTED),
+        smallest((values.hash() if differ else values.hash().unique()).to_numpy(), COUNTED),
         values.min() if is_number else None,
         values.max() if is_number else None,
         _total(values, counted) if is_number else 0.0,
@@ -113,11 +114,6 @@ def _total(values: pl.Series, counted: pl.DataFrame | None) -> float:
     if counted is not None:
         numbers = numbers * counted["frequency"].to_numpy().astype(np.float64)
     return float(numbers.sum(dtype=np.float64))
-
-
-def _hashes(values: pl.Series) -> pl.Series:
-    """Of fractions, which seldom repeat, all."""
-    return values.hash() if values.dtype.is_float() else values.hash().unique()
 
 
 def _estimate(hashes: Hashes) -> int:

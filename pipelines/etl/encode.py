@@ -14,7 +14,7 @@ from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
 from falconer.pipelines.etl.chosen import Chosen, Columns
 from falconer.pipelines.etl.engines import Engine, encoded, fitted, groups_of
 from falconer.pipelines.etl.features import Encoder, Encoding
-from falconer.pipelines.etl.folds import FoldTables, fold_of
+from falconer.pipelines.etl.folds import Asking, FoldTables, folds_of
 from falconer.pipelines.etl.inputs import canonical, continued
 from falconer.pipelines.etl.logged import rows_of as logged_rows
 from falconer.pipelines.etl.looking_back import with_place
@@ -77,11 +77,7 @@ def encode(
 ) -> Encoded:
     """Fit everything on the split's train events only, and encode all of them."""
     with watch("fit"):
-        ids = [kind for kind in KINDS if kind in divided.events.columns]
-        in_train = divided.events.select(*ids, "part").filter(pl.col("part") == int(Part.TRAIN))
-        catalogue = catalogues.fit(
-            in_train, recipe.catalogue, parent=parent.catalogue if parent else None
-        )
+        catalogue = _catalogue(divided, recipe, parent)
     with watch("encode"):
         values = {kind: catalogue.of(kind).values for kind in KINDS}
         events = with_ids(divided.events, values, engine)
@@ -95,10 +91,11 @@ def encode(
     encodings, columns = _features(recipe, engine, {"event": train, **entities}, parent, watch)
     with watch("encode"):
         of_labels = recipe.task == "labels"
+        tables = {"user": raw.users, "item": raw.items}
         written = {
             kind: _inherited(
                 beside(entities[kind].select("id", "key", "label"), columns[kind]),
-                raw.users if kind == "user" else raw.items,
+                tables[kind],
                 kind,
                 parent,
             )
@@ -106,9 +103,9 @@ def encode(
         }
         users, items = (
             NewcomerFeatures(
-                kind, written[kind], table, engine, recipe.features.of(kind), encodings[kind]
+                kind, written[kind], tables[kind], engine, recipe.features.of(kind), encodings[kind]
             )
-            for kind, table in zip(KINDS, (raw.users, raw.items), strict=True)
+            for kind in KINDS
         )
         earlier = _whole(events, parent)
         folds = {} if of_labels else _folds(earlier, divided, raw, catalogue, users, logged)
@@ -124,6 +121,14 @@ def encode(
             _valid(events, recipe, engine, encodings["event"]),
             None if logged is None else logged_rows(logged, folds["test"].keys),
         )
+
+
+def _catalogue(divided: Split, recipe: EtlRecipe, parent: Parent | None) -> Catalogue:
+    """The users and items of train."""
+    ids = [kind for kind in KINDS if kind in divided.events.columns]
+    in_train = divided.events.select(*ids, "part").filter(pl.col("part") == int(Part.TRAIN))
+    known = parent.catalogue if parent else None
+    return catalogues.fit(in_train, recipe.catalogue, parent=known)
 
 
 def with_lineage(catalogue: Catalogue, encoder: Encoder, parent: Parent | None) -> Catalogue:
@@ -270,16 +275,12 @@ def _folds(
     """The folds' queries and truth; given candidates are for the test fold of a protocol that ranks
     among them, and those who were shown something are asked about there too."""
     given = raw.candidates if divided.card.sampled else None
-    folds = {
-        fold: fold_of(
-            events,
-            rule,
-            candidates=given if fold == "test" else None,
-            items=catalogue.items.values,
-            others=logged if fold == "test" else None,
-        )
+    askings = [
+        Asking(rule, given, logged) if fold == "test" else Asking(rule)
         for fold, rule in divided.folds.items()
-    }
+    ]
+    tables = folds_of(events, askings, items=catalogue.items.values)
+    folds = dict(zip(divided.folds, tables, strict=True))
     return {
         fold: replace(tables, context=users.of(tables.keys, tables.queries.user))
         for fold, tables in folds.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from falconer.pipelines.data.queries import Queries, Ragged, Truth
 from falconer.pipelines.etl import dense
-from falconer.pipelines.etl.split import FoldRule
+from falconer.pipelines.etl.chosen import taken
+from falconer.pipelines.etl.split import FoldRule, Part
 
 OUTSIDE = -1
 NO_ROW = -1
@@ -29,57 +30,122 @@ class FoldTables:
     context: pl.DataFrame | None = None
 
 
+@dataclass(frozen=True)
+class Asking:
+    """What a fold asks: its rule, the lists to rank if they are given (`user` and the list
+    `candidates`), and who is asked about besides those with an event (`user`, `user_id`)."""
+
+    rule: FoldRule
+    candidates: pl.DataFrame | None = None
+    others: pl.DataFrame | None = None
+
+
 def fold_of(
     events: pl.DataFrame,
     rule: FoldRule,
     *,
     candidates: pl.DataFrame | None = None,
     items: pl.Series,
-    others: pl.DataFrame | None = None,
 ) -> FoldTables:
-    """One query for each user with an event in the rule's truth part, in the catalogue or not, and
-    for the `others` (`user`, `user_id`), of whom nothing is relevant.
+    """One fold alone; see `folds_of`."""
+    (fold,) = folds_of(events, [Asking(rule, candidates)], items=items)
+    return fold
+
+
+def folds_of(
+    events: pl.DataFrame, askings: Sequence[Asking], *, items: pl.Series
+) -> list[FoldTables]:
+    """The folds that are asked for. Each has one query for each user with an event in its rule's
+    truth part, in the catalogue or not, and for the others, of whom nothing is relevant.
 
     `events` are in order, with `user`, `item`, `part`, and the encoded `user_id`, `item_id` (-1 =
-    outside the vocabulary). `candidates` holds `user` and the list `candidates`; `items` the
-    catalogue's values by id.
+    outside the vocabulary); `items` holds the catalogue's values by id.
     """
-    relevant = events.filter(pl.col("part") == rule.truth)
-    asked = relevant.group_by("user").agg(pl.col("user_id").first(), *_first_time(events))
+    if not askings:
+        return []
+    relevant = [events.filter(pl.col("part") == one.rule.truth) for one in askings]
+    asked = [_asked(rows, one.others) for rows, one in zip(relevant, askings, strict=True)]
+    parts = {part for one in askings for part in one.rule.history}
+    histories = _Histories.of(events, parts, asked)
+    return [
+        _fold(asking, rows, queries, histories, items)
+        for asking, rows, queries in zip(askings, relevant, asked, strict=True)
+    ]
+
+
+def _asked(relevant: pl.DataFrame, others: pl.DataFrame | None) -> pl.DataFrame:
+    """`user`, `user_id`, `row` and, with times, that of the first event, by ascending user."""
+    first = [pl.col("time").min()] if "time" in relevant.columns else []
+    asked = relevant.group_by("user").agg(pl.col("user_id").first(), *first)
     if others is not None:
         new = others.select("user", "user_id").unique("user").join(asked, on="user", how="anti")
         asked = pl.concat([asked, new], how="diagonal")
-    asked = asked.sort("user").with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+    return asked.sort("user").with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
+
+
+def _fold(
+    asking: Asking,
+    relevant: pl.DataFrame,
+    asked: pl.DataFrame,
+    histories: _Histories,
+    items: pl.Series,
+) -> FoldTables:
+    rule, candidates = asking.rule, asking.candidates
     rows = asked.select("user", "user_id", "row")
-    history = events.filter(
-        pl.col("part").is_in([int(part) for part in rule.history]), pl.col("item_id") != OUTSIDE
-    )
-    columns = [name for name in ("item_id", "time") if name in events.columns]
-    history = _by_row(history, rows, columns)
+    history = histories.by_row(rows, rule)
+    has_time = "time" in history.columns
     queries = Queries(
         user=asked["user_id"].to_numpy(),
         history=_ragged(history, "item_id", len(asked)),
-        history_times=_ragged(history, "time", len(asked)) if "time" in events.columns else None,
+        history_times=_ragged(history, "time", len(asked)) if has_time else None,
         time=_times(asked, rule),
         candidates=None if candidates is None else _candidates(candidates, rows, items),
     )
-    truth = _truth(_by_row(relevant, rows, ["item", "item_id"]), len(asked))
+    row = _rows_of(relevant, rows)
+    truth = relevant.select("item", "item_id", row=pl.Series(row)).sort("row", maintain_order=True)
     counts = _counts(relevant, queries)
     if candidates is not None and queries.candidates is not None:
         given = candidates.join(rows, on="user")["candidates"].list.n_unique().sum()
         counts["candidates_outside"] = int(given) - len(queries.candidates.values)
-    return FoldTables(queries, asked["user"], truth, counts)
+    return FoldTables(queries, asked["user"], _truth(truth, len(asked)), counts)
 
 
-def _by_row(events: pl.DataFrame, rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """Of the events of the users in `rows` these columns, by their `row` and in order within it."""
-    row = _rows_of(events, rows)
-    there = np.flatnonzero(row != NO_ROW)
-    row = row[there]
-    order = dense.stable_order(row)
-    places = pl.Series(there[order], dtype=pl.UInt32)
-    found = events.select(pl.col(columns).gather(places))
-    return found.with_columns(row=pl.Series(row[order], dtype=pl.Int64))
+@dataclass(frozen=True)
+class _Histories:
+    """Events of items with an id, ordered once for all folds: by their users' places among `users`,
+    which are by ascending key, and each user's as they came."""
+
+    users: pl.DataFrame
+    place: NDArray[np.int64]
+    part: NDArray[np.int8]
+    columns: dict[str, pl.Series]
+
+    @classmethod
+    def of(
+        cls, events: pl.DataFrame, parts: Iterable[Part], asked: Sequence[pl.DataFrame]
+    ) -> _Histories:
+        """The events of these parts, of who is asked about in any fold."""
+        every = pl.concat([one.select("user", "user_id") for one in asked]).unique("user")
+        users = every.sort("user").with_row_index("row").cast({"row": pl.Int64})
+        known = pl.col("part").is_in([int(part) for part in parts]) & (pl.col("item_id") != OUTSIDE)
+        place = _rows_of(events, users)
+        there = np.flatnonzero(events.select(known).to_series().to_numpy() & (place != NO_ROW))
+        place = place[there]
+        order = dense.stable_order(place)
+        there = there[order]
+        names = [name for name in events.columns if name in ("item_id", "time")]
+        columns: dict[str, pl.Series] = {name: taken(events[name], there) for name in names}
+        return cls(users, place[order], events["part"].to_numpy()[there], columns)
+
+    def by_row(self, rows: pl.DataFrame, rule: FoldRule) -> pl.DataFrame:
+        """What the rule's histories hold, by `row` and in order within it."""
+        keys = self.users.select("user").join(
+            rows.select("user", "row"), on="user", how="left", maintain_order="left"
+        )
+        row = keys["row"].fill_null(NO_ROW).to_numpy()[self.place]
+        kept = pl.Series(np.isin(self.part, [int(part) for part in rule.history]) & (row != NO_ROW))
+        columns = {"row": pl.Series(row), **self.columns}
+        return pl.DataFrame({name: column.filter(kept) for name, column in columns.items()})
 
 
 def _rows_of(events: pl.DataFrame, rows: pl.DataFrame) -> NDArray[np.int64]:
@@ -100,10 +166,6 @@ def _rows_by_key(users: pl.Series, rows: pl.DataFrame) -> NDArray[np.int64]:
     joined = users.to_frame().join(keys, on="user", how="left", maintain_order="left")
     found: NDArray[np.int64] = joined["row"].fill_null(NO_ROW).to_numpy()
     return found
-
-
-def _first_time(events: pl.DataFrame) -> list[pl.Expr]:
-    return [pl.col("time").min()] if "time" in events.columns else []
 
 
 def _times(asked: pl.DataFrame, rule: FoldRule) -> NDArray[np.int64] | None:

@@ -94,25 +94,10 @@ def fill(
     watch: Stopwatch,
 ) -> Outcome:
     """Write every table of the dataset below `root`."""
-    checked, parent, counts = found.checked, found.parent, dict(found.counts)
-    with watch("split"):
-        divided = split(
-            found.events,
-            recipe.split,
-            checked.raw.candidates,
-            parts=checked.raw.parts,
-            task=recipe.task,
-        )
-    say_counts("split", {part: n for part, n in divided.counts.items() if n})
-    say(f"{'':<7} {divided.card.description}")
-    if recipe.logged is not None:
-        with watch("logged rows"):
-            rule = divided.folds["test"]
-            checked, logged = with_logged(checked, recipe.logged, recipe.contract, rule)
-        say_counts("logged", logged)
-        if not logged["logged_rows"]:
-            say(f"{'':<7} {checked.raw.notes[-1]}")
-        counts |= logged
+    parent, counts = found.parent, dict(found.counts)
+    divided = _divided(recipe, found, watch)
+    checked, logged = _with_logged(recipe, found.checked, divided, watch)
+    counts |= logged
     selection = tuple(say_selection(divided.card.views, parent.views if parent else ()))
     encoded = encode(checked.raw, divided, recipe, engine=engine, parent=parent, watch=watch)
     if held is not None and parent is not None and recipe.refit_above is not None:
@@ -126,9 +111,7 @@ def fill(
         _write_sketches(root, divided, held)
         columns = describe(divided.events)
         write_json(root / COLUMNS, columns)
-        if isinstance(recipe.source, Files) and recipe.source.partition is not None:
-            days = sources.days(recipe.source.partition)
-            kept.write(root, divided, days, counts["rows_read"], held)
+        _write_days(root, recipe, divided, sources, counts["rows_read"], held)
         linked |= layer(root, held.data) if held else {}
     row_counts = {fold: part.counts for fold, part in encoded.rows.items()}
     return Outcome(
@@ -148,6 +131,45 @@ def fill(
         ),
         linked=linked,
     )
+
+
+def _divided(recipe: EtlRecipe, found: Cleaned, watch: Stopwatch) -> Split:
+    raw = found.checked.raw
+    with watch("split"):
+        divided = split(
+            found.events, recipe.split, raw.candidates, parts=raw.parts, task=recipe.task
+        )
+    say_counts("split", {part: n for part, n in divided.counts.items() if n})
+    say(f"{'':<7} {divided.card.description}")
+    return divided
+
+
+def _with_logged(
+    recipe: EtlRecipe, checked: Checked, divided: Split, watch: Stopwatch
+) -> tuple[Checked, dict[str, int]]:
+    """With the rows of what was shown by chance, where the recipe names any, and their counts."""
+    if recipe.logged is None:
+        return checked, {}
+    with watch("logged rows"):
+        rule = divided.folds["test"]
+        checked, logged = with_logged(checked, recipe.logged, recipe.contract, rule)
+    say_counts("logged", logged)
+    if not logged["logged_rows"]:
+        say(f"{'':<7} {checked.raw.notes[-1]}")
+    return checked, logged
+
+
+def _write_days(
+    root: Path,
+    recipe: EtlRecipe,
+    divided: Split,
+    sources: Sources,
+    n_read: int,
+    held: Held | None,
+) -> None:
+    """What a later day needs of these, where the source has days."""
+    if isinstance(recipe.source, Files) and recipe.source.partition is not None:
+        kept.write(root, divided, sources.days(recipe.source.partition), n_read, held)
 
 
 def _id_types(recipe: EtlRecipe, parent: Parent | None) -> dict[str, pl.DataType]:

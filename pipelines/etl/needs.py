@@ -44,8 +44,9 @@ LEAST_ROWS, MOST_ROWS = 2**12, 2**20
 """Read at once."""
 LEAST_BUCKETS, MOST_BUCKETS = 8, 1000
 """The least where there are several workers."""
-SPILLED = 4
-"""How often the rows lie on disk at the peak of a build in buckets, beside the dataset."""
+SPILLED, SPILLED_A_ROW = 2.5, 150
+"""How often the columns lie on disk at the peak of a build in buckets, with the dataset, and bytes
+a row beside them: at most four fifths of that were seen, with narrow, wide and text rows."""
 SAMPLE = 2**20
 """Bytes of a text file from which its rows are counted."""
 GZIP_RATIO = 5
@@ -54,11 +55,13 @@ MEMORY_FILES = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit
 
 @dataclass(frozen=True)
 class Needs:
-    """Estimated rows, and bytes of memory at the peak and of disk."""
+    """Estimated rows, and bytes of memory at the peak and of disk: for the dataset alone, and for
+    a build in buckets."""
 
     rows: int
     memory: int
     disk: int
+    spilled: int
 
 
 def memory_of_machine() -> int:
@@ -96,7 +99,7 @@ def buckets_for(
         say(f"workers none: the build cannot go bucket by bucket with {', '.join(reasons)}")
         workers = None
     buckets = _parted(needs, allowed, workers or Here())
-    disk = needs.disk * (1 if buckets.n == 1 else SPILLED)
+    disk = needs.disk if buckets.n == 1 else needs.spilled
     free = shutil.disk_usage(_there(out)).free + kept
     say(
         f"needs   about {needs.rows:,} rows, {_shown(needs.memory)} of memory in one piece "
@@ -189,7 +192,8 @@ def needs_of(source: Files, places: int = 0) -> Needs:
     rows, held = (sum(one) for one in zip(*sizes, strict=True))
     held += rows * NUMBER * sum(len(table.columns) for table in source.external)
     held += rows * PLACE * places
-    return Needs(rows, rows * BYTES_A_ROW + COPIES * held, held + rows * NUMBER)
+    spilled = rows * SPILLED_A_ROW + int(SPILLED * held)
+    return Needs(rows, rows * BYTES_A_ROW + COPIES * held, held + rows * NUMBER, spilled)
 
 
 def _of_parquet(path: Path, wanted: set[str]) -> tuple[int, int]:

@@ -10,7 +10,8 @@ import polars as pl
 
 from falconer.pipelines.data.schema import FEATURE
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.chosen import Columns
+from falconer.pipelines.etl.chosen import Columns, taken
+from falconer.pipelines.etl.dense import stable_order
 
 OURS = ("ordinal", "user", "item", "time", "rating", "weight", "label")
 """Columns with a fixed meaning. Every other column of `Raw` is a feature, whose name stands behind
@@ -32,9 +33,19 @@ def in_order(events: pl.DataFrame) -> pl.DataFrame:
     names = order_of(events)
     if _is_in_order([events[name] for name in names]):
         return events
-    if events["ordinal"].is_sorted():
+    if not events["ordinal"].is_sorted():
+        return events.sort(names)
+    if FRACTION in names or not _are_near(events["time"]):
         return events.sort(names[:-1], maintain_order=True)
-    return events.sort(names)
+    times = events["time"].to_numpy()
+    order = stable_order(times - times.min())
+    return pl.DataFrame({column.name: taken(column, order) for column in events})
+
+
+def _are_near(times: pl.Series) -> bool:
+    """Whether seconds lie within a century, as all that a recipe lets in do."""
+    values = times.to_numpy()
+    return int(values.max()) - int(values.min()) < 2**32
 
 
 def _is_in_order(columns: Sequence[pl.Series]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from falconer.pipelines.errors import ConfigError
+from falconer.pipelines.errors import ConfigError, DataError
 from falconer.recsys.metrics.beyond import NEED_CATEGORIES
 from falconer.recsys.metrics.context import Context
 from falconer.recsys.metrics.exposure import LIST_METRICS, Exposure, counts_of
@@ -44,15 +44,31 @@ def per_query(
     ranked: Ranked, context: Context, names: Sequence[str], cut_offs: Sequence[int]
 ) -> dict[str, Float64]:
     """`ndcg@10` and so on -> float64[Q] (NaN = no value), of those of the names that have one value
-    a query."""
+    a query.
+
+    Raises `DataError` where that of another package gives anything else, or a value beyond the
+    bounds that it names.
+    """
     columns: dict[str, Float64] = {}
     for name in names:
         for k in cut_offs:
             if metric := metric_of("query", name):
-                columns[f"{name}@{k}"] = metric.function(ranked, k)
+                values = metric.function(ranked, k)
             elif metric := metric_of("list", name):
-                columns[f"{name}@{k}"] = metric.function(ranked, context, k)
+                values = metric.function(ranked, context, k)
+            else:
+                continue
+            columns[f"{name}@{k}"] = _one_each(name, metric.within_bounds(name, values), ranked)
     return columns
+
+
+def _one_each(name: str, values: Float64, ranked: Ranked) -> Float64:
+    if values.shape != (n := ranked.n_relevant.shape):
+        raise DataError(
+            f"{name}: gave an array of shape {values.shape} for {n[0]} queries; a metric of lists "
+            "gives each query one number, or NaN"
+        )
+    return values
 
 
 def exposures(
@@ -80,7 +96,7 @@ def of_all_lists(shown: Mapping[int, Exposure], names: Sequence[str]) -> dict[st
     is a value."""
     found = {name: metric_of("all lists", name) for name in names}
     values = {
-        f"{name}@{k}": metric.function(shown[k])
+        f"{name}@{k}": float(metric.within_bounds(name, metric.function(shown[k])))
         for name, metric in found.items()
         if metric
         for k in shown

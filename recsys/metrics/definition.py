@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from falconer.pipelines.errors import DataError
 
 Function = TypeVar("Function")
 
@@ -36,6 +41,8 @@ NO_RELEVANT = (
     "report counts it."
 )
 
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Definition(Generic[Function]):
@@ -50,7 +57,8 @@ class Definition(Generic[Function]):
     source            paper or convention
     rules             the rules that it shares with others, printed in reports
     ties              what the order among equal scores does
-    bounds            the lowest and the highest value that there can be; None = not bounded
+    bounds            the lowest and the highest value that there can be (of rows: their mean);
+                      None = not bounded
     better            which direction is better, or that none is by itself
     """
 
@@ -70,3 +78,22 @@ class Definition(Generic[Function]):
         return " ".join(
             part for part in (self.text, self.rules, f"Source: {self.source}.") if part
         ).format(k=k)
+
+    def within_bounds(self, name: str, values: ArrayLike) -> NDArray[Any]:
+        """The values (NaN = none) as an array of float64. Raises `DataError` where one is beyond
+        the bounds by more than rounding: what is computed from them, such as an interval, trusts
+        them."""
+        found = np.asarray(values, np.float64)
+        low, high = (
+            np.nan if bound is None else bound + step
+            for bound, step in zip(self.bounds, (-ROUNDING, ROUNDING), strict=True)
+        )
+        beyond = (found < low) | (found > high)
+        if beyond.any():
+            least, most = ("any" if bound is None else f"{bound:g}" for bound in self.bounds)
+            raise DataError(
+                f"{name}: gave {found[beyond][0]:g}, and its definition names the bounds "
+                f"{least} to {most}; mend the metric, or name its bounds "
+                "(Definition(bounds=(None, None)) has none), or leave it out"
+            )
+        return found

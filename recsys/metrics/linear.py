@@ -32,7 +32,8 @@ def row_values(
 
     label and score float[n] as the metric takes them; user int64[n], None where there are none.
     Raises `ValueError` where the metric does, `KeyError` for an unknown one, and `DataError` where
-    that of another package gives anything but a finite number a row.
+    that of another package gives anything but a finite number a row, or a mean beyond the bounds
+    that it names.
     """
     if name not in INFLUENCES:
         return _of_package(name, label, score)
@@ -57,6 +58,7 @@ def _of_package(name: str, label: NDArray[Any], score: Float64) -> Float64 | Non
             f"{name}: gave an array of shape {values.shape} for {len(label)} rows, or a number "
             "that is not finite; a metric of rows gives each row one finite number"
         )
+    metric.within_bounds(name, values.mean())
     return values
 
 

@@ -71,6 +71,23 @@ def runs_and_reports(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
+def each_of(paths: Sequence[Path]) -> list[Path]:
+    """The one path that was given, whatever it is; of several, as of all that a folder of runs
+    holds, the finished runs. Raises `ArtifactError` where none of several is one."""
+    given = list(dict.fromkeys(paths))
+    found = [path for path in given if len(given) == 1 or _is_finished(path)]
+    others = ", ".join(path.name for path in given if path not in found)
+    if not found:
+        raise ArtifactError(f"{others}: none of these is a finished run; name runs, or one file")
+    if others:
+        say(f"note: passed over, no finished run: {others}")
+    return found
+
+
+def _is_finished(path: Path) -> bool:
+    return (path / RUN_FILE).is_file() and Run.open(path).info.get("status") == "finished"
+
+
 def mirror_apart(run_path: Path) -> None:
     """Mirror the run in a process of its own, so that no framework is loaded here; never fatal."""
     if not tracking.is_on():

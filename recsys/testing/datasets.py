@@ -70,30 +70,12 @@ def write_dataset(
         columns["time"] = START + day * DAY
     write_table(root, "train/part-00000.parquet", columns)
     last = len(generations) - 1
-    of_users, of_items = (
-        random_features(features, "user", n_users),
-        random_features(features, "item", n_items),
-    )
-    write_entities(root, "user", n_users, np.bincount(user, minlength=n_users), last, of_users)
-    write_entities(root, "item", n_items, np.bincount(item, minlength=n_items), last, of_items)
-    now = START + (int(day.max()) + 1) * DAY
+    for kind, n, ids in (("user", n_users, user), ("item", n_items, item)):
+        told = random_features(features, kind, n)
+        write_entities(root, kind, n, np.bincount(ids, minlength=n), last, told)
+    now = START + (int(day.max()) + 1) * DAY if has_time else None
     for fold, rows in folds.items():
-        history = Ragged.of([row[1] for row in rows])
-        times = [
-            [now - DAY * (len(row[1]) - place) for place in range(len(row[1]))] for row in rows
-        ]
-        queries = Queries(
-            user=np.array([row[0] for row in rows], dtype=np.int32),
-            history=history,
-            history_times=Ragged.of(times, np.int64) if has_time else None,
-            time=np.full(len(rows), now, dtype=np.int64) if has_time else None,
-            candidates=Ragged.of(candidates[fold]) if candidates else None,
-        )
-        keys = pa.array(
-            [f"u{row[0]}" if row[0] >= 0 else f"new{place}" for place, row in enumerate(rows)]
-        )
-        truth = Truth(Ragged.of([row[2] for row in rows]), np.zeros(len(rows), dtype=np.int64))
-        write_queries(root, fold, queries, keys, truth)  # type: ignore[arg-type]
+        _write_fold(root, fold, rows, now, candidates[fold] if candidates else None)
     card = DatasetCard(
         format_version=FORMAT_VERSION,
         name=root.name,
@@ -118,6 +100,27 @@ def write_dataset(
     )
     write_card(root, card)
     return Dataset.open(root)
+
+
+def _write_fold(
+    root: Path,
+    fold: str,
+    rows: Sequence[tuple[int, Sequence[int], Sequence[int]]],
+    now: int | None,
+    candidates: Sequence[Sequence[int]] | None,
+) -> None:
+    """Queries asked at `now`, and their truth."""
+    times = [[(now or 0) - DAY * ago for ago in range(len(row[1]), 0, -1)] for row in rows]
+    queries = Queries(
+        user=np.array([row[0] for row in rows], dtype=np.int32),
+        history=Ragged.of([row[1] for row in rows]),
+        history_times=None if now is None else Ragged.of(times, np.int64),
+        time=None if now is None else np.full(len(rows), now, dtype=np.int64),
+        candidates=Ragged.of(candidates) if candidates else None,
+    )
+    keys = pa.array([f"u{row[0]}" if row[0] >= 0 else f"new{at}" for at, row in enumerate(rows)])
+    truth = Truth(Ragged.of([row[2] for row in rows]), np.zeros(len(rows), dtype=np.int64))
+    write_queries(root, fold, queries, keys, truth)  # type: ignore[arg-type]
 
 
 def write_entities(

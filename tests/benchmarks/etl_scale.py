@@ -330,7 +330,7 @@ def everything(folder: Path) -> None:
 
 
 def long(folder: Path) -> None:
-    """What `make bench-etl-long` prints: hours, and 60 GB of disk."""
+    """What `make bench-etl-long` prints: hours, and 50 GB of disk."""
     workers(folder, 45_000_000, "6GB", counts=[1])
     bounded(folder / "bounded", 200_000_000, "4GB")
 

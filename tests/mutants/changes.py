@@ -116,14 +116,25 @@ def _pairs(node: ast.AST) -> Iterator[Pair]:
 
 
 def _is_left_alone(node: ast.AST, field: str) -> bool:
-    """Texts of errors, names of types, and what is only said."""
+    """Texts of errors, names of types, what is only said, and two kinds of changes that cannot be
+    noticed: how much is done at once (`..._AT_ONCE`) takes memory alone, and `zip(strict=True)`
+    guards what is of equal length in a program that is right."""
     if isinstance(node, ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom):
+        return True
+    if isinstance(node, ast.keyword) and node.arg == "strict":
+        return True
+    if isinstance(node, ast.Assign) and _sets_a_portion(node):
         return True
     names = {"Literal", "NewType", "TypeVar", "NamedTuple", "cast"}
     if isinstance(node, ast.Subscript | ast.Call):
         head = node.value if isinstance(node, ast.Subscript) else node.func
         return (head.id if isinstance(head, ast.Name) else "") in names
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and field == "value"
+
+
+def _sets_a_portion(node: ast.Assign) -> bool:
+    named = [part.id for part in ast.walk(node) if isinstance(part, ast.Name)]
+    return any(name.endswith("_AT_ONCE") for name in named)
 
 
 def _alternatives(node: ast.expr | ast.stmt) -> Iterator[ast.expr | ast.stmt]:

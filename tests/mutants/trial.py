@@ -15,6 +15,7 @@ import os
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -119,15 +120,32 @@ def _pytest(arguments: Sequence[str], plugins: Sequence[object] = ()) -> int:
     return int(pytest.main([*flags, *arguments], plugins=list(plugins)))
 
 
+class Seconds:
+    """A pytest plugin that notes how long each test takes, where nothing traces it."""
+
+    def __init__(self) -> None:
+        self.tests: dict[str, float] = {}
+
+    def __enter__(self) -> Seconds:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        start = sum(os.times()[:4])
+        yield
+        self.tests[item.nodeid] = sum(os.times()[:4]) - start
+
+
 class Coverage:
-    """A pytest plugin that notes which lines of some files each test executes, and how long it
-    takes."""
+    """A pytest plugin that notes which lines of some files each test executes."""
 
     def __init__(self, files: Sequence[str]) -> None:
         self._files = {str(ROOT / top / file): file for file in files for top in ("falconer", "")}
         self._lines: set[tuple[str, int]] = set()
-        self.tests: dict[str, dict[str, Any]] = {}
-        self.imported: dict[str, list[int]] = {}
+        self.tests: dict[str, dict[str, list[int]]] = {}
 
     def __enter__(self) -> Coverage:
         threading.settrace(self._enter)
@@ -154,13 +172,11 @@ class Coverage:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self._lines.clear()
-        start = time.process_time()
         yield
-        seconds = time.process_time() - start
         lines: dict[str, list[int]] = {}
         for file, number in sorted(self._lines):
             lines.setdefault(file, []).append(number)
-        self.tests[item.nodeid] = {"seconds": seconds, "lines": lines}
+        self.tests[item.nodeid] = lines
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -168,14 +184,26 @@ class Coverage:
             self.tests.pop(report.nodeid, None)
 
 
-def coverage(files: Sequence[str], tests: Sequence[str], target: Path) -> None:
-    """Write which lines of `files` each test executes, as JSON; a test that fails is left out."""
-    child = os.fork()
-    if child == 0:
-        with _leaving():
-            with Coverage(files) as plugin:
-                code = _pytest(tests, [plugin])
-            target.write_text(json.dumps(plugin.tests), encoding="utf-8")
-            os._exit(code)
-    _, status = os.waitpid(child, 0)
-    assert target.exists(), f"pytest ended with {os.waitstatus_to_exitcode(status)}"
+def coverage(files: Sequence[str], tests: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`{test: {"seconds": 0.1, "lines": {file: [1, 2]}}}`: the processor's seconds of each test,
+    and which lines of `files` it executes. A test that fails is left out."""
+    lines: dict[str, dict[str, list[int]]] = _noted(tests, Coverage(files))
+    seconds: dict[str, float] = _noted(tests, Seconds())
+    both = lines.keys() & seconds.keys()
+    return {name: {"seconds": seconds[name], "lines": lines[name]} for name in sorted(both)}
+
+
+def _noted(tests: Sequence[str], plugin: Coverage | Seconds) -> Any:
+    """What the plugin notes of the tests, in a process of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "noted.json"
+        child = os.fork()
+        if child == 0:
+            with _leaving():
+                with plugin:
+                    code = _pytest(tests, [plugin])
+                target.write_text(json.dumps(plugin.tests), encoding="utf-8")
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        assert target.exists(), f"pytest ended with {os.waitstatus_to_exitcode(status)}"
+        return json.loads(target.read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,13 @@ def recipe(folder: Path, *, engine: str = "polars", **changes: Any) -> EtlRecipe
         "features": {"engine": engine, **FEATURES},
     }
     return parse(EtlRecipe, values | changes, "a test's recipe")
+
+
+def recipe_with(
+    folder: Path, features: Mapping[str, Any], *, engine: str = "polars", **changes: Any
+) -> EtlRecipe:
+    """The same with these features and no others."""
+    plain = recipe(folder, engine=engine, **changes).model_dump(mode="json")
+    plain["source"]["features"] = []
+    plain["features"] = {"engine": engine, **features}
+    return EtlRecipe.model_validate(plain)

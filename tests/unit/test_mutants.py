@@ -35,6 +35,15 @@ def test_what_is_changed_does_something_else() -> None:
     assert function(5, 2) == 3
 
 
+def test_what_is_done_at_once_and_guards_of_equal_lengths_are_left_alone() -> None:
+    source = """
+ROWS_AT_ONCE = 2**20
+step = max(1, ROWS_AT_ONCE // n)
+pairs = list(zip(a, b, strict=True))
+"""
+    assert not list(changes_of("x.py", source))
+
+
 @pytest.mark.parametrize("key", reasons(LISTED.read_text(encoding="utf-8")))
 def test_a_survivor_that_is_listed_stands_in_the_source(key: str) -> None:
     path, line = key.split(" | ")[:2]

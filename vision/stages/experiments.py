@@ -90,6 +90,7 @@ def ablate(
     root = runs_root / f"ablation-{Path(recipe).stem}-{identity}"
     recipes = variants(whole)
     groups: dict[str, list[JudgedRun]] = {name: [] for name in recipes}
+    _say_cost(len(recipes) * settings.seeds, shorter="fewer --seeds")
     for seed in range(whole.seed, whole.seed + settings.seeds):
         for name, variant in recipes.items():
             say(f"{name}, seed {seed}")
@@ -147,6 +148,7 @@ def crossvalidate(
         [recipe_config.model_dump(mode="json"), prepared.card.dataset_id, settings.folds]
     )
     root = runs_root / f"crossvalidation-{Path(recipe).stem}-{identity}"
+    _say_cost(settings.folds, shorter="fewer --folds")
     answers: list[Answers] = []
     for number in range(settings.folds):
         say(f"part {number + 1} of {settings.folds}")
@@ -169,6 +171,13 @@ def crossvalidate(
         scale = np.float32(classifier.card.temperature)
         answers.append(Answers(found.names, found.rows, found.logits / scale, found.labels))
     return _write_pooled(root, run, prepared, _pooled(answers), settings)
+
+
+def _say_cost(trainings: int, *, shorter: str) -> None:
+    say(
+        f"{trainings} trainings, each of which says how long it takes ({shorter} take less; what "
+        "Ctrl-C ends goes on with the same command)"
+    )
 
 
 def _pooled(answers: Sequence[Answers]) -> Answers:

@@ -14,7 +14,7 @@ from falconer.pipelines.data.dataset import write_table
 from falconer.pipelines.data.schema import COLUMNS, Fold, SplitCard
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.buckets import vocabularies
-from falconer.pipelines.etl.buckets.check import check_entities, typed
+from falconer.pipelines.etl.buckets.check import Entities, check_entities, typed
 from falconer.pipelines.etl.buckets.clean import Whole, clean_buckets
 from falconer.pipelines.etl.buckets.encode import (
     Events,
@@ -27,7 +27,7 @@ from falconer.pipelines.etl.buckets.encode import (
 )
 from falconer.pipelines.etl.buckets.frames import OLDEST, Rows, write_rows
 from falconer.pipelines.etl.buckets.held import write_held
-from falconer.pipelines.etl.buckets.scatter import scatter
+from falconer.pipelines.etl.buckets.scatter import Pass, Scattered, scatter
 from falconer.pipelines.etl.buckets.write import Writer
 from falconer.pipelines.etl.contract import REQUIRED_NUMBERS, Rules
 from falconer.pipelines.etl.encode import lineage_of
@@ -77,21 +77,11 @@ def fill(
     watch: Stopwatch,
 ) -> Outcome:
     """Write every table of the dataset below `root`."""
-    with watch("read and check"):
-        entities = check_entities(recipe)
-        rules = Rules(REQUIRED_NUMBERS, recipe.features.numeric()["events"], binary_columns(recipe))
-        found, scattered = scatter(recipe, rules, stages, buckets)
-        sources.refuse_change()
-    say_counts("read", {"events": found.n_read, **entities.read})
+    found, entities, scattered = _read_and_check(recipe, sources, buckets, stages, watch)
     raw = typed(found, entities, recipe)
     with watch("clean"):
         rows, whole = clean_buckets(scattered, stages, recipe, found, raw)
-    counts = found.counts() | entities.counts | whole.unlisted
-    say_counts("check", counts)
-    if found.last is not None:
-        refuse_future(recipe, counts, found.last)
-    drops = whole.drops | {"events_kept": whole.n_events}
-    say_counts("clean", drops)
+    counts = _cleaned_counts(recipe, found, entities, whole)
     with watch("split"):
         divided = _split(rows, stages, root, recipe, whole)
     say_counts("split", {part: n for part, n in divided.counts.items() if n})
@@ -112,7 +102,7 @@ def fill(
         for name, rejected in (entities.rejected | found.rejected_rows()).items():
             write_table(root, f"rejected/{name}.parquet", rejected.to_arrow(compat_level=OLDEST))
     fold_counts = {fold: facts.counts for fold, facts in folds.items()}
-    counts |= drops | split_counts(divided.counts, n_train, fold_counts)
+    counts |= split_counts(divided.counts, n_train, fold_counts)
     facts = {"users": vocabulary.n_users, "items": len(vocabulary.items), "train events": n_train}
     say_counts("encode", facts | {"buckets": buckets.n})
     say(f"{'':<7} fitted on train only, encoded by {engine.name}")
@@ -132,6 +122,32 @@ def fill(
         ),
         linked={},
     )
+
+
+def _read_and_check(
+    recipe: EtlRecipe, sources: Sources, buckets: Buckets, stages: Stages, watch: Stopwatch
+) -> tuple[Pass, Entities, Scattered]:
+    """The source's rows, checked and parted by a hash of the user."""
+    with watch("read and check"):
+        entities = check_entities(recipe)
+        rules = Rules(REQUIRED_NUMBERS, recipe.features.numeric()["events"], binary_columns(recipe))
+        found, scattered = scatter(recipe, rules, stages, buckets)
+        sources.refuse_change()
+    say_counts("read", {"events": found.n_read, **entities.read})
+    return found, entities, scattered
+
+
+def _cleaned_counts(
+    recipe: EtlRecipe, found: Pass, entities: Entities, whole: Whole
+) -> dict[str, int]:
+    """What was read, rejected and dropped, by name."""
+    counts = found.counts() | entities.counts | whole.unlisted
+    say_counts("check", counts)
+    if found.last is not None:
+        refuse_future(recipe, counts, found.last)
+    drops = whole.drops | {"events_kept": whole.n_events}
+    say_counts("clean", drops)
+    return counts | drops
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from falconer.recsys.judging import slices
 from falconer.recsys.judging.config import EvaluationConfig
 from falconer.recsys.judging.labels import slices as groups
 from falconer.recsys.judging.labels.calibration import error_by_chance
-from falconer.recsys.judging.reports import Bin, LabelsReport, Unit
+from falconer.recsys.judging.reports import Bin, LabelsReport, SliceEstimate, Unit
 from falconer.recsys.judging.stored import (
     ANEW,
     ANSWERS_KEY,
@@ -108,7 +108,38 @@ def judge(
         chance = error_by_chance(labels, score, codes, resamples=config.resamples, seed=config.seed)
         metrics[CALIBRATION] = _lowered(metrics[CALIBRATION], chance)
     parts = list(groups.judged(MAIN_METRIC[target], data, fold, labels, score, codes))
-    report = LabelsReport(
+    values = _Values(
+        labels,
+        unit,
+        len(keys),
+        metrics,
+        reliability(labels, score) if probable else (),
+        groups.estimates(parts, config),
+        _score_warnings(target, probable=probable),
+    )
+    columns = {UNIT: keys, **table, **{part.column: part.by_unit for part in parts}}
+    return JudgedLabels(_report(values, data, fold, subject, config), pa.table(columns))
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What was found of the predictions."""
+
+    labels: Float64
+    unit: Unit
+    n_units: int
+    metrics: dict[str, Estimate]
+    bins: tuple[Bin, ...]
+    slices: tuple[SliceEstimate, ...]
+    warnings: tuple[str, ...]
+
+
+def _report(
+    values: _Values, data: Dataset, fold: Fold, subject: Subject, config: EvaluationConfig
+) -> LabelsReport:
+    """The values, with whose they are and how they were made."""
+    assert data.card.target is not None
+    return LabelsReport(
         label=subject.label,
         run=subject.run,
         model=subject.model,
@@ -116,14 +147,14 @@ def judge(
         dataset_id=data.card.dataset_id,
         content=data.content_id,
         fold=fold,
-        target=target,
-        n_rows=len(labels),
-        mean_label=float(labels.mean()),
-        unit=unit,
-        n_units=len(keys),
-        metrics=metrics,
-        bins=reliability(labels, score) if probable else (),
-        slices=groups.estimates(parts, config),
+        target=data.card.target,
+        n_rows=len(values.labels),
+        mean_label=float(values.labels.mean()),
+        unit=values.unit,
+        n_units=values.n_units,
+        metrics=values.metrics,
+        bins=values.bins,
+        slices=values.slices,
         level=config.level,
         resamples=config.resamples,
         seed=config.seed,
@@ -133,10 +164,8 @@ def judge(
         answers=subject.answers,
         knobs=subject.knobs,
         protocol={**data.card.split.facts, **subject.protocol},
-        warnings=(*subject.warnings, *_score_warnings(target, probable=probable)),
+        warnings=(*subject.warnings, *values.warnings),
     )
-    columns = {UNIT: keys, **table, **{part.column: part.by_unit for part in parts}}
-    return JudgedLabels(report, pa.table(columns))
 
 
 def _units(data: Dataset, fold: Fold) -> tuple[Unit, pa.Array, NDArray[np.int64]]:
@@ -221,13 +250,13 @@ def reliability(labels: Float64, score: Float64) -> tuple[Bin, ...]:
     )
 
 
-def _score_warnings(target: Target, *, probable: bool) -> list[str]:
+def _score_warnings(target: Target, *, probable: bool) -> tuple[str, ...]:
     if target == "rating" or probable:
-        return []
-    return [
+        return ()
+    return (
         "scores outside 0 to 1 are no probabilities: there is no "
-        f"{' and no '.join(OF_PROBABILITIES)}"
-    ]
+        f"{' and no '.join(OF_PROBABILITIES)}",
+    )
 
 
 def write(directory: Path, judged: JudgedLabels) -> None:

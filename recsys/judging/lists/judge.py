@@ -41,7 +41,7 @@ from falconer.recsys.judging.lists.relevance import (
     queries_and_truths,
     relevant,
 )
-from falconer.recsys.judging.reports import ListsReport, SliceEstimate
+from falconer.recsys.judging.reports import ListsReport, OffPolicy, SliceEstimate
 from falconer.recsys.judging.slices import Slicing
 from falconer.recsys.judging.stored import read_report, refuse_another_table, reports_in
 from falconer.recsys.judging.subject import Subject
@@ -108,8 +108,34 @@ def judge(
         name: Estimate(mean=value, definition=_definition(name))
         for name, value in of_all_lists(seen.shown, names).items()
     }
-    earned = off_policy(lists, data, scope.fold, config)
-    report = ListsReport(
+    metrics = {name: _defined(name, one, context, scope) for name, one in metrics.items()}
+    values = _Values(seen, metrics, sliced, off_policy(lists, data, scope.fold, config))
+    report = _report(values, data, scope, subject, config)
+    warnings = (*report.warnings, *lists.warnings, *values.warnings(scope.view, config))
+    return JudgedLists(report.model_copy(update={"warnings": warnings}), found)
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What was found of the lists."""
+
+    seen: _Seen
+    metrics: Mapping[str, Estimate]
+    slices: tuple[SliceEstimate, ...]
+    off_policy: OffPolicy | None
+
+    def warnings(self, view: View, config: EvaluationConfig) -> tuple[str, ...]:
+        """What the figures give reason for."""
+        earned = self.off_policy.warnings if self.off_policy else ()
+        return (*self.seen.warnings(view, config), *earned)
+
+
+def _report(
+    values: _Values, data: Dataset, scope: Scope, subject: Subject, config: EvaluationConfig
+) -> ListsReport:
+    """The values, with whose they are and how they were made."""
+    seen = values.seen
+    return ListsReport(
         label=subject.label,
         run=subject.run,
         model=subject.model,
@@ -124,10 +150,8 @@ def judge(
         n_without_list=seen.n_without_list,
         n_relevant=seen.n_relevant,
         n_outside=seen.n_outside,
-        metrics={
-            name: _defined(name, estimate, context, scope) for name, estimate in metrics.items()
-        },
-        slices=sliced,
+        metrics=dict(values.metrics),
+        slices=values.slices,
         level=config.level,
         resamples=config.resamples,
         seed=config.seed,
@@ -138,15 +162,9 @@ def judge(
         knobs=subject.knobs,
         by_popularity=subject.by_popularity,
         protocol={**data.card.split.facts, "outside": OUTSIDE[config.outside], **subject.protocol},
-        off_policy=earned,
-        warnings=(
-            *subject.warnings,
-            *lists.warnings,
-            *seen.warnings(scope.view, config),
-            *(earned.warnings if earned else ()),
-        ),
+        off_policy=values.off_policy,
+        warnings=subject.warnings,
     )
-    return JudgedLists(report, found)
 
 
 def _write_rows(

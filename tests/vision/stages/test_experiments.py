@@ -58,7 +58,9 @@ def test_the_parts_of_our_recipes_can_be_left_out(name: str) -> None:
     assert len(variants(load_recipe(name))) > 4
 
 
-def test_an_ablation_is_a_page_and_goes_on_where_it_stopped(place: Path) -> None:
+def test_an_ablation_is_a_page_and_goes_on_where_it_stopped(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ("small-pictures", str(place / "photos"), place / "runs")
     overrides = [
         *QUICK,
@@ -69,6 +71,7 @@ def test_an_ablation_is_a_page_and_goes_on_where_it_stopped(place: Path) -> None
     config = AblationConfig(seeds=2, fold="test")
     kept = place / "pictures"
     page = ablate(*arguments, overrides=overrides, pictures=kept, config=config)
+    assert "6 trainings, each of which says how long it takes" in capsys.readouterr().out
     assert "no flip" in page.read_text()
     report = json.loads((page.parent / "ablation.json").read_text())
     assert [row["label"] for row in report["rows"]] == [WHOLE, "no flip", "no schedule"]
@@ -82,7 +85,9 @@ def test_an_ablation_is_a_page_and_goes_on_where_it_stopped(place: Path) -> None
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_cross_validation_judges_every_picture_once(place: Path) -> None:
+def test_cross_validation_judges_every_picture_once(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = crossvalidate(
         "small-pictures",
         str(place / "photos"),
@@ -91,6 +96,7 @@ def test_cross_validation_judges_every_picture_once(place: Path) -> None:
         pictures=place / "pictures",
         config=CrossConfig(folds=3, resamples=200),
     )
+    assert "3 trainings, each of which says how long it takes" in capsys.readouterr().out
     report = json.loads((out / "report.json").read_text())
     assert report["n"] == 45
     assert report["metrics"]["top1"]["mean"] > 0.6

@@ -67,7 +67,8 @@ def append_days(folder: Path) -> list[Path]:
 
 
 class Shop:
-    """A pipeline whose first window continues an appended dataset, and what is beside it."""
+    """A pipeline whose first window continues an appended dataset, and what is beside it; pruned,
+    and then rolled back. Its tests change nothing."""
 
     def __init__(self, folder: Path) -> None:
         orders.write(folder)
@@ -80,12 +81,18 @@ class Shop:
         for window in (orders.FIRST, orders.SECOND):
             retrain(self.pipeline, self.pipeline.window(window))
         champions.promote(self.places, orders.SECOND, "popularity", reason="an override")
-        self.recipe = recipe
+        first = Dataset.open(self.places.dataset(orders.FIRST))
+        self.first, self.items_of_first = first.card, first.items
+        by_hand = ground.load_recipe(recipe, [f"extends={str(first.path)!r}"])
+        self.descendant = ground.etl(by_hand, self.places.root / "data")
+        prune(self.pipeline, keep=1, dry=False)
+        self.after = champions.rollback(self.places, reason="a trial").champion
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """Two decided windows on layered datasets, and the champion of the second by an override."""
+    """Two decided windows on layered datasets, and a champion of the second by an override, which
+    was taken back."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("falconer.pipelines.etl.layering.WORTH", 1e9)
         return Shop(tmp_path_factory.mktemp("layers"))
@@ -94,26 +101,21 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def test_the_first_window_continues_the_dataset_that_the_recipe_names(shop: Shop) -> None:
     appended = Dataset.open(shop.appended[-1])
     assert [name for name in appended.card.content if name.startswith("layers/00002/")]
-    first = Dataset.open(shop.places.dataset(orders.FIRST))
-    assert first.card.id_space.descends_from(appended.card.id_space)
-    assert first.items.slice(0, appended.n_items).equals(appended.items)
+    assert shop.first.id_space.descends_from(appended.card.id_space)
+    assert shop.items_of_first.slice(0, appended.n_items).equals(appended.items)
 
 
 def test_what_a_descendant_shares_is_there_after_pruning(shop: Shop) -> None:
     places = shop.places
-    by_hand = ground.load_recipe(shop.recipe, [f"extends={str(places.dataset(orders.FIRST))!r}"])
-    descendant = ground.etl(by_hand, places.root / "data")
-    prune(shop.pipeline, keep=1, dry=False)
-    for path in (*shop.appended, descendant, places.dataset(orders.SECOND)):
+    for path in (*shop.appended, shop.descendant, places.dataset(orders.SECOND)):
         Dataset.open(path).verify()
     for window in (orders.FIRST, orders.SECOND):
         decisions.replay(places, window)
-    assert champions.rollback(places, reason="a trial").champion.label == "personal_popularity"
+    assert shop.after.label == "personal_popularity"
     assert deliver(shop.pipeline, shop.pipeline.window(orders.SECOND))["counts"]["users"] > 100
 
 
 def test_what_was_pruned_is_named(shop: Shop) -> None:
-    prune(shop.pipeline, keep=1, dry=False)
     with pytest.raises(
         ArtifactError, match=r"is not there any more; .* removes models that never served"
     ):

@@ -205,9 +205,12 @@ class Inputs:
         """The inputs of both, of the same rows."""
         return Inputs(joined([self.ids, other.ids]), joined([self.numbers, other.numbers]))
 
-    def above(self, other: Inputs) -> Inputs:
-        """The rows of both."""
-        return Inputs(torch.cat([self.ids, other.ids]), torch.cat([self.numbers, other.numbers]))
+    def where(self, chosen: Tensor, other: Inputs) -> Inputs:
+        """These rows where `chosen` bool[n], else those of `other`."""
+        return Inputs(
+            torch.where(chosen[:, None], self.ids, other.ids),
+            torch.where(chosen[:, None], self.numbers, other.numbers),
+        )
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:
@@ -246,37 +249,33 @@ class FieldEncoder:
         return torch.where(items < len(self.items) - 1, items, -1) + 1
 
     def items_of(self, pairs: Pairs) -> tuple[Inputs, Tensor]:
-        """A table of items, and int[P]: the row of it that the item of each pair is. Below those of
-        `items` are items without an id, as far as the pairs tell features of them."""
+        """A table of items, and int[P]: the row of it that the item of each pair is. The table is
+        `items`, or, where the pairs tell features of items without an id, has a row for each
+        pair."""
         rows = self.item_rows(torch.tensor(pairs.item, device=self.device))
-        own, new = self.fields.of("item"), np.flatnonzero(pairs.item < 0)
-        columns = {name: column[new] for name, column in by_input(pairs.item_features).items()}
+        own, columns = self.fields.of("item"), by_input(pairs.item_features)
+        new = torch.tensor(pairs.item < 0, device=self.device)
         wanted = set(own.names) - {"item"}
-        if not (len(new) and wanted and wanted <= columns.keys()):
+        if not (new.any() and wanted and wanted <= columns.keys()):
             return self.items, rows
-        told = _encoded(own, {**columns, "item": np.full(len(new), -1)}, len(new))
-        place = np.full(len(pairs), -1)
-        place[new] = len(self.items) + np.arange(len(new))
-        below = torch.tensor(place, device=self.device)
-        rows = torch.where(below < 0, rows, below)
-        return self.items.above(self._inputs(*told)), rows
+        told = self._newcomers("item", columns, len(pairs))
+        return told.where(new, self.items.rows(rows)), torch.arange(len(pairs), device=self.device)
 
     def query_of(self, queries: Queries) -> Inputs:
         """The same of a dataset's queries, with the context's features where the model has any; of
         a user who is not in train as far as the queries tell features of them."""
         of_users = self.query(torch.tensor(queries.user, device=self.device))
         columns, n = by_input(queries.features), len(queries)
-        own = self.fields.of("user")
-        new = torch.tensor(queries.user < 0, device=self.device)[:, None]
-        if new.any() and set(own.names) - {"user"} <= columns.keys():
-            told = self._inputs(*_encoded(own, {**columns, "user": np.full(n, -1)}, n))
-            of_users = Inputs(
-                torch.where(new, told.ids, of_users.ids),
-                torch.where(new, told.numbers, of_users.numbers),
-            )
+        new = torch.tensor(queries.user < 0, device=self.device)
+        if new.any() and set(self.fields.of("user").names) - {"user"} <= columns.keys():
+            of_users = self._newcomers("user", columns, n).where(new, of_users)
         if self.fields.target is None:
             return of_users
         return of_users.beside(self._inputs(*self.context(columns, n)))
+
+    def _newcomers(self, side: Literal["user", "item"], columns: Columns, n: int) -> Inputs:
+        """Of n users or items without an id, by what is told of them."""
+        return self._inputs(*_encoded(self.fields.of(side), {**columns, side: np.full(n, -1)}, n))
 
     def context(self, columns: Columns, n: int) -> Encoded:
         """Ids int32[n, F] and numbers float32[n, C] of n events."""

@@ -47,10 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(folder: Path, *, engine: str = "polars", **changes: Any) -> Any:
-    plain = shop.recipe(folder, engine=engine, **changes).model_dump(mode="json")
-    plain["source"]["features"] = []
-    plain["features"] = {"engine": engine, **FEATURES}
-    return type(shop.recipe(folder)).model_validate(plain)
+    return shop.recipe_with(folder, FEATURES, engine=engine, **changes)
 
 
 @pytest.fixture(scope="module")

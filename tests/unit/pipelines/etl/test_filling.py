@@ -35,10 +35,7 @@ CLEAN = {"keep": {"discount": {"least": 0.1, "most": 1.4}, "store": {"nulls": Fa
 
 
 def recipe(folder: Path, *, engine: str = "polars", **changes: Any) -> Any:
-    plain = shop.recipe(folder, engine=engine, clean=CLEAN, **changes).model_dump(mode="json")
-    plain["source"]["features"] = []
-    plain["features"] = {"engine": engine, **FEATURES}
-    return type(shop.recipe(folder)).model_validate(plain)
+    return shop.recipe_with(folder, FEATURES, engine=engine, clean=CLEAN, **changes)
 
 
 @pytest.fixture(scope="module")

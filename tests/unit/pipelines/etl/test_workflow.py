@@ -62,11 +62,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         order=pl.when(pl.int_range(pl.len()) % 7 > 0).then(pl.int_range(pl.len()) % 5)
     )
     shop.write(folder, events)
-    features = {"engine": "polars", **FEATURES}
-    plain = shop.recipe(folder).model_dump(mode="json")
-    plain["features"] = features
-    recipe = type(shop.recipe(folder)).model_validate(plain)
-    return folder, build(recipe, tmp_path_factory.mktemp("out"))
+    return folder, build(shop.recipe_with(folder, FEATURES), tmp_path_factory.mktemp("out"))
 
 
 @pytest.fixture(scope="module")

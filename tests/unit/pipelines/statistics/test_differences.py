@@ -93,20 +93,27 @@ def difference(low: float, high: float, p: float) -> PairedDifference:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "p", "separated", "reaches_zero"),
+    ("low", "high", "p", "words"),
     [
-        (0.1, 0.2, 0.05, True, False),
-        (0.1, 0.2, 0.0501, False, False),
-        (0.0, 0.2, 0.01, False, True),
-        (-0.2, 0.0, 0.01, False, True),
-        (-0.2, -0.1, 0.01, True, False),
+        (0.1, 0.2, 0.05, "told apart"),
+        (0.1, 0.2, 0.0501, "not told apart after correction"),
+        (0.0, 0.2, 0.01, "within the noise"),
+        (-0.2, 0.0, 0.01, "within the noise"),
+        (-0.2, -0.1, 0.01, "told apart"),
     ],
 )
 def test_apart_needs_an_interval_without_zero_and_the_corrected_test(
-    low: float, high: float, p: float, separated: bool, reaches_zero: bool
+    low: float, high: float, p: float, words: str
 ) -> None:
     found = difference(low, high, p)
-    assert (found.separated, found.reaches_zero) == (separated, reaches_zero)
+    assert found.in_words == words
+    assert found.separated is (words == "told apart")
+    assert found.reaches_zero is (words == "within the noise")
+
+
+def test_an_interval_is_printed_where_there_is_one() -> None:
+    assert Estimate(mean=0.5, low=0.25, high=0.75, definition="").ends == " (0.2500 to 0.7500)"
+    assert Estimate(mean=0.5, definition="").ends == ""
 
 
 def test_the_number_of_questions_is_for_the_interval_s_own_level() -> None:

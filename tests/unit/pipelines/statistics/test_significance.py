@@ -217,3 +217,10 @@ def test_as_many_queries_as_are_flipped_are_flipped(monkeypatch: pytest.MonkeyPa
     found = significance.randomisation_tests(values, seed=0, alpha=0.05)
     assert 0 < found.p[0] < 1e-12
     assert found.is_bound == [False]
+
+
+def test_the_rounding_of_a_difference_is_that_of_both_sums() -> None:
+    values = np.array([[1.0, 100.0, 0.0], [-1.0, -100.0, 0.0]])
+    pairs = (np.array([0, 0, 1]), np.array([1, 2, 2]))
+    assert significance._rounding(values, None) == pytest.approx([2e-14, 2e-12, 0])
+    assert significance._rounding(values, pairs) == pytest.approx([2.02e-12, 2e-14, 2e-12])

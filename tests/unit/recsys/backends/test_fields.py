@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from falconer.pipelines.data.dataset import Dataset
-from falconer.pipelines.data.queries import Queries, Ragged
+from falconer.pipelines.data.queries import Pairs, Queries, Ragged
 from falconer.pipelines.errors import ArtifactError, ConfigError, DataError
 from falconer.pipelines.training.shard import Shard
 from falconer.recsys.backends.torch.events import EventBatches, TrainEvents
@@ -235,3 +235,23 @@ def test_a_dataset_whose_features_are_encoded_otherwise_is_refused(board: Datase
         ArtifactError, match=r"segment, age, category, price are encoded otherwise(.|\n)*extends"
     ):
         FieldEncoder(fields, of_lineage("another"), CPU)
+
+
+def test_the_table_of_items_is_as_long_as_the_pairs_where_they_tell_of_a_new_item(
+    board: Dataset,
+) -> None:
+    encoder = encoder_of(board)
+    queries = Queries(np.zeros(3, np.int32), Ragged.of([[]] * 3))
+    item = np.array([5, -1, 5], np.int32)
+    told = {"category": np.array([0, 1, 0]), "price": np.array([np.nan, 0.5, np.nan])}
+    pairs = Pairs(queries, np.arange(3), item, told)
+    table, rows = encoder.items_of(pairs)
+    assert rows.tolist() == [0, 1, 2]
+    assert len(table) == 3
+    of_five = encoder.items.rows(torch.tensor([6, 6]))
+    assert table.ids[[0, 2]].tolist() == of_five.ids.tolist(), "an item with an id is as it was"
+    assert table.numbers[[0, 2]].tolist() == of_five.numbers.tolist()
+    assert (table.ids[1].tolist(), table.numbers[1].tolist()) == ([-1, 1], [0.5])
+    known, rows = encoder.items_of(Pairs(queries, np.arange(3), item))
+    assert known is encoder.items
+    assert rows.tolist() == [6, 0, 6]

@@ -144,6 +144,10 @@ def test_every_categorical_feature_is_a_slicing_in_the_sources_own_words(feature
     assert groups_of(found["town"]) == ["Ulm", "Ulm", "no value", "no value"]
     assert groups_of(found["colour of the chosen item"]) == ["red", "blue", "no value"]
     assert groups_of(found["user"]) == ["known user"] * 3 + ["new user"]
+    assert groups_of(found["history length"]) == ["2 events", "1 events", "1 events", "0 events"]
+    head, middle = "head, half of all events", "middle, up to 80 %"
+    assert groups_of(found["popularity of the chosen item"]) == [head, middle, middle]
+    assert set(found) == set(slices.names_of_slicings(featured))
 
 
 def test_a_feature_of_many_categories_keeps_the_most_frequent(featured: Dataset) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import r2_score, roc_auc_score
 
 from falconer.pipelines.data.schema import Feature
 from falconer.recsys.judging.labels import checks
+from falconer.recsys.judging.labels.judge import by_unit
 
 
 class OfFeatures:
@@ -17,13 +19,18 @@ class OfFeatures:
 
     fold = "test"
 
-    def __init__(self, label: np.ndarray, values: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    def __init__(
+        self,
+        label: np.ndarray,
+        values: dict[str, tuple[np.ndarray, np.ndarray]],
+        target: str = "binary",
+    ) -> None:
         self.labels = (label.astype(np.float64), label.astype(np.float64))
         self._values = values
         features = [
             Feature(name=name, table="event", kind="categorical", cardinality=10) for name in values
         ]
-        self.data = SimpleNamespace(card=SimpleNamespace(target="binary", features=features))
+        self.data = SimpleNamespace(card=SimpleNamespace(target=target, features=features))
 
     def values(self, feature: Feature) -> tuple[np.ndarray, np.ndarray]:
         return self._values[feature.name]
@@ -51,6 +58,26 @@ def test_a_feature_is_asked_about_by_what_the_best_ordinary_one_leaves() -> None
     given.pop("h")
     (found,) = checks.target_in_features(OfFeatures(label, given))  # type: ignore[arg-type]
     assert "event feature s alone reaches an AUC of 0.8800" in found
+
+
+@pytest.mark.parametrize("target", ["binary", "rating"])
+def test_what_ordinary_features_tell_together_is_what_the_sum_of_their_means_tells(
+    target: str,
+) -> None:
+    random = np.random.default_rng(0)
+    first, second = random.integers(0, 10, (2, 2000))
+    label = first + second + random.normal(scale=3, size=2000)
+    suspect = np.argsort(np.argsort(label)) // 200  # the label's own tenths
+    if target == "binary":
+        label = (label > label.mean()).astype(float)
+        suspect = flipped(label.astype(int), 0.05, 0)
+    given = {name: (one, one) for name, one in (("a", first), ("b", second), ("s", suspect))}
+    means = [label[one == code].mean() for one in (first, second) for code in range(10)]
+    together = np.array(means)[first] + np.array(means)[10 + second] - label.mean()
+    told = roc_auc_score if target == "binary" else r2_score
+    (found,) = checks.target_in_features(OfFeatures(label, given, target))  # type: ignore[arg-type]
+    assert found.startswith("possible leakage: event feature s alone")
+    assert f"all ordinary features together {told(label, together):.4f}" in found
 
 
 @pytest.mark.parametrize(("both", "found"), [(5, 0), (6, 1)])
@@ -108,3 +135,9 @@ def test_the_share_of_rows_before_the_last_train_row_is_told() -> None:
     (found,) = checks.train_after_rows(of_times("random", [1, 5], [5, 6, 4, 9]))
     assert "no global time in this protocol: 50% of the rows" in found
     assert list(checks.train_after_rows(of_times("random", [1], []))) == []
+
+
+def test_a_unit_adds_the_distances_of_its_rows_from_the_mean() -> None:
+    """Mean 2/3; unit 0 is above it with both of its rows, unit 1 has none, unit 2 is below."""
+    found = by_unit(np.array([1.0, 1.0, 0.0]), np.array([0, 0, 2]), 3)
+    np.testing.assert_allclose(found, [4 / 3, 2 / 3, 0], atol=1e-12)
