@@ -37,7 +37,6 @@ OWNERS = {
     "croniter": r"workflows/retraining/\w+\.py",
     "cudf": r"pipelines/(compat|etl/engines/\w+)\.py",
     "cudf_polars": r"pipelines/etl/engines/polars_gpu\.py",
-    "dask": r"pipelines/etl/engines/nvtabular\.py",
     "dask_cuda": r"pipelines/etl/workers/local_cuda\.py",
     "dbos": r"workflows/retraining/(pipeline|store)\.py",
     "distributed": r"pipelines/etl/workers/on_dask\.py",

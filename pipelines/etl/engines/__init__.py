@@ -30,7 +30,7 @@ MODULES: Mapping[str, str] = {
     "polars-gpu": "falconer.pipelines.etl.engines.polars_gpu",
 }
 
-APART = ("polars",)
+APART = ("polars", "nvtabular")
 """Engines that take features one by one as soon as all at once."""
 
 

@@ -1,15 +1,18 @@
-"""The NVTabular engine: a workflow of its operators, on pandas without a GPU and on cuDF with one.
+"""The NVTabular engine: its operators, on pandas without a GPU and on cuDF with one, a column at a
+time. The statistics are counted by pandas or cuDF itself, as NVTabular's fits take four times as
+long.
 
 The same code chooses by what merlin-core finds. It has not been run to its end on a GPU yet.
 
 Guards, each against a fault seen in 23.8: null keys are replaced by a value that no vocabulary has
 (Categorify gives wrong codes for nulls where the index is not 0..n-1, fails where a partition is
-all null, and breaks under pandas' copy-on-write), frames are one partition with a fresh index, and
-empty frames and vocabularies reach no operator.
+all null, and breaks under pandas' copy-on-write), frames have a fresh index, and empty frames and
+vocabularies reach no operator.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +25,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from falconer.pipelines import parquet
 from falconer.pipelines.compat import importing_nvtabular, quiet
 from falconer.pipelines.etl.engines import moments_of
 from falconer.pipelines.etl.features import Encoding, Moments, Statistics
@@ -31,18 +33,14 @@ from falconer.pipelines.etl.operators import AnyFeature, Bucketize, Counted, Sca
 from falconer.pipelines.files import scratch_folder
 
 with importing_nvtabular():
-    import dask
-    import nvtabular
     from merlin.core.compat import HAS_GPU, cudf
-    from merlin.core.utils import Serial
-    from merlin.io import Dataset
     from merlin.io.worker import clean_worker_cache
     from nvtabular import ops
 
 ON_GPU = cudf is not None and bool(HAS_GPU)
 ONE_AT_A_TIME = RLock()
-"""Dask's configuration, the filters of warnings and merlin-core's cache are the process's own, and
-a worker of a Dask cluster may have several threads."""
+"""The filters of warnings and merlin-core's cache are the process's own, and features may come from
+several threads."""
 NO_INTEGER = -(2**63)
 NO_TEXT = "\0null"
 """Stand for null in keys: a key that has this very value counts as null."""
@@ -64,8 +62,8 @@ class LogOp64(ops.LogOp):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class NVTabularEngine:
-    """Fits with one workflow a table, and applies given statistics with another; `memory_limit` is
-    in bytes of a GPU's memory."""
+    """Counts and takes moments in pandas or cuDF, and applies given statistics by NVTabular's
+    operators; `memory_limit` is in bytes of a GPU's memory."""
 
     memory_limit: int | None = None
     name: ClassVar[str] = "nvtabular"
@@ -74,74 +72,35 @@ class NVTabularEngine:
         """As in `Engine`."""
         counted = [name for name, config in features.items() if isinstance(config, Counted)]
         scaled = {n: c for n, c in features.items() if isinstance(c, Scaled) and c.normalize}
-        if frame.is_empty() or not (counted or scaled):
+        if frame.is_empty():
             nothing = {
                 name: pl.DataFrame(schema={"value": frame[name].dtype, "frequency": pl.Int64})
                 for name in counted
             }
             return Statistics(nothing, dict.fromkeys(scaled, Moments(0, 0.0, 0.0)))
-        stages = {name: (ops.Normalize(), ops.Normalize()) for name in scaled}
-        with self._workplace() as scratch:
-            nodes = [
-                _transformed(name, config) >> stages[name][0] >> stages[name][1]
-                for name, config in scaled.items()
-            ]
-            nodes += [counted >> ops.Categorify(out_path=str(scratch))] if counted else []
-            nvtabular.Workflow(_joined(nodes)).fit(
-                _dataset(_to_device(frame.select(*counted, *scaled)))
-            )
+        with self._workplace():
             return Statistics(
-                counts={name: _counts(scratch, name, frame[name].dtype) for name in counted},
-                moments={name: _moments(name, len(frame), *stages[name]) for name in scaled},
+                counts={name: _counts(frame[name]) for name in counted},
+                moments={
+                    name: _moments(_through(_transforming(config), frame[name]))
+                    for name, config in scaled.items()
+                },
             )
 
     def apply(self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]) -> pl.DataFrame:
         """As in `Engine`."""
-        possible = {
-            n: e for n, e in encodings.items() if len(frame) and (e.values is None or len(e.values))
-        }
-        encoded = self._apply(frame.select(possible.keys()), possible) if possible else {}
-        unknown = pl.repeat(-1, len(frame), eager=True)
-        return pl.DataFrame(
-            {
-                name: encoded.get(name, unknown).cast(
-                    pl.Float32 if encoding.cardinality is None else pl.Int32
-                )
-                for name, encoding in encodings.items()
-            }
-        )
-
-    def _apply(
-        self, frame: pl.DataFrame, encodings: Mapping[str, Encoding]
-    ) -> dict[str, pl.Series]:
         with self._workplace() as scratch:
-            workflow = nvtabular.Workflow(
-                _joined([_node(name, e, scratch) for name, e in encodings.items()])
+            return pl.DataFrame(
+                {name: _encoded(frame[name], one, scratch) for name, one in encodings.items()}
             )
-            table = _to_device(frame)
-            workflow.fit_schema(_dataset(table.head(1)).schema)
-            encoded = workflow.transform(table)
-            return {
-                name: _from_device(encoded[name]) - _first_id(e) for name, e in encodings.items()
-            }
 
     @contextmanager
     def _workplace(self) -> Iterator[Path]:
         """A folder for the operators' files, gone afterwards as is merlin-core's cache of them;
-        known warnings silent.
-
-        All within runs in this thread: on a worker of a Dask cluster merlin-core would give its
-        tasks to that cluster, and wait for them in the thread that they need.
-        """
+        known warnings silent."""
         if ON_GPU:
             choose_spilling(self.memory_limit)
-        with (
-            ONE_AT_A_TIME,
-            scratch_folder() as scratch,
-            quiet(),
-            Serial(),
-            dask.config.set(scheduler="synchronous"),
-        ):
+        with ONE_AT_A_TIME, scratch_folder() as scratch, quiet():
             try:
                 yield scratch
             finally:
@@ -149,44 +108,61 @@ class NVTabularEngine:
                     clean_worker_cache("cats")
 
 
-def _transformed(name: str, config: Scaled) -> Any:
-    node = [name] >> ops.FillMissing(config.fill)
-    if config.clip is not None:
-        node = node >> ops.Clip(*config.clip)
-    return node >> LogOp64() if config.log else node
-
-
-def _moments(name: str, n: int, first: Any, second: Any) -> Moments:
-    """Of the two fits the second, taken on what the first centred and scaled, brought back to the
-    column's scale.
-
-    Normalize takes the variance as a difference of sums, which has no digits left where the mean is
-    large; on a centred column it has them all.
-    """
-    scale = first.stds[name] if first.stds[name] > 0 else 1.0
-    return moments_of(n, first.means[name] + second.means[name] * scale, second.stds[name] * scale)
-
-
-def _counts(scratch: Path, name: str, dtype: pl.DataType) -> pl.DataFrame:
-    """What Categorify's fit wrote: one file a column, with the value and its number of rows."""
-    counts = pl.DataFrame(parquet.read(scratch / "categories" / f"unique.{name}.parquet"))
-    counts = counts.select(
-        value=pl.col(name).cast(dtype), frequency=pl.col(f"{name}_size").cast(pl.Int64)
+def _counts(column: pl.Series) -> pl.DataFrame:
+    name, missing = column.name, _stand_in(column.dtype)
+    counted = _to_device(column.to_frame())[name].value_counts(sort=False)
+    found = counted.to_pandas() if ON_GPU else counted
+    values = pl.Series(found.index.to_numpy(), dtype=column.dtype)
+    counts = pl.DataFrame(
+        {"value": values, "frequency": pl.Series(found.to_numpy(), dtype=pl.Int64)}
     )
-    return counts.filter(pl.col("value").is_not_null() & (pl.col("value") != _stand_in(dtype)))
+    return counts.filter(pl.col("value") != missing)
 
 
-def _node(name: str, encoding: Encoding, scratch: Path) -> Any:
+def _moments(values: Any) -> Moments:
+    """Of what is left after the mean is taken away, as of a difference of large sums no digit would
+    be."""
+    n, mean = len(values), float(values.mean())
+    apart = values - mean
+    rest = float(apart.mean())
+    squares = float((apart * apart).sum()) - n * rest**2
+    return moments_of(n, mean + rest, math.sqrt(max(squares, 0.0) / max(n - 1, 1)))
+
+
+def _encoded(column: pl.Series, encoding: Encoding, scratch: Path) -> pl.Series:
+    kind = pl.Float32 if encoding.cardinality is None else pl.Int32
+    if column.is_empty() or (encoding.values is not None and encoding.values.is_empty()):
+        return pl.repeat(-1, len(column), dtype=kind, eager=True)
+    found = _through(_operators(column.name, encoding, scratch), column)
+    host = pl.Series((found.to_pandas() if ON_GPU else found).to_numpy())
+    return (host - _first_id(encoding)).cast(kind)
+
+
+def _through(operators: list[Any], column: pl.Series) -> Any:
+    """The column as it leaves the operators. They are called one after the other, as a workflow
+    copies its table at every node and runs all of it once more to learn the types."""
+    table = _to_device(column.to_frame())
+    for operator in operators:
+        table = operator.transform(ops.ColumnSelector([column.name]), table)
+    return table[column.name]
+
+
+def _transforming(config: Scaled) -> list[Any]:
+    clip = [] if config.clip is None else [ops.Clip(*config.clip)]
+    return [ops.FillMissing(config.fill), *clip, *([LogOp64()] if config.log else [])]
+
+
+def _operators(name: str, encoding: Encoding, scratch: Path) -> list[Any]:
     config = encoding.config
     if isinstance(config, Bucketize):
         boundaries = [BELOW_ALL, *config.boundaries]
-        return [name] >> ops.FillMissing(-np.inf) >> ops.Bucketize({name: boundaries})
+        return [ops.FillMissing(-np.inf), ops.Bucketize({name: boundaries})]
     if isinstance(config, Scaled):
-        node = _transformed(name, config)
-        return node if encoding.moments is None else node >> _normalize(name, encoding.moments)
+        scaling = [] if encoding.moments is None else [_normalize(name, encoding.moments)]
+        return [*_transforming(config), *scaling]
     assert encoding.values is not None
     vocabulary = {name: _to_device(encoding.values.to_frame(name))[name]}
-    return [name] >> ops.Categorify(vocabs=vocabulary, out_path=str(scratch))
+    return [ops.Categorify(vocabs=vocabulary, out_path=str(scratch))]
 
 
 def _normalize(name: str, moments: Moments) -> Any:
@@ -232,21 +208,6 @@ def choose_spilling(memory_limit: int | None) -> None:
     cudf.set_option("spill", val=True)
     if memory_limit is not None:
         cudf.set_option("spill_device_limit", memory_limit)
-
-
-def _from_device(column: Any) -> pl.Series:
-    return pl.Series((column.to_pandas() if ON_GPU else column).to_numpy())
-
-
-def _dataset(table: Any) -> Any:
-    return Dataset(table, cpu=not ON_GPU)
-
-
-def _joined(nodes: list[Any]) -> Any:
-    joined, *others = nodes
-    for node in others:
-        joined = joined + node
-    return joined
 
 
 def engine(gpu: GpuConfig) -> NVTabularEngine:
