@@ -143,12 +143,11 @@ def importing_merlin_models() -> Iterator[None]:
 
 
 def _refuse_other_keras() -> None:
-    if "tensorflow" in sys.modules:
-        if os.environ.get(LEGACY_KERAS) != "1":
-            raise PipelineError(
-                "TensorFlow was imported before merlin-models, with a Keras that it cannot use; "
-                f"set {LEGACY_KERAS}=1 in the environment and start again"
-            )
+    if "tensorflow" in sys.modules and os.environ.get(LEGACY_KERAS) != "1":
+        raise PipelineError(
+            "TensorFlow was imported before merlin-models, with a Keras that it cannot use; "
+            f"set {LEGACY_KERAS}=1 in the environment and start again"
+        )
 
 
 def _show_tensorflow_to_merlin() -> None:
