@@ -30,13 +30,34 @@ def exclusive(folder: Path, busy: PipelineError) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def in_turn(file: Path) -> Iterator[None]:
+    """For changes that take a moment: wait until nobody else is in a block on this file, which is
+    made where it is absent, and stays. Raises `ArtifactError` as `exclusive` does."""
+    if not file.parent.is_dir():
+        make_directory(file.parent)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        _flock(file, descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _lock(folder: Path, descriptor: int, busy: PipelineError) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _flock(folder, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise busy from error
+
+
+def _flock(path: Path, descriptor: int, how: int) -> None:
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        raise
     except OSError as error:
         raise ArtifactError(
-            f"{folder}: its file system cannot lock it ({error.strerror}); use a folder on a local "
+            f"{path}: its file system cannot lock it ({error.strerror}); use a folder on a local "
             "disk"
         ) from error

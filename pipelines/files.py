@@ -67,10 +67,10 @@ def _refusals_named(place: Path) -> Iterator[None]:
 
 
 def make_directory(path: Path) -> None:
-    """Make a new directory and its parents; `PipelineError` that names the parent where that is
-    refused."""
+    """Make a directory and its parents, where another process has not yet; `PipelineError` that
+    names the parent where that is refused."""
     with _refusals_named(path.parent):
-        path.mkdir(parents=True)
+        path.mkdir(parents=True, exist_ok=True)
 
 
 def remove_directory(path: Path) -> None:

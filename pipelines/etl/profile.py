@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
@@ -16,6 +16,7 @@ from falconer.pipelines.etl.split.config import seconds
 
 MOST_VALUES = 1000
 """Of a categorical feature that are counted apart; the rest is one bin."""
+SECONDS_A_DAY = 86_400
 REST, NULL = "(other)", "(null)"
 
 
@@ -24,7 +25,8 @@ def profile(recipe: EtlRecipe, first: date, end: date) -> dict[str, Any]:
 
     `distributions`: name -> bin -> count; `hour` is that of the day in UTC, numbers are binned by
     their power of two. `doubled` events repeat another one in every column; `new_items` are events
-    of items that no earlier event has. Raises `DataError` where the contract refuses the source.
+    of items that no earlier event has; `days` counts them by day (UTC). Raises `DataError` where
+    the contract refuses the source.
     """
     with at_hand(recipe) as local:
         raw = read(local.source)
@@ -41,10 +43,19 @@ def profile(recipe: EtlRecipe, first: date, end: date) -> dict[str, Any]:
         "items": window["item"].n_unique(),
         "new_items": int(new),
         "doubled": window.height - distinct,
+        "days": _days(window, first, end),
         "later": events.filter(pl.col("time") >= stop).height,
         "rejected": sum(table.height for table in checked.rejected.values()),
         "distributions": _distributions(window, recipe),
     }
+
+
+def _days(window: pl.DataFrame, first: date, end: date) -> dict[str, int]:
+    """Day (UTC) -> its events, also of days without."""
+    number = (window["time"] - seconds(first)) // SECONDS_A_DAY
+    counts = dict(number.value_counts(name="n").rows())
+    days = range((end - first).days)
+    return {(first + timedelta(day)).isoformat(): counts.get(day, 0) for day in days}
 
 
 def _distributions(window: pl.DataFrame, recipe: EtlRecipe) -> dict[str, dict[str, int]]:

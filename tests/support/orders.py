@@ -3,6 +3,8 @@ needs."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +53,14 @@ def pipeline(folder: Path, **changes: Any) -> Pipeline:
         "models": {"challengers": ["personal_popularity"]},
     }
     return parse(Pipeline, values | changes, "a test's pipeline")
+
+
+def cut_off(database: Path, workflow: str) -> None:
+    """Let a workflow look as if its process had been killed."""
+    with closing(sqlite3.connect(database)) as connection:
+        pending = "update workflow_status set status = 'PENDING' where workflow_uuid = ?"
+        connection.execute(pending, [workflow])
+        connection.commit()
 
 
 PIPELINE = """name = "shop"

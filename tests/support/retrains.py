@@ -113,6 +113,7 @@ def creep(
 
 Severity = float
 HOURS = {str(hour): int(200 + 180 * np.sin((hour - 8) / 24 * 2 * np.pi)) for hour in range(24)}
+DAYS = {f"2026-01-{day:02}": 4600 // 7 + (day < 6) for day in range(5, 12)}
 PRICES = dict(zip("012345", (50, 300, 900, 800, 250, 40), strict=True))
 LIGHT = ("history length", "1 to 5 events")
 
@@ -120,6 +121,7 @@ LIGHT = ("history length", "1 to 5 events")
 def window(**changes: object) -> dict[str, object]:
     """The profile of a usual window."""
     usual: dict[str, object] = {"events": 4600, "doubled": 3, "new_items": 90}
+    usual["days"] = DAYS
     return {**usual, "distributions": {"hour": HOURS, "price": PRICES}, **changes}
 
 
@@ -177,7 +179,8 @@ def doubled_day(days: Severity) -> Verdict:
 
 def empty_day(days: Severity) -> Verdict:
     """So many days of seven did not come."""
-    return by_data(window(events=round(4600 * (1 - days / 7))))
+    left = {day: n if number >= days else 0 for number, (day, n) in enumerate(DAYS.items())}
+    return by_data(window(events=sum(left.values()), days=left))
 
 
 def drifted_feature(share: Severity) -> Verdict:

@@ -116,8 +116,13 @@ def write_windows(places: Places, outcomes: Sequence[str]) -> None:
         steps = [{"step": "build", "seconds": 3.2, "skipped": False}]
         write_json(places.window(window) / OBSERVED, {"steps": steps, "at": window})
         if outcome == "promote":
+            now = champions.current(places)
             champions.succeed(
-                places, model(places, window), decision=signed["sha256"], moves_anchor=True
+                places,
+                model(places, window),
+                decision=signed["sha256"],
+                judged_against=now.champion if now else None,
+                moves_anchor=True,
             )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 from falconer.pipelines.config import Config, parse
 from falconer.pipelines.console import warn
 from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.exclusive import in_turn
 from falconer.pipelines.files import read_json, write_json, write_text
 from falconer.pipelines.models.saved import hash_of
 from falconer.workflows.retraining import signing
 from falconer.workflows.retraining.places import HISTORY, MODEL, Places
 
-CHAMPION = "champion.json"
+CHAMPION, TURN = "champion.json", "changes.lock"
 
 
 class Model(Config):
@@ -100,29 +102,45 @@ def intact(places: Places, model: Model) -> Path:
     return run
 
 
-def succeed(places: Places, model: Model, *, decision: str, moves_anchor: bool) -> Champion:
-    """Make `model` champion by a verdict. The same decision twice changes nothing the second time.
+def succeed(
+    places: Places, model: Model, *, decision: str, judged_against: Model | None, moves_anchor: bool
+) -> None:
+    """Make `model` champion by a verdict. The same decision twice changes nothing the second time,
+    and one that was made against another champion than today's changes nothing at all, with a
+    warning: an order that a person gave meanwhile is not undone.
 
     `moves_anchor`: the model was shown to be better, so that the ones after it are held to it.
     """
-    before = current(places)
-    if before is not None and (before.decision == decision or _was_followed(places, decision)):
-        return before
-    anchor = model if before is None or moves_anchor else before.anchor
-    after = Champion(
-        champion=model,
-        previous=before.champion if before else None,
-        anchor=anchor,
-        since=model.window,
-        decision=decision,
-    )
-    _replace(places, after, {"by": "verdict", "decision": decision})
-    return after
+    with _changing(places):
+        before = current(places)
+        if was_followed(places, decision):
+            return
+        serving = before.champion if before else None
+        if serving != judged_against:
+            who = f"{serving.label} of window {serving.window}" if serving else "nobody"
+            warn(
+                f"warning: {model.label} of window {model.window} does not serve: it was judged "
+                f"against another champion than {who}, who serves by an order given meanwhile"
+            )
+            return
+        after = Champion(
+            champion=model,
+            previous=serving,
+            anchor=model if before is None or moves_anchor else before.anchor,
+            since=model.window,
+            decision=decision,
+        )
+        _replace(places, after, {"by": "verdict", "decision": decision})
 
 
-def _was_followed(places: Places, decision: str) -> bool:
-    """Whether another change came after this decision's: to follow it again would undo that."""
-    return decision in [change.get("decision") for change in history(places)[:-1]]
+def was_followed(places: Places, decision: str) -> bool:
+    """Whether a change of the champion was made by this decision, whatever came after it."""
+    return decision in [change.get("decision") for change in history(places)]
+
+
+def _changing(places: Places) -> AbstractContextManager[None]:
+    """One change at a time: a person's order may come while a verdict is followed."""
+    return in_turn(places.registry / TURN)
 
 
 def promote(places: Places, window: str, label: str, *, reason: str) -> Champion:
@@ -132,16 +150,18 @@ def promote(places: Places, window: str, label: str, *, reason: str) -> Champion
         raise ConfigError(f"{window}: no model {label!r} was judged there")
     model = parse(Model, read_json(path), str(path))
     intact(places, model)
-    return _override(places, model, "promote", reason)
+    with _changing(places):
+        return _override(places, model, "promote", reason)
 
 
 def rollback(places: Places, *, reason: str) -> Champion:
     """A person's override: the model that served before serves again."""
-    now = current(places)
-    if now is None or now.previous is None:
-        raise ConfigError("there is no model before this one to go back to")
-    intact(places, now.previous)
-    return _override(places, now.previous, "rollback", reason)
+    with _changing(places):
+        now = current(places)
+        if now is None or now.previous is None:
+            raise ConfigError("there is no model before this one to go back to")
+        intact(places, now.previous)
+        return _override(places, now.previous, "rollback", reason)
 
 
 def _override(places: Places, model: Model, order: str, reason: str) -> Champion:

@@ -30,6 +30,10 @@ def retrain(
         ),
     ] = False,
     seeds: Annotated[int, typer.Option("--seeds", help="So many seeds, to calibrate.")] = 5,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Run a refused window again: its data came late."),
+    ] = False,
 ) -> None:
     """Retrain on the newest window, judge, and promote or keep: one durable run.
 
@@ -50,6 +54,10 @@ def retrain(
         found = measure(loaded, wanted, seeds=seeds)
         say(f"{found.metric} between {seeds} seeds: deviation {found.seed_deviation:.5f}")
         return
+    if again:
+        from falconer.workflows.retraining.pipeline import set_aside
+
+        set_aside(loaded, wanted)
     say(_sentence(run(loaded, wanted)))
 
 
@@ -89,7 +97,7 @@ def schedule(pipeline: File) -> None:
     from falconer.workflows.retraining.config import load_pipeline
     from falconer.workflows.retraining.schedule import serve
 
-    serve(load_pipeline(pipeline))
+    serve(lambda: load_pipeline(pipeline))
 
 
 @app.command()
@@ -122,9 +130,9 @@ def status(
 
         say(str(status_page.write(Places.of(loaded), found)))
         return
-    champion = found["champion"]
-    now = champion["champion"] if champion else {"label": "none", "window": "-"}
-    say(f"{found['pipeline']}: champion {now['label']} of window {now['window']}")
+    now = found["champion"] and found["champion"]["champion"]
+    who = f"champion {now['label']} of window {now['window']}" if now else "no champion yet"
+    say(f"{found['pipeline']}: {who}")
     for one in found["windows"]:
         say(
             f"  {one['window']}  {one['outcome']:<12} {one['challenger'] or '-':<16} "

@@ -49,6 +49,9 @@ class Models(Config):
     @model_validator(mode="after")
     def _have_names_of_their_own(self) -> Models:
         labels = [label_of(recipe) for recipe in (*self.challengers, *self.baselines)]
+        odd = [one for one in labels if one.startswith(".") or not one.strip().isprintable()]
+        if odd or "" in labels:
+            raise ValueError(f"no model can be called {', '.join(map(repr, odd)) or repr('')}")
         twice = sorted({label for label in labels if labels.count(label) > 1})
         reserved = sorted({"champion", "anchor", "random", "reversed", "again"} & set(labels))
         if twice or reserved:
@@ -143,6 +146,8 @@ class Limits(Finite):
     """Population stability index of any watched distribution against the window before."""
     max_new_items: float = Field(default=0.3, gt=0, le=1)
     """Share of the window's events that are of items never seen in train."""
+    max_empty_days: int = Field(default=0, ge=0)
+    """Days of the window without an event, where the windows before have events on that day."""
     max_doubled: float = Field(default=0.05, gt=0, le=1)
     """Share of the window's events that another event repeats in every column."""
 

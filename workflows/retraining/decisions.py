@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ import numpy as np
 
 from falconer.pipelines import parquet
 from falconer.pipelines.config import parse
-from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.files import read_json, sha256_of
+from falconer.pipelines.errors import ArtifactError, ConfigError
+from falconer.pipelines.files import read_json, remove_file, sha256_of, write_text
 from falconer.recsys.judging import slices
 from falconer.workflows.retraining import signing
 from falconer.workflows.retraining.config import Rule
@@ -25,6 +25,8 @@ from falconer.workflows.retraining.verdict import Check, Evidence, Measured, Ver
 FORMAT = 1
 DIGITS = 9
 """Figures are kept with so many digits, so that another machine's last bits make no difference."""
+SET_ASIDE = "refused"
+"""Folder of a window's refusals before it was run again, by their hash."""
 PER_QUERY = "per_query.parquet"
 FACTS, MEASURED, EARNED = "facts.json", "measured.json", "earned.parquet"
 
@@ -75,23 +77,46 @@ def _refuse_undecided(path: Path, window: str) -> None:
 
 
 def tests_before(places: Places, window: str) -> list[bool]:
-    """The ledger: of each test of an earlier window, whether it promoted. A decision without a test
-    spends nothing."""
-    earlier = (read(places, name) for name in places.decided() if name < window)
-    return [one["outcome"] == "promote" for one in earlier if one["alpha"] is not None]
+    """The ledger: of each test of another window, whether it promoted. A decision without a test
+    spends nothing; one of a later window, where this one is made up for, counts as well."""
+    others = (read(places, name) for name in places.decided() if name != window)
+    return [one["outcome"] == "promote" for one in others if one["alpha"] is not None]
 
 
-def usual_lift(places: Places, window: str, label: str) -> float | None:
+def usual_lift(
+    places: Places, window: str, label: str, rule: Rule, baselines: Sequence[str]
+) -> float | None:
     """The median over earlier windows of the champion's metric divided by the best baseline's;
-    None with fewer than three, or with another champion's label."""
+    None with fewer than three of this champion's label, metric, view and baselines."""
     found = []
     for name in places.decided():
         decision = read(places, name)
         means = decision["means"]
-        baselines = [means[one] for one in decision["models"]["baselines"] if one in means]
-        if name < window and decision["champion"] == label and means.get("champion"):
-            found.append(means["champion"] / max([*baselines, 1e-12]))
+        same = (
+            decision["champion"] == label
+            and decision["models"]["baselines"] == list(baselines)
+            and all(decision["rule"][one] == getattr(rule, one) for one in ("metric", "view"))
+        )
+        if name < window and same and means.get("champion"):
+            found.append(means["champion"] / max([*(means[one] for one in baselines), 1e-12]))
     return _short(statistics.median(found)) if len(found) >= 3 else None
+
+
+def set_aside(places: Places, window: str) -> None:
+    """Put a refusal away, so that the window can be judged: its users were not looked at yet.
+
+    Raises `ConfigError` where the window was decided otherwise.
+    """
+    folder, decision = places.window(window), read(places, window)
+    if decision["outcome"] != "refused":
+        raise ConfigError(
+            f"{window}: decided as {decision['outcome']}; only a window whose data were refused is "
+            "run again, since another look at the same users would be another test"
+        )
+    for name in (EVIDENCE, DECISION):
+        text = (folder / name).read_text(encoding="utf-8")
+        write_text(folder / SET_ASIDE / decision["sha256"] / name, text)
+    remove_file(folder / DECISION)
 
 
 def _refuse_changes(places: Places, window: str, inputs: Mapping[str, str]) -> None:

@@ -15,6 +15,8 @@ from falconer.workflows.retraining.verdict import Check
 
 BINS = 20
 """The most frequent values of the window before; all others are one bin more."""
+EVENTS_A_DAY = 20
+"""Where a day usually has fewer, it may have none by chance."""
 FLOOR = 0.5
 """Events added to each bin, so that an empty one has a logarithm."""
 
@@ -82,7 +84,8 @@ def checks(
         _share(profile, "new_items", limits.max_new_items, "are of items never seen before"),
     ]
     if history:
-        found += [_volume(profile, history, limits), *_drift(profile, history, limits)]
+        found += [_volume(profile, history, limits), *_empty_days(profile, history, limits)]
+        found += _drift(profile, history, limits)
     return found
 
 
@@ -105,6 +108,26 @@ def _volume(profile: Mapping[str, Any], history: list[dict[str, Any]], limits: L
         f"({limits.min_volume:.2f} to {limits.max_volume:.2f} is believed)"
     )
     return Check("volume", share, limits.min_volume, limits.max_volume, text)
+
+
+def _empty_days(
+    profile: Mapping[str, Any], history: list[dict[str, Any]], limits: Limits
+) -> list[Check]:
+    """A day that did not come is lost among seven; none where the windows before had other days, or
+    where there is one day, whose events are counted anyway."""
+    days = profile.get("days", {})
+    past = [list(one["days"].values()) for one in history if len(one.get("days", {})) == len(days)]
+    if len(days) < 2 or not past:
+        return []
+    usual = [statistics.median(counts) for counts in zip(*past, strict=True)]
+    empty = [
+        f"{day} (usually {often:,.0f})"
+        for (day, n), often in zip(days.items(), usual, strict=True)
+        if n == 0 and often >= EVENTS_A_DAY
+    ]
+    found = f"no event on {', '.join(empty)}" if empty else "every usual day has events"
+    text = f"{found} (at most {limits.max_empty_days} such days)"
+    return [Check("empty days", len(empty), 0, limits.max_empty_days, text)]
 
 
 def _drift(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
-from falconer.pipelines.errors import PipelineError
+from falconer.pipelines.errors import ArtifactError, PipelineError
 from falconer.pipelines.exhaustion import named
 from falconer.pipelines.files import read_json, write_json
 from falconer.workflows.retraining.lock import BusyError
@@ -35,6 +35,9 @@ def read(places: Places) -> list[str]:
     """Window, moment and reason of each window whose last run failed, oldest first."""
     found = []
     for window in places.failed():
-        line = read_json(places.window(window) / FAILED)
-        found.append(f"{window} at {line['at']}: {line['error']}")
+        try:
+            line = read_json(places.window(window) / FAILED)
+            found.append(f"{window} at {line['at']}: {line['error']}")
+        except (ArtifactError, KeyError, TypeError):
+            found.append(f"{window}: failed, and the file that says why is damaged")
     return found

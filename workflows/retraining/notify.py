@@ -12,9 +12,9 @@ from falconer.workflows.retraining.config import Pipeline
 
 
 def tell(pipeline: Pipeline, message: Mapping[str, object]) -> None:
-    """The message as JSON, to the command's standard input and to the webhook; a warning where that
-    fails."""
-    body = json.dumps(dict(message), sort_keys=True).encode()
+    """The message as a line of JSON, to the command's standard input and to the webhook; a warning
+    where that fails."""
+    body = (json.dumps(dict(message), sort_keys=True) + "\n").encode()
     settings = pipeline.notify
     try:
         if settings.command:

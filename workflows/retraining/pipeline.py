@@ -24,6 +24,7 @@ from falconer.workflows.retraining import (
     failures,
     judging,
     lock,
+    signing,
     steps,
     store,
 )
@@ -42,19 +43,42 @@ def retrain(pipeline: Pipeline, window: Window) -> dict[str, Any]:
     another reason than its input: the champion goes on serving.
     """
     places = Places.of(pipeline)
-    decision = places.window(window.name) / DECISION
     if not places.finished(window.name):
         with failures.noted(places, window.name), lock.locked(pipeline):
-            if not decision.exists():
-                _refuse_past(places, window)
-            with store.launched(pipeline):
-                _finish_others()
-                if not decision.exists():
-                    _announce(pipeline, window)
-                    _start(retrain_window, pipeline, window)
-                elif not places.finished(window.name):
-                    _start(finish_window, pipeline, window)
+            _refuse_lost_records(places, window)
+            _bring_to_its_end(pipeline, window)
     return decisions.read(places, window.name)
+
+
+def set_aside(pipeline: Pipeline, window: Window) -> None:
+    """Let a refused window be run again, by the next `retrain`: its data came late, or were mended.
+
+    Raises `ConfigError` where it was decided otherwise, `BusyError` while another process retrains.
+    """
+    with lock.locked(pipeline):
+        decisions.set_aside(Places.of(pipeline), window.name)
+
+
+def _bring_to_its_end(pipeline: Pipeline, window: Window) -> None:
+    places = Places.of(pipeline)
+    decision = places.window(window.name) / DECISION
+    if not decision.exists():
+        _refuse_past(places, window)
+    store.cancel_outdated(pipeline)
+    with store.launched(pipeline):
+        _finish_others()
+        if not decision.exists():
+            _announce(pipeline, window)
+            _start(retrain_window, pipeline, window)
+        elif not places.finished(window.name):
+            _start(finish_window, pipeline, window)
+
+
+def _refuse_lost_records(places: Places, window: Window) -> None:
+    """Without its key, or with a decision that cannot be read, no verdict could be made: that is
+    told before hours of training, not behind them."""
+    signing.key_of(places)
+    decisions.tests_before(places, window.name)
 
 
 def _refuse_past(places: Places, window: Window) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Places:
 
     def trained_before(self, name: str, label: str) -> Path | None:
         """The file about the model of this label on the last window before `name` that has one."""
-        found = sorted(self.windows.glob(f"*/judged/{label}/{MODEL}"))
+        found = sorted(self.windows.glob(f"*/judged/{escape(label)}/{MODEL}"))
         earlier = [path for path in found if path.parents[2].name < name]
         return earlier[-1] if earlier else None
 

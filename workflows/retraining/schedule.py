@@ -10,7 +10,7 @@ from croniter import croniter
 
 from falconer.pipelines.console import say, warn
 from falconer.pipelines.errors import ConfigError, PipelineError
-from falconer.workflows.retraining import mirror, notify
+from falconer.workflows.retraining import champions, mirror, notify
 from falconer.workflows.retraining.config import Pipeline, Window
 from falconer.workflows.retraining.lock import BusyError
 from falconer.workflows.retraining.pipeline import retrain
@@ -35,8 +35,15 @@ def told(pipeline: Pipeline, window: Window) -> dict[str, object]:
         warn(f"warning: {trouble}")
     if not known:
         names = ("pipeline", "window", "outcome", "reason", "challenger", "sha256")
-        notify.tell(pipeline, {name: decision[name] for name in names})
+        message = {name: decision[name] for name in names}
+        notify.tell(pipeline, {**message, "serves": _serving(pipeline)})
     return decision
+
+
+def _serving(pipeline: Pipeline) -> str | None:
+    """Who serves now, for people."""
+    now = champions.current(Places.of(pipeline))
+    return f"{now.champion.label} of window {now.champion.window}" if now else None
 
 
 def backfill(pipeline: Pipeline, first: date, last: date, today: date) -> list[dict[str, object]]:
@@ -51,7 +58,7 @@ def backfill(pipeline: Pipeline, first: date, last: date, today: date) -> list[d
 
 
 def serve(
-    pipeline: Pipeline,
+    load: Callable[[], Pipeline],
     *,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     sleep: Callable[[float], None] = time.sleep,
@@ -60,11 +67,17 @@ def serve(
     """Run the newest window whenever the cron expression says so; `times` None = for ever.
 
     Windows that were missed are not made up for, except the newest: it is run at the start. A
-    window that failed is tried again at the next time.
+    window that failed is tried again at the next time. `load` reads the pipeline file, each time,
+    so that an edit counts from the next time on; while that cannot be read, nothing is run.
     """
-    done = 0
+    pipeline, done = load(), 0
     while True:
-        _run_newest(pipeline, now().date())
+        try:
+            pipeline = load()
+        except PipelineError as error:
+            warn(f"warning: nothing is run: {error}")
+        else:
+            _run_newest(pipeline, now().date())
         done += 1
         if times is not None and done >= times:
             return

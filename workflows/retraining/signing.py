@@ -46,13 +46,19 @@ def key_of(places: Places) -> bytes:
 
 
 def _read(path: Path) -> bytes:
+    try:
+        key = path.read_bytes()
+    except PermissionError as error:
+        raise ArtifactError(
+            f"{path}: only its owner can read this key, and so check what it signed; give the "
+            "command as that user"
+        ) from error
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise ArtifactError(
             f"{path}: others can read this key (mode {mode:o}), so its signatures prove nothing; "
             f"chmod 600 {path}, and take another key if somebody may have read it"
         )
-    key = path.read_bytes()
     if len(key) != KEY_BYTES:
         raise ArtifactError(f"{path}: not a key of {KEY_BYTES} bytes; restore it from a copy")
     return key

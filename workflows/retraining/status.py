@@ -35,6 +35,7 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
         *_damage(places, now),
         *_clock(pipeline, places, today),
     ]
+    alarms += [one for one in _overtaken(places, now) if one not in alarms]
     try:
         known = database.workflows(pipeline)
     except database.StoreError as error:
@@ -129,6 +130,26 @@ def _clock(pipeline: Pipeline, places: Places, today: date) -> list[str]:
         f"window {later[-1]} is decided, and by the clock ({today}) it is not over: was the clock "
         "set back? Nothing is retrained before that day is over"
     ]
+
+
+def _overtaken(places: Places, now: champions.Champion | None) -> list[str]:
+    """Whether the last verdict is to promote a model, and an order given meanwhile kept it from
+    serving."""
+    try:
+        for window in places.decided()[-1:]:
+            decision = read_json(places.window(window) / DECISION)
+            open_ = decision["outcome"] == "promote" and places.finished(window)
+            if open_ and not champions.was_followed(places, decision["sha256"]):
+                wanted = (decision["challenger"], window)
+                if now is None or wanted != (now.champion.label, now.champion.window):
+                    return [
+                        f"{wanted[0]} of window {window} was to serve and does not: the champion "
+                        "was changed by an order while it was judged; `falconer promote` lets it "
+                        "serve all the same"
+                    ]
+    except ArtifactError as error:
+        return [str(error)]
+    return []
 
 
 def _damage(places: Places, now: champions.Champion | None) -> list[str]:

@@ -217,7 +217,7 @@ def seat(job: Job) -> dict[str, Any]:
     seated = {"champion": now.champion, "anchor": now.anchor} if now else {}
     for label, model in seated.items():
         path = job.places.judged(job.window.name, label) / MODEL
-        if not path.exists():
+        if model.window != job.window.name or not path.exists():
             write_json(path, model.model_dump())
     return {"labels": list(seated)}
 
@@ -247,7 +247,9 @@ def gather(job: Job, seated: list[str], refused: dict[str, Any] | None) -> dict[
         "data": [decisions.check_facts(one) for one in _data_checks(job)],
         "damage": refused["damage"] if refused else [],
         "preflight": [decisions.check_facts(one) for one in _preflight(job)] if whole else [],
-        "usual_lift": decisions.usual_lift(job.places, job.window.name, champion)
+        "usual_lift": decisions.usual_lift(
+            job.places, job.window.name, champion, job.pipeline.rule, labels["baselines"]
+        )
         if champion
         else None,
         "tests": decisions.tests_before(job.places, job.window.name),
@@ -314,10 +316,17 @@ def crown(job: Job, decided: dict[str, Any]) -> dict[str, Any]:
             job.places,
             model_of(job, decided["challenger"]),
             decision=decided["sha256"],
+            judged_against=_judged_against(job),
             moves_anchor=job.pipeline.rule.mode == "superiority",
         )
     now = champions.current(job.places)
     return {"champion": now.champion.label if now else None}
+
+
+def _judged_against(job: Job) -> Model | None:
+    """The champion when the window began."""
+    stored = read_json(job.folder / EVIDENCE)["models"]["champion"]
+    return model_of(job, "champion") if stored else None
 
 
 def recommend(job: Job, decided: dict[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer
 
 from falconer.pipelines.console import warn
 from falconer.pipelines.exhaustion import exhausted
 from falconer.workflows.retraining import database
 from falconer.workflows.retraining.config import Pipeline
+from falconer.workflows.retraining.places import DECISION, Places
 
 LOST = "Database connection"
 """How DBOS's lines begin where it waits for its database."""
@@ -51,6 +52,32 @@ def launched(pipeline: Pipeline) -> Iterator[None]:
         DBOS.destroy()
 
 
+def cancel_outdated(pipeline: Pipeline) -> None:
+    """Give up the workflows that were cut off before their decision and have another pipeline file
+    than today's: to go on with what was there would try again what an edit was to mend. Call it
+    with the lock held."""
+    unfinished = [one for one in database.workflows(pipeline) if one.status in database.UNFINISHED]
+    if not unfinished:
+        return
+    today, places = pipeline.model_dump(mode="json"), Places.of(pipeline)
+    client = DBOSClient(
+        system_database_url=database.url(pipeline),
+        dbos_system_schema=database.schema(pipeline),
+        serializer=DBOSPortableJSONSerializer(),
+    )
+    try:
+        for one in client.list_workflows(workflow_ids=[one.id for one in unfinished]):
+            then, window = one.input["args"] if one.input else (None, "")
+            if then != today and not (places.window(window) / DECISION).exists():
+                client.cancel_workflow(one.workflow_id)
+                warn(
+                    f"warning: {one.workflow_id} was cut off, and the pipeline file was edited "
+                    "since: it is begun anew (what is done already is found)"
+                )
+    finally:
+        client.destroy()
+
+
 @contextmanager
 def _outages_named(pipeline: Pipeline) -> Iterator[None]:
     """Raise the drivers' errors, by whatever library they come, as `StoreError`."""
@@ -78,9 +105,8 @@ class _Waiting(logging.Handler):
 
 def _silence() -> None:
     """DBOS advertises a service and warns of SQLite at each start; our guide says what is true of
-    it. That it waits for the database is the only thing that people have to know."""
+    it. That it waits for the database is the only thing that people have to know, of each run."""
     logger = logging.getLogger("dbos")
     logger.setLevel(logging.WARNING)
-    if not any(isinstance(one, _Waiting) for one in logger.handlers):
-        logger.handlers = [_Waiting()]
+    logger.handlers = [_Waiting()]
     logger.propagate = False

@@ -13,11 +13,13 @@ COUNTS = st.dictionaries(
     st.text("abcdef", min_size=1, max_size=2), st.integers(0, 1000), min_size=1, max_size=30
 )
 
+DAYS = {"2026-01-05": 480, "2026-01-06": 480, "2026-01-07": 19, "2026-01-08": 0}
+
 
 def profile(**changes: object) -> dict[str, object]:
     usual = {"events": 1000, "doubled": 0, "new_items": 10}
     hours = {str(hour): 40 for hour in range(24)}
-    return {**usual, "distributions": {"hour": hours}, **changes}
+    return {**usual, "days": DAYS, "distributions": {"hour": hours}, **changes}
 
 
 def failed(new: dict[str, object]) -> list[str]:
@@ -59,7 +61,41 @@ def test_a_window_like_the_others_passes() -> None:
         ({"doubled": 60}, "doubled"),
         ({"new_items": 400}, "new items"),
         ({"distributions": {"hour": {"3": 960}}}, "drift of hour"),
+        ({"days": DAYS | {"2026-01-06": 0}}, "empty days"),
     ],
 )
 def test_a_strange_window_is_named(changes: dict[str, object], name: str) -> None:
     assert failed(profile(**changes)) == [name]
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        DAYS | {"2026-01-07": 0},
+        DAYS | {"2026-01-06": 1},
+        {"2026-01-05": 0},
+        {"2026-01-05": 0, "2026-01-06": 0, "2026-01-07": 0},
+    ],
+    ids=["usually has few", "has one", "windows of a day", "windows of another length"],
+)
+def test_a_day_that_may_be_empty_is_no_fault(days: dict[str, int]) -> None:
+    assert failed(profile(days=days)) == []
+
+
+def test_windows_of_before_may_have_no_days() -> None:
+    """Their profiles were written by an earlier release."""
+    old = profile()
+    del old["days"]
+    names = [check.name for check in drift.checks(profile(), [old], Limits())]
+    assert "empty days" not in names
+
+
+def test_an_empty_day_is_named_and_can_be_allowed() -> None:
+    new = profile(days=DAYS | {"2026-01-05": 0})
+    (found,) = [
+        one
+        for one in drift.checks(new, [profile()], Limits(max_empty_days=1))
+        if one.name == "empty days"
+    ]
+    assert found.holds
+    assert "no event on 2026-01-05 (usually 480)" in found.text

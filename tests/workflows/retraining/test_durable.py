@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import shutil
 import sqlite3
 from contextlib import closing
@@ -54,6 +55,18 @@ def test_a_folder_may_have_an_odd_name(name: str, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_every_run_says_that_it_waits_for_its_database(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A schedule's next run too, however soon after the last one; one run says it once a while."""
+    shop = orders.pipeline(tmp_path)
+    for _ in range(2):
+        with lock.locked(shop), store.launched(shop):
+            for _ in range(2):
+                logging.getLogger("dbos").warning(f"{store.LOST} failed: gone. Retrying in 1s")
+        assert capsys.readouterr().err.count("this run waits for it") == 1
+
+
 def rows(shop: Pipeline, query: str) -> list[tuple[object, ...]]:
     with sqlite3.connect(Places.of(shop).registry / database.FILE) as connection:
         found = connection.execute(query).fetchall()
@@ -93,7 +106,7 @@ def test_windows_that_were_missed_become_one_workflow(tmp_path: Path) -> None:
     orders.write(tmp_path, n=3000)
     shop = orders.pipeline(tmp_path, start="2023-11-21")
     now = datetime(2023, 12, 19, 4, tzinfo=UTC)
-    schedule.serve(shop, now=lambda: now, times=1)
+    schedule.serve(lambda: shop, now=lambda: now, times=1)
     assert [one.id for one in database.workflows(shop)] == ["shop-2023-12-12-1"]
     assert rows(shop, "select * from workflow_schedules") == []
 

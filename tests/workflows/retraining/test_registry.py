@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -43,12 +44,26 @@ def judged(places: Places, window: str) -> Model:
     return model
 
 
+def succeed(places: Places, model: Model, decision: str) -> champions.Champion | None:
+    """`model` promoted by a verdict against who serves; returns who serves then."""
+    now = champions.current(places)
+    champions.succeed(
+        places,
+        model,
+        decision=decision,
+        judged_against=now.champion if now else None,
+        moves_anchor=False,
+    )
+    return champions.current(places)
+
+
 def test_succession_is_kept_and_the_same_decision_counts_once(tmp_path: Path) -> None:
     places = Places(tmp_path, "shop")
     first, second = (judged(places, day) for day in ("2026-01-05", "2026-01-12"))
-    champions.succeed(places, first, decision="a", moves_anchor=False)
-    after = champions.succeed(places, second, decision="b", moves_anchor=False)
-    assert champions.succeed(places, second, decision="b", moves_anchor=False) == after
+    succeed(places, first, "a")
+    after = succeed(places, second, "b")
+    assert succeed(places, second, "b") == after
+    assert after is not None
     assert (after.champion, after.previous, after.anchor) == (second, first, first)
     assert [line["decision"] for line in champions.history(places)] == ["a", "b"]
 
@@ -56,15 +71,44 @@ def test_succession_is_kept_and_the_same_decision_counts_once(tmp_path: Path) ->
 def test_a_person_promotes_and_goes_back_and_it_is_signed(tmp_path: Path) -> None:
     places = Places(tmp_path, "shop")
     first, second = (judged(places, day) for day in ("2026-01-05", "2026-01-12"))
-    champions.succeed(places, first, decision="a", moves_anchor=True)
+    succeed(places, first, "a")
     assert champions.promote(places, "2026-01-12", "item_knn", reason="why").champion == second
     assert champions.rollback(places, reason="no").champion == first
     assert [line.get("reason") for line in champions.history(places)] == [None, "why", "no"]
 
 
+def test_a_verdict_does_not_undo_an_order_that_came_meanwhile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was made against the champion of before, and says nothing of the one that is now."""
+    places = Places(tmp_path, "shop")
+    days = ("2026-01-05", "2026-01-12", "2026-01-19")
+    first, _, third = (judged(places, day) for day in days)
+    succeed(places, first, "a")
+    ordered = champions.promote(places, "2026-01-12", "item_knn", reason="why")
+    champions.succeed(places, third, decision="c", judged_against=first, moves_anchor=True)
+    assert champions.current(places) == ordered
+    assert "item_knn of window 2026-01-19 does not serve" in capsys.readouterr().err
+    assert not champions.was_followed(places, "c")
+
+
+def test_of_changes_at_once_none_is_lost(tmp_path: Path) -> None:
+    places = Places(tmp_path, "shop")
+    succeed(places, judged(places, "2026-01-05"), "a")
+    reasons = [f"order {number}" for number in range(24)]
+
+    def order(reason: str) -> None:
+        champions.promote(places, "2026-01-05", "item_knn", reason=reason)
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(order, reasons))
+    found = [str(one.get("reason")) for one in champions.history(places)][1:]
+    assert sorted(found) == sorted(reasons)
+
+
 def test_a_changed_history_is_found(tmp_path: Path) -> None:
     places = Places(tmp_path, "shop")
-    champions.succeed(places, judged(places, "2026-01-05"), decision="a", moves_anchor=True)
+    succeed(places, judged(places, "2026-01-05"), "a")
     path = places.registry / champions.HISTORY
     path.write_text(path.read_text().replace("item_knn", "ease"))
     with pytest.raises(ArtifactError, match="changed by hand"):
@@ -77,7 +121,7 @@ def test_a_champion_that_is_gone_or_damaged_is_put_back(
 ) -> None:
     places = Places(tmp_path, "shop")
     for day, decision in (("2026-01-05", "a"), ("2026-01-12", "b")):
-        champions.succeed(places, judged(places, day), decision=decision, moves_anchor=False)
+        succeed(places, judged(places, day), decision)
     path = places.registry / champions.CHAMPION
     before = path.read_bytes()
     path.unlink() if damage is None else path.write_text(damage)
@@ -181,7 +225,7 @@ def test_missed_windows_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         clock["now"] = next(moments, last)
         return clock["now"]
 
-    schedule.serve(pipeline(tmp_path), now=now, times=2)
+    schedule.serve(lambda: pipeline(tmp_path), now=now, times=2)
     assert ran == ["2026-01-05", "2026-01-26"]
 
 
@@ -193,8 +237,39 @@ def test_a_failed_window_does_not_end_the_schedule(
 
     monkeypatch.setattr(schedule, "told", fail)
     monkeypatch.setattr(schedule, "_wait_until", lambda *_: None)
-    schedule.serve(pipeline(tmp_path), times=2)
+    schedule.serve(lambda: pipeline(tmp_path), times=2)
     assert capsys.readouterr().err.count("the disk is gone") == 2
+
+
+def test_an_edit_of_the_pipeline_file_counts_from_the_next_time_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the file cannot be read, nothing is run, and the schedule stays."""
+    today = datetime(2026, 1, 20, tzinfo=UTC)
+    files: list[Pipeline | ConfigError] = [
+        pipeline(tmp_path),
+        pipeline(tmp_path),
+        ConfigError("shop.toml: k: not a number"),
+        pipeline(tmp_path, start="2026-01-08"),
+    ]
+
+    def load() -> Pipeline:
+        found = files.pop(0)
+        if isinstance(found, ConfigError):
+            raise found
+        return found
+
+    ran = []
+
+    def run(_: Pipeline, window: Any) -> dict[str, str]:
+        ran.append(window.name)
+        return {"outcome": "keep", "reason": "none"}
+
+    monkeypatch.setattr(schedule, "told", run)
+    monkeypatch.setattr(schedule, "_wait_until", lambda *_: None)
+    schedule.serve(load, now=lambda: today, times=3)
+    assert ran == ["2026-01-12", "2026-01-08"]
+    assert "nothing is run: shop.toml: k: not a number" in capsys.readouterr().err
 
 
 def test_the_webhook_and_the_command_hear_the_same(tmp_path: Path) -> None:

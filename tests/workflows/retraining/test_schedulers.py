@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from croniter import croniter
 
 from falconer.pipelines.files import read_json
@@ -29,9 +30,20 @@ challengers = ["personal_popularity"]
 
 def line_of(scheduler: str) -> str:
     """The first code of a scheduler's row."""
-    found = re.search(rf"^\| {scheduler} \| `([^`]+)`", GUIDE.read_text(encoding="utf-8"), re.M)
+    found = re.search(rf"^\| {scheduler} \| `([^`]+)`", text(), re.M)
     assert found, scheduler
     return found[1]
+
+
+def file_of(name: str) -> str:
+    """The block of the guide whose first line names this file."""
+    found = re.search(rf"^```[a-z]+\n# {re.escape(name)}\n(.*?)^```$", text(), re.M | re.S)
+    assert found, name
+    return found[1]
+
+
+def text() -> str:
+    return GUIDE.read_text(encoding="utf-8")
 
 
 def cron() -> list[str]:
@@ -54,6 +66,35 @@ def airflow() -> list[str]:
     assert isinstance(call, ast.Call)
     values = {one.arg: ast.literal_eval(one.value) for one in call.keywords}
     return ["bash", "-c", values["bash_command"]]
+
+
+def test_the_units_say_what_the_line_does() -> None:
+    units = file_of("retrain-shop.service")
+    assert line_of("systemd timer") in units.splitlines()
+    row = re.search(r"^\| systemd timer .*$", text(), re.M)
+    assert row
+    for setting in ("WorkingDirectory=/srv/shop", "OnCalendar=Mon 03:00 UTC"):
+        assert setting in units.splitlines()
+        assert f"`{setting}`" in row[0]
+
+
+def test_the_cron_job_says_what_the_line_does() -> None:
+    job = yaml.safe_load(file_of("retrain-shop.yaml"))
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "CronJob")
+    assert job["spec"]["concurrencyPolicy"] == "Forbid"
+    assert croniter.is_valid(job["spec"]["schedule"])
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,), (volume,) = pod["containers"], pod["volumes"]
+    assert container["command"] == kubernetes()
+    assert container["volumeMounts"] == [
+        {"name": volume["name"], "mountPath": container["workingDir"]}
+    ]
+
+
+def test_the_dag_says_what_the_line_does() -> None:
+    dag = ast.parse(file_of("retrain_shop.py"))
+    line = ast.parse(line_of("Airflow")).body[0]
+    assert ast.unparse(line) in [ast.unparse(node) for node in ast.walk(dag)]
 
 
 @pytest.fixture(scope="module")

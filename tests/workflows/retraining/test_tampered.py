@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 
 from falconer.pipelines.errors import ArtifactError
+from falconer.pipelines.files import write_json
 from falconer.workflows.retraining import champions, decisions, signing
 from falconer.workflows.retraining.config import Pipeline
-from falconer.workflows.retraining.places import DECISION, HISTORY, OBSERVED, Places
+from falconer.workflows.retraining.places import (
+    DECISION,
+    FAILED,
+    HISTORY,
+    LAST_STEP,
+    OBSERVED,
+    Places,
+)
 from falconer.workflows.retraining.status import status
 from tests.support import verdicts
 
@@ -72,6 +80,46 @@ def test_a_champion_without_any_record_is_an_alarm(shop: Pipeline) -> None:
     (Places.of(shop).registry / HISTORY).unlink()
     _, (alarm,) = windows_and_alarms(shop)
     assert "recorded last (no champion)" in alarm
+
+
+def test_a_verdict_that_an_order_overtook_is_an_alarm(tmp_path: Path) -> None:
+    """Until the model serves by another order."""
+    shop = verdicts.pipeline_of(tmp_path / "retraining")
+    places = Places.of(shop)
+    verdicts.write_windows(places, ["promote", "promote"])
+    last = places.window(verdicts.window_name(1))
+    write_json(last / OBSERVED, {"steps": [{"step": LAST_STEP, "seconds": 1, "skipped": False}]})
+    assert status(shop, TODAY)["alarms"] == []
+    history = places.registry / HISTORY
+    history.write_text(history.read_text().splitlines(keepends=True)[0])
+    (places.registry / champions.CHAMPION).unlink()
+    _, alarms = windows_and_alarms(shop)
+    wanted = f"new of window {verdicts.window_name(1)} was to serve and does not"
+    assert [wanted in one for one in alarms] == [False, True]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_note_of_a_failure_hides_nothing(shop: Pipeline, text: str) -> None:
+    path = Places.of(shop).window("2020-02-10") / FAILED
+    path.parent.mkdir()
+    path.write_text(text)
+    found = status(shop, TODAY)
+    assert found["failed"] == ["2020-02-10: failed, and the file that says why is damaged"]
+    assert len(found["windows"]) == 3
+
+
+def test_a_key_of_another_user_is_said_to_be_one(
+    shop: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who watches a pipeline as another user reads its files, and not its key."""
+
+    def refuse(_: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    shown, (alarm,) = windows_and_alarms(shop)
+    assert len(shown) == 3
+    assert "only its owner can read this key" in alarm
 
 
 def test_a_damaged_history_is_an_alarm(shop: Pipeline) -> None:
