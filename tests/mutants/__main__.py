@@ -111,7 +111,7 @@ def _tried(
     for change in changes:
         names, seconds = _noticing(change, tests, asked.budget)
         source = sources[change.path]
-        facts = f"{source}\n{change.number}\n{names}"
+        facts = f"{source}\n{change.number}\n{change.what}\n{names}"
         kept = KEPT / hashlib.sha256(facts.encode()).hexdigest()[:24]
         if kept.exists():
             found[change] = kept.read_text(encoding="utf-8")  # type: ignore[assignment]
