@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
+from importlib import import_module, reload
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from types import ModuleType
@@ -83,10 +83,9 @@ def importing_nvtabular() -> Iterator[None]:
     """Within the block `import nvtabular` works, in two seconds, and without a warning.
 
     TensorFlow and torch are hidden for the time of the block only, and not at all where they are
-    already imported:
-    but merlin-core remembers that it did not find them, so a process that imports NVTabular here
-    cannot use merlin-models afterwards. Raises `PipelineError` where Dask's data frames were
-    imported in their new form before.
+    already imported; merlin-core remembers that it did not find them, which
+    `importing_merlin_models` mends. Raises `PipelineError` where Dask's data frames were imported
+    in their new form before.
     """
     _choose_legacy_dask()
     hidden = [name for name in NOT_NEEDED_BY_THE_ETL if name not in sys.modules]
@@ -125,7 +124,7 @@ def importing_merlin_models() -> Iterator[None]:
     minute in all.
 
     What was moved answers to its old name in this process from then on. Raises `PipelineError`
-    where TensorFlow was imported before with Keras 3, or NVTabular without TensorFlow.
+    where TensorFlow was imported before with Keras 3.
     """
     _refuse_other_keras()
     _choose_legacy_dask()
@@ -139,21 +138,26 @@ def importing_merlin_models() -> Iterator[None]:
         )
         for name in MOVED_FUNCTIONS:
             vars(python).setdefault(name, getattr(dlpack, name))
+        _show_tensorflow_to_merlin()
         yield
 
 
 def _refuse_other_keras() -> None:
-    if "tensorflow" in sys.modules:
-        if os.environ.get(LEGACY_KERAS) != "1":
-            raise PipelineError(
-                "TensorFlow was imported before merlin-models, with a Keras that it cannot use; "
-                f"set {LEGACY_KERAS}=1 in the environment and start again"
-            )
-    elif "merlin.dtypes" in sys.modules:
+    if "tensorflow" in sys.modules and os.environ.get(LEGACY_KERAS) != "1":
         raise PipelineError(
-            "NVTabular was imported before merlin-models, and without TensorFlow; use "
-            "merlin-models in another process"
+            "TensorFlow was imported before merlin-models, with a Keras that it cannot use; "
+            f"set {LEGACY_KERAS}=1 in the environment and start again"
         )
+
+
+def _show_tensorflow_to_merlin() -> None:
+    """merlin-core remembers that it found no TensorFlow, where NVTabular was imported first."""
+    remembered = sys.modules.get("merlin.core.compat.tensorflow")
+    if remembered is None or vars(remembered)["tensorflow"] is not None:
+        return
+    found = reload(remembered)
+    vars(import_module("merlin.table.tensorflow_column"))["tf"] = found.tensorflow
+    reload(import_module("merlin.dtypes.mappings.tf"))
 
 
 ON_A_GPU: tuple[tuple[type[Warning], str], ...] = (

@@ -194,7 +194,7 @@ def _shares(
 
 def _divergence(history: Float64, listed: Float64) -> Float64:
     mixed = (1 - SKEW) * listed + SKEW * history
-    ratio = np.divide(history, mixed, out=np.ones_like(mixed), where=(history > 0) & (mixed > 0))
+    ratio = np.divide(history, mixed, out=np.ones_like(mixed), where=history > 0)
     value = (np.nan_to_num(history) * np.log(ratio)).sum(axis=1)
     return np.where(np.isnan(mixed).any(axis=1), np.nan, value)
 

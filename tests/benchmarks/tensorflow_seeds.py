@@ -64,7 +64,7 @@ RECIPES = {
     "ncf": Recipe("ml-1m-ctr/ncf", ("model.training.epochs=4",)),
     "vae_cf": Recipe("ml-1m-sequences/vae_cf", ("model.training.epochs=15",)),
     "sasrec": Recipe("ml-1m-sequences/sasrec", (*NARROW, "model.training.epochs=5")),
-    "bert4rec": Recipe("ml-1m-sequences/bert4rec", (*NARROW, "model.training.epochs=8")),
+    "bert4rec": Recipe("ml-1m-sequences/bert4rec", (*NARROW, "model.training.epochs=30")),
     "gmf": Recipe(
         "ml-1m-sequences/gmf", ("model.training.epochs=2", "model.training.validate_every=1")
     ),

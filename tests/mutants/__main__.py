@@ -1,7 +1,7 @@
 """`make mutants`: changes the source in small ways, one at a time, and counts the changes that no
 test notices.
 
-    python -m tests.mutants [ROOM ...] [--sample N] [--seed S] [--budget SECONDS]
+    python -m tests.mutants [ROOM ...] [--sample N] [--seed S] [--budget SECONDS] [--jobs N]
 
 A change is tried with the tests of its room that execute its line, the quickest and nearest first,
 as many as fit in the budget of the processor's seconds. What was found is kept in build/mutants, so
@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.mutants.changes import Change, changed, changes_of
-from tests.mutants.trial import ROOT, Outcome, coverage, outcome, preload
+from tests.mutants.changes import Change, changes_of
+from tests.mutants.trial import ROOT, Outcome, Work, children, coverage, preload, trial
 
 ROOMS: Mapping[str, tuple[str, ...]] = {
     "recsys/metrics": ("tests/unit/recsys/metrics",),
@@ -32,7 +32,9 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
 """Where changes are made -> the tests that should notice."""
 KEPT = ROOT / "build" / "mutants"
 LISTED = Path(__file__).with_name("survivors.txt")
-CONSTANTS = "/test_constants.py::"
+FILES_TOGETHER = 5
+PROMISES = ("/test_constants.py::", "_knobs.py::")
+"""Tests that hold what modules name, whose lines they do not execute."""
 WANTED = 0.85
 
 
@@ -54,9 +56,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("rooms", nargs="*", choices=[[], *ROOMS], metavar="ROOM")
     parser.add_argument("--sample", type=int, default=100, help="changes a room; 0: all of them")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--budget", type=float, default=30, help="processor's seconds of tests a change"
-    )
+    parser.add_argument("--budget", type=float, default=30, help="CPU seconds of tests a change")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at once")
     return parser.parse_args()
 
 
@@ -73,47 +74,74 @@ def _room(room: str, asked: argparse.Namespace) -> dict[Change, Outcome]:
     chosen = everything
     if 0 < asked.sample < len(everything):
         chosen = random.Random(asked.seed).sample(everything, asked.sample)
-    tests = _coverage(room, files)
-    return {change: _try(change, sources[change.path], tests, asked.budget) for change in chosen}
+    return _tried(chosen, sources, _coverage(room, files, asked.jobs), asked)
 
 
-def _coverage(room: str, files: Sequence[str]) -> dict[str, dict[str, Any]]:
-    own = [path for folder in ROOMS[room] for path in sorted((ROOT / folder).rglob("*.py"))]
-    target = KEPT / f"lines-{_digest(*(ROOT / file for file in files), *own)}.json"
-    if not target.exists():
+def _coverage(room: str, files: Sequence[str], jobs: int) -> dict[str, dict[str, Any]]:
+    """What each test of the room executes, found for some files of tests at a time."""
+    own = [path for folder in ROOMS[room] for path in sorted((ROOT / folder).rglob("test_*.py"))]
+    parts = [own[start : start + FILES_TOGETHER] for start in range(0, len(own), FILES_TOGETHER)]
+    kept = [
+        (KEPT / f"lines-{_digest(*(ROOT / file for file in files), *part)}.json", part)
+        for part in parts
+    ]
+    missing = [(path, part) for path, part in kept if not path.exists()]
+    if missing:
         print(f"{room}: which lines each test executes ...", flush=True)
-        target.write_text(json.dumps(coverage(files, ROOMS[room])), encoding="utf-8")
-    return json.loads(target.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    works = [coverage(files, [*map(str, part)], path) for path, part in missing]
+    for _, ended in children(works, jobs):
+        assert ended != "too long", f"{room}: its tests take over an hour"
+    found: dict[str, dict[str, Any]] = {}
+    for path, _ in kept:
+        found |= json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _digest(*paths: Path) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:16]
 
 
-def _try(change: Change, source: str, tests: Mapping[str, Any], budget: float) -> Outcome:
-    names, seconds = _noticing(change, tests, budget)
-    facts = f"{source}\n{change.number}\n{names}"
-    kept = KEPT / hashlib.sha256(facts.encode()).hexdigest()[:24]
-    if kept.exists():
-        return kept.read_text(encoding="utf-8")  # type: ignore[return-value]
-    tree = changed(source, change.number)
-    # Ten times what the tests take, and the start: this machine may be busy.
-    found = outcome(change.path, tree, names, 60 + 10 * seconds) if names else "survived"
-    kept.write_text(found, encoding="utf-8")
-    print(f"  {found}: {change.path}:{change.line}: {change.what}", flush=True)
+def _tried(
+    changes: Sequence[Change],
+    sources: Mapping[str, str],
+    tests: Mapping[str, Any],
+    asked: argparse.Namespace,
+) -> dict[Change, Outcome]:
+    found: dict[Change, Outcome] = {}
+    works: dict[Work, tuple[Change, Path]] = {}
+    for change in changes:
+        names, seconds = _noticing(change, tests, asked.budget)
+        source = sources[change.path]
+        facts = f"{source}\n{change.number}\n{change.what}\n{names}"
+        kept = KEPT / hashlib.sha256(facts.encode()).hexdigest()[:24]
+        if kept.exists():
+            found[change] = kept.read_text(encoding="utf-8")  # type: ignore[assignment]
+        elif not names:
+            found[change] = "survived"
+        else:
+            # Ten times what the tests take, and the start: this machine may be busy.
+            works[trial(change, source, names, 60 + 10 * seconds)] = change, kept
+    for work, ended in children([*works], asked.jobs):
+        change, kept = works[work]
+        kept.write_text(ended, encoding="utf-8")
+        print(f"  {ended}: {change.path}:{change.line}: {change.what}", flush=True)
+        found[change] = ended
     return found
 
 
 def _noticing(change: Change, tests: Mapping[str, Any], budget: float) -> tuple[list[str], float]:
     """The tests to try, and their seconds: those that execute the line, or, where a line is
-    executed at import alone, those that execute any line of the module, and what holds the numbers
-    that it names. First those that are quick, and execute little but this module."""
+    executed at import alone, those that execute any line of the module or hold what modules
+    promise. First those that are quick, and execute little but this module."""
     lines = {name: test["lines"].get(change.path, []) for name, test in tests.items()}
     exact = [name for name, found in lines.items() if change.line in found]
-    names = exact or [name for name, found in lines.items() if found or CONSTANTS in name]
+    promises = [name for name in lines if any(part in name for part in PROMISES)]
+    names = exact or [*(name for name, found in lines.items() if found), *promises]
     chosen: list[str] = []
     total = 0.0
-    for name in sorted(names, key=lambda name: (_price(tests[name], change.path), name)):
+    for name in sorted(
+        dict.fromkeys(names), key=lambda name: (_price(tests[name], change.path), name)
+    ):
         total += tests[name]["seconds"]
         if total > budget and chosen:
             break

@@ -15,17 +15,19 @@ import os
 import resource
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any, Literal
 
 import pytest
+
+from tests.mutants.changes import Change, changed
 
 ROOT = Path(__file__).resolve().parents[2]
 Outcome = Literal["killed", "survived", "too long"]
@@ -67,29 +69,58 @@ class _Loader(SourceFileLoader):
         return compile(self._tree, self.path, "exec")
 
 
-def outcome(path: str, tree: ast.Module, tests: Sequence[str], seconds: float) -> Outcome:
-    """Whether one of the tests fails where `tree` stands for the module at `path`."""
+@dataclass(frozen=True)
+class Work:
+    """What a child process does: `run` gives the exit code; it is ended after `seconds`."""
+
+    run: Callable[[], int]
+    seconds: float
+
+
+def children(works: Sequence[Work], jobs: int) -> Iterator[tuple[Work, Outcome]]:
+    """Each with how it ended, as it ends; `jobs` processes at once."""
+    waiting, running = list(reversed(works)), dict[int, tuple[Work, float]]()
+    while waiting or running:
+        while waiting and len(running) < jobs:
+            work = waiting.pop()
+            running[_started(work)] = work, time.monotonic() + work.seconds
+        for child, (work, end) in list(running.items()):
+            if (found := _outcome(child, end)) is not None:
+                del running[child]
+                yield work, found
+        time.sleep(0.02)
+
+
+def _started(work: Work) -> int:
     child = os.fork()
     if child == 0:
         with _leaving():
             os.setpgid(0, 0)
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-            sys.meta_path.insert(0, _Changed(path, tree))
-            os._exit(_pytest([*tests, "-x"]))
-    return _awaited(child, seconds)
+            os._exit(work.run())
+    return child
 
 
-def _awaited(child: int, seconds: float) -> Outcome:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return "survived" if os.waitstatus_to_exitcode(status) == 0 else "killed"
-        time.sleep(0.02)
+def _outcome(child: int, end: float) -> Outcome | None:
+    done, status = os.waitpid(child, os.WNOHANG)
+    if done:
+        return "survived" if os.waitstatus_to_exitcode(status) == 0 else "killed"
+    if time.monotonic() < end:
+        return None
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return "too long"
+
+
+def trial(change: Change, source: str, tests: Sequence[str], seconds: float) -> Work:
+    """Runs the tests where the module `source` has the change in it: whoever notices kills it."""
+
+    def run() -> int:
+        sys.meta_path.insert(0, _Changed(change.path, changed(source, change.number)))
+        return _pytest([*tests, "-x"])
+
+    return Work(run, seconds)
 
 
 @contextlib.contextmanager
@@ -120,32 +151,19 @@ def _pytest(arguments: Sequence[str], plugins: Sequence[object] = ()) -> int:
     return int(pytest.main([*flags, *arguments], plugins=list(plugins)))
 
 
-class Seconds:
-    """A pytest plugin that notes how long each test takes, where nothing traces it."""
-
-    def __init__(self) -> None:
-        self.tests: dict[str, float] = {}
-
-    def __enter__(self) -> Seconds:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        start = sum(os.times()[:4])
-        yield
-        self.tests[item.nodeid] = sum(os.times()[:4]) - start
-
-
 class Coverage:
-    """A pytest plugin that notes which lines of some files each test executes."""
+    """A pytest plugin that notes which lines of some files each test executes, and the processor's
+    seconds that it takes.
+
+    A function all of whose lines a test has executed is traced no more in that test, so that its
+    loops are as quick as ever.
+    """
 
     def __init__(self, files: Sequence[str]) -> None:
         self._files = {str(ROOT / top / file): file for file in files for top in ("falconer", "")}
         self._lines: set[tuple[str, int]] = set()
-        self.tests: dict[str, dict[str, list[int]]] = {}
+        self._left: dict[int, set[int]] = {}
+        self.tests: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Coverage:
         threading.settrace(self._enter)
@@ -157,26 +175,36 @@ class Coverage:
         threading.settrace(None)
 
     def _enter(self, frame: FrameType, event: str, arg: object) -> Any:
-        if (file := self._files.get(frame.f_code.co_filename)) is None:
+        code = frame.f_code
+        if (file := self._files.get(code.co_filename)) is None:
             return None
+        left = self._left.get(id(code))
+        if left is None:
+            left = {number for _, _, number in code.co_lines() if number is not None}
+            self._left[id(code)] = left
         lines = self._lines
         lines.add((file, frame.f_lineno))
+        left.discard(frame.f_lineno)
 
         def line(frame: FrameType, event: str, arg: object) -> Any:
             if event == "line":
                 lines.add((file, frame.f_lineno))
-            return line
+                left.discard(frame.f_lineno)
+            return line if left else None
 
-        return line
+        return line if left else None
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self._lines.clear()
+        self._left.clear()
+        start = sum(os.times()[:4])
         yield
+        seconds = sum(os.times()[:4]) - start
         lines: dict[str, list[int]] = {}
         for file, number in sorted(self._lines):
             lines.setdefault(file, []).append(number)
-        self.tests[item.nodeid] = lines
+        self.tests[item.nodeid] = {"seconds": seconds, "lines": lines}
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -184,26 +212,16 @@ class Coverage:
             self.tests.pop(report.nodeid, None)
 
 
-def coverage(files: Sequence[str], tests: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`{test: {"seconds": 0.1, "lines": {file: [1, 2]}}}`: the processor's seconds of each test,
-    and which lines of `files` it executes. A test that fails is left out."""
-    lines: dict[str, dict[str, list[int]]] = _noted(tests, Coverage(files))
-    seconds: dict[str, float] = _noted(tests, Seconds())
-    both = lines.keys() & seconds.keys()
-    return {name: {"seconds": seconds[name], "lines": lines[name]} for name in sorted(both)}
+def coverage(files: Sequence[str], tests: Sequence[str], target: Path) -> Work:
+    """Writes to `target`, as JSON, `{test: {"seconds": 0.1, "lines": {file: [1, 2]}}}`: which lines
+    of `files` each of the `tests` executes, and what it takes. A test that fails is left out."""
 
+    def run() -> int:
+        with Coverage(files) as plugin:
+            code = _pytest(tests, [plugin])
+        part = target.with_suffix(".partial")
+        part.write_text(json.dumps(plugin.tests), encoding="utf-8")
+        part.replace(target)
+        return code
 
-def _noted(tests: Sequence[str], plugin: Coverage | Seconds) -> Any:
-    """What the plugin notes of the tests, in a process of their own."""
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "noted.json"
-        child = os.fork()
-        if child == 0:
-            with _leaving():
-                with plugin:
-                    code = _pytest(tests, [plugin])
-                target.write_text(json.dumps(plugin.tests), encoding="utf-8")
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        assert target.exists(), f"pytest ended with {os.waitstatus_to_exitcode(status)}"
-        return json.loads(target.read_text(encoding="utf-8"))
+    return Work(run, 3600)

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from falconer.recsys.backends.tensorflow import tf
-from falconer.recsys.backends.tensorflow.merlin import products
+from falconer.recsys.backends.tensorflow.interaction import PairwiseProducts
 from falconer.recsys.backends.tensorflow.sequences import SequenceNetwork
 from falconer.recsys.backends.torch.sequences.scorer import SequenceModel
 from falconer.recsys.models.dlrm.on_tensorflow import between
@@ -42,14 +42,15 @@ def said() -> dict[str, Any]:
 
 
 def pairs_of(first: int, n: int) -> list[tuple[int, int]]:
-    """As merlin's layer orders the products of n vectors, of which the first has this number."""
+    """In the order of the products of n vectors, of which the first has this number."""
     return list(combinations(range(first, first + n), 2))
 
 
 def test_the_products_of_dlrm_are_those_of_dot_interaction(said: dict[str, Any]) -> None:
     vectors = tf.constant(inputs()["vectors"])
     query, item = vectors[:, :N_QUERY], vectors[:, N_QUERY:]
-    ours = tf.concat([products()(query), products()(item), between(query, item)], 1).numpy()
+    of_query, of_item = PairwiseProducts(N_QUERY)(query), PairwiseProducts(N_ITEM)(item)
+    ours = tf.concat([of_query, of_item, between(query, item)], 1).numpy()
     order = [
         *pairs_of(0, N_QUERY),
         *pairs_of(N_QUERY, N_ITEM),

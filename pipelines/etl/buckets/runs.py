@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 
 from falconer.pipelines.etl.buckets.frames import as_frame, write_frame
+from falconer.pipelines.etl.workers.freed import give_back
 
 SAMPLES = 64
 """Keys of which each range of the merged rows is told."""
@@ -50,6 +51,8 @@ class Runs:
         for place in range(len(bounds) + 1):
             slices = [self._slice(run, cut[place], cut[place + 1]) for run, cut in enumerate(cuts)]
             yield pl.concat([self._empty, *slices]).sort(self.by)
+            del slices
+            give_back()
 
     def _bounds(self, n: int) -> list[Key]:
         """The first keys of all ranges but the first."""

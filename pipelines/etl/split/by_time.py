@@ -8,7 +8,7 @@ import polars as pl
 
 from falconer.pipelines.data.schema import Fold
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.split.config import ByTime, Rolling, Temporal, seconds
+from falconer.pipelines.etl.split.config import ByTime, Rolling, Temporal, in_seconds, seconds
 from falconer.pipelines.etl.split.facts import Facts, from_share, last_time
 from falconer.pipelines.etl.split.lonely import refuse_lonely
 from falconer.pipelines.etl.split.parts import (
@@ -20,8 +20,6 @@ from falconer.pipelines.etl.split.parts import (
     part_column,
     written,
 )
-
-SECONDS_PER_DAY = 86_400
 
 
 def temporal(
@@ -41,12 +39,12 @@ def temporal(
             )
         return _by_time(config, events, valid_from, test_from, last + 1)
     test_from = (
-        last + 1 - _days(config.test_days)
+        last + 1 - in_seconds(config.test_days)
         if config.test_from is None
         else seconds(config.test_from)
     )
     valid_from = (
-        test_from - _days(config.valid_days)
+        test_from - in_seconds(config.valid_days)
         if config.valid_from is None
         else seconds(config.valid_from)
     )
@@ -65,10 +63,12 @@ def rolling(
     config: Rolling, events: pl.DataFrame, facts: Facts, candidates: pl.DataFrame | None
 ) -> Assignment:
     """The rule of `temporal`, `window` spans of `days` earlier."""
-    until = last_time(facts, "rolling") + 1 - config.window * _days(config.days)
-    test_from = until - _days(config.days)
+    until = last_time(facts, "rolling") + 1 - config.window * in_seconds(config.days)
+    test_from = until - in_seconds(config.days)
     refuse_lonely(facts, test_from, until)
-    valid_from = test_from - _days(config.days if config.valid_days is None else config.valid_days)
+    valid_from = test_from - in_seconds(
+        config.days if config.valid_days is None else config.valid_days
+    )
     return _by_time(config, events, valid_from, test_from, until)
 
 
@@ -150,8 +150,3 @@ def _one_each(part: pl.Series, events: pl.DataFrame, config: ByTime) -> pl.Serie
     )  # fmt: skip
     placed = events.select("user", part=part)
     return part_column(placed, pl.when(chosen).then("part").otherwise(beside))
-
-
-def _days(days: float) -> int:
-    """Seconds; what is asked for is never rounded to nothing."""
-    return max(round(days * SECONDS_PER_DAY), 1) if days else 0

@@ -17,6 +17,7 @@ from falconer.pipelines.etl.split.parts import Assignment
 from falconer.pipelines.plugin_configs import PluginConfig, open_to
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+SECONDS_PER_DAY = 86_400
 MOST_DAYS = 1_000_000
 """More than any source spans."""
 
@@ -335,3 +336,8 @@ def seconds(moment: datetime | date) -> int:
     if not isinstance(moment, datetime):
         moment = datetime(moment.year, moment.month, moment.day, tzinfo=UTC)
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def in_seconds(days: float) -> int:
+    """Seconds; what is asked for is never rounded to nothing."""
+    return max(round(days * SECONDS_PER_DAY), 1) if days else 0

@@ -10,7 +10,14 @@ import numpy as np
 import polars as pl
 
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.split.config import ByTime, HeldOutUsers, SplitBase
+from falconer.pipelines.etl.split.config import (
+    ByTime,
+    HeldOutUsers,
+    Rolling,
+    SplitBase,
+    Temporal,
+    in_seconds,
+)
 from falconer.pipelines.etl.split.hashes import text_hashes
 from falconer.pipelines.etl.split.parts import mixed
 
@@ -18,8 +25,8 @@ from falconer.pipelines.etl.split.parts import mixed
 @dataclass(frozen=True)
 class Facts:
     """`last` time in seconds (None without times); the `times` in order with their number of events
-    `n`, where the protocol parts by time; the `users` who may be held out, in the order of
-    `chance`, and how many there are."""
+    `n`, where the protocol parts by time, with one row for all before `_counted_from`; the `users`
+    who may be held out, in the order of `chance`, and how many there are."""
 
     last: int | None = None
     times: pl.DataFrame | None = None
@@ -33,7 +40,8 @@ def facts_of(config: SplitBase, events: pl.DataFrame) -> Facts:
     times = users = None
     n_users = 0
     if isinstance(config, ByTime) and last is not None:
-        times = events["time"].rle().struct.unnest().select(time="value", n="len")
+        each = events["time"].rle().struct.unnest().select(time="value", n="len")
+        times = _shortened(each, config, int(last))
     if isinstance(config, HeldOutUsers):
         enough = events.group_by("user").len().filter(pl.col("len") >= 2)["user"]
         n_users = len(enough)
@@ -50,12 +58,31 @@ def together(config: SplitBase, parts: Iterable[Facts]) -> Facts:
     for part in rest:
         lasts = [one for one in (whole.last, part.last) if one is not None]
         times, users = whole.times, whole.users
-        if times is not None and part.times is not None:
-            times = _merged(times, part.times)
+        if isinstance(config, ByTime) and times is not None and part.times is not None:
+            times = _shortened(_merged(times, part.times), config, max(lasts))
         if isinstance(config, HeldOutUsers) and users is not None and part.users is not None:
             users = _first(pl.concat([users, part.users]), config)
         whole = Facts(max(lasts, default=None), times, users, whole.n_users + part.n_users)
     return whole
+
+
+def _counted_from(config: ByTime, last: int) -> int | None:
+    """The first second whose own count a boundary may ask for, as the last event's is known so far;
+    None: each. Of what is before, the number and the latest are enough."""
+    if isinstance(config, Rolling):
+        return last + 1 - (config.window + 1) * in_seconds(config.days)
+    if isinstance(config, Temporal) and config.test_share is None:
+        return last + 1 - (0 if config.test_from else in_seconds(config.test_days))
+    return None
+
+
+def _shortened(times: pl.DataFrame, config: ByTime, last: int) -> pl.DataFrame:
+    """The counts, with one row for all that need none of their own: memory does not grow with the
+    time that the events span."""
+    since = _counted_from(config, last)
+    n = 0 if since is None else int(np.searchsorted(times["time"].to_numpy(), since))
+    before = times.head(n).select(pl.col("time").last(), pl.col("n").sum())
+    return pl.concat([before, times[n:]]) if n else times
 
 
 def _merged(one: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from falconer.pipelines.etl.buckets.frames import task_folder
+from falconer.pipelines.etl.workers.freed import give_back
 from falconer.pipelines.etl.workers.results import read_result, write_result
 
 Task = Callable[[Any, int, Path], Any]
@@ -56,6 +57,7 @@ def attempt(task: Task, context: Any, number: int, folder: Path) -> None:
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        give_back()
 
 
 class Stages:

@@ -3,7 +3,7 @@ names. They start as zeros: a network takes its first weights from its torch twi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -32,16 +32,6 @@ def schemas() -> Any:
     import merlin.schema as schemas
 
     return schemas
-
-
-def products() -> Callable[[Any], Any]:
-    """merlin's layer [B, N, d] -> float32 [B, N choose 2]: the dot products of every two vectors,
-    row by row above the diagonal."""
-    models()
-    from merlin.models.tf.blocks.interaction import DotProductInteraction
-
-    layer = DotProductInteraction()
-    return lambda vectors: raised(layer(vectors))
 
 
 class Table:

@@ -8,8 +8,9 @@ from typing import Any
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.runs import Run
 from falconer.recsys.backends.tensorflow import tf
+from falconer.recsys.backends.tensorflow.interaction import PairwiseProducts
 from falconer.recsys.backends.tensorflow.loop import fit_with, on_host
-from falconer.recsys.backends.tensorflow.merlin import Mlp, products
+from falconer.recsys.backends.tensorflow.merlin import Mlp
 from falconer.recsys.backends.tensorflow.network import Noise
 from falconer.recsys.backends.tensorflow.pairs import (
     FieldTables,
@@ -37,7 +38,7 @@ class Side:
         self.n_vectors = twin.n_vectors
         self._tables = FieldTables(f"{prefix}.tables", twin.tables)
         self._bottom = None if twin.bottom is None else _bottom(f"{prefix}.bottom", twin.bottom)
-        self._products = products()
+        self._products = PairwiseProducts(twin.n_vectors)
         self.weights = {**self._tables.weights, **(self._bottom.weights if self._bottom else {})}
 
     def __call__(self, inputs: Inputs) -> tuple[Any, list[Any]]:

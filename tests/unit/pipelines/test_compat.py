@@ -189,13 +189,6 @@ def test_merlin_models_after_another_keras_is_refused(monkeypatch: pytest.Monkey
         pass
 
 
-def test_merlin_models_after_nvtabular_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "merlin.dtypes", types.ModuleType("merlin.dtypes"))
-    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
-    with pytest.raises(PipelineError, match="another process"), compat.importing_merlin_models():
-        pass
-
-
 def test_quiet_lets_other_warnings_through() -> None:
     with pytest.warns(UserWarning, match="something else"), compat.quiet():
         warnings.warn("something else", UserWarning, stacklevel=1)

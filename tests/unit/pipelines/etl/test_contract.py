@@ -145,6 +145,15 @@ def test_dates_are_midnight_utc() -> None:
     assert times.to_list() == [1717113600]
 
 
+@pytest.mark.parametrize("moment", ["2024-01-02T00:00:00", "2024-01-02T02:00:00+02:00"])
+@pytest.mark.parametrize("name", ["earliest", "latest"])
+def test_a_moment_without_a_zone_is_of_utc_and_one_with_a_zone_of_that(
+    name: str, moment: str
+) -> None:
+    found = getattr(ContractConfig.model_validate({name: moment}), name)
+    assert found == datetime(2024, 1, 2, tzinfo=UTC)
+
+
 def test_latest_and_earliest_are_inclusive_and_utc() -> None:
     config = ContractConfig.model_validate(
         {

@@ -6,10 +6,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.split import Split, SplitConfig, split
+from falconer.pipelines.etl.split.config import ByTime
+from falconer.pipelines.etl.split.facts import Facts, facts_of, together
+from falconer.pipelines.etl.split.lonely import refuse_lonely
 
 DAY = 86_400
 START = 1_700_006_400
@@ -50,6 +55,39 @@ def test_a_test_fold_that_wrong_times_made_is_refused(name: str, later: tuple[in
 def test_a_test_fold_of_the_last_days_is_not(name: str) -> None:
     assert divided(events(), **LAST_DAYS[name]).counts["test"] == 192
     assert divided(events(1), **LAST_DAYS[name]).counts["test"] == 97
+
+
+def told(config: ByTime, facts: Facts) -> str:
+    """What is said of the last two days."""
+    assert facts.last is not None
+    try:
+        refuse_lonely(facts, facts.last + 1 - 2 * DAY, facts.last + 1)
+    except DataError as error:
+        return str(error)
+    return "kept"
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    parts=st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=5), min_size=1, max_size=4),
+    crowd=st.integers(0, 600),
+)
+@example(parts=[[0], [40], [3]], crowd=600)
+@example(parts=[[40], [0], [0]], crowd=600)
+@pytest.mark.parametrize("name", LAST_DAYS)
+def test_what_counts_for_a_boundary_is_counted_in_parts(
+    name: str, parts: list[list[int]], crowd: int
+) -> None:
+    """Of what is long before, the number and the latest time are enough, however it comes."""
+    config = ADAPTER.validate_python(LAST_DAYS[name])
+    times = [sorted(START + place * DAY // 4 for place in part) for part in [*parts, [1] * crowd]]
+    tables = [pl.DataFrame({"time": one}, schema={"time": pl.Int64}) for one in times if one]
+    found = together(config, [facts_of(config, table) for table in tables])
+    counts = pl.concat(tables).group_by("time").len("n").sort("time")
+    assert found.times is not None
+    assert told(config, found) == told(config, Facts(found.last, counts))
+    assert (found.times["time"] < found.last + 1 - 2 * DAY).sum() <= 1  # type: ignore[operator]
+    assert found.times["n"].sum() == len(pl.concat(tables))
 
 
 def test_a_boundary_that_is_stated_is_kept() -> None:

@@ -8,11 +8,14 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl.split import Split, split
+from falconer.pipelines.etl.split import REPEATS_MATTER, Split, card_of, repeat_share, split
 from falconer.pipelines.etl.split.config import Temporal
+from falconer.pipelines.etl.split.parts import Assignment
 from tests.support.splits import ADAPTER, frame
 
 TRAIN, VALID, VALID_HISTORY, TEST, TEST_HISTORY, DROPPED = range(6)
@@ -216,6 +219,7 @@ def test_given_files_are_the_parts_as_they_are() -> None:
     done = done_with(rows, *FILES, **GIVEN)
     assert done.folds["test"].asked_at is None
     assert "1 of the 1 test users are in train" in done.card.description
+    assert done.card.validation == "a file of its own"
 
 
 def test_a_history_later_than_the_question_moves_the_question_to_the_end() -> None:
@@ -248,3 +252,31 @@ def test_a_part_of_which_nothing_is_left_is_refused() -> None:
     events = frame(ONE_USER[:6]).filter(pl.col("ordinal") != 3)
     with pytest.raises(DataError, match="leaves valid without events"):
         split(events, ADAPTER.validate_python(GIVEN), parts=FILES)
+
+
+def config() -> Temporal:
+    return ADAPTER.validate_python({"protocol": "temporal", "test_days": 1})
+
+
+@pytest.mark.parametrize(
+    ("repeats", "views"),
+    [(0.0, ("novel",)), (0.0099, ("novel",)), (0.01, ("all", "repeat", "novel"))],
+)
+def test_repeats_matter_from_one_event_in_a_hundred_on(repeats: float, views: tuple[str]) -> None:
+    assigned = Assignment(pl.Series([], dtype=pl.Int8), {}, "in words")
+    assert card_of(config(), assigned, "top_n", repeats).views == views
+    assert card_of(config(), assigned, "labels", repeats).views == ()
+    chosen = config().model_copy(update={"views": ("repeat",)})
+    assert card_of(chosen, assigned, "top_n", repeats).views == ("repeat",)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 80)), min_size=1, max_size=300))
+def test_the_share_of_repeats_is_exact_where_it_does_not_matter(
+    pairs: list[tuple[int, int]],
+) -> None:
+    exact = (len(pairs) - len(set(pairs))) / len(pairs)
+    found = repeat_share(pl.DataFrame(pairs, schema=["user", "item"], orient="row"))
+    assert (found >= REPEATS_MATTER) is (exact >= REPEATS_MATTER)
+    assert found <= exact
+    if exact < REPEATS_MATTER:
+        assert found == exact

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from falconer.pipelines.statistics import bootstrap as resampling
 from falconer.pipelines.statistics.bootstrap import Resampling, interval, resampled_means
@@ -132,3 +133,17 @@ def test_rows_are_drawn_by_the_seed_s_own_generator() -> None:
     drawn = np.random.default_rng(5).integers(0, 7, 3 * 7).reshape(3, 7)
     found = resampled_means(values, resamples=3, seed=5)
     np.testing.assert_allclose(found[:, 0], drawn.mean(axis=1))
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95])
+def test_percentiles_of_few_rows_are_those_of_the_expanded_interval(level: float) -> None:
+    """Hesterberg 2015, section 3.5: the percentile at which sqrt(n / (n - 1)) of t's quantile lies
+    on the normal curve."""
+    n = np.array([1, 2, 5, 30, 1000])
+    means = np.random.default_rng(0).normal(size=(5000, len(n)))
+    low, high = interval(means, level=level, n=n)
+    for column, rows in enumerate(n):
+        freedom = max(rows - 1, 1)
+        further = stats.norm.cdf(np.sqrt(rows / freedom) * stats.t.ppf((1 - level) / 2, freedom))
+        assert low[column] == pytest.approx(np.quantile(means[:, column], further))
+        assert high[column] == pytest.approx(np.quantile(means[:, column], 1 - further))

@@ -185,3 +185,9 @@ def test_the_best_comes_first_and_equals_by_their_labels() -> None:
 def test_nothing_cannot_be_compared() -> None:
     with pytest.raises(ConfigError, match="nothing to compare"):
         standing([], Metric("ndcg@10"))
+
+
+def test_what_answered_other_questions_has_no_place_beside() -> None:
+    judged = [Judged(Report("a"), np.zeros(2)), Judged(Report("b", fold="valid"), np.ones(2))]
+    with pytest.raises(ArtifactError, match="evaluate both on the same fold"):
+        standing(judged, Metric("ndcg@10"))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from statistics import fmean, variance
 
 import numpy as np
 import pytest
@@ -224,3 +226,13 @@ def test_the_rounding_of_a_difference_is_that_of_both_sums() -> None:
     pairs = (np.array([0, 0, 1]), np.array([1, 2, 2]))
     assert significance._rounding(values, None) == pytest.approx([2e-14, 2e-12, 0])
     assert significance._rounding(values, pairs) == pytest.approx([2.02e-12, 2e-14, 2e-12])
+
+
+@pytest.mark.parametrize("gaps", [[0.1, 0.5], [0.0, 0.4, 0.1, -0.2], [0.3, -0.1, 0.2, 0.2, -0.4]])
+@pytest.mark.parametrize(("alpha", "power"), [(0.05, 0.8), (0.01, 0.9)])
+def test_the_number_of_queries_is_that_of_its_formula(
+    gaps: list[float], alpha: float, power: float
+) -> None:
+    z = stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power)
+    asked = z**2 * variance(gaps) / fmean(gaps) ** 2
+    assert queries_needed(np.array(gaps), alpha=alpha, power=power) == math.ceil(asked)
