@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,15 +13,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from falconer.pipelines.errors import DataError
-from falconer.pipelines.etl import contract, describe, needs
+from falconer.pipelines.errors import ConfigError, DataError
+from falconer.pipelines.etl import append, contract, describe, needs
 from falconer.pipelines.etl.clean import Keep, _left_out
 from falconer.pipelines.etl.features import Encoder
 from falconer.pipelines.etl.needs import BASE, LEAST_BUCKETS, LEAST_ROWS, MOST_ROWS, Needs
 from falconer.pipelines.etl.newcomers import NewcomerFeatures
+from falconer.pipelines.etl.sources import pieces
 from falconer.pipelines.etl.sources.files import Files
 from falconer.pipelines.etl.split.lonely import refuse_lonely
 from falconer.pipelines.etl.workers.tasks import Here
+from tests.support import shop
 
 LEFT = 400_000_000
 
@@ -139,3 +143,61 @@ def test_newcomers_of_no_table_say_nothing_that_ids_do_not() -> None:
 def test_reasons_stand_by_frequency_and_then_by_name() -> None:
     rejected = pl.DataFrame({"reason": ["b", "a", "c", "c"]})
     assert list(contract._reasons(rejected).items()) == [("c", 2), ("a", 1), ("b", 1)]
+
+
+def test_rows_are_numbered_on_from_piece_to_piece_and_from_file_to_file(tmp_path: Path) -> None:
+    for name, n in (("a.csv", 5), ("b.csv", 3), ("c.csv", 4)):
+        rows = "".join(f"u{row},i{row}\n" for row in range(n))
+        (tmp_path / name).write_text(f"user,item\n{rows}")
+    source = Files.model_validate(
+        {
+            "kind": "files",
+            "events": str(tmp_path / "*.csv"),
+            "columns": {"user": "user", "item": "item"},
+        }
+    )
+    tasks = pieces.shared(source.event_paths())
+    found = pieces.in_pieces(source, 2).of(share for task in tasks for share in task)
+    numbers = [table.rows["ordinal"].to_list() for _, table in found]
+    assert [number for part in numbers for number in part] == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("known", "chosen"),
+    [
+        ({"a": ["01", "03"], "b": ["02"]}, "a"),  # ends last
+        ({"a": ["03"], "b": ["01", "03"]}, "b"),  # of those that end alike, with most days
+        ({"a": ["01"], "b": ["01"]}, "b"),  # of equal ones the last by name
+        ({"a": ["01"], "b": ["01", "09"]}, "a"),  # ends before the day that is asked for
+    ],
+)
+def test_days_are_appended_to_the_dataset_that_ends_last(
+    known: dict[str, list[str]], chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [
+        SimpleNamespace(
+            days=dict.fromkeys([f"2024-01-{day}" for day in days]),
+            data=SimpleNamespace(path=Path(name)),
+        )
+        for name, days in known.items()
+    ]
+    monkeypatch.setattr(append, "_appendable_datasets", lambda *_: held)
+    monkeypatch.setattr(append, "_appendable", lambda recipe: recipe)
+    monkeypatch.setattr(append, "_files_by_day", lambda source: {})
+    monkeypatch.setattr(append, "at_hand", lambda recipe, *_: nullcontext(recipe))
+    monkeypatch.setattr(append, "append", lambda recipe, path, out: path)
+    recipe: Any = SimpleNamespace(name="shop")
+    assert append.append_since(recipe, date(2024, 1, 5), tmp_path) == Path(chosen)
+
+
+@pytest.mark.parametrize("least", [1, 2])
+def test_a_minimum_count_of_a_feature_is_from_two_on(least: int, tmp_path: Path) -> None:
+    features = {"event": {"store": {"kind": "categorical", "min_count": least}}}
+    plain = shop.recipe_with(tmp_path, features)
+    source = plain.source.model_copy(update={"partition": "date"})
+    recipe = plain.model_copy(update={"source": source})
+    if least == 1:
+        assert append._appendable(recipe) == source
+        return
+    with pytest.raises(ConfigError, match=r"min_count.*store|store.*min_count"):
+        append._appendable(recipe)
