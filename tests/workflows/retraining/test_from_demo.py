@@ -121,10 +121,6 @@ def test_it_is_ten_commands() -> None:
     [pytest.param(False, id="in small"), pytest.param(True, id="whole", marks=pytest.mark.slow)],
 )
 def test_they_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, whole: bool) -> None:
-    if not whole:
-        monkeypatch.setenv(
-            "FALCONER_TRACKING", "off"
-        )  # MLflow's import is most of a command's work
     checkout = Checkout(tmp_path / "clean", whole)
     checkout.prepare()
     checkout.run(monkeypatch)
