@@ -33,7 +33,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
 KEPT = ROOT / "build" / "mutants"
 LISTED = Path(__file__).with_name("survivors.txt")
 FILES_TOGETHER = 5
-CONSTANTS = "/test_constants.py::"
+PROMISES = ("/test_constants.py::", "_knobs.py::")
+"""Tests that hold what modules name, whose lines they do not execute."""
 WANTED = 0.85
 
 
@@ -130,14 +131,17 @@ def _tried(
 
 def _noticing(change: Change, tests: Mapping[str, Any], budget: float) -> tuple[list[str], float]:
     """The tests to try, and their seconds: those that execute the line, or, where a line is
-    executed at import alone, those that execute any line of the module, and what holds the numbers
-    that it names. First those that are quick, and execute little but this module."""
+    executed at import alone, those that execute any line of the module or hold what modules
+    promise. First those that are quick, and execute little but this module."""
     lines = {name: test["lines"].get(change.path, []) for name, test in tests.items()}
     exact = [name for name, found in lines.items() if change.line in found]
-    names = exact or [name for name, found in lines.items() if found or CONSTANTS in name]
+    promises = [name for name in lines if any(part in name for part in PROMISES)]
+    names = exact or [*(name for name, found in lines.items() if found), *promises]
     chosen: list[str] = []
     total = 0.0
-    for name in sorted(names, key=lambda name: (_price(tests[name], change.path), name)):
+    for name in sorted(
+        dict.fromkeys(names), key=lambda name: (_price(tests[name], change.path), name)
+    ):
         total += tests[name]["seconds"]
         if total > budget and chosen:
             break

@@ -219,6 +219,7 @@ def test_given_files_are_the_parts_as_they_are() -> None:
     done = done_with(rows, *FILES, **GIVEN)
     assert done.folds["test"].asked_at is None
     assert "1 of the 1 test users are in train" in done.card.description
+    assert done.card.validation == "a file of its own"
 
 
 def test_a_history_later_than_the_question_moves_the_question_to_the_end() -> None:

@@ -111,6 +111,11 @@ def test_apart_needs_an_interval_without_zero_and_the_corrected_test(
     assert found.reaches_zero is (words == "within the noise")
 
 
+def test_a_p_value_of_just_what_is_allowed_is_apart() -> None:
+    half = difference(0.1, 0.2, 0.5).model_copy(update={"level": 0.5})
+    assert half.separated
+
+
 def test_an_interval_is_printed_where_there_is_one() -> None:
     assert Estimate(mean=0.5, low=0.25, high=0.75, definition="").ends == " (0.2500 to 0.7500)"
     assert Estimate(mean=0.5, definition="").ends == ""
