@@ -267,6 +267,8 @@ def _x_scale(values: Sequence[float], stop: float, *, log: bool) -> Scale:
     if len(values) == 1:
         return Scale(ticks[0], ticks[-1], start, stop, (values[0],))
     inside = tuple(tick for tick in ticks if values[0] <= tick <= values[-1])
+    if all(float(value).is_integer() for value in values):
+        inside = tuple(tick for tick in inside if float(tick).is_integer())  # no half an epoch
     return Scale(values[0], values[-1], start, stop, inside)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from falconer.pipelines.allocator import memory_kept
 from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import (
     Dataset,
@@ -151,7 +152,7 @@ def _build(
             buckets = buckets_for(recipe, out, workers, kept=bytes_kept(target))
         with _no_empty_folders(target):
             if buckets is None or buckets.n == 1:
-                with atomic_directory(target, stays=_is_whole) as root:
+                with memory_kept(), atomic_directory(target, stays=_is_whole) as root:
                     _write_card(root, job, _in_memory(root, job, once))
             else:
                 with resumable_directory(target, stays=_is_whole) as (root, kept):

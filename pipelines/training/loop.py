@@ -10,13 +10,13 @@ from contextlib import AbstractContextManager
 from typing import Any, Generic, TypeVar
 
 from falconer.pipelines import tracking
+from falconer.pipelines.allocator import memory_kept
 from falconer.pipelines.errors import TrainingError
 from falconer.pipelines.runs import Run
 from falconer.pipelines.training.checkpoints import Checkpoint, Checkpoints, refuse_other
 from falconer.pipelines.training.config import TrainingConfig
 from falconer.pipelines.training.course import METRICS, Course
 from falconer.pipelines.training.losses import Losses, NotFiniteError
-from falconer.pipelines.training.memory import memory_kept
 from falconer.pipelines.training.progress import Meter
 from falconer.pipelines.training.result import FitResult
 from falconer.pipelines.training.task import B, Task

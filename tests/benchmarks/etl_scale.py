@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from shutil import rmtree
@@ -266,12 +266,18 @@ def bounded(folder: Path, rows: int, limit: str) -> Measured:
     return found
 
 
-def promotions(folder: Path, limit: str = "800MB") -> None:
-    """Print what the largest table of The Complete Journey took."""
+PROMOTIONS = {"polars": "800MB", "nvtabular": "2GB"}
+"""Engine -> what it may take for them."""
+
+
+def promotions(folder: Path, limits: Mapping[str, str] = PROMOTIONS) -> None:
+    """Print what the largest table of The Complete Journey took, by engine."""
     recipe = promotions_recipe(_journey())
     rows = pq.read_metadata(recipe["source"]["events"]).num_rows
-    found = built(recipe, folder / "promotions", limit=limit)
-    _say(f"{rows:,} promotions joined with products", found, limit)
+    for engine, limit in limits.items():
+        found = built(recipe, folder / engine, limit=limit, engine=engine)
+        _say(f"{rows:,} promotions joined with products, {engine}", found, limit)
+        rmtree(folder / engine)
 
 
 def _say(what: str, found: Measured, limit: str) -> None:
@@ -343,7 +349,7 @@ def main() -> None:
         "narrow": lambda folder, rows, _: narrow(folder, rows),
         "growth": lambda folder, rows, _: growth(folder, rows),
         "bounded": lambda folder, rows, limit: bounded(folder / "bounded", rows, limit),
-        "promotions": lambda folder, _, limit: promotions(folder, limit),
+        "promotions": lambda folder, *_: promotions(folder),
         "append": lambda folder, *_: append(folder),
         "workers": lambda folder, rows, limit: workers(folder, rows, limit),
         "all": lambda folder, *_: everything(folder),

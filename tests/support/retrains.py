@@ -217,7 +217,7 @@ def better_for_heavy_users(loss: Severity) -> Verdict:
 
 def corrupt_checkpoint(bits: Severity) -> Verdict:
     """So many bits of the champion's files changed: its hash says so, and the window is refused."""
-    damage = ("ArtifactError: the files of the model are not those that were judged",)
+    damage = ("the files of the model are not those that were judged",)
     return decide(replace(usual(), damage=damage if bits else ()), RULE)
 
 

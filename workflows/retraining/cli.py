@@ -223,18 +223,25 @@ def prune(
 
 @verdict.command(name="list")
 def list_verdicts(pipeline: File) -> None:
-    """Every window's outcome, oldest first.
+    """Every window's outcome, oldest first; ends with 2 where a decision is damaged.
 
     Example: falconer verdict list shop.toml
     """
     from falconer.pipelines.console import say
+    from falconer.pipelines.errors import ArtifactError
     from falconer.workflows.retraining import decisions
     from falconer.workflows.retraining.config import load_pipeline
     from falconer.workflows.retraining.places import Places
 
     places = Places.of(load_pipeline(pipeline))
+    damaged = []
     for window in places.decided():
-        say(_sentence(decisions.read(places, window)))
+        try:
+            say(_sentence(decisions.read(places, window)))
+        except ArtifactError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise ArtifactError("\n".join(damaged))
 
 
 @verdict.command()

@@ -113,6 +113,11 @@ class Rule(Finite):
     off_policy: OffPolicy | None = None
     """None = logged rows are evidence for people, and decide nothing."""
 
+    @property
+    def cut(self) -> int:
+        """So many of a list's first items are looked at."""
+        return max(int(self.metric.partition("@")[2]), self.off_policy.k if self.off_policy else 1)
+
     @field_validator("metric")
     @classmethod
     def _tells_of_each_user_who_is_better(cls, metric: str) -> str:
@@ -192,6 +197,12 @@ class Pipeline(Config):
     recommend: Recommend | None = None
     """None = no lists for everybody."""
     notify: Notify = Notify()
+
+    @model_validator(mode="after")
+    def _lists_are_as_long_as_the_metric_looks(self) -> Pipeline:
+        if self.k < self.rule.cut:
+            raise ValueError(f"k: lists of {self.k} items are too short for {self.rule.metric}")
+        return self
 
     @field_validator("cron")
     @classmethod

@@ -115,9 +115,12 @@ def errors(pipeline: Pipeline) -> type[Exception]:
 def outage(pipeline: Pipeline, error: BaseException) -> StoreError:
     """What a driver's error means to people."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    cure = "end what holds it, or bring it back"
+    if type(error) is sqlite3.DatabaseError:  # what is locked or away is a class below
+        cure = "it is damaged: remove it (what is done already is found without it)"
     return StoreError(
         f"{place(pipeline)}: the state of the workflows cannot be reached ({reason}); what serves "
-        "is as it was; end what holds it, or bring it back, and give the same command again"
+        f"is as it was; {cure}, and give the same command again"
     )
 
 

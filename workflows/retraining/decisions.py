@@ -19,7 +19,7 @@ from falconer.pipelines.files import read_json, remove_file, sha256_of, write_te
 from falconer.recsys.judging import slices
 from falconer.workflows.retraining import signing
 from falconer.workflows.retraining.config import Rule
-from falconer.workflows.retraining.places import DECISION, EVIDENCE, Places
+from falconer.workflows.retraining.places import DECISION, EVIDENCE, OBSERVED, Places
 from falconer.workflows.retraining.verdict import Check, Evidence, Measured, Verdict, decide
 
 FORMAT = 1
@@ -64,7 +64,7 @@ def read(places: Places, window: str) -> dict[str, Any]:
     """A stored decision, its hash and signature checked; `ArtifactError` where they do not hold."""
     path = places.window(window) / DECISION
     _refuse_undecided(path, window)
-    document: dict[str, Any] = read_json(path)
+    document = signing.stored(path)
     signing.verified(document, signing.key_of(places), path)
     return document
 
@@ -116,6 +116,7 @@ def set_aside(places: Places, window: str) -> None:
     for name in (EVIDENCE, DECISION):
         text = (folder / name).read_text(encoding="utf-8")
         write_text(folder / SET_ASIDE / decision["sha256"] / name, text)
+    (folder / OBSERVED).unlink(missing_ok=True)
     remove_file(folder / DECISION)
 
 

@@ -101,7 +101,11 @@ def _share(profile: Mapping[str, Any], name: str, high: float, text: str) -> Che
 
 
 def _volume(profile: Mapping[str, Any], history: list[dict[str, Any]], limits: Limits) -> Check:
-    usual = statistics.median(one["events"] for one in history)
+    """Events against those that so many days usually have."""
+    days = len(profile.get("days", {})) or 1
+    usual = statistics.median(
+        one["events"] * days / (len(one.get("days", {})) or days) for one in history
+    )
     share = profile["events"] / max(usual, 1)
     text = (
         f"{profile['events']:,} events are {share:.2f} times the usual {usual:,.0f} "
@@ -121,12 +125,12 @@ def _empty_days(
         return []
     usual = [statistics.median(counts) for counts in zip(*past, strict=True)]
     empty = [
-        f"{day} (usually {often:,.0f})"
+        f"{day}, usually {often:,.0f}"
         for (day, n), often in zip(days.items(), usual, strict=True)
         if n == 0 and often >= EVENTS_A_DAY
     ]
     found = f"no event on {', '.join(empty)}" if empty else "every usual day has events"
-    text = f"{found} (at most {limits.max_empty_days} such days)"
+    text = f"{found}; at most {limits.max_empty_days} such days are believed"
     return [Check("empty days", len(empty), 0, limits.max_empty_days, text)]
 
 

@@ -64,6 +64,7 @@ def _bring_to_its_end(pipeline: Pipeline, window: Window) -> None:
     decision = places.window(window.name) / DECISION
     if not decision.exists():
         _refuse_past(places, window)
+        _refuse_overlap(places, window)
     store.cancel_outdated(pipeline)
     with store.launched(pipeline):
         _finish_others()
@@ -90,6 +91,19 @@ def _refuse_past(places: Places, window: Window) -> None:
             f"{window.name}: the champion {now.champion.label} was judged on "
             f"{now.champion.window}, and has seen what happened here; there is no fair comparison"
         )
+
+
+def _refuse_overlap(places: Places, window: Window) -> None:
+    """Where `start` or `days` was changed, a day could be judged on twice."""
+    for name in places.decided():
+        last = places.last_day(name)
+        before = name < window.name and last is not None and last >= window.first
+        within = window.name < name < window.end.isoformat()
+        if (before or within) and decisions.read(places, name)["outcome"] != "refused":
+            raise ConfigError(
+                f"{window.name}: some of its days are of window {name}, which is decided, and none "
+                f"is judged on twice; mend `start` and `days`: a window begins where {name} ends"
+            )
 
 
 def _announce(pipeline: Pipeline, window: Window) -> None:
@@ -205,6 +219,6 @@ def _blaming_input(step: Callable[..., dict[str, Any]]) -> Callable[..., dict[st
         except (ConfigError, ExhaustedError, MissingExtraError):
             raise
         except PipelineError as error:
-            return {"damage": [f"{type(error).__name__}: {error}"]}
+            return {"damage": [str(error)]}
 
     return run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from datetime import date
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,12 @@ class Places:
             "steps": [one for one in listed if isinstance(one, dict) and "step" in one],
         }
 
+    def last_day(self, name: str) -> date | None:
+        """The last day that the window was judged on; None where that was not written down."""
+        path = self.window(name) / PROFILE
+        days = read_json(path).get("days") if path.exists() else None
+        return date.fromisoformat(max(days)) if days else None
+
     def has_signed(self) -> bool:
         """Whether there is a decision, or a change of the champion."""
         return (self.registry / HISTORY).exists() or bool(self.decided())
@@ -142,7 +149,7 @@ class Places:
         path = self.root / str(read_json(facts)["path"])
         if not path.exists():
             raise ArtifactError(
-                f"{path}: the dataset of window {name} is not there any more: `falconer prune` "
-                "removes those of old windows; take a newer one"
+                f"{path}: the dataset of window {name} is not there any more (`falconer prune` "
+                "removes those of old windows); bring it back from a copy, or take a newer window"
             )
         return path

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.files import canonical_json, make_directory
+from falconer.pipelines.files import canonical_json, make_directory, read_json
 from falconer.workflows.retraining.places import Places
 
 KEY_BYTES = 32
@@ -62,6 +62,18 @@ def _read(path: Path) -> bytes:
     if len(key) != KEY_BYTES:
         raise ArtifactError(f"{path}: not a key of {KEY_BYTES} bytes; restore it from a copy")
     return key
+
+
+def stored(path: Path) -> dict[str, Any]:
+    """A signed document's file, its signature not checked; `ArtifactError` where it is damaged."""
+    try:
+        document: dict[str, Any] = read_json(path)
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"{path}: damaged; restore it from a copy: it cannot be made anew, and no other window "
+            "is decided without it"
+        ) from error
+    return document
 
 
 def digest(document: Mapping[str, Any]) -> str:

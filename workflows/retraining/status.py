@@ -8,7 +8,6 @@ from datetime import date, timedelta
 from typing import Any
 
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.files import read_json
 from falconer.workflows.retraining import champions, database, failures, mirror, signing, words
 from falconer.workflows.retraining.config import HISTORY, USUAL, Limits, Pipeline
 from falconer.workflows.retraining.places import DECISION, Places
@@ -72,7 +71,7 @@ def _windows(places: Places) -> tuple[list[dict[str, Any]], list[str]]:
     for number, name in enumerate(names, start=-len(names)):
         path = places.window(name) / DECISION
         try:
-            decision = read_json(path)
+            decision = signing.stored(path)
             if key is not None and number >= -CHECKED:
                 signing.verified(decision, key, path)
         except ArtifactError as error:
@@ -137,7 +136,7 @@ def _overtaken(places: Places, now: champions.Champion | None) -> list[str]:
     serving."""
     try:
         for window in places.decided()[-1:]:
-            decision = read_json(places.window(window) / DECISION)
+            decision = signing.stored(places.window(window) / DECISION)
             open_ = decision["outcome"] == "promote" and places.finished(window)
             if open_ and not champions.was_followed(places, decision["sha256"]):
                 wanted = (decision["challenger"], window)

@@ -18,6 +18,7 @@ from falconer.workflows.retraining.verdict_page import PACKAGE, badge, short
 
 SHOWN = 60
 """The newest windows on the page; `falconer status --json` has them all."""
+DRIFT = "drift of "
 LINES = 8
 """In a chart: so many colours tell models apart."""
 
@@ -91,10 +92,15 @@ def _metrics(windows: Sequence[Found]) -> Markup | None:
 def _health(windows: Sequence[Found]) -> Markup | None:
     """Drift of each distribution (PSI against the window before), and the share of new items."""
     names = dict.fromkeys(name for one in windows for name in one["health"])
-    shown = [name for name in names if name.startswith("drift of") or name == "new items"]
+    shown = [name for name in names if name.startswith(DRIFT) or name == "new items"]
     return _lines(
         "health",
-        {name: [one["health"].get(name) for one in windows] for name in shown},
+        {
+            name.removeprefix(DRIFT).removeprefix("the "): [
+                one["health"].get(name) for one in windows
+            ]
+            for name in shown
+        },
         windows,
         title="Drift over windows",
     )

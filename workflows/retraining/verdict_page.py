@@ -13,13 +13,15 @@ from falconer.pipelines.files import write_text
 from falconer.pipelines.page import Column, Table
 from falconer.recsys.judging.reports import OffPolicy
 from falconer.recsys.reporting import off_policy
-from falconer.workflows.retraining import decisions, words
+from falconer.workflows.retraining import champions, decisions, words
 from falconer.workflows.retraining.places import PAGE, Places
 from falconer.workflows.retraining.verdict import EARNS, FIRST
 
 PACKAGE = "falconer.workflows.retraining"
 BADGES = {"promote": "badge good", "keep": "badge"}
 """Outcome -> style; all others warn."""
+FIRST_FIGURES = ("value", "difference")
+"""What was found comes before what it was held against."""
 DIGITS_SHOWN = 12
 """Hex digits of a hash that are shown where its whole would only take room."""
 
@@ -30,12 +32,20 @@ def write(places: Places, window: str) -> Path:
     Raises `ArtifactError` where the decision is not the one that was signed.
     """
     path = places.window(window) / PAGE
-    write_text(path, render(decisions.read(places, window), places.observed(window)["steps"]))
+    decision, steps = decisions.read(places, window), places.observed(window)["steps"]
+    serves = champions.was_followed(places, decision["sha256"])
+    overtaken = decision["outcome"] == "promote" and not serves
+    write_text(path, render(decision, steps, overtaken=overtaken))
     return path
 
 
-def render(decision: Mapping[str, Any], steps: list[dict[str, Any]]) -> str:
-    """The page's HTML: `decision` as it is stored, `steps` as `observed.json` has them."""
+def render(
+    decision: Mapping[str, Any], steps: list[dict[str, Any]], *, overtaken: bool = False
+) -> str:
+    """The page's HTML: `decision` as it is stored, `steps` as `observed.json` has them.
+
+    `overtaken`: a person's order came while the window was judged, so that its promotion was none.
+    """
     differences, means = _differences(decision), _means(decision)
     context = {
         "title": f"{decision['pipeline']}, window {decision['window']}: {decision['outcome']}",
@@ -44,7 +54,7 @@ def render(decision: Mapping[str, Any], steps: list[dict[str, Any]]) -> str:
         "sections": _contents(
             has_figures=bool(differences or means), has_log="off_policy" in decision
         ),
-        "meaning": words.meaning(decision),
+        "meaning": words.OVERTAKEN if overtaken else words.meaning(decision),
         "failed": words.failures(decision),
         "differences": differences,
         "means": means,
@@ -176,7 +186,8 @@ def _found(rule: Mapping[str, Any]) -> Markup:
 
 
 def _figures(figures: Mapping[str, Any]) -> str:
-    named = {name.replace("_", " "): value for name, value in figures.items() if value is not None}
+    names = sorted(figures, key=lambda name: (name not in FIRST_FIGURES, name))
+    named = {name.replace("_", " "): figures[name] for name in names if figures[name] is not None}
     return ", ".join(f"{name} {value:.4g}" for name, value in named.items())
 
 

@@ -13,10 +13,18 @@ MEANING = {
     "data does not cure it.",
     "undecidable": "Nothing changes: with so few users nobody can tell.",
     "refused": (
-        "Nothing changes: the data of the window, or the files of a model, cannot be trusted."
+        "Nothing changes: the data of the window, or the files of a model, cannot be trusted. When "
+        "they can, `falconer retrain --window DAY --again` judges it."
     ),
 }
 """Outcome -> what it means for what serves."""
+
+OVERTAKEN = (
+    "Every rule holds, and yet the challenger does not serve: the champion was changed by an order "
+    "while the window was judged, and nobody knows how the two compare. `falconer promote` lets it "
+    "serve all the same."
+)
+"""In place of what `promote` means."""
 
 ANSWERS = {"yes": "holds", "no": "does not hold", "unknown": "cannot be told"}
 

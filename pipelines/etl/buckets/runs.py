@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 
+from falconer.pipelines.allocator import give_back
 from falconer.pipelines.etl.buckets.frames import as_frame, write_frame
-from falconer.pipelines.etl.workers.freed import give_back
 
 SAMPLES = 64
 """Keys of which each range of the merged rows is told."""

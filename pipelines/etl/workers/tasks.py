@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from falconer.pipelines.allocator import give_back
 from falconer.pipelines.etl.buckets.frames import task_folder
-from falconer.pipelines.etl.workers.freed import give_back
 from falconer.pipelines.etl.workers.results import read_result, write_result
 
 Task = Callable[[Any, int, Path], Any]

@@ -252,3 +252,8 @@ def test_cells_escape_and_break() -> None:
 )
 def test_numbers_read_well(shown: str, expected: str) -> None:
     assert shown == expected
+
+
+def test_between_whole_numbers_an_axis_has_no_halves() -> None:
+    assert "1.5" in texts(lines(Series("a", [(1, 0), (1.5, 10), (2, 20)])), "tick")
+    assert "1.5" not in texts(lines(Series("a", [(1, 0), (2, 20)])), "tick")

@@ -75,7 +75,7 @@ def test_a_day_that_comes_late_refuses_the_window_until_it_is_there(shop: Pipeli
     come = without(shop, LATE_DAY)
     refused = second(shop)
     assert refused["outcome"] == "refused"
-    assert f"no event on {LATE_DAY} (usually " in refused["reason"]
+    assert f"no event on {LATE_DAY}, usually" in refused["reason"]
     come()
     assert second(shop) == refused, "a decision stands until somebody sets it aside"
     set_aside(shop, shop.window(orders.SECOND))
@@ -92,6 +92,13 @@ def test_what_was_judged_is_not_judged_again(shop: Pipeline) -> None:
     with pytest.raises(ConfigError, match=r"decided as promote; only a window whose data were"):
         set_aside(shop, shop.window(orders.FIRST))
     assert (Places.of(shop).window(orders.FIRST) / DECISION).exists()
+
+
+def test_no_day_is_judged_on_twice(shop: Pipeline) -> None:
+    """Where an edit of `start` lets windows overlap."""
+    moved = shop.model_copy(update={"start": date(2023, 12, 8)})
+    with pytest.raises(ConfigError, match=rf"some of its days are of window {orders.FIRST}"):
+        retrain(moved, moved.window("2023-12-08"))
 
 
 def test_what_an_edit_mends_is_not_tried_again_as_it_was(
@@ -155,7 +162,7 @@ def test_a_damaged_decision_is_told_before_anything_is_trained(
 ) -> None:
     monkeypatch.setattr(steps, "watch", fail)
     (Places.of(shop).window(orders.FIRST) / DECISION).write_text("{")
-    with pytest.raises(ArtifactError, match=rf"{orders.FIRST}/decision.json: damaged"):
+    with pytest.raises(ArtifactError, match=rf"{orders.FIRST}/decision.json: damaged; res"):
         second(shop)
 
 

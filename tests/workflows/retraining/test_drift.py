@@ -79,7 +79,14 @@ def test_a_strange_window_is_named(changes: dict[str, object], name: str) -> Non
     ids=["usually has few", "has one", "windows of a day", "windows of another length"],
 )
 def test_a_day_that_may_be_empty_is_no_fault(days: dict[str, int]) -> None:
-    assert failed(profile(days=days)) == []
+    assert "empty days" not in failed(profile(days=days))
+
+
+def test_a_window_of_other_length_is_held_against_so_many_days() -> None:
+    """An edit of `days` would refuse every window since, by their volume."""
+    half = profile(events=500, days={"2026-01-05": 250, "2026-01-06": 250})
+    assert failed(half) == []
+    assert failed({**half, "events": 200}) == ["volume"]
 
 
 def test_windows_of_before_may_have_no_days() -> None:
@@ -98,4 +105,4 @@ def test_an_empty_day_is_named_and_can_be_allowed() -> None:
         if one.name == "empty days"
     ]
     assert found.holds
-    assert "no event on 2026-01-05 (usually 480)" in found.text
+    assert "no event on 2026-01-05, usually 480; at most 1" in found.text

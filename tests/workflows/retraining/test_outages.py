@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,6 +63,16 @@ def test_the_database_is_locked(shop: Pipeline, monkeypatch: pytest.MonkeyPatch)
         found = status(shop, TODAY)
         assert any("cannot be reached (database is locked)" in text for text in found["alarms"])
     assert "database is locked" in status(shop, TODAY)["failed"][0]
+
+
+def test_the_database_is_damaged(tmp_path: Path) -> None:
+    """It may be removed: the steps that are done are found by their inputs."""
+    shop = orders.pipeline(tmp_path)
+    path = Places.of(shop).registry / database.FILE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(range(256)) * 64)
+    with pytest.raises(database.StoreError, match=r"not a database\).* damaged: remove it"):
+        database.workflows(shop)
 
 
 def test_the_disk_is_full(shop: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:

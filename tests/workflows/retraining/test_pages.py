@@ -9,7 +9,7 @@ import pytest
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import write_json
 from falconer.workflows.retraining import status_page, verdict_page
-from falconer.workflows.retraining.places import DECISION, Places
+from falconer.workflows.retraining.places import DECISION, HISTORY, Places
 from falconer.workflows.retraining.status import status
 from tests.support import verdicts
 from tests.support.verdicts import START
@@ -48,6 +48,18 @@ def test_a_changed_decision_has_no_page(tmp_path: Path) -> None:
         verdict_page.write(places, verdicts.window_name(0))
 
 
+def test_a_promotion_that_an_order_overtook_is_not_told_as_one(tmp_path: Path) -> None:
+    places = Places(tmp_path, "shop")
+    verdicts.write_windows(places, ["promote", "promote"])
+    window = verdicts.window_name(1)
+    assert "serves from now on" in text_of(verdict_page.write(places, window).read_text())
+    history = places.registry / HISTORY
+    history.write_text(history.read_text().splitlines(keepends=True)[0])
+    text = text_of(verdict_page.write(places, window).read_text())
+    assert "does not serve: the champion was changed by an order" in text
+    assert "serves from now on" not in text
+
+
 def test_the_page_on_a_pipeline(tmp_path: Path) -> None:
     shop = verdicts.pipeline_of(tmp_path)
     verdicts.write_windows(
@@ -61,7 +73,7 @@ def test_the_page_on_a_pipeline(tmp_path: Path) -> None:
     assert "the noise of these users hides this" in text
     assert html.count("verdict.html") == 5
     assert text.count("every rule held") == 2, "each change of the champion is listed"
-    assert "drift of hour" in text
+    assert "hour now" in html, "its drift is drawn"
 
 
 def test_the_page_on_a_pipeline_that_has_not_run(tmp_path: Path) -> None:

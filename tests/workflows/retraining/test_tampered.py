@@ -11,7 +11,7 @@ import pytest
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import write_json
-from falconer.workflows.retraining import champions, decisions, signing
+from falconer.workflows.retraining import champions, cli, decisions, signing
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import (
     DECISION,
@@ -80,6 +80,27 @@ def test_a_champion_without_any_record_is_an_alarm(shop: Pipeline) -> None:
     (Places.of(shop).registry / HISTORY).unlink()
     _, (alarm,) = windows_and_alarms(shop)
     assert "recorded last (no champion)" in alarm
+
+
+def test_a_list_of_verdicts_tells_the_rest(
+    shop: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "shop.toml"
+    file.write_text(
+        f"""name = "shop"
+root = "{shop.root}"
+start = {shop.start}
+data = {{ recipe = "orders.toml" }}
+models = {{ challengers = ["item_knn"] }}
+"""
+    )
+    (Places.of(shop).window(verdicts.window_name(1)) / DECISION).write_text("{")
+    with pytest.raises(ArtifactError, match=f"{verdicts.window_name(1)}/decision.json: damaged"):
+        cli.list_verdicts(file)
+    assert [line[:10] for line in capsys.readouterr().out.splitlines()] == [
+        verdicts.window_name(0),
+        verdicts.window_name(2),
+    ]
 
 
 def test_a_verdict_that_an_order_overtook_is_an_alarm(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_freed_memory_goes_back_to_the_system() -> None:
 import threading
 import numpy as np
 import pyarrow as pa
-from falconer.pipelines.etl.workers.freed import give_back
+from falconer.pipelines.allocator import give_back
 
 def taken():
     with open("/proc/self/statm") as file:

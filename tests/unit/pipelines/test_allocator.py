@@ -1,4 +1,4 @@
-"""What becomes of memory that a training's steps have freed."""
+"""What becomes of memory that the steps of a training or a build have freed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from falconer.pipelines.training import memory
+from falconer.pipelines import allocator as memory
 
 N_BYTES = 40 * 2**20
 """More than glibc keeps by itself."""

@@ -1,10 +1,12 @@
-"""What the C library does with memory that a step has freed."""
+"""What the C library and Arrow do with memory that has been freed."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import pyarrow as pa
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Of glibc's mallopt(3)."""
@@ -24,9 +26,8 @@ def memory_kept() -> Iterator[None]:
     C library does as it always does. The thresholds stay as they are set: glibc tells nobody what
     they were.
     """
-    library = ctypes.CDLL(None)
-    choose, give_back = (getattr(library, name, None) for name in ("mallopt", "malloc_trim"))
-    if choose is None or give_back is None:
+    choose = getattr(ctypes.CDLL(None), "mallopt", None)
+    if choose is None:
         yield
         return
     any(choose(MMAP_THRESHOLD, size) for size in SMALLEST_MAPPED)
@@ -34,4 +35,17 @@ def memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        give_back(0)
+        _trim()
+
+
+def give_back() -> None:
+    """Give memory that is free back to the system: Arrow's pool, and that of the C library, which
+    keeps some for each thread that there was."""
+    pa.default_memory_pool().release_unused()
+    _trim()
+
+
+def _trim() -> None:
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
