@@ -157,3 +157,17 @@ def test_rows_of_a_sample_are_counted_from_the_block_they_are_in() -> None:
     assert leaky_features._within(chosen, 3, 2).tolist() == [0, 1]
     assert leaky_features._within(chosen, 5, 4).tolist() == []
     assert leaky_features._within(chosen, 5, 5).tolist() == [4]
+
+
+def test_three_against_one_tell_a_row_and_two_of_a_set_tell_it() -> None:
+    """Two of three are left to outvote the one, when a row of the three is left out; of rows that
+    hold sets, one other row with the target is enough."""
+    codes = np.concatenate([np.repeat([0, 1], 47), np.repeat(2, 4)])
+    targets = np.concatenate([np.repeat([0, 1], 47), [2, 2, 2, 3]])
+    assert leaky_features.told(codes, targets) == pytest.approx(97 / 98)
+    # a hundred rows with two targets each: five with a code of their own share their first in pairs
+    row = np.repeat(np.arange(100), 2)
+    codes = np.where(row < 95, row % 2, 2)
+    first = np.concatenate([np.arange(95) % 2, [10, 10, 11, 12, 13]])
+    targets = np.stack([first, 1000 + np.arange(100)], axis=1).ravel()
+    assert leaky_features.told(codes, targets, row=row) == pytest.approx(97 / 100)
