@@ -78,6 +78,7 @@ def lists(folder: Path) -> dict[str, str]:
     return checksums(folder / "retraining" / "recommendations" / "shop" / "latest")
 
 
+@pytest.mark.timeout(900)  # half a minute of work in six processes, on whatever is free
 def test_killed_anywhere_it_ends_with_the_same_decision(shop: Path, tmp_path: Path) -> None:
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(shop, undisturbed)
