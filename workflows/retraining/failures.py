@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
@@ -10,7 +10,7 @@ from falconer.pipelines.errors import ArtifactError, PipelineError
 from falconer.pipelines.exhaustion import named
 from falconer.pipelines.files import read_json, write_json
 from falconer.workflows.retraining.lock import BusyError
-from falconer.workflows.retraining.places import FAILED, Places
+from falconer.workflows.retraining.places import FAILED, UNTOLD, Places
 
 
 @contextmanager
@@ -29,6 +29,27 @@ def noted(places: Places, window: str) -> Iterator[None]:
             write_json(path, {"at": at, "error": text})
         raise
     path.unlink(missing_ok=True)
+
+
+def note_untold(places: Places, message: Mapping[str, object], error: Exception) -> None:
+    """Write down that nobody heard of this message, where the disk takes it."""
+    with suppress(OSError, PipelineError):
+        text = f"nobody was told of {message['window']} ({message.get('outcome')}): {error}"
+        write_json(places.registry / UNTOLD, {"error": text})
+
+
+def forget_untold(places: Places) -> None:
+    """Whoever is to be told hears again."""
+    (places.registry / UNTOLD).unlink(missing_ok=True)
+
+
+def untold(places: Places) -> list[str]:
+    """What nobody heard of, the last time that somebody was to be told."""
+    path = places.registry / UNTOLD
+    try:
+        return [str(read_json(path)["error"])] if path.exists() else []
+    except (ArtifactError, KeyError, TypeError):
+        return [f"{path}: damaged; remove it"]
 
 
 def read(places: Places) -> list[str]:

@@ -23,6 +23,7 @@ LAST_STEP = "publish"
 DATASET = "dataset.json"
 MODEL = "model.json"
 HISTORY = "history.jsonl"
+UNTOLD = "untold.json"
 PROFILE = "profile.json"
 
 

@@ -34,6 +34,7 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
         *_damage(places, now),
         *_clock(pipeline, places, today),
     ]
+    alarms += failures.untold(places)
     alarms += [one for one in _overtaken(places, now) if one not in alarms]
     try:
         known = database.workflows(pipeline)

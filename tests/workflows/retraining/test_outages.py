@@ -111,6 +111,11 @@ def test_a_webhook_that_is_down_is_a_warning(
         update={"notify": shop.notify.model_copy(update={"webhook": "http://127.0.0.1:9/"})}
     )
     decision = dict.fromkeys(("pipeline", "window", "outcome", "reason", "challenger"), "x")
+    decision["window"] = orders.SECOND
     monkeypatch.setattr(schedule, "retrain", lambda *_: {**decision, "sha256": "x"})
     assert schedule.told(deaf, shop.window(orders.SECOND))["outcome"] == "x"
     assert "nobody was told" in capsys.readouterr().err
+    (alarm,) = status(deaf, TODAY)["alarms"]
+    assert f"nobody was told of {orders.SECOND}" in alarm
+    schedule.told(shop, shop.window(orders.SECOND))
+    assert status(shop, TODAY)["alarms"] == []
