@@ -106,14 +106,16 @@ def succeed(
     places: Places, model: Model, *, decision: str, judged_against: Model | None, moves_anchor: bool
 ) -> None:
     """Make `model` champion by a verdict. The same decision twice changes nothing the second time,
-    and one that was made against another champion than today's changes nothing at all, with a
-    warning: an order that a person gave meanwhile is not undone.
+    but for what a kill behind its record left undone; one that was made against another champion
+    than today's changes nothing at all, with a warning: an order that a person gave meanwhile is
+    not undone.
 
     `moves_anchor`: the model was shown to be better, so that the ones after it are held to it.
     """
     with _changing(places):
         before = current(places)
         if was_followed(places, decision):
+            _complete(places, before, decision)
             return
         serving = before.champion if before else None
         if serving != judged_against:
@@ -131,6 +133,14 @@ def succeed(
             decision=decision,
         )
         _replace(places, after, {"by": "verdict", "decision": decision})
+
+
+def _complete(places: Places, now: Champion | None, decision: str) -> None:
+    """Write the champion that this decision's record names, where no other change came since."""
+    last = history(places)[-1]
+    recorded = Champion(**last["champion"])
+    if last.get("decision") == decision and now != recorded:
+        write_json(places.registry / CHAMPION, recorded.model_dump(mode="json"))
 
 
 def was_followed(places: Places, decision: str) -> bool:

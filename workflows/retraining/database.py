@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from falconer.pipelines.errors import PipelineError
 from falconer.pipelines.files import identity_of
-from falconer.workflows.retraining.config import Pipeline
+from falconer.workflows.retraining.config import Pipeline, Window
 from falconer.workflows.retraining.places import Places
 
 FILE = "workflows.sqlite"
@@ -104,6 +104,11 @@ def workflows(pipeline: Pipeline, *, prefix: str = "") -> list[Known]:
     except errors(pipeline) as error:
         raise outage(pipeline, error) from error
     return [Known(*row) for row in found]
+
+
+def prefix(pipeline: Pipeline, window: Window) -> str:
+    """How the ids of a window's workflows begin."""
+    return f"{pipeline.name}-{window.name}-"
 
 
 def errors(pipeline: Pipeline) -> type[Exception]:

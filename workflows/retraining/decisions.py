@@ -102,22 +102,28 @@ def usual_lift(
     return _short(statistics.median(found)) if len(found) >= 3 else None
 
 
-def set_aside(places: Places, window: str) -> None:
-    """Put a refusal away, so that the window can be judged: its users were not looked at yet.
-
-    Raises `ConfigError` where the window was decided otherwise.
-    """
-    folder, decision = places.window(window), read(places, window)
+def refusal(places: Places, window: str) -> dict[str, Any]:
+    """The decision of a window whose users were not looked at yet; `ConfigError` where it was
+    decided otherwise."""
+    decision = read(places, window)
     if decision["outcome"] != "refused":
         raise ConfigError(
             f"{window}: decided as {decision['outcome']}; only a window whose data were refused is "
             "run again, since another look at the same users would be another test"
         )
+    return decision
+
+
+def set_aside(places: Places, window: str) -> None:
+    """Put a window's refusal away, so that its data is looked at anew. The evidence goes last: left
+    by a kill, the next run writes over it."""
+    folder, kept = places.window(window), refusal(places, window)["sha256"]
     for name in (EVIDENCE, DECISION):
         text = (folder / name).read_text(encoding="utf-8")
-        write_text(folder / SET_ASIDE / decision["sha256"] / name, text)
+        write_text(folder / SET_ASIDE / kept / name, text)
     (folder / OBSERVED).unlink(missing_ok=True)
     remove_file(folder / DECISION)
+    remove_file(folder / EVIDENCE)
 
 
 def _refuse_changes(places: Places, window: str, inputs: Mapping[str, str]) -> None:

@@ -52,11 +52,21 @@ def retrain(pipeline: Pipeline, window: Window) -> dict[str, Any]:
 
 def set_aside(pipeline: Pipeline, window: Window) -> None:
     """Let a refused window be run again, by the next `retrain`: its data came late, or were mended.
+    One that is not decided needs nothing.
 
-    Raises `ConfigError` where it was decided otherwise, `BusyError` while another process retrains.
+    Raises `ConfigError` where it was decided otherwise or could not be run now, and `BusyError`
+    while another process retrains: then nothing has changed.
     """
+    places = Places.of(pipeline)
     with lock.locked(pipeline):
-        decisions.set_aside(Places.of(pipeline), window.name)
+        if not (places.window(window.name) / DECISION).exists():
+            return
+        decisions.refusal(places, window.name)
+        _refuse_lost_records(places, window)
+        _refuse_past(places, window)
+        _refuse_overlap(places, window)
+        store.cancel(pipeline, window)
+        decisions.set_aside(places, window.name)
 
 
 def _bring_to_its_end(pipeline: Pipeline, window: Window) -> None:
@@ -65,7 +75,7 @@ def _bring_to_its_end(pipeline: Pipeline, window: Window) -> None:
     if not decision.exists():
         _refuse_past(places, window)
         _refuse_overlap(places, window)
-    store.cancel_outdated(pipeline)
+    store.cancel_outdated(pipeline, window)
     with store.launched(pipeline):
         _finish_others()
         if not decision.exists():
@@ -117,7 +127,7 @@ def _announce(pipeline: Pipeline, window: Window) -> None:
 def _start(workflow: Callable[..., Any], pipeline: Pipeline, window: Window) -> None:
     """A workflow whose id holds the window and the attempt: one that failed is not taken for the
     result of the next."""
-    prefix = f"{pipeline.name}-{window.name}-"
+    prefix = database.prefix(pipeline, window)
     attempt = len(database.workflows(pipeline, prefix=prefix)) + 1
     with SetWorkflowID(f"{prefix}{attempt}"):
         _result(DBOS.start_workflow(workflow, pipeline.model_dump(mode="json"), window.name))

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import csv
 import shutil
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ from typing import Any
 import pytest
 
 from falconer.pipelines.errors import ArtifactError, ConfigError, ExhaustedError
-from falconer.pipelines.files import read_json
-from falconer.workflows.retraining import champions, database, decisions, signing, steps
-from falconer.workflows.retraining.config import Pipeline
+from falconer.pipelines.files import read_json, write_json
+from falconer.workflows.retraining import champions, database, decisions, signing, steps, store
+from falconer.workflows.retraining.config import Notify, Pipeline
 from falconer.workflows.retraining.pipeline import retrain, set_aside
-from falconer.workflows.retraining.places import DECISION, MODEL, Places
+from falconer.workflows.retraining.places import DECISION, EVIDENCE, MODEL, Places
 from falconer.workflows.retraining.status import status
 from tests.support import orders
 
@@ -87,6 +89,37 @@ def test_a_day_that_comes_late_refuses_the_window_until_it_is_there(shop: Pipeli
     assert status(shop, TODAY)["alarms"] == []
 
 
+def test_a_refusal_whose_window_may_not_run_is_left_alone(shop: Pipeline) -> None:
+    without(shop, LATE_DAY)
+    second(shop)
+    places = Places.of(shop)
+    later = places.judged("2023-12-19", "later")
+    write_json(later / MODEL, serving(shop).model_dump() | {"window": "2023-12-19"})
+    champions.promote(places, "2023-12-19", "later", reason="a test")
+    with pytest.raises(ConfigError, match="has seen what happened here"):
+        set_aside(shop, shop.window(orders.SECOND))
+    assert decisions.read(places, orders.SECOND)["outcome"] == "refused"
+
+
+def test_what_was_cut_off_behind_a_refusal_does_not_go_on_with_it(shop: Pipeline) -> None:
+    come = without(shop, LATE_DAY)
+    second(shop)
+    places = Places.of(shop)
+    name = f"shop-{orders.SECOND}-1"
+    orders.cut_off(places.registry / database.FILE, name)
+    come()
+    set_aside(shop, shop.window(orders.SECOND))
+    assert not (places.window(orders.SECOND) / EVIDENCE).exists()
+    assert second(shop)["outcome"] in {"promote", "keep", "undecidable"}
+    assert {one.id: one.status for one in database.workflows(shop)}[name] == "CANCELLED"
+
+
+def test_a_window_that_is_not_decided_has_nothing_to_set_aside(shop: Pipeline) -> None:
+    """The run that set it aside was cut off: the same command goes on."""
+    set_aside(shop, shop.window(orders.SECOND))
+    assert not Places.of(shop).window(orders.SECOND).exists()
+
+
 def test_what_was_judged_is_not_judged_again(shop: Pipeline) -> None:
     """Another look at the same users is another test, which nobody has paid for."""
     with pytest.raises(ConfigError, match=r"decided as promote; only a window whose data were"):
@@ -117,6 +150,39 @@ def test_what_an_edit_mends_is_not_tried_again_as_it_was(
     assert f"{failed.id} was cut off, and the pipeline file was edited" in capsys.readouterr().err
     ended = {one.id: one.status for one in database.workflows(shop)}
     assert ended[failed.id] == "CANCELLED"
+
+
+@pytest.mark.parametrize(
+    ("changes", "version", "status_then"),
+    [
+        ({"k": 30}, database.VERSION, "CANCELLED"),
+        ({"k": 30}, "0", "PENDING"),
+        ({"cron": "0 4 * * *", "notify": Notify(seconds=5)}, database.VERSION, "PENDING"),
+    ],
+    ids=["edited", "of another version", "edited where nothing is decided"],
+)
+def test_only_what_an_edit_makes_outdated_is_given_up(
+    changes: dict[str, Any],
+    version: str,
+    status_then: str,
+    shop: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And where another window is run now, nobody is told that this one is."""
+    monkeypatch.setattr(steps, "watch", fail)
+    with pytest.raises(ExhaustedError):
+        second(shop)
+    (cut,) = database.workflows(shop, prefix=f"shop-{orders.SECOND}")
+    file = Places.of(shop).registry / database.FILE
+    orders.cut_off(file, cut.id)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("update workflow_status set application_version = ?", [version])
+    store.cancel_outdated(shop.model_copy(update=changes), shop.window("2023-12-19"))
+    found = database.workflows(shop, prefix=cut.id)
+    assert [one.status for one in found] == [status_then]
+    told = f"given up, and `falconer retrain PIPELINE --window {orders.SECOND}` begins it anew"
+    assert (told in capsys.readouterr().err) == (status_then == "CANCELLED")
 
 
 def test_an_order_given_while_a_window_is_judged_stands(

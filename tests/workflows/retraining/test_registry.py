@@ -68,6 +68,31 @@ def test_succession_is_kept_and_the_same_decision_counts_once(tmp_path: Path) ->
     assert [line["decision"] for line in champions.history(places)] == ["a", "b"]
 
 
+def test_a_kill_between_the_record_and_the_change_is_healed_by_the_same_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(tmp_path, "shop")
+    first, second = (judged(places, day) for day in ("2026-01-05", "2026-01-12"))
+    succeed(places, first, "a")
+
+    def kill(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(champions, "write_json", kill)
+        with pytest.raises(KeyboardInterrupt):
+            succeed(places, second, "b")
+    now = champions.current(places)
+    assert now is not None
+    assert now.champion == first
+    healed = succeed(places, second, "b")
+    assert healed is not None
+    assert healed.champion == second
+    assert champions.differences(places) == []
+    before = champions.rollback(places, reason="no")
+    assert succeed(places, second, "b") == before, "an order that came since stands"
+
+
 def test_a_person_promotes_and_goes_back_and_it_is_signed(tmp_path: Path) -> None:
     places = Places(tmp_path, "shop")
     first, second = (judged(places, day) for day in ("2026-01-05", "2026-01-12"))
