@@ -216,7 +216,7 @@ def evaluate(
     from falconer.recsys.judging.config import EvaluationConfig
 
     config = _settings(EvaluationConfig, {"k": k}, sets)
-    if out is not None and len(recs) > 1:
+    if out is not None and len(set(recs)) > 1:
         raise ConfigError(
             "one --out holds the reports of one run or file: leave it out, or name one"
         )

@@ -71,6 +71,14 @@ def _one_each(name: str, values: Float64, ranked: Ranked) -> Float64:
     return values
 
 
+def _one_for_all(name: str, value: Float64) -> float:
+    if value.ndim:
+        raise DataError(
+            f"{name}: gave an array of shape {value.shape}; a metric of all lists gives one number"
+        )
+    return float(value)
+
+
 def exposures(
     ranked: Ranked, context: Context, names: Sequence[str], cut_offs: Sequence[int]
 ) -> dict[int, Exposure]:
@@ -96,7 +104,7 @@ def of_all_lists(shown: Mapping[int, Exposure], names: Sequence[str]) -> dict[st
     is a value."""
     found = {name: metric_of("all lists", name) for name in names}
     values = {
-        f"{name}@{k}": float(metric.within_bounds(name, metric.function(shown[k])))
+        f"{name}@{k}": _one_for_all(name, metric.within_bounds(name, metric.function(shown[k])))
         for name, metric in found.items()
         if metric
         for k in shown

@@ -41,7 +41,8 @@ NO_RELEVANT = (
     "report counts it."
 )
 
-ROUNDING = 1e-9
+ROUNDING = 1e-6
+"""Of a bound, or of 1 where that is more: what a metric that counts in float32 may be beyond it."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +81,27 @@ class Definition(Generic[Function]):
         ).format(k=k)
 
     def within_bounds(self, name: str, values: ArrayLike) -> NDArray[Any]:
-        """The values (NaN = none) as an array of float64. Raises `DataError` where one is beyond
-        the bounds by more than rounding: what is computed from them, such as an interval, trusts
-        them."""
-        found = np.asarray(values, np.float64)
+        """The values (NaN = none) as an array of float64, within the bounds. Raises `DataError`
+        where one is no number, or beyond the bounds by more than rounding: what is computed from
+        them, such as an interval, trusts them."""
+        try:
+            found = np.asarray(values, np.float64)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{name}: gave {values!r:.100}, and numbers are wanted") from error
         low, high = (
-            np.nan if bound is None else bound + step
-            for bound, step in zip(self.bounds, (-ROUNDING, ROUNDING), strict=True)
+            limit if bound is None else bound
+            for bound, limit in zip(self.bounds, (-np.inf, np.inf), strict=True)
         )
-        beyond = (found < low) | (found > high)
+        beyond = (found < low - _rounding(low)) | (found > high + _rounding(high))
         if beyond.any():
-            least, most = ("any" if bound is None else f"{bound:g}" for bound in self.bounds)
+            least, most = ("any" if bound is None else f"{bound!r}" for bound in self.bounds)
             raise DataError(
-                f"{name}: gave {found[beyond][0]:g}, and its definition names the bounds "
+                f"{name}: gave {float(found[beyond][0])!r}, and its definition names the bounds "
                 f"{least} to {most}; mend the metric, or name its bounds "
                 "(Definition(bounds=(None, None)) has none), or leave it out"
             )
-        return found
+        return found.clip(low, high)
+
+
+def _rounding(bound: float) -> float:
+    return ROUNDING * max(1.0, abs(bound))

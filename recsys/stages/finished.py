@@ -56,9 +56,7 @@ def runs_and_reports(paths: Sequence[Path]) -> list[Path]:
     Raises `ArtifactError` for a path that does not exist, and where there are no runs or reports.
     """
     given = list(dict.fromkeys(path.resolve() for path in paths))
-    absent = [str(path) for path in given if not path.exists()]
-    if absent:
-        raise ArtifactError(f"{', '.join(absent)}: no such run or folder of reports")
+    _refuse_absent(given)
     found = [path for path in given if (path / RUN_FILE).is_file() or any(path.glob(f"*/{REPORT}"))]
     others = ", ".join(path.name for path in given if path not in found)
     if given and not found:
@@ -73,15 +71,25 @@ def runs_and_reports(paths: Sequence[Path]) -> list[Path]:
 
 def each_of(paths: Sequence[Path]) -> list[Path]:
     """The one path that was given, whatever it is; of several, as of all that a folder of runs
-    holds, the finished runs. Raises `ArtifactError` where none of several is one."""
+    holds, the finished runs. Raises `ArtifactError` where one of several does not exist, or none is
+    a finished run."""
     given = list(dict.fromkeys(paths))
-    found = [path for path in given if len(given) == 1 or _is_finished(path)]
-    others = ", ".join(path.name for path in given if path not in found)
+    if len(given) == 1:
+        return given
+    _refuse_absent(given)
+    found = [path for path in given if _is_finished(path)]
+    others = ", ".join(str(path) for path in given if path not in found)
     if not found:
         raise ArtifactError(f"{others}: none of these is a finished run; name runs, or one file")
     if others:
         say(f"note: passed over, no finished run: {others}")
     return found
+
+
+def _refuse_absent(paths: Sequence[Path]) -> None:
+    absent = [str(path) for path in paths if not path.exists()]
+    if absent:
+        raise ArtifactError(f"{', '.join(absent)}: no such run, file or folder of reports")
 
 
 def _is_finished(path: Path) -> bool:

@@ -45,18 +45,26 @@ def found(name: str) -> object:
 
 INSIDE = gives(np.array([0, np.nan]), "query")
 ROUNDED = gives(np.array([1 + 1e-12, -1e-12]), "list")
+IN_FLOAT32 = gives(np.array([1.0000001, 0.5], np.float32), "query")
+LARGE = gives(np.array([1e9 + 1e-3, 0]), "query", (0, 1e9))
 ABOVE = gives(np.array([0.5, 1.01]), "query")
 BELOW = gives(np.array([-0.01, np.nan]), "list")
 WIDE = gives(np.array([-7.0, 1.01]), "query", (None, 2))
 OPEN = gives(np.array([7.0, -0.5]), "query", (-0.5, None))
 NEVER = gives(np.array([7.0, -0.51]), "query", (-0.5, None))
+BARELY = gives(np.array([1.00001, 0.5]), "query")
+WORDS = gives(["many", "few"], "query")
+ALL_SEVERAL = gives(np.array([0.5, 0.5]), "all lists")
 SHORT = gives(np.array([0.5]), "query")
 ALL_ABOVE, ALL_INSIDE = gives(1.5, "all lists"), gives(1.0, "all lists")
 ROWS_APART = gives(np.array([-1.0, 2.0]), "row")
 ROWS_ABOVE = gives(np.array([1.0, 2.0]), "row")
 
 
-@pytest.mark.parametrize("name", ["INSIDE", "ROUNDED", "WIDE", "OPEN", "ALL_INSIDE", "ROWS_APART"])
+@pytest.mark.parametrize(
+    "name",
+    ["INSIDE", "ROUNDED", "IN_FLOAT32", "LARGE", "WIDE", "OPEN", "ALL_INSIDE", "ROWS_APART"],
+)
 def test_values_within_the_bounds_that_a_metric_names_are_taken(name: str) -> None:
     assert found(name) is not None
 
@@ -69,12 +77,20 @@ def test_values_within_the_bounds_that_a_metric_names_are_taken(name: str) -> No
         ("NEVER", "gave -0.51, and its definition names the bounds -0.5 to any"),
         ("ALL_ABOVE", "gave 1.5,"),
         ("ROWS_ABOVE", "gave 1.5,"),
+        ("BARELY", "gave 1.00001, and its definition names the bounds 0 to 1"),
+        ("WORDS", r"gave \['many', 'few'\], and numbers are wanted"),
+        ("ALL_SEVERAL", r"gave an array of shape \(2,\); a metric of all lists gives one number"),
         ("SHORT", r"gave an array of shape \(1,\) for 2 queries"),
     ],
 )
 def test_values_beyond_them_are_refused_by_the_metric_s_name(name: str, says: str) -> None:
     with pytest.raises(DataError, match=f"{name}: {says}"):
         found(name)
+
+
+def test_what_is_beyond_a_bound_by_rounding_is_the_bound() -> None:
+    columns = per_query(RANKED, CONTEXT, [f"{__name__}:IN_FLOAT32"], [1])
+    assert [list(values) for values in columns.values()] == [[1.0, 0.5]]
 
 
 def test_errors_of_perfect_predictions_are_their_lower_bound() -> None:

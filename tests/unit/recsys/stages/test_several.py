@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from falconer.pipelines.data.dataset import Dataset
+from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import write_json
 from falconer.recsys import stages
 from falconer.recsys.stages.finished import each_of
@@ -32,7 +33,7 @@ def test_recommend_and_evaluate_take_a_folder_of_runs(
     assert cli.run(["recommend", *everything, "--k", "5"]) == 0
     assert cli.run(["evaluate", *everything, "--k", "5", "--set", "resamples=200"]) == 0
     assert len(list(shelf.glob("*/*/report.json"))) == 2 * 2
-    assert capsys.readouterr().out.count("no finished run: failed, mlflow.db") == 2
+    assert capsys.readouterr().out.count("note: passed over, no finished run: ") == 2
 
 
 def test_one_path_is_taken_as_it_is(shelf: Path) -> None:
@@ -47,3 +48,8 @@ def test_several_without_a_run_and_one_folder_for_several_are_refused(
     runs = [str(path) for path in shelf.glob("*-numpy-*")]
     assert cli.run(["evaluate", *runs, "--out", str(shelf.parent / "one")]) == 2
     assert "one --out holds the reports of one run" in capsys.readouterr().err
+
+
+def test_a_name_that_is_not_there_is_no_other_file(shelf: Path) -> None:
+    with pytest.raises(ArtifactError, match="tyop: no such run"):
+        each_of([*shelf.glob("*-numpy-*"), shelf / "tyop"])
