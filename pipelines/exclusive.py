@@ -33,15 +33,34 @@ def exclusive(folder: Path, busy: PipelineError) -> Iterator[None]:
 @contextmanager
 def in_turn(file: Path) -> Iterator[None]:
     """For changes that take a moment: wait until nobody else is in a block on this file, which is
-    made where it is absent, and stays. Raises `ArtifactError` as `exclusive` does."""
+    made where it is absent, and stays. Raises `ArtifactError` as `exclusive` does, and where the
+    file is another user's."""
     if not file.parent.is_dir():
         make_directory(file.parent)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    descriptor = _opened(file)
     try:
         _flock(file, descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def _opened(file: Path) -> int:
+    try:
+        return os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    except PermissionError as error:
+        refused = file if os.access(file, os.F_OK) else file.parent
+        raise ArtifactError(
+            f"{refused}: only {_owner(refused)} can write there; give the command as that user"
+        ) from error
+
+
+def _owner(path: Path) -> str:
+    """The user's name, or number where it has none here."""
+    try:
+        return path.owner()
+    except KeyError:
+        return f"user {path.stat().st_uid}"
 
 
 def _lock(folder: Path, descriptor: int, busy: PipelineError) -> None:

@@ -148,6 +148,16 @@ def was_followed(places: Places, decision: str) -> bool:
     return decision in [change.get("decision") for change in history(places)]
 
 
+def why_not_followed(places: Places, window: str) -> str:
+    """What kept a window's verdict to promote from being followed, as far as files tell."""
+    causes = []
+    if any("order" in change for change in history(places)):
+        causes.append("the champion was changed by an order while the window was judged")
+    if places.decided()[-1] > window:
+        causes.append("a later window was decided first")
+    return " or ".join(causes) or f"{HISTORY} has no change by this verdict"
+
+
 def _changing(places: Places) -> AbstractContextManager[None]:
     """One change at a time: a person's order may come while a verdict is followed."""
     return in_turn(places.registry / TURN)
@@ -234,9 +244,16 @@ def history(places: Places) -> list[dict[str, Any]]:
     key = signing.key_of(places)
     lines = path.read_text(encoding="utf-8").splitlines()
     try:
-        changes = [json.loads(line) for line in lines]
+        changes = [_change(line) for line in lines]
     except (ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{path}: damaged ({error}); take it from a backup: it cannot be made anew"
         ) from error
     return [signing.verified(change, key, path) for change in changes]
+
+
+def _change(line: str) -> dict[str, Any]:
+    found = json.loads(line)
+    if not isinstance(found, dict):
+        raise ValueError("a line of it is no record")
+    return found

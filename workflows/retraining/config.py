@@ -114,9 +114,12 @@ class Rule(Finite):
     """None = logged rows are evidence for people, and decide nothing."""
 
     @property
-    def cut(self) -> int:
-        """So many of a list's first items are looked at."""
-        return max(int(self.metric.partition("@")[2]), self.off_policy.k if self.off_policy else 1)
+    def deepest(self) -> tuple[int, str]:
+        """So many of a list's first items are looked at, and by what."""
+        cuts = [(int(self.metric.partition("@")[2]), self.metric)]
+        if self.off_policy:
+            cuts.append((self.off_policy.k, f"rule.off_policy.k = {self.off_policy.k}"))
+        return max(cuts)
 
     @field_validator("metric")
     @classmethod
@@ -152,7 +155,8 @@ class Limits(Finite):
     max_new_items: float = Field(default=0.3, gt=0, le=1)
     """Share of the window's events that are of items never seen in train."""
     max_empty_days: int = Field(default=0, ge=0)
-    """Days of the window without an event, where the windows before have events on that day."""
+    """Days of the window without an event, where the windows before have events on that day of the
+    week."""
     max_doubled: float = Field(default=0.05, gt=0, le=1)
     """Share of the window's events that another event repeats in every column."""
 
@@ -200,8 +204,9 @@ class Pipeline(Config):
 
     @model_validator(mode="after")
     def _lists_are_as_long_as_the_metric_looks(self) -> Pipeline:
-        if self.k < self.rule.cut:
-            raise ValueError(f"k: lists of {self.k} items are too short for {self.rule.metric}")
+        depth, what = self.rule.deepest
+        if self.k < depth:
+            raise ValueError(f"k: lists of {self.k} items are too short for {what}")
         return self
 
     @field_validator("cron")

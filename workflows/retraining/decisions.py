@@ -77,10 +77,13 @@ def _refuse_undecided(path: Path, window: str) -> None:
 
 
 def tests_before(places: Places, window: str) -> list[bool]:
-    """The ledger: of each test of another window, whether it promoted. A decision without a test
-    spends nothing; one of a later window, where this one is made up for, counts as well."""
+    """The ledger: of each test of another window, whether it promoted, in the order in which they
+    were made: each decision holds the tests before its own. A decision without a test spends
+    nothing; one of a later window, where this one is made up for, counts as well."""
     others = (read(places, name) for name in places.decided() if name != window)
-    return [one["outcome"] == "promote" for one in others if one["alpha"] is not None]
+    tests = [one for one in others if one["alpha"] is not None]
+    in_order = sorted(tests, key=lambda one: len(one["tests_before"]))
+    return [one["outcome"] == "promote" for one in in_order]
 
 
 def usual_lift(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping
+from datetime import date
 from itertools import pairwise
 from typing import Any
 
-from falconer.pipelines.files import read_json
+from falconer.workflows.retraining import signing
 from falconer.workflows.retraining.config import HISTORY, USUAL, Limits
 from falconer.workflows.retraining.places import DECISION, PROFILE, Places
 from falconer.workflows.retraining.verdict import Check
@@ -52,10 +54,10 @@ def accepted(places: Places, window: str) -> list[dict[str, Any]]:
         name
         for name in places.decided()
         if name < window
-        and read_json(places.window(name) / DECISION)["outcome"] != "refused"
+        and signing.stored(places.window(name) / DECISION)["outcome"] != "refused"
         and (places.window(name) / PROFILE).exists()
     ]
-    return [read_json(places.window(name) / PROFILE) for name in names[-HISTORY:]]
+    return [found for name in names[-HISTORY:] if (found := places.profile(name)) is not None]
 
 
 def shifts(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -117,21 +119,28 @@ def _volume(profile: Mapping[str, Any], history: list[dict[str, Any]], limits: L
 def _empty_days(
     profile: Mapping[str, Any], history: list[dict[str, Any]], limits: Limits
 ) -> list[Check]:
-    """A day that did not come is lost among seven; none where the windows before had other days, or
-    where there is one day, whose events are counted anyway."""
+    """A day that did not come is lost among seven. It is held against the same days of the week,
+    as a shop may be shut on one; none where the windows before had no such days, or where there is
+    one day, whose events are counted anyway."""
     days = profile.get("days", {})
-    past = [list(one["days"].values()) for one in history if len(one.get("days", {})) == len(days)]
-    if len(days) < 2 or not past:
+    past = defaultdict[int, list[int]](list)
+    for day, n in (counted for one in history for counted in one.get("days", {}).items()):
+        past[_weekday(day)].append(n)
+    usual = {day: statistics.median(past[_weekday(day)]) for day in days if past[_weekday(day)]}
+    if len(days) < 2 or not usual:
         return []
-    usual = [statistics.median(counts) for counts in zip(*past, strict=True)]
     empty = [
         f"{day}, usually {often:,.0f}"
-        for (day, n), often in zip(days.items(), usual, strict=True)
-        if n == 0 and often >= EVENTS_A_DAY
+        for day, often in usual.items()
+        if days[day] == 0 and often >= EVENTS_A_DAY
     ]
     found = f"no event on {', '.join(empty)}" if empty else "every usual day has events"
     text = f"{found}; at most {limits.max_empty_days} such days are believed"
     return [Check("empty days", len(empty), 0, limits.max_empty_days, text)]
+
+
+def _weekday(day: str) -> int:
+    return date.fromisoformat(day).weekday()
 
 
 def _drift(

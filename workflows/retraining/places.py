@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from datetime import date
 from glob import escape
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from falconer.pipelines.console import warn
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import read_json
 from falconer.workflows.retraining.config import Pipeline
@@ -25,6 +28,21 @@ MODEL = "model.json"
 HISTORY = "history.jsonl"
 UNTOLD = "untold.json"
 PROFILE = "profile.json"
+
+
+def _day(name: str) -> str:
+    date.fromisoformat(name)
+    return name
+
+
+class _Profile(BaseModel):
+    """What later windows are compared with; earlier releases wrote no days."""
+
+    model_config = ConfigDict(strict=True)
+
+    events: int
+    days: dict[Annotated[str, AfterValidator(_day)], int] = {}
+    distributions: dict[str, dict[str, int]]
 
 
 @dataclass(frozen=True)
@@ -111,9 +129,23 @@ class Places:
 
     def last_day(self, name: str) -> date | None:
         """The last day that the window was judged on; None where that was not written down."""
-        path = self.window(name) / PROFILE
-        days = read_json(path).get("days") if path.exists() else None
+        found = self.profile(name)
+        days = found.get("days") if found else None
         return date.fromisoformat(max(days)) if days else None
+
+    def profile(self, name: str) -> dict[str, Any] | None:
+        """Counts of the window's events; None where they were not written down, and, with a
+        warning, where the file is damaged: no other window depends on it."""
+        path = self.window(name) / PROFILE
+        if not path.exists():
+            return None
+        try:
+            found: dict[str, Any] = read_json(path)
+            _Profile.model_validate(found)
+        except (ArtifactError, ValidationError):
+            warn(f"warning: {path}: damaged, so that no window is compared with {name}")
+            return None
+        return found
 
     def has_signed(self) -> bool:
         """Whether there is a decision, or a change of the champion."""

@@ -17,6 +17,22 @@ from falconer.workflows.retraining.places import Places
 
 KEY_BYTES = 32
 OWNER_ONLY = 0o600
+READ: Mapping[str, Any] = {
+    "window": str,
+    "outcome": str,
+    "reason": str,
+    "challenger": str | None,
+    "champion": str | None,
+    "alpha": float | int | None,
+    "users_needed": int | None,
+    "means": dict,
+    "models": dict,
+    "rule": dict,
+    "rules": list,
+    "tests_before": list,
+    "sha256": str,
+}
+"""What is read of every decision, and what it is."""
 
 
 def key_of(places: Places) -> bytes:
@@ -65,14 +81,19 @@ def _read(path: Path) -> bytes:
 
 
 def stored(path: Path) -> dict[str, Any]:
-    """A signed document's file, its signature not checked; `ArtifactError` where it is damaged."""
+    """A decision's file, its signature not checked; `ArtifactError` where it is damaged."""
+    damaged = (
+        f"{path}: damaged; restore it from a copy: it cannot be made anew, and no other window "
+        "is decided without it"
+    )
     try:
         document: dict[str, Any] = read_json(path)
     except ArtifactError as error:
-        raise ArtifactError(
-            f"{path}: damaged; restore it from a copy: it cannot be made anew, and no other window "
-            "is decided without it"
-        ) from error
+        raise ArtifactError(damaged) from error
+    if not isinstance(document, dict) or not all(
+        name in document and isinstance(document[name], kind) for name, kind in READ.items()
+    ):
+        raise ArtifactError(damaged)
     return document
 
 

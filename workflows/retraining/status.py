@@ -143,9 +143,9 @@ def _overtaken(places: Places, now: champions.Champion | None) -> list[str]:
                 wanted = (decision["challenger"], window)
                 if now is None or wanted != (now.champion.label, now.champion.window):
                     return [
-                        f"{wanted[0]} of window {window} was to serve and does not: the champion "
-                        "was changed by an order while it was judged; `falconer promote` lets it "
-                        "serve all the same"
+                        f"{wanted[0]} of window {window} was to serve and does not: "
+                        f"{champions.why_not_followed(places, window)}; `falconer promote` lets "
+                        "it serve all the same"
                     ]
     except ArtifactError as error:
         return [str(error)]

@@ -35,16 +35,17 @@ def write(places: Places, window: str) -> Path:
     decision, steps = decisions.read(places, window), places.observed(window)["steps"]
     serves = champions.was_followed(places, decision["sha256"])
     overtaken = decision["outcome"] == "promote" and not serves
-    write_text(path, render(decision, steps, overtaken=overtaken))
+    cause = champions.why_not_followed(places, window) if overtaken else None
+    write_text(path, render(decision, steps, overtaken=cause))
     return path
 
 
 def render(
-    decision: Mapping[str, Any], steps: list[dict[str, Any]], *, overtaken: bool = False
+    decision: Mapping[str, Any], steps: list[dict[str, Any]], *, overtaken: str | None = None
 ) -> str:
     """The page's HTML: `decision` as it is stored, `steps` as `observed.json` has them.
 
-    `overtaken`: a person's order came while the window was judged, so that its promotion was none.
+    `overtaken`: why its promotion was none, where it was not followed.
     """
     differences, means = _differences(decision), _means(decision)
     context = {
@@ -54,7 +55,9 @@ def render(
         "sections": _contents(
             has_figures=bool(differences or means), has_log="off_policy" in decision
         ),
-        "meaning": words.OVERTAKEN if overtaken else words.meaning(decision),
+        "meaning": words.OVERTAKEN.format(cause=overtaken)
+        if overtaken
+        else words.meaning(decision),
         "failed": words.failures(decision),
         "differences": differences,
         "means": means,

@@ -20,9 +20,8 @@ MEANING = {
 """Outcome -> what it means for what serves."""
 
 OVERTAKEN = (
-    "Every rule holds, and yet the challenger does not serve: the champion was changed by an order "
-    "while the window was judged, and nobody knows how the two compare. `falconer promote` lets it "
-    "serve all the same."
+    "Every rule holds, and yet the challenger does not serve: {cause}, and nobody knows how the "
+    "two compare. `falconer promote` lets it serve all the same."
 )
 """In place of what `promote` means."""
 

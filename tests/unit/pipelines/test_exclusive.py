@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.exclusive import exclusive
+from falconer.pipelines.exclusive import exclusive, in_turn
 
 BUSY = ArtifactError("somebody else is at it")
 HOLD = """
@@ -49,5 +50,26 @@ def test_a_file_system_without_locks_is_named(
     with (
         pytest.raises(ArtifactError, match=r"cannot lock it \(No locks available\)"),
         exclusive(tmp_path, BUSY),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("exists", [True, False], ids=["file", "folder"])
+def test_what_another_user_owns_is_named_with_its_owner(
+    exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "changes.lock"
+    if exists:
+        file.touch()
+    place = file if exists else tmp_path
+
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(Path, "owner", lambda _: "nightly")
+    with (
+        pytest.raises(ArtifactError, match=rf"{place.name}: only nightly can write there"),
+        in_turn(file),
     ):
         pass

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from datetime import date, timedelta
 
 import pytest
 from hypothesis import given
@@ -74,12 +75,33 @@ def test_a_strange_window_is_named(changes: dict[str, object], name: str) -> Non
         DAYS | {"2026-01-07": 0},
         DAYS | {"2026-01-06": 1},
         {"2026-01-05": 0},
-        {"2026-01-05": 0, "2026-01-06": 0, "2026-01-07": 0},
+        {"2026-01-09": 0, "2026-01-10": 0, "2026-01-11": 0},
     ],
-    ids=["usually has few", "has one", "windows of a day", "windows of another length"],
+    ids=["usually has few", "has one", "windows of a day", "no such days before"],
 )
 def test_a_day_that_may_be_empty_is_no_fault(days: dict[str, int]) -> None:
     assert "empty days" not in failed(profile(days=days))
+
+
+@pytest.mark.parametrize("length", [2, 3, 5, 7, 10])
+def test_a_shop_may_be_shut_on_sundays(length: int) -> None:
+    """Whatever the place of the Sunday is among the days of a window."""
+    start = date(2026, 1, 5)
+
+    def window(number: int) -> dict[str, object]:
+        days = [start + timedelta(number * length + day) for day in range(length)]
+        counts = {day.isoformat(): 0 if day.weekday() == 6 else 480 for day in days}
+        return profile(days=counts, events=1000)
+
+    history = [window(number) for number in range(8)]
+    for number in range(8, 15):
+        (found,) = [
+            one
+            for one in drift.checks(window(number), history, Limits())
+            if one.name == "empty days"
+        ]
+        assert found.holds, found.text
+        history = [*history[1:], window(number)]
 
 
 def test_a_window_of_other_length_is_held_against_so_many_days() -> None:

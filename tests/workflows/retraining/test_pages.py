@@ -8,8 +8,8 @@ import pytest
 
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import write_json
-from falconer.workflows.retraining import status_page, verdict_page
-from falconer.workflows.retraining.places import DECISION, HISTORY, Places
+from falconer.workflows.retraining import champions, status_page, verdict_page
+from falconer.workflows.retraining.places import DECISION, HISTORY, MODEL, Places
 from falconer.workflows.retraining.status import status
 from tests.support import verdicts
 from tests.support.verdicts import START
@@ -55,9 +55,23 @@ def test_a_promotion_that_an_order_overtook_is_not_told_as_one(tmp_path: Path) -
     assert "serves from now on" in text_of(verdict_page.write(places, window).read_text())
     history = places.registry / HISTORY
     history.write_text(history.read_text().splitlines(keepends=True)[0])
+    first = verdicts.window_name(0)
+    model = verdicts.model(places, first)
+    write_json(places.judged(first, "item_knn") / MODEL, model.model_dump())
+    champions.promote(places, first, "item_knn", reason="a test")
     text = text_of(verdict_page.write(places, window).read_text())
     assert "does not serve: the champion was changed by an order" in text
     assert "serves from now on" not in text
+
+
+def test_a_promotion_that_a_later_window_overtook_is_not_told_as_overruled(tmp_path: Path) -> None:
+    places = Places(tmp_path, "shop")
+    verdicts.write_windows(places, ["promote", "promote"])
+    history = places.registry / HISTORY
+    history.write_text(history.read_text().splitlines(keepends=True)[1])
+    text = text_of(verdict_page.write(places, verdicts.window_name(0)).read_text())
+    assert "does not serve: a later window was decided first, and" in text
+    assert "order" not in text.partition("does not serve")[2].partition("compare")[0]
 
 
 def test_the_page_on_a_pipeline(tmp_path: Path) -> None:

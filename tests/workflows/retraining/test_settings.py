@@ -71,7 +71,10 @@ def test_every_slicing_has_a_known_name(tmp_path: Path) -> None:
         ({"models": {"challengers": ["a/.toml"]}}, "models: no model can be called ''"),
         ({"models": {"challengers": ["a\nb"]}}, "models: no model can be called"),
         ({"k": 5}, "lists of 5 items are too short for ndcg@10"),
-        ({"k": 15, "rule": {"off_policy": {"k": 16, "limit": 1}}}, "lists of 15 items are too"),
+        (
+            {"k": 15, "rule": {"off_policy": {"k": 16, "limit": 1}}},
+            "short for rule.off_policy.k = 16",
+        ),
         ({"days": 10**8}, "days: .*less than or equal to"),
         ({"start": "9999-12-31"}, "start: .*less than"),
     ],

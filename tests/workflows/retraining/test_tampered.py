@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from falconer.pipelines.errors import ArtifactError
-from falconer.pipelines.files import write_json
-from falconer.workflows.retraining import champions, cli, decisions, signing
+from falconer.pipelines.files import write_json, write_text
+from falconer.workflows.retraining import champions, cli, decisions, drift, signing
 from falconer.workflows.retraining.config import Pipeline
 from falconer.workflows.retraining.places import (
     DECISION,
@@ -19,6 +19,7 @@ from falconer.workflows.retraining.places import (
     HISTORY,
     LAST_STEP,
     OBSERVED,
+    PROFILE,
     Places,
 )
 from falconer.workflows.retraining.status import status
@@ -50,9 +51,11 @@ def test_an_edited_decision_is_not_shown_as_one(shop: Pipeline) -> None:
     assert f"{path}: its sha256 is not that of its content: it was changed by hand" in alarm
 
 
-def test_a_damaged_decision_hides_no_other(shop: Pipeline) -> None:
-    path = Places.of(shop).window(LAST) / DECISION
-    path.write_text("{")
+@pytest.mark.parametrize("text", ["{", "{}", "[]", "3", '{"outcome": "promote"}'])
+@pytest.mark.parametrize("window", [LAST, verdicts.window_name(0)], ids=["last", "first"])
+def test_a_damaged_decision_hides_no_other(window: str, text: str, shop: Pipeline) -> None:
+    path = Places.of(shop).window(window) / DECISION
+    path.write_text(text)
     shown, (alarm,) = windows_and_alarms(shop)
     assert len(shown) == 2
     assert f"{path}: damaged" in alarm
@@ -115,8 +118,42 @@ def test_a_verdict_that_an_order_overtook_is_an_alarm(tmp_path: Path) -> None:
     history.write_text(history.read_text().splitlines(keepends=True)[0])
     (places.registry / champions.CHAMPION).unlink()
     _, alarms = windows_and_alarms(shop)
-    wanted = f"new of window {verdicts.window_name(1)} was to serve and does not"
+    wanted = f"new of window {verdicts.window_name(1)} was to serve and does not: {HISTORY} has no"
     assert [wanted in one for one in alarms] == [False, True]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"days": {"x": 1}}',
+        '{"events": 1, "days": {"5": 1}, "distributions": {}}',
+        '{"events": 1, "days": {"x": 1}, "distributions": {}}',
+    ],
+)
+def test_a_damaged_profile_is_one_that_was_not_written(
+    text: str, shop: Pipeline, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or an old window would block every one to come."""
+    places = Places.of(shop)
+    path = places.window(LAST) / PROFILE
+    path.write_text(text)
+    assert places.last_day(LAST) is None
+    assert drift.accepted(places, "2020-03-02") == []
+    assert f"{path}: damaged" in capsys.readouterr().err
+
+
+def test_tests_are_in_the_order_in_which_they_were_made(tmp_path: Path) -> None:
+    """The first window was refused, and run again after the others: its promotion is the last."""
+    places = Places.of(verdicts.pipeline_of(tmp_path / "retraining"))
+    key = signing.key_of(places)
+    for number, (outcome, before) in enumerate([("promote", 2), ("keep", 0), ("keep", 1)]):
+        window = verdicts.window_name(number)
+        made = verdicts.document(outcome, window=window) | {"tests_before": [False] * before}
+        text = decisions.as_text(signing.signed(made, key))
+        write_text(places.window(window) / DECISION, text)
+    assert decisions.tests_before(places, verdicts.window_name(3)) == [False, False, True]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}"])
@@ -143,9 +180,10 @@ def test_a_key_of_another_user_is_said_to_be_one(
     assert "only its owner can read this key" in alarm
 
 
-def test_a_damaged_history_is_an_alarm(shop: Pipeline) -> None:
+@pytest.mark.parametrize("cut", [True, False], ids=["cut off", "another line"])
+def test_a_damaged_history_is_an_alarm(cut: bool, shop: Pipeline) -> None:
     path = Places.of(shop).registry / HISTORY
-    path.write_text(path.read_text()[:-30])
+    path.write_text(path.read_text()[:-30] if cut else path.read_text() + "[]\n")
     shown, (alarm,) = windows_and_alarms(shop)
     assert len(shown) == 3
     assert "take it from a backup" in alarm
