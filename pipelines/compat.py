@@ -68,13 +68,6 @@ KNOWN_WARNINGS: tuple[tuple[type[Warning], str], ...] = (
     (FutureWarning, r"The legacy Dask DataFrame implementation is deprecated"),
     # merlin-core regrets each framework that it does not find; two of them are blocked on purpose.
     (UserWarning, r"(Tensorflow|PyTorch|Triton) dtype mappings did not load successfully"),
-    # merlin-core calls its CPU mode experimental: it is what runs where there is no GPU, tested
-    # against Polars.
-    (UserWarning, r"Initializing an NVTabular Dataset in CPU mode"),
-    # NVTabular's Normalize takes the variance as a difference of sums, which rounding makes
-    # negative for some constant columns; our own rule for columns without spread takes care of
-    # them.
-    (RuntimeWarning, r"invalid value encountered in sqrt"),
 )
 
 

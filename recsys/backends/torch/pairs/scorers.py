@@ -141,9 +141,11 @@ def pair_scores(
     queries, (items, rows) = encoder.query_of(pairs.queries), encoder.items_of(pairs)
     rows = torch.nn.functional.pad(rows, padding)
     parts = [queries.numbers.new_empty(0)]
+    # The table's own length hangs on what is asked: each pass has one of its own pairs.
+    each = torch.arange(PAIRS_AT_ONCE, device=encoder.device)[:, None]
     for start in range(0, len(query), PAIRS_AT_ONCE):
         own = slice(start, start + PAIRS_AT_ONCE)
-        scores = model(queries.rows(query[own]), items, rows[own, None])[:, 0]
+        scores = model(queries.rows(query[own]), items.rows(rows[own]), each)[:, 0]
         parts.append(scores if answer is None else answer(scores))
     return torch.cat(parts)[: len(pairs)]
 
