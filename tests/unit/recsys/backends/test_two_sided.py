@@ -160,21 +160,8 @@ def test_a_rows_score_is_the_same_to_the_bit_whatever_is_asked_beside_it(
 ) -> None:
     scorer, pairs = tiny.ranker_of(trained(name), clicks), clicks.pairs("test")
     whole = scorer.score_pairs(pairs)
-    chosen = np.array(rows)
+    chosen = np.argsort(pairs.item >= 0, kind="stable")[rows]  # 0, ...: new items
     assert scorer.score_pairs(pairs.take(chosen)).tobytes() == whole[chosen].tobytes()
-
-
-@every_model
-def test_a_rows_score_does_not_hang_on_new_items_beside_it(
-    name: str, clicks: Dataset, trained: Callable[[str], Run]
-) -> None:
-    scorer, pairs = tiny.ranker_of(trained(name), clicks), clicks.pairs("test")
-    whole = scorer.score_pairs(pairs)
-    new, known = np.flatnonzero(pairs.item < 0), np.flatnonzero(pairs.item >= 0)
-    alone = [np.append(one, known[:n]) for one in new for n in (0, 1)]
-    for chosen in (new, known, *alone):
-        assert len(chosen)
-        assert scorer.score_pairs(pairs.take(chosen)).tobytes() == whole[chosen].tobytes()
 
 
 @every_model
