@@ -12,11 +12,10 @@ from falconer.pipelines.etl.contract import check
 from falconer.pipelines.etl.raw import feature_column
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.sources import read
-from falconer.pipelines.etl.split.config import seconds
+from falconer.pipelines.etl.split.config import SECONDS_PER_DAY, seconds
 
 MOST_VALUES = 1000
 """Of a categorical feature that are counted apart; the rest is one bin."""
-SECONDS_A_DAY = 86_400
 REST, NULL = "(other)", "(null)"
 
 
@@ -52,7 +51,7 @@ def profile(recipe: EtlRecipe, first: date, end: date) -> dict[str, Any]:
 
 def _days(window: pl.DataFrame, first: date, end: date) -> dict[str, int]:
     """Day (UTC) -> its events, also of days without."""
-    number = (window["time"] - seconds(first)) // SECONDS_A_DAY
+    number = (window["time"] - seconds(first)) // SECONDS_PER_DAY
     counts = dict(number.value_counts(name="n").rows())
     days = range((end - first).days)
     return {(first + timedelta(day)).isoformat(): counts.get(day, 0) for day in days}
