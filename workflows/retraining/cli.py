@@ -55,9 +55,9 @@ def retrain(
         say(f"{found.metric} between {seeds} seeds: deviation {found.seed_deviation:.5f}")
         return
     if again:
-        from falconer.workflows.retraining.pipeline import set_aside
+        from falconer.workflows.retraining.pipeline import let_run_again
 
-        set_aside(loaded, wanted)
+        let_run_again(loaded, wanted)
     say(_sentence(run(loaded, wanted)))
 
 

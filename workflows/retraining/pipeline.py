@@ -50,7 +50,7 @@ def retrain(pipeline: Pipeline, window: Window) -> dict[str, Any]:
     return decisions.read(places, window.name)
 
 
-def set_aside(pipeline: Pipeline, window: Window) -> None:
+def let_run_again(pipeline: Pipeline, window: Window) -> None:
     """Let a refused window be run again, by the next `retrain`: its data came late, or were mended.
     One that is not decided needs nothing.
 

@@ -35,7 +35,7 @@ def status(pipeline: Pipeline, today: date) -> dict[str, Any]:
         *_clock(pipeline, places, today),
     ]
     alarms += failures.untold(places)
-    alarms += [one for one in _overtaken(places, now) if one not in alarms]
+    alarms += [one for one in _not_followed(places, now) if one not in alarms]
     try:
         known = database.workflows(pipeline)
     except database.StoreError as error:
@@ -132,7 +132,7 @@ def _clock(pipeline: Pipeline, places: Places, today: date) -> list[str]:
     ]
 
 
-def _overtaken(places: Places, now: champions.Champion | None) -> list[str]:
+def _not_followed(places: Places, now: champions.Champion | None) -> list[str]:
     """Whether the last verdict is to promote a model, and an order given meanwhile kept it from
     serving."""
     try:

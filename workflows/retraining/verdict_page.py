@@ -34,18 +34,18 @@ def write(places: Places, window: str) -> Path:
     path = places.window(window) / PAGE
     decision, steps = decisions.read(places, window), places.observed(window)["steps"]
     serves = champions.was_followed(places, decision["sha256"])
-    overtaken = decision["outcome"] == "promote" and not serves
-    cause = champions.why_not_followed(places, window) if overtaken else None
-    write_text(path, render(decision, steps, overtaken=cause))
+    not_followed = decision["outcome"] == "promote" and not serves
+    cause = champions.why_not_followed(places, window) if not_followed else None
+    write_text(path, render(decision, steps, not_followed=cause))
     return path
 
 
 def render(
-    decision: Mapping[str, Any], steps: list[dict[str, Any]], *, overtaken: str | None = None
+    decision: Mapping[str, Any], steps: list[dict[str, Any]], *, not_followed: str | None = None
 ) -> str:
     """The page's HTML: `decision` as it is stored, `steps` as `observed.json` has them.
 
-    `overtaken`: why its promotion was none, where it was not followed.
+    `not_followed`: why its promotion was none, where it was not followed.
     """
     differences, means = _differences(decision), _means(decision)
     context = {
@@ -55,8 +55,8 @@ def render(
         "sections": _contents(
             has_figures=bool(differences or means), has_log="off_policy" in decision
         ),
-        "meaning": words.OVERTAKEN.format(cause=overtaken)
-        if overtaken
+        "meaning": words.NOT_FOLLOWED.format(cause=not_followed)
+        if not_followed
         else words.meaning(decision),
         "failed": words.failures(decision),
         "differences": differences,

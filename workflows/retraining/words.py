@@ -19,7 +19,7 @@ MEANING = {
 }
 """Outcome -> what it means for what serves."""
 
-OVERTAKEN = (
+NOT_FOLLOWED = (
     "Every rule holds, and yet the challenger does not serve: {cause}, and nobody knows how the "
     "two compare. `falconer promote` lets it serve all the same."
 )

@@ -18,7 +18,7 @@ from falconer.pipelines.errors import ArtifactError, ConfigError, ExhaustedError
 from falconer.pipelines.files import read_json, write_json
 from falconer.workflows.retraining import champions, database, decisions, signing, steps, store
 from falconer.workflows.retraining.config import Notify, Pipeline
-from falconer.workflows.retraining.pipeline import retrain, set_aside
+from falconer.workflows.retraining.pipeline import let_run_again, retrain
 from falconer.workflows.retraining.places import DECISION, EVIDENCE, MODEL, Places
 from falconer.workflows.retraining.status import status
 from tests.support import orders
@@ -80,7 +80,7 @@ def test_a_day_that_comes_late_refuses_the_window_until_it_is_there(shop: Pipeli
     assert f"no event on {LATE_DAY}, usually" in refused["reason"]
     come()
     assert second(shop) == refused, "a decision stands until somebody sets it aside"
-    set_aside(shop, shop.window(orders.SECOND))
+    let_run_again(shop, shop.window(orders.SECOND))
     again = second(shop)
     assert again["outcome"] in {"promote", "keep", "undecidable"}
     (kept,) = (Places.of(shop).window(orders.SECOND) / decisions.SET_ASIDE).iterdir()
@@ -97,7 +97,7 @@ def test_a_refusal_whose_window_may_not_run_is_left_alone(shop: Pipeline) -> Non
     write_json(later / MODEL, serving(shop).model_dump() | {"window": "2023-12-19"})
     champions.promote(places, "2023-12-19", "later", reason="a test")
     with pytest.raises(ConfigError, match="has seen what happened here"):
-        set_aside(shop, shop.window(orders.SECOND))
+        let_run_again(shop, shop.window(orders.SECOND))
     assert decisions.read(places, orders.SECOND)["outcome"] == "refused"
 
 
@@ -108,7 +108,7 @@ def test_what_was_cut_off_behind_a_refusal_does_not_go_on_with_it(shop: Pipeline
     name = f"shop-{orders.SECOND}-1"
     orders.cut_off(places.registry / database.FILE, name)
     come()
-    set_aside(shop, shop.window(orders.SECOND))
+    let_run_again(shop, shop.window(orders.SECOND))
     assert not (places.window(orders.SECOND) / EVIDENCE).exists()
     assert second(shop)["outcome"] in {"promote", "keep", "undecidable"}
     assert {one.id: one.status for one in database.workflows(shop)}[name] == "CANCELLED"
@@ -116,14 +116,14 @@ def test_what_was_cut_off_behind_a_refusal_does_not_go_on_with_it(shop: Pipeline
 
 def test_a_window_that_is_not_decided_has_nothing_to_set_aside(shop: Pipeline) -> None:
     """The run that set it aside was cut off: the same command goes on."""
-    set_aside(shop, shop.window(orders.SECOND))
+    let_run_again(shop, shop.window(orders.SECOND))
     assert not Places.of(shop).window(orders.SECOND).exists()
 
 
 def test_what_was_judged_is_not_judged_again(shop: Pipeline) -> None:
     """Another look at the same users is another test, which nobody has paid for."""
     with pytest.raises(ConfigError, match=r"decided as promote; only a window whose data were"):
-        set_aside(shop, shop.window(orders.FIRST))
+        let_run_again(shop, shop.window(orders.FIRST))
     assert (Places.of(shop).window(orders.FIRST) / DECISION).exists()
 
 

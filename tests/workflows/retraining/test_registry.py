@@ -232,10 +232,9 @@ def test_windows_by_name_and_by_clock(tmp_path: Path) -> None:
     assert named == ["2026-01-12", "2026-01-19"]
 
 
-def test_missed_windows_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three weeks pass while the process is away: the newest window is run, the others are not."""
-    moments = iter([datetime(2026, 1, 13, tzinfo=UTC), datetime(2026, 2, 3, tzinfo=UTC)])
-    ran = []
+def windows_run(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the windows that the schedule will have run, none of which is in truth."""
+    ran: list[str] = []
 
     def run(_: Pipeline, window: Any) -> dict[str, str]:
         ran.append(window.name)
@@ -243,6 +242,13 @@ def test_missed_windows_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(schedule, "told", run)
     monkeypatch.setattr(schedule, "_wait_until", lambda *_: None)
+    return ran
+
+
+def test_missed_windows_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three weeks pass while the process is away: the newest window is run, the others are not."""
+    moments = iter([datetime(2026, 1, 13, tzinfo=UTC), datetime(2026, 2, 3, tzinfo=UTC)])
+    ran = windows_run(monkeypatch)
     last = datetime(2026, 2, 3, tzinfo=UTC)
     clock = {"now": last}
 
@@ -284,14 +290,7 @@ def test_an_edit_of_the_pipeline_file_counts_from_the_next_time_on(
             raise found
         return found
 
-    ran = []
-
-    def run(_: Pipeline, window: Any) -> dict[str, str]:
-        ran.append(window.name)
-        return {"outcome": "keep", "reason": "none"}
-
-    monkeypatch.setattr(schedule, "told", run)
-    monkeypatch.setattr(schedule, "_wait_until", lambda *_: None)
+    ran = windows_run(monkeypatch)
     schedule.serve(load, now=lambda: today, times=3)
     assert ran == ["2026-01-12", "2026-01-08"]
     assert "nothing is run: shop.toml: k: not a number" in capsys.readouterr().err
