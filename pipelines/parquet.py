@@ -47,8 +47,10 @@ def column(values: NDArray[Any]) -> pa.Array:
 
 
 def writing(schema: pa.Schema) -> dict[str, Any]:
-    """How tables are written: packed by zstd; integers of 64 bits, which are times, numbers of rows
-    and sorted hashes, by their differences; and no dictionaries of fractions, as few repeat."""
+    """How tables are written, packed by zstd. Integers of 64 bits, which are times, numbers of rows
+    and sorted hashes, by their differences; those of 32 bits, which are ids, byte by byte, which
+    takes half of the time of dictionaries and less room; and fractions as they are, as few repeat.
+    """
     kinds = {
         f"{field.name}.list.element" if _is_list(field.type) else field.name: (
             field.type.value_type if _is_list(field.type) else field.type
@@ -56,11 +58,15 @@ def writing(schema: pa.Schema) -> dict[str, Any]:
         for field in schema
     }
     long = [path for path, kind in kinds.items() if kind in (pa.int64(), pa.uint64())]
+    short = [path for path, kind in kinds.items() if kind == pa.int32()]
     floating = [path for path, kind in kinds.items() if pa.types.is_floating(kind)]
     return {
         "compression": "zstd",
-        "use_dictionary": [path for path in kinds if path not in {*long, *floating}],
-        "column_encoding": dict.fromkeys(long, "DELTA_BINARY_PACKED"),
+        "use_dictionary": [path for path in kinds if path not in {*long, *short, *floating}],
+        "column_encoding": {
+            **dict.fromkeys(long, "DELTA_BINARY_PACKED"),
+            **dict.fromkeys(short, "BYTE_STREAM_SPLIT"),
+        },
     }
 
 

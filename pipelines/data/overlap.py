@@ -27,18 +27,13 @@ Hashes = NDArray[np.uint64]
 
 
 def sketch(hashes: Hashes) -> Hashes:
-    """uint64[m], m up to `SIZE`: the smallest of the different hashes, ascending."""
-    return smallest(hashes, SIZE)
-
-
-def smallest(hashes: Hashes, n: int) -> Hashes:
-    """The `n` smallest of the different hashes, ascending. Of many only those below a bound are
-    sorted, if these are enough, and none twice."""
-    if len(hashes) > 4 * n:
-        low = np.unique(hashes[hashes < np.uint64(2**64 * 2 * n // len(hashes))])
-        if len(low) >= n:
-            return cast(Hashes, low[:n])
-    return np.unique(hashes)[:n]
+    """uint64[m], m up to `SIZE`: the smallest of the different hashes, ascending. Of many only
+    those below a bound are sorted, if these are enough."""
+    if len(hashes) > 4 * SIZE:
+        low = np.unique(hashes[hashes < np.uint64(2**64 * 2 * SIZE // len(hashes))])
+        if len(low) >= SIZE:
+            return cast(Hashes, low[:SIZE])
+    return np.unique(hashes)[:SIZE]
 
 
 def smallest_of_both(one: Hashes, other: Hashes, n: int) -> Hashes:

@@ -216,7 +216,7 @@ def numbers(column: pl.Series, *, required: bool) -> Column:
         absent = Fault(f"{name} is null", column.is_null() | true(text == ""))
     elif column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null):
         values, absent = column.cast(pl.Float64), null_fault(column)
-        if _are_sound(values) and not (required and column.null_count()):
+        if are_within(values, LARGEST_FLOAT32) and not (required and column.null_count()):
             return Column(values, ())
     else:
         raise wrong_type(column, "a number")
@@ -231,10 +231,12 @@ def numbers(column: pl.Series, *, required: bool) -> Column:
     return Column(values.fill_nan(None), (unreadable, infinite, large))
 
 
-def _are_sound(values: pl.Series) -> bool:
-    """Whether all that are no null are finite, in 32 bits too; of most columns it is all that needs
-    to be asked."""
-    return bool(values.is_finite().all() and (values.abs() <= LARGEST_FLOAT32).all())
+def are_within(values: pl.Series, most: float) -> bool:
+    """Whether all floats that are no null lie between -`most` and `most`, which NaN does not. Of
+    most columns that is all that needs to be asked."""
+    known = values.drop_nulls().to_numpy()
+    # Numpy's least and most are NaN where one is.
+    return not len(known) or bool(known.min() >= -most and known.max() <= most)
 
 
 def null_fault(column: pl.Series) -> Fault:

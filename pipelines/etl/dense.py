@@ -63,14 +63,14 @@ def places(column: pl.Series, values: pl.Series) -> pl.Series | None:
     dense = Dense.of(values, len(column))
     if dense is None or column.dtype != values.dtype:
         return None
-    table = np.full(dense.span + 1, -1, np.int32)
-    table[dense.numbers] = np.arange(len(values), dtype=np.int32)
-    least, beyond = np.int64(dense.least).view(np.uint64), np.uint64(dense.span)
-    # Without a sign what is below the range is far beyond it, and there the last place has -1.
+    # -1 stands at both ends too, for what is below or above; wrapping, no number reaches another's.
+    table = np.full(dense.span + 2, -1, np.int32)
+    table[dense.numbers + 1] = np.arange(len(values), dtype=np.int32)
+    shift = np.uint64((dense.least - 1) % 2**64)
     asked = column.fill_null(dense.least).to_numpy().astype(np.int64, copy=False).view(np.uint64)
     place = np.empty(len(asked), np.int32)
     for rows in blocks(len(asked)):
-        place[rows] = table[np.minimum(asked[rows] - least, beyond).view(np.int64)]
+        np.take(table, (asked[rows] - shift).view(np.int64), out=place[rows], mode="clip")
     found = pl.Series(pl.from_arrow(parquet.column(place)))
     return found if not column.null_count() else found.set(column.is_null(), -1)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from falconer.pipelines.data.overlap import smallest, smallest_of_both
+from falconer.pipelines.data.overlap import smallest_of_both
 from falconer.pipelines.data.schema import name_of
 from falconer.pipelines.etl import dense
 from falconer.pipelines.etl.side_by_side import side_by_side
@@ -74,9 +74,26 @@ class ColumnFacts:
         return self.dtype.is_numeric()
 
 
-def facts_of(events: pl.DataFrame) -> list[ColumnFacts]:
+@dataclass(frozen=True)
+class Counted:
+    """What is known before events are described: `counts` (`value` and `frequency`) by column, of
+    all events but those at the places `others`."""
+
+    counts: Mapping[str, pl.DataFrame]
+    others: pl.Series
+
+
+def facts_of(events: pl.DataFrame, counted: Counted | None = None) -> list[ColumnFacts]:
     """The facts of each column of these events."""
-    return side_by_side(_facts, [column for column in events if column.name not in HIDDEN])
+
+    def of(column: pl.Series) -> ColumnFacts:
+        if counted is None or column.name not in counted.counts:
+            return _facts(column)
+        others = column.gather(counted.others)
+        known = _facts_of_counts(column, others, counted.counts[column.name])
+        return known.and_also(_facts(others))
+
+    return side_by_side(of, [column for column in events if column.name not in HIDDEN])
 
 
 def together(one: Iterable[ColumnFacts], other: Iterable[ColumnFacts]) -> list[ColumnFacts]:
@@ -84,28 +101,54 @@ def together(one: Iterable[ColumnFacts], other: Iterable[ColumnFacts]) -> list[C
     return [a.and_also(b) for a, b in zip(one, other, strict=True)]
 
 
-def describe(events: pl.DataFrame) -> list[dict[str, Any]]:
+def describe(events: pl.DataFrame, counted: Counted | None = None) -> list[dict[str, Any]]:
     """For each column: `name`, `type`, `rows`, `nulls`, `distinct` (an estimate from `COUNTED` on),
     `unique` (null where that is not told); of numbers `least`, `mean` and `most` too (null for text
     and where there is no number)."""
-    return [one.described() for one in facts_of(events)]
+    return [one.described() for one in facts_of(events, counted)]
 
 
 def _facts(column: pl.Series) -> ColumnFacts:
     counted = dense.counts(column)
     values = column.drop_nulls() if counted is None else counted["value"]
     is_number = column.dtype.is_numeric()
-    differ = counted is not None or column.dtype.is_float()  # fractions seldom repeat
     return ColumnFacts(
         column.name,
         column.dtype,
         len(column),
         column.null_count(),
-        smallest((values.hash() if differ else values.hash().unique()).to_numpy(), COUNTED),
+        _smallest(values.hash()),
         values.min() if is_number else None,
         values.max() if is_number else None,
         _total(values, counted) if is_number else 0.0,
     )
+
+
+def _facts_of_counts(column: pl.Series, others: pl.Series, counts: pl.DataFrame) -> ColumnFacts:
+    """Of the values of a column but the others, whose counts are known."""
+    # In one order: sums depend on it.
+    counted = counts if counts["value"].is_sorted() else counts.sort("value")
+    values, is_number = counted["value"].cast(column.dtype), column.dtype.is_numeric()
+    return ColumnFacts(
+        column.name,
+        column.dtype,
+        len(column) - len(others),
+        column.null_count() - others.null_count(),
+        _smallest(values.hash()),
+        values.min() if is_number else None,
+        values.max() if is_number else None,
+        _total(values, counted) if is_number else 0.0,
+    )
+
+
+def _smallest(hashes: pl.Series) -> Hashes:
+    """The `COUNTED` smallest of the different hashes, ascending; of many only those below a bound
+    are sorted, if these are enough."""
+    if len(hashes) > 4 * COUNTED:
+        low = hashes.filter(hashes < 2**64 * 2 * COUNTED // len(hashes)).unique()
+        if len(low) >= COUNTED:
+            return low.sort().head(COUNTED).to_numpy()
+    return hashes.unique().sort().head(COUNTED).to_numpy()
 
 
 def _total(values: pl.Series, counted: pl.DataFrame | None) -> float:

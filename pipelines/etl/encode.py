@@ -12,6 +12,7 @@ from falconer.pipelines.etl import catalogue as catalogues
 from falconer.pipelines.etl import features as plans
 from falconer.pipelines.etl.catalogue import KINDS, Catalogue, Kind
 from falconer.pipelines.etl.chosen import Chosen, Columns
+from falconer.pipelines.etl.describe import Counted
 from falconer.pipelines.etl.engines import Engine, encoded, fitted, groups_of
 from falconer.pipelines.etl.features import Encoder, Encoding
 from falconer.pipelines.etl.folds import Asking, FoldTables, folds_of
@@ -19,8 +20,8 @@ from falconer.pipelines.etl.inputs import canonical, continued
 from falconer.pipelines.etl.logged import rows_of as logged_rows
 from falconer.pipelines.etl.looking_back import with_place
 from falconer.pipelines.etl.newcomers import NewcomerFeatures
-from falconer.pipelines.etl.operators import AnyFeature, Categorical
-from falconer.pipelines.etl.raw import Raw
+from falconer.pipelines.etl.operators import AnyFeature, Categorical, columns_of
+from falconer.pipelines.etl.raw import Raw, feature_column
 from falconer.pipelines.etl.recipe import EtlRecipe
 from falconer.pipelines.etl.rows import RowTables, of_listed_items, rows_of
 from falconer.pipelines.etl.side_by_side import side_by_side
@@ -62,6 +63,8 @@ class Encoded:
     rows: Mapping[Fold, RowTables]
     valid: pl.DataFrame | None
     """The validation events of known users and items, as train has them; None without any."""
+    counted: Counted
+    """The values of the source's columns, as far as features of train counted them."""
     logged: pl.DataFrame | None = None
     """As the schema has it; None where nothing was logged."""
 
@@ -83,19 +86,22 @@ def encode(
         events = with_ids(divided.events, values, engine)
         logged = None if raw.logged is None else with_ids(raw.logged, values, engine)
         events = with_place(events, recipe.features.event)
-    train = Chosen.of(events, events.select(of_train(recipe)).to_series())
+    in_train = events.select(of_train(recipe)).to_series()
+    train = Chosen.of(events, in_train)
     entities = {
         "user": entities_of(catalogue.users.values, raw.users, "user"),
         "item": entities_of(catalogue.items.values, raw.items, "item"),
     }
-    encodings, columns = _features(recipe, engine, {"event": train, **entities}, parent, watch)
+    tables = {"event": train, **entities}
+    encodings, columns, counts = _features(recipe, engine, tables, parent, watch)
+    known = _by_column(events.schema, recipe.features.event, counts)
     with watch("encode"):
         of_labels = recipe.task == "labels"
-        tables = {"user": raw.users, "item": raw.items}
+        listed = {"user": raw.users, "item": raw.items}
         written = {
             kind: _inherited(
                 beside(entities[kind].select("id", "key", "label"), columns[kind]),
-                tables[kind],
+                listed[kind],
                 kind,
                 parent,
             )
@@ -103,7 +109,7 @@ def encode(
         }
         users, items = (
             NewcomerFeatures(
-                kind, written[kind], tables[kind], engine, recipe.features.of(kind), encodings[kind]
+                kind, written[kind], listed[kind], engine, recipe.features.of(kind), encodings[kind]
             )
             for kind in KINDS
         )
@@ -119,6 +125,7 @@ def encode(
             if of_labels
             else {},
             _valid(events, recipe, engine, encodings["event"]),
+            Counted(known, (~in_train).arg_true()),
             None if logged is None else logged_rows(logged, folds["test"].keys),
         )
 
@@ -208,20 +215,41 @@ def _features(
     tables: Mapping[str, Columns],
     parent: Parent | None,
     watch: Stopwatch,
-) -> tuple[dict[plans.Table, dict[str, Encoding]], dict[str, pl.DataFrame]]:
-    """Each table's encodings, fitted on its rows, and its encoded columns."""
+) -> tuple[
+    dict[plans.Table, dict[str, Encoding]], dict[str, pl.DataFrame], dict[str, pl.DataFrame]
+]:
+    """Each table's encodings, fitted on its rows, and its encoded columns; and what was counted
+    of the events."""
     encodings: dict[plans.Table, dict[str, Encoding]] = {}
     columns: dict[str, pl.DataFrame] = {}
+    counts: dict[str, pl.DataFrame] = {}
     for table in plans.TABLES:
         wanted = recipe.features.of(table)
         known = parent.encoder.encodings[table] if parent else {}
         with watch("features"):
             fits = Fits(tables[table], table, engine, known)
             found = side_by_side(fits.of, groups_of(engine, wanted))
-        encodings[table] = {name: one for fitted, _ in found for name, one in fitted.items()}
+        encodings[table] = {name: one for fitted, *_ in found for name, one in fitted.items()}
         # By name: of a list of columns, Polars renames one that is called "".
-        columns[table] = pl.DataFrame({column.name: column for _, made in found for column in made})
-    return encodings, columns
+        made = {column.name: column for _, encoded, _ in found for column in encoded}
+        columns[table] = pl.DataFrame(made)
+        if table == "event":
+            counts = {name: one for *_, each in found for name, one in each.items()}
+    return encodings, columns, counts
+
+
+def _by_column(
+    types: pl.Schema, wanted: Mapping[str, AnyFeature], counts: Mapping[str, pl.DataFrame]
+) -> dict[str, pl.DataFrame]:
+    """Those of features' counts that are of a column's very values, by the column."""
+    found = {}
+    for name, config in wanted.items():
+        if isinstance(config, Categorical):
+            [column] = map(feature_column, columns_of(name, config))
+            own = pl.Int64 if types[column].is_integer() else types[column]
+            if counts[name].schema["value"] == own:
+                found[column] = counts[name]
+    return found
 
 
 @dataclass(frozen=True)
@@ -234,12 +262,14 @@ class Fits:
     known: Mapping[str, Encoding]
     """Those that are continued."""
 
-    def of(self, wanted: Mapping[str, AnyFeature]) -> tuple[dict[str, Encoding], pl.DataFrame]:
-        """The features' encodings and encoded columns."""
+    def of(
+        self, wanted: Mapping[str, AnyFeature]
+    ) -> tuple[dict[str, Encoding], pl.DataFrame, Mapping[str, pl.DataFrame]]:
+        """The features' encodings and encoded columns, and what was counted."""
         frame = continued(canonical(self.rows, wanted, self.table), self.known)
         statistics = fitted(self.engine, wanted, lambda: [frame])
         encodings = plans.fit(statistics, wanted, self.known)
-        return encodings, self.engine.apply(frame, encodings)
+        return encodings, self.engine.apply(frame, encodings), statistics.counts
 
 
 def beside(columns: pl.DataFrame, features: pl.DataFrame) -> pl.DataFrame:

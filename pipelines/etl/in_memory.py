@@ -109,7 +109,7 @@ def fill(
         linked = held.link_train(root) if held else {}
         _write(root, checked, encoded, first=len(linked))
         _write_sketches(root, divided, held)
-        columns = describe(divided.events)
+        columns = describe(divided.events, encoded.counted)
         write_json(root / COLUMNS, columns)
         _write_days(root, recipe, divided, sources, counts["rows_read"], held)
         linked |= layer(root, held.data) if held else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Mapping
 
 import polars as pl
@@ -11,7 +12,7 @@ from falconer.pipelines.data.schema import FEATURE, name_of
 from falconer.pipelines.errors import DataError
 from falconer.pipelines.etl.chosen import Columns
 from falconer.pipelines.etl.column_operators import TimePart
-from falconer.pipelines.etl.columns import categories, combined, like
+from falconer.pipelines.etl.columns import are_within, categories, combined, like
 from falconer.pipelines.etl.features import Encoding
 from falconer.pipelines.etl.grouped_operators import GroupStatistic, TargetEncoding
 from falconer.pipelines.etl.lists import parted, sliced
@@ -26,6 +27,8 @@ from falconer.pipelines.etl.operators import (
     needs_numbers,
 )
 from falconer.pipelines.etl.raw import event_column, feature_column
+
+LARGEST = sys.float_info.max
 
 
 def canonical(frame: Columns, features: Mapping[str, AnyFeature], table: str) -> pl.DataFrame:
@@ -118,5 +121,6 @@ def _canonical(column: pl.Series, config: AnyFeature) -> pl.Series:
 
 def _finite(column: pl.Series) -> pl.Series:
     number = column.cast(pl.Float64)
-    infinite = ~number.is_finite().fill_null(value=True)
-    return number.set(infinite, None) if infinite.any() else number
+    if are_within(number, LARGEST):
+        return number
+    return number.set(~number.is_finite().fill_null(value=True), None)

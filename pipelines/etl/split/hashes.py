@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from falconer.pipelines.etl.raw import FRACTION
 from falconer.pipelines.etl.side_by_side import blocks, side_by_side
-from falconer.pipelines.etl.split.parts import mixed
+from falconer.pipelines.etl.split.parts import mix, mixed
 
 KEYS = ("user", "item", "time", FRACTION)
 HASH = "event_hash"
@@ -34,8 +34,11 @@ def event_hashes(events: pl.DataFrame) -> Hashes:
     columns = [_Bits.of(_numbers(events[name])) for name in names]
 
     def fill(rows: slice) -> None:
+        some = hashes[rows]
+        room = np.empty_like(some)
         for place, column in enumerate(columns, start=1):
-            hashes[rows] = mixed(hashes[rows] ^ column.part(rows), place)
+            some ^= column.part(rows)
+            mix(some, place, room)
 
     side_by_side(fill, blocks(len(events)))
     places = np.flatnonzero(repeated(pl.Series(hashes)).to_numpy())
@@ -47,7 +50,8 @@ def event_hashes(events: pl.DataFrame) -> Hashes:
     hashes[places] = counted
 
     def finish(rows: slice) -> None:
-        hashes[rows] = mixed(hashes[rows], len(names) + 1)
+        some = hashes[rows]
+        mix(some, len(names) + 1, np.empty_like(some))
 
     side_by_side(finish, blocks(len(events)))
     return hashes

@@ -60,14 +60,21 @@ class Assignment:
 def mixed(numbers: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     """uint64[n]: SplitMix64 (Steele, Lea and Flood 2014), a bijection: two numbers never get the
     same one."""
-    start = (seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64
-    z = np.asarray(numbers + np.uint64(start))
-    # In place: of many rows new arrays would take most of the time.
+    found = np.array(numbers, np.uint64)
+    mix(found, seed, np.empty_like(found))
+    return found
+
+
+def mix(numbers: NDArray[np.uint64], seed: int, room: NDArray[np.uint64]) -> None:
+    """As `mixed`, in their place: of many rows new arrays would take most of the time. What stands
+    in `room`, an array as long, is lost."""
+    numbers += np.uint64((seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        z ^= z >> np.uint64(shift)
-        z *= np.uint64(factor)
-    z ^= z >> np.uint64(31)
-    return z
+        np.right_shift(numbers, np.uint64(shift), out=room)
+        numbers ^= room
+        numbers *= np.uint64(factor)
+    np.right_shift(numbers, np.uint64(31), out=room)
+    numbers ^= room
 
 
 FIRST, LATEST = -62_135_596_800, 253_402_300_799
