@@ -92,7 +92,7 @@ def encode(
         "user": entities_of(catalogue.users.values, raw.users, "user"),
         "item": entities_of(catalogue.items.values, raw.items, "item"),
     }
-    tables = {"event": train, **entities}
+    tables: dict[str, Columns] = {"event": train, **entities}
     encodings, columns, counts = _features(recipe, engine, tables, parent, watch)
     known = _by_column(events.schema, recipe.features.event, counts)
     with watch("encode"):
