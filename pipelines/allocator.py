@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8
 """Of glibc's mallopt(3)."""
 SMALLEST_MAPPED = (2**28, 2**25)
 """Bytes from which on a block is the system's: it is given back at once when it is freed. The
@@ -36,6 +36,14 @@ def memory_kept() -> Iterator[None]:
         yield
     finally:
         _trim()
+
+
+def one_arena() -> None:
+    """From here on the C library gives new threads memory from where the first one has it: what
+    each of many keeps for itself grows with the tasks that are done."""
+    choose = getattr(ctypes.CDLL(None), "mallopt", None)
+    if choose is not None:
+        choose(ARENA_MAX, 1)
 
 
 def give_back() -> None:

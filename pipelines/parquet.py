@@ -52,8 +52,8 @@ def writing(schema: pa.Schema) -> dict[str, Any]:
     takes half of the time of dictionaries and less room; and fractions as they are, as few repeat.
     """
     kinds = {
-        f"{field.name}.list.element" if _is_list(field.type) else field.name: (
-            field.type.value_type if _is_list(field.type) else field.type
+        f"{field.name}.list.element" if is_list(field.type) else field.name: (
+            field.type.value_type if is_list(field.type) else field.type
         )
         for field in schema
     }
@@ -70,7 +70,8 @@ def writing(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def _is_list(kind: pa.DataType) -> bool:
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column of that type holds lists."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 

@@ -27,6 +27,7 @@ from falconer.pipelines.data.schema import (
     column_of,
     name_of,
 )
+from falconer.pipelines.data.table_files import TableFile
 from falconer.pipelines.errors import ArtifactError
 from falconer.pipelines.files import identity_of, read_json, sha256_of, write_json
 
@@ -375,9 +376,8 @@ def write_table(root: Path, name: str, table: pa.Table | Mapping[str, Any]) -> N
                 for column, values in table.items()
             }
         )
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table.replace_schema_metadata(None), path, **parquet.writing(table.schema))
+    with TableFile(root, name) as file:
+        file.add(table)
 
 
 def checksums(root: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:

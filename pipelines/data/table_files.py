@@ -6,18 +6,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from falconer.pipelines.parquet import writing
+from falconer.pipelines.parquet import is_list, writing
 
-GROUP = 2**20
-"""Rows of a row group: what `pyarrow.parquet.write_table` makes."""
+GROUP, VALUES = 2**18, 2**22
+"""Rows of a row group, and values that its lists may hold together: what a writer keeps in
+memory."""
 
 
 class TableFile:
-    """One parquet file below `root`, in row groups of the same size whatever the pieces that come;
-    a context manager."""
+    """One parquet file below `root`, in row groups that its rows decide and not the pieces that
+    come; a context manager."""
 
     def __init__(self, root: Path, name: str) -> None:
         self._path = root / name
@@ -33,10 +36,11 @@ class TableFile:
             self._writer = pq.ParquetWriter(self._path, table.schema, **writing(table.schema))
         self.rows += table.num_rows
         self._pending.append(table)
-        while sum(piece.num_rows for piece in self._pending) >= GROUP:
-            whole = pa.concat_tables(self._pending)
-            self._write(whole.slice(0, GROUP))
-            self._pending = [whole.slice(GROUP)]
+        whole = pa.concat_tables(self._pending)
+        while (end := _rows_of_group(whole)) is not None:
+            self._write(whole.slice(0, end))
+            whole = whole.slice(end)
+            self._pending = [whole]
 
     def _write(self, table: pa.Table) -> None:
         assert self._writer is not None
@@ -53,6 +57,20 @@ class TableFile:
     ) -> None:
         if self._writer is None:
             return
-        if error is None and (rest := pa.concat_tables(self._pending)).num_rows:
+        rest = pa.concat_tables(self._pending)
+        # A file of no rows has a group all the same: some readers look for its types there.
+        if error is None and (rest.num_rows or not self.rows):
             self._write(rest)
         self._writer.close()
+
+
+def _rows_of_group(table: pa.Table) -> int | None:
+    """How many rows from the first on make a group; None where there are too few for one."""
+    lists = [column for column in table.slice(0, GROUP).columns if is_list(column.type)]
+    if lists:
+        lengths = [pc.fill_null(pc.list_value_length(one), 0).to_numpy() for one in lists]
+        before = np.cumsum(np.sum(lengths, axis=0, dtype=np.int64))
+        fitting = max(1, int(np.searchsorted(before, VALUES, side="right")))
+        if fitting < len(before):
+            return fitting
+    return GROUP if table.num_rows >= GROUP else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from falconer.pipelines.allocator import memory_kept
+from falconer.pipelines.allocator import memory_kept, one_arena
 from falconer.pipelines.console import say
 from falconer.pipelines.data.dataset import (
     Dataset,
@@ -155,6 +155,7 @@ def _build(
                 with memory_kept(), atomic_directory(target, stays=_is_whole) as root:
                     _write_card(root, job, _in_memory(root, job, once))
             else:
+                one_arena()
                 with resumable_directory(target, stays=_is_whole) as (root, kept):
                     _write_card(root, job, _in_buckets(root, job, kept, buckets, workers))
     say(watch.table())

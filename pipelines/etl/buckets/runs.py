@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from falconer.pipelines import parquet
 from falconer.pipelines.allocator import give_back
 from falconer.pipelines.etl.buckets.frames import as_frame, write_frame
 
@@ -50,8 +52,10 @@ class Runs:
         cuts = [self._cuts(run, bounds) for run in range(len(self.heights))]
         for place in range(len(bounds) + 1):
             slices = [self._slice(run, cut[place], cut[place + 1]) for run, cut in enumerate(cuts)]
-            yield pl.concat([self._empty, *slices]).sort(self.by)
+            piece = pl.concat([self._empty, *slices]).sort(self.by)
             del slices
+            yield piece
+            del piece
             give_back()
 
     def _bounds(self, n: int) -> list[Key]:
@@ -79,7 +83,9 @@ class Runs:
         return [0, *inner, self.heights[run]]
 
     def _slice(self, run: int, start: int, end: int) -> pl.DataFrame:
-        return as_frame(_table(self._paths[run]).slice(start, end - start)).rechunk()
+        """A copy: what is looked at of a mapped file counts as memory of the process."""
+        rows = parquet.column(np.arange(start, end))
+        return as_frame(_table(self._paths[run]).take(rows))
 
 
 def _table(path: Path) -> pa.Table:

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from falconer.pipelines.allocator import one_arena
 from falconer.pipelines.errors import PipelineError
 from falconer.pipelines.etl.workers.tasks import Task, attempt
 from falconer.pipelines.exhaustion import named
@@ -28,6 +29,7 @@ def main(descriptor: int, parent: int) -> None:
         ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
     if os.getppid() != parent:
         return
+    one_arena()
     with Connection(descriptor) as connection, suppress(EOFError, ConnectionError):
         sys.path[:] = connection.recv()
         job: Any = None

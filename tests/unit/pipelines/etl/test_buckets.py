@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from falconer.pipelines import parquet
 from falconer.pipelines.config import parse
 from falconer.pipelines.data.dataset import Dataset
 from falconer.pipelines.errors import DataError
@@ -42,7 +42,7 @@ def assert_equal(one: Path, other: Path) -> None:
     ]
     for name in found.card.content:
         if name.endswith(".parquet"):
-            here, there = (pq.read_table(root / name, partitioning=None) for root in (one, other))
+            here, there = (parquet.read(root / name) for root in (one, other))
             assert here.schema == there.schema, name
             assert_same_columns(pl.DataFrame(here), pl.DataFrame(there), name)
         else:
