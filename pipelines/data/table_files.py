@@ -8,8 +8,8 @@ from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from falconer.pipelines.parquet import is_list, writing
 
@@ -68,9 +68,18 @@ def _rows_of_group(table: pa.Table) -> int | None:
     """How many rows from the first on make a group; None where there are too few for one."""
     lists = [column for column in table.slice(0, GROUP).columns if is_list(column.type)]
     if lists:
-        lengths = [pc.fill_null(pc.list_value_length(one), 0).to_numpy() for one in lists]
-        before = np.cumsum(np.sum(lengths, axis=0, dtype=np.int64))
+        before = np.cumsum(np.sum([_lengths(column) for column in lists], axis=0))
         fitting = max(1, int(np.searchsorted(before, VALUES, side="right")))
         if fitting < len(before):
             return fitting
     return GROUP if table.num_rows >= GROUP else None
+
+
+def _lengths(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """How many values each list holds. (Arrow's own `to_numpy` imports pandas first.)"""
+    found = [np.zeros(0, np.int64)]
+    for chunk in column.chunks:
+        kind = np.int64 if pa.types.is_large_list(chunk.type) else np.int32
+        ends = np.frombuffer(chunk.buffers()[1] or b"", kind)
+        found.append(np.diff(ends[chunk.offset : chunk.offset + len(chunk) + 1]))
+    return np.concatenate(found)
