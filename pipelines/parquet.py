@@ -29,13 +29,20 @@ ROWS_AT_ONCE = 2**16
 def read(
     source: Path | BinaryIO, columns: Sequence[str] | None = None, *, memory_map: bool = False
 ) -> pa.Table:
-    """The named columns of a file, or all; raises `OSError` or `pa.ArrowException`, and `KeyError`
-    for a column that is not there.
+    """The named columns of a file, or all, of which each may have nulls whatever its file says;
+    raises `OSError` or `pa.ArrowException`, and `KeyError` for a column that is not there.
     """
     with pq.ParquetFile(source, memory_map=memory_map, page_checksum_verification=True) as file:
         if columns is not None and (absent := set(columns) - set(file.schema_arrow.names)):
             raise KeyError(f"no column {', '.join(sorted(absent))}")
-        return file.read(columns=None if columns is None else list(columns))
+        table = file.read(columns=None if columns is None else list(columns))
+        return table.cast(with_nulls(table.schema))
+
+
+def with_nulls(schema: pa.Schema) -> pa.Schema:
+    """The same types, of which each may have nulls."""
+    fields = [pa.field(field.name, field.type, metadata=field.metadata) for field in schema]
+    return pa.schema(fields, metadata=schema.metadata)
 
 
 def column(values: NDArray[Any]) -> pa.Array:

@@ -15,7 +15,7 @@ from falconer.pipelines import parquet
 from falconer.pipelines.data import table_files
 from falconer.pipelines.data.table_files import TableFile
 
-LISTS = st.lists(st.none() | st.lists(st.integers(0, 9), max_size=9), max_size=30)
+LISTS = st.lists(st.none() | st.just([0]) | st.lists(st.integers(0, 9), max_size=9), max_size=30)
 
 
 def groups_of(path: Path) -> list[int]:
@@ -40,7 +40,9 @@ def test_the_pieces_change_nothing(
 ) -> None:
     folder = tmp_path_factory.mktemp("files")
     kind = data.draw(st.sampled_from([pa.list_(pa.int32()), pa.large_list(pa.int32())]))
-    whole = pa.table({"row": range(len(values)), "values": pa.array(values, kind)})
+    ids = [None if one == [0] else number for number, one in enumerate(values)]
+    columns = {"row": pa.array(range(len(values)), pa.int32()), "id": pa.array(ids, pa.int32())}
+    whole = pa.table({**columns, "values": pa.array(values, kind)})
     ends = [0, *sorted(cut for cut in cuts if cut < len(values)), len(values)]
     with TableFile(folder, "whole") as file:
         file.add(whole)
@@ -49,6 +51,22 @@ def test_the_pieces_change_nothing(
             file.add(whole.slice(start, end - start))
     assert parquet.read(folder / "whole").to_pydict() == whole.to_pydict()
     assert (folder / "parted").read_bytes() == (folder / "whole").read_bytes()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_column_has_nulls_from_the_first_piece_on_that_has_one(tmp_path: Path) -> None:
+    """Before, its file says that it has none; a reader need not know of either."""
+    pieces = [pa.array([1] * 9, pa.int32()), pa.array([2, None], pa.int32())]
+    for n in (1, 2):
+        with TableFile(tmp_path, "t.parquet") as file:
+            for piece in pieces[:n]:
+                file.add(pa.table({"x": piece, "y": piece.fill_null(0).cast(pa.float32())}))
+        fields = pq.ParquetFile(tmp_path / "t.parquet").schema_arrow
+        assert [field.nullable for field in fields] == [n == 2, False]
+        found = parquet.read(tmp_path / "t.parquet")
+        assert found.schema == pa.schema([("x", pa.int32()), ("y", pa.float32())])
+        assert found["x"].to_pylist() == pa.chunked_array(pieces[:n]).to_pylist()
+    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
 @pytest.mark.usefixtures("small")
