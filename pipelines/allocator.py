@@ -39,8 +39,9 @@ def memory_kept() -> Iterator[None]:
 
 
 def one_arena() -> None:
-    """From here on the C library gives new threads memory from where the first one has it: what
-    each of many keeps for itself grows with the tasks that are done."""
+    """Of this process, for good: the C library gives threads that take memory for the first time
+    what they need from where the others have it. What each keeps for itself grows with the tasks
+    that are done."""
     choose = getattr(ctypes.CDLL(None), "mallopt", None)
     if choose is not None:
         choose(ARENA_MAX, 1)

@@ -98,7 +98,7 @@ def damage_named(path: Path, kind: type[PipelineError], advice: str) -> Iterator
 def read_where(path: Path, columns: Sequence[str], condition: pc.Expression) -> pa.Table:
     """The named columns of the rows for which `condition` holds, in memory that those rows need."""
     with pq.ParquetFile(path) as file:
-        schema = pa.schema([file.schema_arrow.field(name) for name in columns])
+        schema = with_nulls(pa.schema([file.schema_arrow.field(name) for name in columns]))
         batches = file.iter_batches(batch_size=ROWS_AT_ONCE, columns=list(columns))
         return pa.concat_tables([schema.empty_table(), *_chosen(batches, columns, condition)])
 
@@ -107,7 +107,8 @@ def _chosen(
     batches: Iterable[pa.RecordBatch], columns: Sequence[str], condition: pc.Expression
 ) -> Iterator[pa.Table]:
     for batch in batches:
-        yield pa.Table.from_batches([batch]).select(list(columns)).filter(condition)
+        table = pa.Table.from_batches([batch]).select(list(columns))
+        yield table.cast(with_nulls(table.schema)).filter(condition)
 
 
 def facts_of(schema: pa.Schema, key: bytes, path: Path) -> dict[str, Any]:

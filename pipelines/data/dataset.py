@@ -367,8 +367,11 @@ def _ragged(table: pa.Table, name: str, dtype: type[np.generic]) -> Ragged:
     return Ragged(offsets - offsets[0], values.astype(dtype, copy=False))
 
 
-def write_table(root: Path, name: str, table: pa.Table | Mapping[str, Any]) -> None:
-    """Write one parquet file below `root`, with bytes that depend on the content only."""
+def write_table(
+    root: Path, name: str, table: pa.Table | Mapping[str, Any], *, nulls: bool = True
+) -> None:
+    """Write one parquet file below `root`, with bytes that depend on the content only; `nulls` as
+    in `TableFile`."""
     if not isinstance(table, pa.Table):
         table = pa.table(
             {
@@ -376,7 +379,7 @@ def write_table(root: Path, name: str, table: pa.Table | Mapping[str, Any]) -> N
                 for column, values in table.items()
             }
         )
-    with TableFile(root, name) as file:
+    with TableFile(root, name, nulls=nulls) as file:
         file.add(table)
 
 

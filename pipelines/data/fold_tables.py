@@ -63,5 +63,5 @@ def write_pairs(
 ) -> None:
     """Write `pairs/<fold>.parquet`, with the columns that `schema` names, and
     `labels/<fold>.parquet` beside it."""
-    write_table(root, f"pairs/{fold}.parquet", pairs)
-    write_table(root, f"labels/{fold}.parquet", {"label": labels})
+    write_table(root, f"pairs/{fold}.parquet", pairs, nulls=False)
+    write_table(root, f"labels/{fold}.parquet", {"label": labels}, nulls=False)

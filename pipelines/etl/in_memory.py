@@ -56,7 +56,7 @@ from falconer.pipelines.etl.target import refuse_constant, with_label
 from falconer.pipelines.files import write_json
 
 ROWS_PER_FILE = 2**20
-"""Of train: one row group, so that several are written at once."""
+"""Of train: several files are written at once."""
 
 
 @dataclass(frozen=True)
@@ -259,11 +259,11 @@ def _lineage_notes(parent: Parent | None, held: Held | None) -> list[str]:
 def _write(root: Path, checked: Checked, encoded: Encoded, *, first: int) -> None:
     def write_part(number: int) -> None:
         rows = encoded.train.slice(number * ROWS_PER_FILE, ROWS_PER_FILE)
-        write_table(root, f"train/part-{first + number:05}.parquet", _arrow(rows))
+        write_table(root, f"train/part-{first + number:05}.parquet", _arrow(rows), nulls=False)
 
     side_by_side(write_part, range(-(-len(encoded.train) // ROWS_PER_FILE)))
     if encoded.valid is not None:
-        write_table(root, VALID_EVENTS, _arrow(encoded.valid))
+        write_table(root, VALID_EVENTS, _arrow(encoded.valid), nulls=False)
     write_table(root, "vocab/user.parquet", _arrow(encoded.catalogue.users.table))
     write_table(root, "vocab/item.parquet", _arrow(encoded.catalogue.items.table))
     for kind, entities in encoded.entities.items():

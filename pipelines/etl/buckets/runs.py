@@ -54,9 +54,8 @@ class Runs:
             slices = [self._slice(run, cut[place], cut[place + 1]) for run, cut in enumerate(cuts)]
             piece = pl.concat([self._empty, *slices]).sort(self.by)
             del slices
-            yield piece
-            del piece
             give_back()
+            yield piece
 
     def _bounds(self, n: int) -> list[Key]:
         """The first keys of all ranges but the first."""

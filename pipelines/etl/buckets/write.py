@@ -72,12 +72,12 @@ class Writer:
         runs = Runs(files_of(folder, n, TRAIN), by)
         tables = (self._table(piece) for piece in runs.merged(self.size))
         for number, parts in groupby(_parted(tables), key=itemgetter(0)):
-            with TableFile(self.root, f"train/part-{number:05}.parquet") as file:
+            with TableFile(self.root, f"train/part-{number:05}.parquet", nulls=False) as file:
                 for _, table in parts:
                     file.add(table)
         validation = Runs(files_of(folder, n, VALIDATION), by)
         if len(validation):
-            with TableFile(self.root, VALID_EVENTS) as file:
+            with TableFile(self.root, VALID_EVENTS, nulls=False) as file:
                 for piece in validation.merged(self.size):
                     file.add(self._table(piece))
         return len(runs)
@@ -90,8 +90,8 @@ class Writer:
         runs = Runs(files_of(folder, n, run_of(fold)), by)
         left_out = [LABEL, *(name for name in facts.is_told if name not in facts.beside)]
         with (
-            TableFile(self.root, f"pairs/{fold}.parquet") as pairs,
-            TableFile(self.root, f"labels/{fold}.parquet") as labels,
+            TableFile(self.root, f"pairs/{fold}.parquet", nulls=False) as pairs,
+            TableFile(self.root, f"labels/{fold}.parquet", nulls=False) as labels,
         ):
             for piece in runs.merged(self.size):
                 pairs.add(self._table(piece.drop(left_out)))

@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from falconer.pipelines import parquet
 from falconer.pipelines.data import table_files
 from falconer.pipelines.data.table_files import TableFile
+from falconer.pipelines.errors import DataError
 
 LISTS = st.lists(st.none() | st.just([0]) | st.lists(st.integers(0, 9), max_size=9), max_size=30)
 
@@ -53,20 +55,55 @@ def test_the_pieces_change_nothing(
     assert (folder / "parted").read_bytes() == (folder / "whole").read_bytes()
 
 
+def test_a_file_says_that_its_numbers_have_no_nulls_and_no_reader_need_know(
+    tmp_path: Path,
+) -> None:
+    table = pa.table({"x": pa.array([1, 2], pa.int32()), "text": ["a", None]})
+    with TableFile(tmp_path, "t.parquet", nulls=False) as file:
+        file.add(table)
+    fields = pq.read_schema(tmp_path / "t.parquet")
+    assert [field.nullable for field in fields] == [False, True]
+    assert parquet.read(tmp_path / "t.parquet").schema == table.schema
+    some = parquet.read_where(tmp_path / "t.parquet", ["x", "text"], pc.field("x") == 1)
+    assert some.equals(table.slice(0, 1))
+
+
+def write(
+    folder: Path, *tables: pa.Table, nulls: bool = True, then: Exception | None = None
+) -> None:
+    with TableFile(folder, "t.parquet", nulls=nulls) as file:
+        for table in tables:
+            file.add(table)
+        if then is not None:
+            raise then
+
+
+def test_a_null_where_none_may_be_is_refused_by_name(tmp_path: Path) -> None:
+    tables = [pa.table({"x": pa.array(values, pa.int64())}) for values in ([1, 2], [None, 2])]
+    with pytest.raises(DataError, match=r"t\.parquet: 1 nulls in 'x'"):
+        write(tmp_path, *tables, nulls=False)
+
+
+def test_a_piece_of_another_type_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(pa.ArrowException):
+        write(tmp_path, pa.table({"x": [1, 2]}), pa.table({"x": ["3", "4"]}))
+
+
+def test_what_fails_first_is_told(tmp_path: Path) -> None:
+    for tables in ([], [pa.table({"x": [1]})]):
+        with pytest.raises(KeyError, match="first"):
+            write(tmp_path, *tables, then=KeyError("first"))
+
+
 @pytest.mark.usefixtures("small")
-def test_a_column_has_nulls_from_the_first_piece_on_that_has_one(tmp_path: Path) -> None:
-    """Before, its file says that it has none; a reader need not know of either."""
-    pieces = [pa.array([1] * 9, pa.int32()), pa.array([2, None], pa.int32())]
-    for n in (1, 2):
-        with TableFile(tmp_path, "t.parquet") as file:
-            for piece in pieces[:n]:
-                file.add(pa.table({"x": piece, "y": piece.fill_null(0).cast(pa.float32())}))
-        fields = pq.ParquetFile(tmp_path / "t.parquet").schema_arrow
-        assert [field.nullable for field in fields] == [n == 2, False]
-        found = parquet.read(tmp_path / "t.parquet")
-        assert found.schema == pa.schema([("x", pa.int32()), ("y", pa.float32())])
-        assert found["x"].to_pylist() == pa.chunked_array(pieces[:n]).to_pylist()
-    assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
+def test_what_a_null_list_hides_counts_as_nothing(tmp_path: Path) -> None:
+    offsets, values = pa.array([0, 15, 30, 45], pa.int32()), pa.array(range(45), pa.int32())
+    mask = pa.array([True, True, False])
+    lists = pa.ListArray.from_arrays(offsets, values, mask=mask)
+    with TableFile(tmp_path, "t.parquet") as file:
+        file.add(pa.table({"values": lists}))
+    assert groups_of(tmp_path / "t.parquet") == [3]
+    assert parquet.read(tmp_path / "t.parquet")["values"].to_pylist()[:2] == [None, None]
 
 
 @pytest.mark.usefixtures("small")
