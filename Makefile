@@ -83,7 +83,7 @@ bench: setup  ## measure speed and memory on this machine
 bench-etl: setup  ## speed and memory of the ETL beside Polars by hand, DuckDB and NVTabular
 	.venv/bin/python -m tests.benchmarks.etl_scale all
 
-bench-etl-long: setup  ## 200 million rows with 100 million ids within 4 GB, 45 million wide ones within 6 (hours)
+bench-etl-long: setup  ## 200 million rows with 100 million ids within 4 GB, 45 million wide ones within 6 (a quarter of an hour)
 	.venv/bin/python -m tests.benchmarks.etl_scale long
 
 bench-tensorflow: setup  ## samples a second on TensorFlow beside torch and merlin-models' fit

@@ -9,7 +9,7 @@ python -m tests.benchmarks.etl_scale promotions           The Complete Journey's
 python -m tests.benchmarks.etl_scale append               a day of The Complete Journey
 python -m tests.benchmarks.etl_scale workers --limit 3GB        wide rows by 1, 2 and 4 processes
 python -m tests.benchmarks.etl_scale all                  what `make bench-etl` measures
-python -m tests.benchmarks.etl_scale long                 what `make bench-etl-long` does, for hours
+python -m tests.benchmarks.etl_scale long                 what `make bench-etl-long` does
 """
 
 from __future__ import annotations
@@ -336,7 +336,7 @@ def everything(folder: Path) -> None:
 
 
 def long(folder: Path) -> None:
-    """What `make bench-etl-long` prints: hours, and 50 GB of disk."""
+    """What `make bench-etl-long` prints, with 40 GB of disk."""
     workers(folder, 45_000_000, "6GB", counts=[1])
     bounded(folder / "bounded", 200_000_000, "4GB")
 
