@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -26,7 +26,7 @@ def memory_kept() -> Iterator[None]:
     C library does as it always does. The thresholds stay as they are set: glibc tells nobody what
     they were.
     """
-    choose = getattr(ctypes.CDLL(None), "mallopt", None)
+    choose = _of_c("mallopt")
     if choose is None:
         yield
         return
@@ -42,7 +42,7 @@ def one_arena() -> None:
     """Of this process, for good: the C library gives threads that take memory for the first time
     what they need from where the others have it. What each keeps for itself grows with the tasks
     that are done."""
-    choose = getattr(ctypes.CDLL(None), "mallopt", None)
+    choose = _of_c("mallopt")
     if choose is not None:
         choose(ARENA_MAX, 1)
 
@@ -55,6 +55,11 @@ def give_back() -> None:
 
 
 def _trim() -> None:
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = _of_c("malloc_trim")
     if trim is not None:
         trim(0)
+
+
+def _of_c(name: str) -> Callable[..., int] | None:
+    """A function of the C library, where it has it."""
+    return getattr(ctypes.CDLL(None), name, None)

@@ -23,7 +23,7 @@ PACKAGES = ("falconer", "polars", "pyarrow")
 REVISION = 5
 """One more wherever the same inputs come out as other bytes, so that no earlier dataset is taken
 for the new one. 2: features of new items, train in parts of 2^20 rows. 3: the last digits of
-standard deviations by the engine nvtabular. 5: ids are written byte
+standard deviations by the engine nvtabular. 4 and 5: ids are written byte
 by byte, smaller row groups, and no nulls in what models learn from."""
 
 IDLE = ("memory_limit", "workers", "gpu", "refit_above")

@@ -66,8 +66,8 @@ def mixed(numbers: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
 
 
 def mix(numbers: NDArray[np.uint64], seed: int, room: NDArray[np.uint64]) -> None:
-    """As `mixed`, in their place: of many rows new arrays would take most of the time. What stands
-    in `room`, an array as long, is lost."""
+    """As `mixed`, of uint64[n] in their place: of many rows new arrays would take most of the time.
+    What stands in `room`, uint64[n] too, is lost."""
     numbers += np.uint64((seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         np.right_shift(numbers, np.uint64(shift), out=room)
